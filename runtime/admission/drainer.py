@@ -1,0 +1,142 @@
+"""The drainer: wakes on new work, claims by priority, admits in parallel.
+
+One round: peek at every family, allocate a batch, claim it, record that it is being admitted,
+send it to Restate, record what was accepted. A process killed anywhere in between leaves rows
+that lapse: leased ones wait again, admitting ones are asked about (`runtime.admission.reconciler`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from runtime.lanefile import LaneSource
+from runtime.model import BoundaryDown, Lease, OperatorError, Refused, RunRequest, RunStarter
+from runtime.pressure.queue import Queue
+
+from .allocate import allocate
+
+BATCH = 128
+"""Items a round claims at the most: what a crash can leave to lapse."""
+SWEEP_EVERY_S = 1.0
+"""A look at the queue at least this often: it catches what a lost wake-up missed, and delayed work."""
+BACK_OFF_MAX_S = 5.0
+
+
+@dataclass(slots=True)
+class DrainerStats:
+    """What the beat tells about this drainer."""
+
+    admitted: int = 0
+    rounds: int = 0
+    last_round_at: float | None = None
+    idle_because: str | None = None
+    last_error: str | None = None
+    uncertain: dict[str, Lease] = field(default_factory=dict)
+    """Sent, and the answer was lost: the reconciler asks Restate about them."""
+
+
+class Drainer:
+    """One drainer of one lane. ``workers_alive`` says whether anybody would run what is admitted."""
+
+    def __init__(
+        self,
+        queue: Queue,
+        starter: RunStarter,
+        lane: LaneSource,
+        *,
+        owner: str,
+        lane_max_in_flight: int,
+        workers_alive: Callable[[], bool],
+    ) -> None:
+        self._queue = queue
+        self._starter = starter
+        self._lane = lane
+        self._owner = owner
+        self._lane_max = lane_max_in_flight
+        self._workers_alive = workers_alive
+        self._turn = 0
+        self.wake = asyncio.Event()
+        self.stats = DrainerStats()
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Drains until ``stop``; a round under way is finished first. Only cancellation ends it early."""
+        back_off = 0.0
+        while not stop.is_set():
+            self.wake.clear()
+            try:
+                admitted = await self.round()
+                back_off = 0.0
+                self.stats.last_error = None
+                if admitted:
+                    continue
+            except OperatorError as error:
+                self.stats.last_error = error.message
+                back_off = min(BACK_OFF_MAX_S, back_off * 2 or 0.2)
+            await _first_of(self.wake, stop, back_off or SWEEP_EVERY_S, heed_wake=not back_off)
+
+    async def round(self) -> int:
+        """One batch. Returns how many items moved. Raises `OperatorError` when a boundary failed."""
+        self._lane.refresh()
+        lane = self._lane.current
+        self.stats.rounds += 1
+        self.stats.last_round_at = time.time()
+        if not self._workers_alive():
+            self.stats.idle_because = "no live worker: nothing is admitted"
+            return 0
+        demands = await self._queue.peek(lane.limits)
+        slots = min(BATCH, self._lane_max - sum(demand.busy for demand in demands))
+        self.stats.idle_because = "the lane is full" if slots <= 0 else None
+        weights = {name: family.weight for name, family in lane.families.items()}
+        wanted = allocate(demands, weights, slots=max(0, slots), turn=self._turn)
+        self._turn += 1
+        if not wanted:
+            return 0
+        leases = await self._queue.claim(wanted, lane.limits, owner=self._owner)
+        # Urgent first, also within the batch: the sends below start in this order.
+        leases.sort(key=lambda lease: lease.priority)
+        begun = await self._queue.begin_admit(leases)
+        await self._admit(begun)
+        return len(leases)
+
+    async def _admit(self, leases: Sequence[Lease]) -> None:
+        outcomes = await asyncio.gather(*(self._send(lease) for lease in leases))
+        accepted = [lease for lease, outcome in zip(leases, outcomes, strict=True) if outcome is None]
+        self.stats.admitted += await self._queue.admitted(accepted)
+        lost: OperatorError | None = None
+        for lease, outcome in zip(leases, outcomes, strict=True):
+            if isinstance(outcome, Refused):
+                await self._queue.quarantine(lease, f"refused at admission: {outcome.message}")
+            elif outcome is not None:
+                self.stats.uncertain[lease.item_id] = lease
+                lost = outcome
+        if lost is not None:
+            raise lost
+
+    async def _send(self, lease: Lease) -> OperatorError | None:
+        request = RunRequest(
+            item_id=lease.item_id,
+            attempt=lease.attempt,
+            family=lease.family,
+            priority=lease.priority,
+            payload=lease.payload,
+            failures=lease.failures,
+        )
+        try:
+            await self._starter.start(request)
+        except (BoundaryDown, Refused) as error:
+            return error
+        return None
+
+
+async def _first_of(wake: asyncio.Event, stop: asyncio.Event, timeout_s: float, *, heed_wake: bool) -> None:
+    waits = [asyncio.create_task(stop.wait())]
+    if heed_wake:
+        waits.append(asyncio.create_task(wake.wait()))
+    try:
+        await asyncio.wait(waits, timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in waits:
+            task.cancel()

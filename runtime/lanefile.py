@@ -1,0 +1,318 @@
+"""The lane file: the only place where work is declared. Parse, validate, hash, reload.
+
+A bad edit is refused with its line and reason, and the last good lane goes on.
+What a later version of the file format has and this one doesn't is refused by name,
+never accepted and ignored.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
+
+from runtime.model import (
+    FAMILY_NAME,
+    FAMILY_NAME_MAX,
+    LANE_NAME,
+    ConfigError,
+    Now,
+    Priority,
+    UnknownFamily,
+    family_tag,
+)
+from runtime.settings import Settings, config_dir
+
+MAX_IN_FLIGHT_DEFAULT = 200
+_UNITS_S = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+_DURATION = re.compile(r"(?:\d+(?:\.\d+)?(?:ms|s|m|h|d))+")
+_DURATION_PART = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)")
+
+
+def parse_duration(text: str) -> float:
+    """Seconds of ``"90s"``, ``"1h30m"``, ``"500ms"``. Raises `ValueError`."""
+    if not isinstance(text, str) or not _DURATION.fullmatch(text):
+        raise ValueError(f"{text!r} is not a length of time like 500ms, 90s, 5m, 2h or 7d")
+    return sum(float(number) * _UNITS_S[unit] for number, unit in _DURATION_PART.findall(text))
+
+
+Duration = Annotated[float, BeforeValidator(parse_duration), Field(gt=0, le=366 * 86400.0)]
+PriorityField = Annotated[
+    Priority,
+    BeforeValidator(lambda v: Priority[v] if isinstance(v, str) and v in Priority.__members__ else v),
+]
+
+
+class _Table(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Retry(_Table):
+    """The tries of a node's durable step inside one attempt."""
+
+    tries: int = Field(default=5, ge=1, le=1000)
+    """Tries in all, the first included."""
+    initial: Duration = Field(default=2.0)
+    factor: float = Field(default=2.0, ge=1.0, le=10.0)
+    max: Duration = Field(default=300.0)
+
+
+class SecretRef(_Table):
+    """Where a secret comes from at run time; its value is never stored anywhere."""
+
+    env: str = Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")
+
+
+class Family(_Table):
+    """What one class of work is and how much of it may run."""
+
+    priority: PriorityField = Priority.P2
+    handler: Literal["http", "command", "python", "noop"]
+    url: str | None = None
+    """``http``: where the payload is POSTed."""
+    method: Literal["POST", "PUT", "PATCH", "GET", "DELETE"] = "POST"
+    headers: dict[str, str | SecretRef] = Field(default_factory=dict)
+    command: list[str] | None = Field(default=None, min_length=1)
+    """``command``: program and arguments. The payload arrives on standard input and as
+    the file ``$JOELCLAW_PAYLOAD``; never in a shell string."""
+    cwd: str | None = None
+    env: dict[str, str | SecretRef] = Field(default_factory=dict)
+    call: str | None = Field(default=None, pattern=r"^[A-Za-z_][A-Za-z0-9_.]*:[A-Za-z_][A-Za-z0-9_]*$")
+    """``python``: ``module:function``, called with the payload."""
+    max_in_flight: int = Field(default=MAX_IN_FLIGHT_DEFAULT, ge=1, le=100_000)
+    weight: int = Field(default=1, ge=1, le=100)
+    """Share of a priority level that several families want at once."""
+    dedup_window: Duration | None = None
+    """How long a dedup key is remembered. Unset: as long as settled rows are kept."""
+    retry: Retry = Retry()
+    timeout: Duration = Field(default=120.0)
+    """Time for one try of the handler, its output read and its children ended."""
+
+    @field_validator("url")
+    @classmethod
+    def _http_url(cls, value: str | None) -> str | None:
+        if value is not None and not re.match(r"https?://[^/\s]+", value):
+            raise ValueError("must be an http:// or https:// address")
+        return value
+
+    @model_validator(mode="after")
+    def _handler_has_what_it_needs(self) -> Family:
+        wants = {"http": "url", "command": "command", "python": "call", "noop": None}
+        for handler, key in wants.items():
+            if key is None:
+                continue
+            given = getattr(self, key) is not None
+            if handler == self.handler and not given:
+                raise ValueError(f"handler {handler!r} needs {key!r}")
+            if handler != self.handler and given:
+                raise ValueError(f"{key!r} belongs to handler {handler!r}, not {self.handler!r}")
+        return self
+
+
+class LaneFile(_Table):
+    """A parsed lane file."""
+
+    lane: str = Field(pattern=f"^{LANE_NAME.pattern}$")
+    families: dict[str, Family] = Field(min_length=1)
+
+    @field_validator("families")
+    @classmethod
+    def _names(cls, families: dict[str, Family]) -> dict[str, Family]:
+        tags: dict[str, str] = {}
+        for name in families:
+            if not FAMILY_NAME.fullmatch(name) or len(name) > FAMILY_NAME_MAX:
+                raise ValueError(
+                    f"{name!r}: a family is lower case letters, digits, . _ - in parts joined by /"
+                )
+            other = tags.setdefault(family_tag(name), name)
+            if other != name:
+                raise ValueError(f"{name!r} and {other!r} have the same id tag: rename one of them")
+        return families
+
+
+@dataclass(frozen=True, slots=True)
+class Lane:
+    """A loaded lane and where it came from."""
+
+    name: str
+    families: Mapping[str, Family]
+    path: Path
+    sha256: str
+    loaded_at: float
+
+    def family(self, name: str) -> Family:
+        """Raises `UnknownFamily`."""
+        try:
+            return self.families[name]
+        except KeyError:
+            known = ", ".join(sorted(self.families)[:8])
+            raise UnknownFamily(
+                f"family {name[:FAMILY_NAME_MAX]!r} is not declared in {self.path}",
+                fix=f'declared are: {known}; add [families."{name[:FAMILY_NAME_MAX]}"] to the lane file or correct the name',
+            ) from None
+
+    @property
+    def limits(self) -> dict[str, int]:
+        """``max_in_flight`` by family."""
+        return {name: family.max_in_flight for name, family in self.families.items()}
+
+
+NOT_YET = {
+    "schedules": "schedules",
+    "plans": "plans",
+    "webhooks": "webhooks",
+    "plan": "plans",
+    "rate": "rate limits",
+    "aging": "aging",
+    "ack": "acknowledgement levels",
+    "breaker": "breakers",
+    "sandbox": "sandboxes",
+}
+
+
+def parse_lane(text: str, path: Path, *, loaded_at: float) -> Lane:
+    """Raises `ConfigError` with line and reason."""
+    try:
+        data = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"{path}: not valid TOML: {error}", fix="correct that line") from None
+    try:
+        parsed = LaneFile.model_validate(data)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        where = [str(part) for part in first["loc"]]
+        line = _line_of(text, where)
+        reason = first["msg"].removeprefix("Value error, ")
+        if first["type"] == "extra_forbidden":
+            name = where[-1]
+            reason = (
+                f"{NOT_YET[name]} are not supported by this version"
+                if name in NOT_YET
+                else f"unknown key {name!r}"
+            )
+        place = f"{path}:{line}" if line else str(path)
+        raise ConfigError(
+            f"{place}: {'.'.join(where) or 'lane file'}: {reason}", fix="correct that line"
+        ) from None
+    return Lane(
+        name=parsed.lane,
+        families=parsed.families,
+        path=path,
+        sha256=hashlib.sha256(text.encode()).hexdigest(),
+        loaded_at=loaded_at,
+    )
+
+
+def load_lane(path: Path, now: Now) -> Lane:
+    """Raises `ConfigError`."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise ConfigError(
+            f"lane file {path} does not exist", fix="give --lane FILE or set JOELCLAW_LANE"
+        ) from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(
+            f"lane file {path} can't be read: {error}", fix="check the path and its rights"
+        ) from None
+    return parse_lane(text, path.absolute(), loaded_at=now())
+
+
+def find_lane(settings: Settings) -> Path:
+    """The lane file's path: settings (``--lane``, ``JOELCLAW_LANE``), ``./lane.toml``, the user's folder.
+
+    Raises `ConfigError` when there is none.
+    """
+    if settings.lane is not None:
+        return settings.lane.expanduser().absolute()
+    for candidate in (Path.cwd() / "lane.toml", config_dir() / "lane.toml"):
+        if candidate.is_file():
+            return candidate
+    raise ConfigError(
+        f"no lane file: looked for ./lane.toml and {config_dir() / 'lane.toml'}",
+        fix="write one (README, 'The lane file'), give --lane FILE, or try `joelclaw-tui demo`",
+    )
+
+
+class LaneSource:
+    """The current lane, reloaded when its file changes. One owner a process."""
+
+    def __init__(self, path: Path, now: Now) -> None:
+        """Raises `ConfigError`: a process does not start on a bad lane."""
+        self._path = path
+        self._now = now
+        self._seen = _stamp(path)
+        self.current: Lane = load_lane(path, now)
+        self.error: str | None = None
+        """Why the file as it is now is refused; None while it is the current lane."""
+
+    def refresh(self) -> bool:
+        """Looks at the file; True when another lane is current now. Never raises for a bad edit."""
+        stamp = _stamp(self._path)
+        if stamp == self._seen:
+            return False
+        self._seen = stamp
+        try:
+            lane = load_lane(self._path, self._now)
+            if lane.name != self.current.name:
+                raise ConfigError(
+                    f"{self._path}: lane renamed from {self.current.name!r} to {lane.name!r} while running",
+                    fix="restart to work on another lane",
+                )
+        except ConfigError as error:
+            self.error = error.message
+            return False
+        self.error = None
+        changed = lane.sha256 != self.current.sha256
+        self.current = lane
+        return changed
+
+
+def _stamp(path: Path) -> tuple[int, int, int] | None:
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_mtime_ns, status.st_size, status.st_ino
+
+
+def _line_of(text: str, where: list[str]) -> int | None:
+    """Line number (from 1) of the place that a validation error names; TOML keeps none, so it is looked up."""
+    lines = text.splitlines()
+    for depth in range(len(where), 0, -1):
+        name = where[depth - 1]
+        key = re.compile(rf"""\s*["']?{re.escape(name)}["']?\s*=""")
+        table = re.compile(rf"""\s*\[[^\]]*["'.\[]?{re.escape(name)}["']?\s*\]""")
+        start = _table_start(lines, where[: depth - 1])
+        for number, line in enumerate(lines[start:], start + 1):
+            if number > start + 1 and line.lstrip().startswith("[") and start and depth > 2:
+                break
+            if key.match(line) or table.match(line):
+                return number
+    return None
+
+
+def _table_start(lines: list[str], where: list[str]) -> int:
+    if not where:
+        return 0
+    header = re.compile(
+        r"\s*\[\s*" + r"\s*\.\s*".join(rf"""["']?{re.escape(part)}["']?""" for part in where) + r"\s*\]"
+    )
+    for number, line in enumerate(lines):
+        if header.match(line):
+            return number
+    return 0

@@ -1,0 +1,110 @@
+"""The audit trail: every action's receipt, in the lane's Redis and in a local file.
+
+Two places, so that an action taken while Redis is down is on record all the same.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from runtime.ledger.connection import Redis, redis_errors, without_credentials
+from runtime.ledger.keys import lane_key
+from runtime.model import OperatorError, Receipt, ReceiptOutcome, TargetResult
+from runtime.text import one_line
+
+AUDIT_KEPT = 10_000
+"""Receipts kept in Redis, about; the local file keeps all."""
+RESULTS_KEPT = 1_000
+_TAIL_BYTES = 1024 * 1024
+
+
+class Audit:
+    def __init__(self, redis: Redis, url: str, lane: str, folder: Path) -> None:
+        self._redis = redis
+        self._where = without_credentials(url)
+        self._key = lane_key(lane, "audit")
+        self._file = folder / f"audit-{lane}.jsonl"
+
+    async def record(self, receipt: Receipt) -> str | None:
+        """See `runtime.model.AuditTrail.record`."""
+        document = json.dumps(asdict(receipt), ensure_ascii=False, separators=(",", ":"))
+        file_error = redis_error = None
+        try:
+            await asyncio.to_thread(_append, self._file, document)
+        except OSError as error:
+            file_error = f"{self._file}: {error.strerror}"
+        try:
+            with redis_errors(self._where):
+                await self._redis.xadd(self._key, {"receipt": document}, maxlen=AUDIT_KEPT, approximate=True)
+        except OperatorError as error:
+            redis_error = error.message
+        if file_error and redis_error:
+            raise OperatorError(
+                f"the receipt of {receipt.action!r} could not be written: {file_error}; {redis_error}",
+                fix="note what was done, then mend the state folder and Redis",
+                code="receipt-lost",
+            )
+        problem = file_error or redis_error
+        return f"receipt kept in one place only: {problem}" if problem else None
+
+    async def recent(self, limit: int = 100) -> Sequence[Receipt]:
+        """Newest first; from the local file while Redis can't be read. Raises `BoundaryDown`."""
+        try:
+            with redis_errors(self._where):
+                rows: Any = await self._redis.xrevrange(self._key, count=limit)
+            documents: list[str] = [fields.get("receipt", "") for _, fields in rows]
+        except OperatorError:
+            try:
+                documents = await asyncio.to_thread(_tail, self._file, limit)
+            except OSError:
+                documents = []
+            if not documents:
+                raise
+        return [receipt for document in documents if (receipt := _parse(document)) is not None]
+
+
+def _append(path: Path, document: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+    try:
+        os.write(descriptor, document.encode() + b"\n")
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _tail(path: Path, limit: int) -> list[str]:
+    with path.open("rb") as file:
+        size = file.seek(0, os.SEEK_END)
+        file.seek(max(0, size - _TAIL_BYTES))
+        lines = file.read().decode("utf-8", "replace").splitlines()
+    return lines[::-1][:limit]
+
+
+def _parse(document: str) -> Receipt | None:
+    try:
+        data: dict[str, Any] = json.loads(document)
+        data["results"] = tuple(
+            TargetResult(row["target"], ReceiptOutcome(row["outcome"]), row["detail"])
+            for row in data["results"]
+        )
+        return Receipt(**data)
+    except (ValueError, KeyError, TypeError):
+        return Receipt(
+            receipt_id="unreadable",
+            at=0.0,
+            actor="unknown",
+            origin="unknown",
+            lane="",
+            action="unreadable",
+            summary=one_line(document, 120),
+            reason=None,
+            results=(),
+            results_total=0,
+        )

@@ -1,0 +1,84 @@
+"""Signs of life of the lane's processes, stamped by the server's clock."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from runtime.ledger.connection import Redis, redis_errors, without_credentials
+from runtime.ledger.keys import lane_key
+from runtime.model import Beat
+
+BEAT_EVERY_S = 1.0
+ALIVE_WITHIN_S = 5.0
+"""A process whose last beat is older is not counted as live."""
+FORGOTTEN_AFTER_S = 86_400.0
+"""A beat this old is dropped by the next process that beats, so that the hash stays small."""
+
+_BEAT = """
+local t = redis.call('TIME')
+local now = t[1] + t[2] / 1e6
+redis.call('HSET', KEYS[1], ARGV[1], string.format('%.6f', now) .. ' ' .. ARGV[2])
+if ARGV[3] ~= '' then
+  for _, field in ipairs(redis.call('HKEYS', KEYS[1])) do
+    local at = tonumber(string.match(redis.call('HGET', KEYS[1], field), '^(%S+) ') or '0') or 0
+    if now - at > tonumber(ARGV[3]) then redis.call('HDEL', KEYS[1], field) end
+  end
+end
+return string.format('%.6f', now)
+"""
+
+
+class Heartbeats:
+    def __init__(self, redis: Redis, url: str, lane: str) -> None:
+        self._redis = redis
+        self._where = without_credentials(url)
+        self._key = lane_key(lane, "beats")
+
+    async def write(
+        self,
+        role: str,
+        process_id: str,
+        started_at: float,
+        detail: Mapping[str, str | int | float | bool | None],
+        *,
+        sweep: bool = False,
+    ) -> float:
+        """Returns the server's time. Raises `BoundaryDown`."""
+        document = json.dumps({"role": role, "started_at": started_at, "detail": dict(detail)})
+        forget = str(FORGOTTEN_AFTER_S) if sweep else ""
+        with redis_errors(self._where):
+            return float(
+                await self._redis.eval(_BEAT, 1, self._key, f"{role}/{process_id}", document, forget)
+            )
+
+    async def remove(self, role: str, process_id: str) -> None:
+        """A process that ends in order says so, and is not missed. Raises `BoundaryDown`."""
+        with redis_errors(self._where):
+            await self._redis.hdel(self._key, f"{role}/{process_id}")
+
+    async def read(self) -> Sequence[Beat]:
+        """All beats, by role and process. Raises `BoundaryDown`."""
+        with redis_errors(self._where):
+            raw: Any = await self._redis.hgetall(self._key)
+        beats = (_parse(field, text) for field, text in raw.items())
+        return sorted((b for b in beats if b is not None), key=lambda b: (b.role, b.started_at, b.process_id))
+
+
+def _parse(field: str, text: str) -> Beat | None:
+    """None for a row that another version or a stranger wrote: it is no sign of our life."""
+    at, _, document = text.partition(" ")
+    try:
+        data = json.loads(document)
+        return Beat(
+            role=str(data["role"]),
+            process_id=field.partition("/")[2],
+            started_at=float(data["started_at"]),
+            at=float(at),
+            detail={
+                str(k): v for k, v in data["detail"].items() if isinstance(v, str | int | float | bool | None)
+            },
+        )
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return None

@@ -1,0 +1,92 @@
+"""One way to connect to Redis or Valkey, and its errors in the operator's words."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from urllib.parse import urlsplit
+
+import redis.asyncio as aioredis
+from redis import exceptions
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+
+from runtime.model import BoundaryDown, ConfigError, OperatorError, Refused
+from runtime.text import one_line
+
+Redis = aioredis.Redis
+
+
+def connect(url: str, *, timeout_s: float = 5.0) -> Redis:
+    """A lazy client: nothing is sent before the first command. Raises `ConfigError` for a bad URL.
+
+    No hidden retries: a caller that repeats a command knows that the command may be repeated.
+    """
+    try:
+        return aioredis.Redis.from_url(
+            url,
+            decode_responses=True,
+            encoding_errors="replace",
+            socket_timeout=timeout_s,
+            socket_connect_timeout=timeout_s,
+            retry=Retry(NoBackoff(), 0),
+            max_connections=64,
+        )
+    except ValueError as error:
+        raise ConfigError(
+            f"Redis address {without_credentials(url)}: {error}", fix="correct redis_url"
+        ) from None
+
+
+def without_credentials(url: str) -> str:
+    """``url`` fit to be shown: no user, no password, no query."""
+    parts = urlsplit(url)
+    host = re.sub(r"^.*@", "", parts.netloc)
+    return one_line(f"{parts.scheme}://{host}{parts.path}")
+
+
+@contextmanager
+def redis_errors(where: str) -> Iterator[None]:
+    """Turns redis-py's errors into `OperatorError`; ``where`` is an address without credentials."""
+    try:
+        yield
+    except exceptions.BusyLoadingError:
+        raise BoundaryDown(
+            f"Redis at {where} is loading its data", fix="wait until it has loaded", code="redis-loading"
+        ) from None
+    except exceptions.ReadOnlyError:
+        raise BoundaryDown(
+            f"Redis at {where} is a read-only replica",
+            fix="point redis_url at the primary",
+            code="redis-read-only",
+        ) from None
+    except exceptions.OutOfMemoryError:
+        raise Refused(
+            f"Redis at {where} is out of memory and refused the write; nothing was stored",
+            fix="raise maxmemory, or drain or discard backlog",
+            code="redis-full",
+        ) from None
+    except (exceptions.AuthenticationError, exceptions.NoPermissionError) as error:
+        raise BoundaryDown(
+            f"Redis at {where} refused us: {one_line(str(error))}", fix="check the credentials in redis_url"
+        ) from None
+    except exceptions.TimeoutError:
+        raise BoundaryDown(
+            f"Redis at {where} did not answer in time", fix="see `joelclaw-tui doctor`"
+        ) from None
+    except (exceptions.ConnectionError, OSError) as error:
+        raise BoundaryDown(
+            f"Redis at {where} can't be reached: {one_line(str(error), 160)}",
+            fix="start it (`joelclaw-tui up`), or correct redis_url",
+        ) from None
+    except exceptions.ResponseError as error:
+        if "OOM" in str(error):
+            raise Refused(
+                f"Redis at {where} is out of memory and refused the write; nothing was stored",
+                fix="raise maxmemory, or drain or discard backlog",
+                code="redis-full",
+            ) from None
+        raise OperatorError(
+            f"Redis at {where} refused a command: {one_line(str(error))}", fix="see `joelclaw-tui doctor`"
+        ) from None

@@ -1,0 +1,636 @@
+"""The words of the system as frozen types, and the ports by which rooms meet.
+
+Pure: nothing in here reads a clock, a socket or a file. The words are those of the
+design: an *item* is queued work, an *attempt* its n-th run, a *run* the Restate
+workflow of one attempt, whose key is ``<item_id>.<attempt>``.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import IntEnum, StrEnum
+from typing import Protocol, runtime_checkable
+
+from ulid import ULID
+
+LAYOUT_VERSION = 1
+"""Version of every name that outlives a process: Redis keys, Restate services, state folders."""
+
+LANE_NAME = re.compile(r"[a-z][a-z0-9-]{0,31}")
+FAMILY_NAME = re.compile(r"[a-z0-9][a-z0-9._-]*(/[a-z0-9][a-z0-9._-]*)*")
+FAMILY_NAME_MAX = 100
+FAMILY_TAG_LENGTH = 5
+ITEM_ID = re.compile(r"[0-9a-z]{26}-[a-z2-7]{5}")
+
+
+# --- errors -----------------------------------------------------------------
+
+
+class ExitCode(IntEnum):
+    """The process exit codes of the outside contract."""
+
+    OK = 0
+    ATTENTION = 1
+    USAGE = 2
+    DOWN = 3
+    TIMEOUT = 4
+    INTERRUPTED = 130
+
+
+class OperatorError(Exception):
+    """An error made where its cause is known and shown to a person at one place.
+
+    ``code`` is stable and machine-readable, ``message`` says what and where,
+    ``fix`` says what to do next.
+    """
+
+    code = "error"
+    exit_code = ExitCode.ATTENTION
+    http_status = 500
+
+    def __init__(self, message: str, *, fix: str | None = None, code: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.fix = fix
+        if code is not None:
+            self.code = code
+
+
+class UsageError(OperatorError):
+    """What was asked for can't be understood or is not allowed: nothing was done."""
+
+    code = "usage"
+    exit_code = ExitCode.USAGE
+    http_status = 400
+
+
+class ConfigError(UsageError):
+    """A settings or lane file that can't be used; the message has the place and the reason."""
+
+    code = "config"
+
+
+class UnknownFamily(UsageError):
+    """A family that the lane file does not declare. Refused at the door, never quarantined."""
+
+    code = "unknown-family"
+    http_status = 404
+
+
+class PayloadError(UsageError):
+    """A payload that is not JSON, not valid UTF-8, or larger than the limit."""
+
+    code = "bad-payload"
+    http_status = 400
+
+
+class PayloadTooLarge(PayloadError):
+    code = "payload-too-large"
+    http_status = 413
+
+
+class NotFound(UsageError):
+    """No item, run or preview of that id."""
+
+    code = "not-found"
+    http_status = 404
+
+
+class ReadOnly(UsageError):
+    """Read-only mode refused a change."""
+
+    code = "read-only"
+    http_status = 403
+
+
+class Refused(OperatorError):
+    """The action was understood but its checks refused it; nothing was done."""
+
+    code = "refused"
+    http_status = 409
+
+
+class BoundaryDown(OperatorError):
+    """A boundary could not be reached or did not answer within its deadline."""
+
+    code = "boundary-down"
+    exit_code = ExitCode.DOWN
+    http_status = 503
+
+
+class TimedOut(OperatorError):
+    code = "timed-out"
+    exit_code = ExitCode.TIMEOUT
+    http_status = 504
+
+
+# --- names and ids ----------------------------------------------------------
+
+
+class Priority(IntEnum):
+    """P0 is the most urgent. Strict across the lane within one claim batch."""
+
+    P0 = 0
+    P1 = 1
+    P2 = 2
+    P3 = 3
+
+    @classmethod
+    def parse(cls, text: str) -> Priority:
+        """``"P0"`` to ``"P3"``, in either case. Raises `UsageError`."""
+        try:
+            return cls[text.upper()]
+        except KeyError:
+            raise UsageError(
+                f"priority {text!r} is not one of P0, P1, P2, P3", fix="use P0 (first) to P3 (last)"
+            ) from None
+
+
+def family_tag(family: str) -> str:
+    """Short tag that ends an item id, so that one read finds the item's family."""
+    digest = hashlib.blake2s(family.encode(), digest_size=5).digest()
+    return base64.b32encode(digest).decode().lower()[:FAMILY_TAG_LENGTH]
+
+
+def new_item_id(family: str, *, at_s: float) -> str:
+    """A ULID of the instant ``at_s`` (seconds since the epoch), ``-``, the family's tag."""
+    return f"{ULID.from_timestamp(at_s)!s}".lower() + "-" + family_tag(family)
+
+
+def tag_of(item_id: str) -> str:
+    """The family tag of an item id. Raises `NotFound` for anything that isn't one."""
+    if not ITEM_ID.fullmatch(item_id):
+        raise NotFound(
+            f"{item_id[:80]!r} is not an item id",
+            fix="ids look like 01jb2c3d4e5f6g7h8j9k0m1n2p-abcde; see `queue list`",
+        )
+    return item_id.rpartition("-")[2]
+
+
+def run_id_of(item_id: str, attempt: int) -> str:
+    """The Restate key of one attempt; a second admission of it is no second run."""
+    return f"{item_id}.{attempt}"
+
+
+def parse_run_id(run_id: str) -> tuple[str, int]:
+    """``(item_id, attempt)`` of a run id. Raises `NotFound` for anything that isn't one."""
+    item_id, dot, attempt = run_id.rpartition(".")
+    if not dot or not ITEM_ID.fullmatch(item_id) or not re.fullmatch(r"[1-9][0-9]{0,8}", attempt):
+        raise NotFound(
+            f"{run_id[:80]!r} is not a run id", fix="a run id is <item id>.<attempt>; see `runs list`"
+        )
+    return item_id, int(attempt)
+
+
+def run_service(lane: str) -> str:
+    """Name of the lane's Restate workflow; two lanes share a server without meeting."""
+    return f"joelclaw{LAYOUT_VERSION}.{lane}.WorkRun"
+
+
+# --- states -----------------------------------------------------------------
+
+
+class ItemState(StrEnum):
+    DELAYED = "delayed"
+    WAITING = "waiting"
+    LEASED = "leased"
+    ADMITTING = "admitting"
+    IN_FLIGHT = "in_flight"
+    SUCCEEDED = "succeeded"
+    DEAD = "dead"
+    QUARANTINED = "quarantined"
+    DISCARDED = "discarded"
+
+
+SETTLED_STATES = frozenset({ItemState.SUCCEEDED, ItemState.DISCARDED})
+"""Nothing more happens to these without a person; all others are the backlog or its failures."""
+
+
+class Outcome(StrEnum):
+    """How a run ended."""
+
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+    KILLED = "killed"
+
+
+class PauseKind(StrEnum):
+    """Who paused. A person's pause outranks a machine's and is never lifted by one."""
+
+    PERSON = "person"
+    MACHINE = "machine"
+
+
+class RunStatus(StrEnum):
+    """The statuses of Restate's ``sys_invocation`` table, plus what can't be read."""
+
+    PENDING = "pending"
+    SCHEDULED = "scheduled"
+    READY = "ready"
+    RUNNING = "running"
+    BACKING_OFF = "backing-off"
+    SUSPENDED = "suspended"
+    PAUSED = "paused"
+    COMPLETED = "completed"
+    UNKNOWN = "unknown"
+
+
+# --- pressure ---------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """Why one attempt did not succeed. Kept for replay and given to the next attempt."""
+
+    attempt: int
+    outcome: Outcome
+    message: str
+    at: float
+    """Seconds since the epoch, by the Redis server's clock."""
+
+
+@dataclass(frozen=True, slots=True)
+class WorkItem:
+    """One piece of queued work as the pressure layer knows it at one instant."""
+
+    item_id: str
+    family: str
+    state: ItemState
+    priority: Priority
+    attempt: int
+    """The current attempt, from 1."""
+    payload: str
+    """JSON text exactly as it was accepted; empty once settled."""
+    enqueued_at: float
+    since: float
+    """When it entered its present state."""
+    due_at: float | None = None
+    """When a delayed item becomes runnable."""
+    dedup_key: str | None = None
+    origin: str | None = None
+    """Who enqueued it: ``cli``, ``gateway``, ``webhook:<name>`` ..."""
+    lease_owner: str | None = None
+    failures: tuple[Failure, ...] = ()
+
+    @property
+    def run_id(self) -> str:
+        return run_id_of(self.item_id, self.attempt)
+
+
+@dataclass(frozen=True, slots=True)
+class ItemPage:
+    """Some items of one family in one state, in that state's own order."""
+
+    items: tuple[WorkItem, ...]
+    total: int
+    cursor: str | None
+    """Give it back to read on; None at the end."""
+
+
+@dataclass(frozen=True, slots=True)
+class Enqueued:
+    """The receipt of an intake. ``duplicate``: the dedup key was seen; this is the first's id."""
+
+    item_id: str
+    duplicate: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """A claimed item, and the fencing token without which nothing may be done to it."""
+
+    item_id: str
+    family: str
+    attempt: int
+    priority: Priority
+    payload: str
+    failures: tuple[Failure, ...]
+    token: int
+
+    @property
+    def run_id(self) -> str:
+        return run_id_of(self.item_id, self.attempt)
+
+
+@dataclass(frozen=True, slots=True)
+class Pause:
+    """One pause of one family. Times in seconds since the epoch."""
+
+    by: str
+    kind: PauseKind
+    reason: str | None
+    since: float
+    until: float | None = None
+    mode: str = "hold"
+
+
+@dataclass(frozen=True, slots=True)
+class Paused:
+    """What a pause did. It is in force everywhere only once ``still_admitting`` is 0."""
+
+    family: str
+    pause: Pause
+    still_admitting: int
+
+
+@dataclass(frozen=True, slots=True)
+class FamilyReading:
+    """What one family looks like to Redis at one instant, read without writing.
+
+    Every row is counted once: ``waiting`` rows are runnable now, ``held`` ones wait behind a
+    pause, ``throttled`` ones behind ``max_in_flight``; ``leased`` includes admitting.
+    """
+
+    family: str
+    waiting: int
+    held: int
+    throttled: int
+    delayed: int
+    leased: int
+    admitting: int
+    in_flight: int
+    dead: int
+    quarantined: int
+    by_priority: tuple[int, int, int, int]
+    """waiting + held + throttled by level, P0 first."""
+    oldest_runnable_age_s: float | None
+    oldest_held_age_s: float | None
+    pause: Pause | None
+    enqueued_per_min: int
+    settled_per_min: int
+    failed_per_min: int
+    succeeded_total: int
+    failed_total: int
+
+
+@dataclass(frozen=True, slots=True)
+class PressureSource:
+    """Which Redis a figure came from, and what it can promise."""
+
+    url: str
+    """Without credentials."""
+    server: str
+    """``valkey 9.1.2``"""
+    run_id: str
+    database: int
+    role: str
+    maxmemory_policy: str | None
+    appendonly: bool | None
+    loading: bool
+    used_memory: int
+    maxmemory: int
+    server_time: float
+
+
+@dataclass(frozen=True, slots=True)
+class PressureReading:
+    source: PressureSource
+    families: tuple[FamilyReading, ...]
+
+
+class SettleResult(StrEnum):
+    SETTLED = "settled"
+    ALREADY = "already"
+    """This very outcome's run had been settled before: nothing changed."""
+    STALE = "stale"
+    """The item has a newer attempt, or was discarded: nothing changed."""
+    UNKNOWN = "unknown"
+    """No such item: nothing changed."""
+
+
+class ReplayResult(StrEnum):
+    REPLAYED = "replayed"
+    MOVED_ON = "moved-on"
+    """It was no longer dead or quarantined."""
+    NOT_FOUND = "not-found"
+
+
+# --- durable ----------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class RunRequest:
+    """What admission hands to Restate: the whole input of one run. No secrets in here."""
+
+    item_id: str
+    attempt: int
+    family: str
+    priority: Priority
+    payload: str
+    """JSON text."""
+    failures: tuple[Failure, ...] = ()
+
+    @property
+    def run_id(self) -> str:
+        return run_id_of(self.item_id, self.attempt)
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """Restate took the run. Accepted is not succeeded."""
+
+    invocation_id: str
+    again: bool
+    """True when it knew the run already."""
+
+
+@dataclass(frozen=True, slots=True)
+class RunView:
+    """One run as Restate tells it. Times in seconds since the epoch."""
+
+    run_id: str
+    invocation_id: str
+    status: RunStatus
+    outcome: Outcome | None
+    """Only once completed."""
+    created_at: float | None
+    modified_at: float | None
+    completed_at: float | None
+    tries: int
+    """Restate's retries inside this attempt, the first try included."""
+    next_try_at: float | None
+    last_failure: str | None
+    family: str | None = None
+    deployment: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class JournalEntry:
+    """One row of a run's journal, without the payload."""
+
+    index: int
+    kind: str
+    name: str | None
+    at: float | None
+    detail: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class DurableSource:
+    admin_url: str
+    ingress_url: str
+    version: str
+    service: str
+    deployment: str | None
+    """Address of the worker that this lane's service is registered at; None: not registered."""
+
+
+@dataclass(frozen=True, slots=True)
+class DurableReading:
+    """The live set, unhealthiest first, then the latest completed."""
+
+    source: DurableSource
+    live: Mapping[str, int]
+    """Counts of live runs by status."""
+    runs: tuple[RunView, ...]
+    total: int
+    """How many runs the list would have had without its bound."""
+
+
+class RunVerb(StrEnum):
+    CANCEL = "cancel"
+    KILL = "kill"
+    RESUME = "resume"
+
+
+class VerbResult(StrEnum):
+    ACCEPTED = "accepted"
+    WRONG_STATE = "wrong-state"
+    NOT_FOUND = "not-found"
+    FAILED = "failed"
+
+
+# --- ledger -----------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Beat:
+    """A process's sign of life. ``detail`` is small, flat and JSON-able."""
+
+    role: str
+    process_id: str
+    """Unique to one start of one process: ``<host>:<pid>:<start>``."""
+    started_at: float
+    at: float
+    detail: Mapping[str, str | int | float | bool | None] = field(default_factory=dict)
+
+
+class ReceiptOutcome(StrEnum):
+    DONE = "done"
+    ACCEPTED = "accepted"
+    """Asked for and accepted, its end not seen."""
+    MOVED_ON = "moved-on"
+    FAILED = "failed"
+    REFUSED = "refused"
+
+
+@dataclass(frozen=True, slots=True)
+class TargetResult:
+    target: str
+    outcome: ReceiptOutcome
+    detail: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """The record of one action: who, from where, what, why, and each target's result."""
+
+    receipt_id: str
+    at: float
+    actor: str
+    origin: str
+    """``console``, ``cli``, ``gateway`` or a role's name."""
+    lane: str
+    action: str
+    summary: str
+    reason: str | None
+    results: tuple[TargetResult, ...]
+    results_total: int
+    """How many results there were; ``results`` is bounded."""
+    warning: str | None = None
+
+
+# --- ports ------------------------------------------------------------------
+
+
+class Now(Protocol):
+    """The source of the current time, in seconds since the epoch."""
+
+    def __call__(self) -> float: ...
+
+
+class Settler(Protocol):
+    """Closes an attempt's row. Idempotent, fenced by run id, accepted from any live state."""
+
+    async def settle(
+        self, run_id: str, family: str, outcome: Outcome, message: str | None = None
+    ) -> SettleResult: ...
+
+
+@runtime_checkable
+class RunStarter(Protocol):
+    """Admits runs. Sending the same run id again is no second run."""
+
+    async def start(self, request: RunRequest) -> Accepted:
+        """Raises `BoundaryDown` when it can't be known to have been accepted,
+        `Refused` when it was refused for good (malformed, no such service)."""
+        ...
+
+
+class RunLookup(Protocol):
+    """Asks the executor what became of runs."""
+
+    async def lookup(self, run_ids: Sequence[str]) -> Mapping[str, RunView]:
+        """Those it knows, by run id; a missing key means that it does not know the run.
+        Raises `BoundaryDown`."""
+        ...
+
+
+class RunControl(Protocol):
+    async def apply(self, verb: RunVerb, invocation_ids: Sequence[str]) -> Mapping[str, VerbResult]: ...
+
+
+class DurableReader(Protocol):
+    async def read(self, *, limit: int = 100) -> DurableReading: ...
+    async def run(self, run_id: str) -> RunView | None: ...
+    async def journal(self, invocation_id: str, *, limit: int = 200) -> Sequence[JournalEntry]: ...
+
+
+class PressureReader(Protocol):
+    """Looking changes nothing."""
+
+    async def read(self, limits: Mapping[str, int]) -> PressureReading:
+        """``limits``: every declared family with its ``max_in_flight``. Families that only
+        Redis knows are read too."""
+        ...
+
+    async def item(self, item_id: str) -> WorkItem | None: ...
+    async def items(
+        self, family: str, state: ItemState, *, cursor: str | None = None, limit: int = 100
+    ) -> ItemPage: ...
+
+
+class PressureControl(Protocol):
+    async def pause(
+        self, family: str, *, actor: str, kind: PauseKind, reason: str | None, until: float | None
+    ) -> Paused: ...
+    async def still_admitting(self, family: str) -> int: ...
+    async def resume(self, family: str, *, actor: str, kind: PauseKind) -> bool:
+        """True when there was a pause to lift."""
+        ...
+
+    async def replay(self, family: str, item_ids: Sequence[str]) -> Mapping[str, ReplayResult]: ...
+
+
+class AuditTrail(Protocol):
+    async def record(self, receipt: Receipt) -> str | None:
+        """Writes it down locally and to Redis. Returns a warning when only one of them took it.
+        Raises `OperatorError` when neither did."""
+        ...
+
+    async def recent(self, limit: int = 100) -> Sequence[Receipt]: ...

@@ -1,0 +1,66 @@
+"""Payloads at the door: JSON text within the limit, or an error that says why not."""
+
+from __future__ import annotations
+
+import json
+from typing import NoReturn
+
+from runtime.model import PayloadError, PayloadTooLarge
+
+MAX_DEPTH = 100
+"""Nesting beyond this is refused: other JSON readers down the way have limits of their own."""
+
+
+def parse_payload(raw: bytes | str, limit: int) -> str:
+    """``raw`` as compact JSON text of at most ``limit`` bytes.
+
+    Strict JSON (RFC 8259): no NaN or Infinity, valid UTF-8, no lone surrogates.
+    Raises `PayloadTooLarge`, `PayloadError`.
+    """
+    size = len(raw) if isinstance(raw, bytes) else len(raw.encode("utf-8", "surrogatepass"))
+    if size > limit:
+        raise PayloadTooLarge(
+            f"payload has {size:,} bytes, the limit is {limit:,}",
+            fix="send a reference to the data instead, or raise payload_limit in the settings",
+        )
+    try:
+        text = raw.decode("utf-8") if isinstance(raw, bytes) else raw
+    except UnicodeDecodeError as error:
+        raise PayloadError(f"payload is not UTF-8: byte {error.start}", fix="send JSON in UTF-8") from None
+    try:
+        value = json.loads(text, parse_constant=_no_constant)
+        if _depth(value) > MAX_DEPTH:
+            raise PayloadError(f"payload is nested deeper than {MAX_DEPTH} levels", fix="flatten it")
+        compact = json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+        compact.encode("utf-8")
+    except RecursionError:
+        raise PayloadError(f"payload is nested deeper than {MAX_DEPTH} levels", fix="flatten it") from None
+    except UnicodeEncodeError:
+        raise PayloadError("payload has a lone UTF-16 surrogate", fix="send well-formed Unicode") from None
+    except json.JSONDecodeError as error:
+        raise PayloadError(
+            f"payload is not JSON: {error.msg} at line {error.lineno}, column {error.colno}",
+            fix="send one JSON value; text needs quotes",
+        ) from None
+    except ValueError as error:
+        raise PayloadError(f"payload is not JSON: {error}", fix="send one JSON value") from None
+    return compact
+
+
+def _no_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is not JSON")
+
+
+def _depth(value: object) -> int:
+    deepest = 0
+    stack = [(value, 1)]
+    while stack:
+        node, depth = stack.pop()
+        deepest = max(deepest, depth)
+        if depth > MAX_DEPTH:
+            break
+        if isinstance(node, dict):
+            stack.extend((child, depth + 1) for child in node.values())
+        elif isinstance(node, list):
+            stack.extend((child, depth + 1) for child in node)
+    return deepest

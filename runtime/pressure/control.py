@@ -1,0 +1,131 @@
+"""An operator's hand on the queue: pause, resume, replay."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+
+from runtime.ledger.connection import Redis, redis_errors, without_credentials
+from runtime.ledger.keys import wake_channel
+from runtime.model import Paused, PauseKind, ReplayResult
+from runtime.pressure.keys import family_base
+from runtime.pressure.records import unpack_pause
+from runtime.pressure.script import Script
+
+PAUSES_KEPT = 100
+REASON_LIMIT = 500
+
+
+class Control:
+    """`runtime.model.PressureControl` on one lane. ``now_us`` is for tests only."""
+
+    def __init__(self, redis: Redis, url: str, lane: str, *, now_us: int | None = None) -> None:
+        self._redis = redis
+        self._where = without_credentials(url)
+        self._lane = lane
+        self._wake = wake_channel(lane)
+        self.now_us = now_us
+
+    @property
+    def _now(self) -> str:
+        return "" if self.now_us is None else str(self.now_us)
+
+    _PAUSE = Script(f"""
+    local now = now_us(ARGV[1])
+    local p = cjson.decode(ARGV[2])
+    local text = string.sub(ARGV[2], 1, -2) .. ',"since":"' .. int(now) .. '"}}'
+    redis.call('HSET', base .. 'pause', p.kind, text)
+    redis.call('HINCRBY', base .. 'pause', 'epoch', 1)
+    redis.call('LPUSH', base .. 'pauses', text)
+    redis.call('LTRIM', base .. 'pauses', 0, {PAUSES_KEPT - 1})
+    return {{text, redis.call('ZCARD', base .. 'admitting')}}
+    """)
+
+    async def pause(
+        self, family: str, *, actor: str, kind: PauseKind, reason: str | None, until: float | None
+    ) -> Paused:
+        """From the moment the script has run nothing begins to be admitted; what was admitting
+        already is counted. ``until`` in seconds since the epoch. Raises `BoundaryDown`.
+        """
+        pause = json.dumps(
+            {
+                "by": actor,
+                "kind": kind.value,
+                "mode": "hold",
+                "reason": None if reason is None else reason[:REASON_LIMIT],
+                "until": None if until is None else str(round(until * 1e6)),
+            }
+        )
+        with redis_errors(self._where):
+            text, admitting = await self._PAUSE(self._redis, self._base(family), self._now, pause)
+        made = unpack_pause(text)
+        assert made is not None  # noqa: S101 - the script has just written it
+        return Paused(family=family, pause=made, still_admitting=admitting)
+
+    async def still_admitting(self, family: str) -> int:
+        """How many rows were being sent when last asked. Raises `BoundaryDown`."""
+        with redis_errors(self._where):
+            return int(await self._redis.zcard(self._base(family) + "admitting"))
+
+    _RESUME = Script(f"""
+    local now = now_us(ARGV[1])
+    local was = paused(now)
+    local had = redis.call('HDEL', base .. 'pause', 'machine')
+    if ARGV[2] == 'person' then had = had + redis.call('HDEL', base .. 'pause', 'person') end
+    if had == 0 then return 0 end
+    redis.call('HINCRBY', base .. 'pause', 'epoch', 1)
+    redis.call('LPUSH', base .. 'pauses', cjson.encode({{resumed=int(now), by=ARGV[3], kind=ARGV[2]}}))
+    redis.call('LTRIM', base .. 'pauses', 0, {PAUSES_KEPT - 1})
+    redis.call('PUBLISH', ARGV[4], '')
+    return was and 1 or 0
+    """)
+
+    async def resume(self, family: str, *, actor: str, kind: PauseKind) -> bool:
+        """A person lifts every pause, a machine only a machine's. Raises `BoundaryDown`."""
+        with redis_errors(self._where):
+            reply = await self._RESUME(
+                self._redis, self._base(family), self._now, kind.value, actor, self._wake
+            )
+        return bool(reply)
+
+    _REPLAY = Script("""
+    local now = now_us(ARGV[1])
+    local out = {}
+    for i = 3, #ARGV do
+      local id = ARGV[i]
+      local was = redis.call('ZREM', base .. 'dead', id) + redis.call('ZREM', base .. 'quarantined', id)
+      local record = redis.call('HGET', base .. 'items', id)
+      if was > 0 and record then
+        local p, a, e = head(record)
+        local rest = string.match(record, '^%d:%d+:%d+:(.*)$')
+        redis.call('HSET', base .. 'items', id, p .. ':' .. int(a + 1) .. ':' .. e .. ':' .. rest)
+        local ready = math.max(now, tonumber(redis.call('HGET', base .. 'meta', 'last') or 0) + 1)
+        redis.call('HSET', base .. 'meta', 'last', int(ready))
+        redis.call('ZADD', base .. 'w' .. p, int(ready), id)
+        redis.call('HINCRBY', base .. 'stats', 'replayed', 1)
+        out[#out + 1] = 'replayed'
+      elseif record or redis.call('HEXISTS', base .. 'done', id) == 1 then
+        out[#out + 1] = 'moved-on'
+      else
+        out[#out + 1] = 'not-found'
+      end
+    end
+    redis.call('PUBLISH', ARGV[2], '')
+    return out
+    """)
+
+    async def replay(self, family: str, item_ids: Sequence[str]) -> Mapping[str, ReplayResult]:
+        """Dead or quarantined items wait again as new attempts, given their failures.
+
+        Sent in batches of 100, so that no script holds the server. Raises `BoundaryDown`.
+        """
+        results: dict[str, ReplayResult] = {}
+        with redis_errors(self._where):
+            for start in range(0, len(item_ids), 100):
+                batch = item_ids[start : start + 100]
+                reply = await self._REPLAY(self._redis, self._base(family), self._now, self._wake, *batch)
+                results.update(zip(batch, map(ReplayResult, reply), strict=True))
+        return results
+
+    def _base(self, family: str) -> str:
+        return family_base(self._lane, family)

@@ -1,0 +1,45 @@
+"""Names of a family's keys: one hash tag a family, so that every script touches one cluster slot.
+
+Under the base ``joelclaw:1:{<lane>/<family>}:`` live
+
+=============  ======  =====================================================================
+w0 .. w3       zset    waiting by level; score: microseconds since it became runnable
+delayed        zset    score: microseconds at which it is due
+leased         zset    claimed by a drainer; score: microseconds at which the lease lapses
+admitting      zset    being sent to Restate; score: as above
+lease          hash    id -> ``token:ready_us:owner``
+flight         zset    Restate owns it; score: microseconds of admission
+dead           zset    failed for good; score: microseconds of death
+quarantined    zset    can't be admitted; score: microseconds
+items          hash    id -> ``priority:attempt:enqueued_us:{meta}\\n<payload>``
+fails          hash    id -> one JSON document a line, oldest first
+settled        zset    done or discarded; score: microseconds of settling
+done           hash    id -> ``priority:attempt:enqueued_us:outcome``
+pause          hash    person, machine -> JSON; epoch
+pauses         list    history of pauses, newest first
+meta           hash    fence (last token), last (last ready score)
+stats          hash    totals since the family began
+rates          hash    events in the last minute, in five-second buckets
+dd:<digest>    string  dedup key -> id, expires with the window
+=============  ======  =====================================================================
+"""
+
+from __future__ import annotations
+
+import hashlib
+
+from runtime.ledger.keys import PREFIX, lane_key
+
+
+def family_base(lane: str, family: str) -> str:
+    return f"{PREFIX}:{{{lane}/{family}}}:"
+
+
+def families_key(lane: str) -> str:
+    """Hash of id tag -> family, for every family that ever had an item."""
+    return lane_key(lane, "families")
+
+
+def dedup_suffix(dedup_key: str) -> str:
+    """Keys are of any length and content; their digest is neither."""
+    return "dd:" + hashlib.blake2b(dedup_key.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()

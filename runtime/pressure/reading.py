@@ -1,0 +1,292 @@
+"""The read side of the queue: one pipeline for all families, pages, any item by its id.
+
+Looking changes nothing: every script here is flagged ``no-writes`` and runs on a replica too.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from redis.exceptions import RedisError
+
+from runtime.ledger.connection import Redis, redis_errors, without_credentials
+from runtime.model import (
+    FamilyReading,
+    ItemPage,
+    ItemState,
+    NotFound,
+    PressureReading,
+    PressureSource,
+    WorkItem,
+    family_tag,
+    tag_of,
+)
+from runtime.pressure.keys import families_key, family_base
+from runtime.pressure.records import MICROSECOND, unpack_item, unpack_pause, unpack_settled
+from runtime.pressure.script import RATE_BUCKET_S, RATE_BUCKETS, Call, Script
+
+PAGE_LIMIT = 500
+_SETS = {
+    ItemState.DELAYED: "delayed",
+    ItemState.LEASED: "leased",
+    ItemState.ADMITTING: "admitting",
+    ItemState.IN_FLIGHT: "flight",
+    ItemState.DEAD: "dead",
+    ItemState.QUARANTINED: "quarantined",
+}
+"""Every live state's own set; waiting has four."""
+
+_RATE = f"""
+local function rate(kind, now)
+  local newest = math.floor(now / {RATE_BUCKET_S * 1_000_000})
+  local sum = 0
+  for i = 0, {RATE_BUCKETS - 1} do
+    local b, n = string.match(redis.call('HGET', base .. 'rates', kind .. i) or '', '^(%d+):(%d+)$')
+    b = tonumber(b or -1)
+    if b > newest - {RATE_BUCKETS} and b <= newest then sum = sum + n end
+  end
+  return sum
+end
+"""
+
+
+class Reading:
+    """`runtime.model.PressureReader` on one lane. ``now_us`` is for tests only."""
+
+    def __init__(self, redis: Redis, url: str, lane: str, *, now_us: int | None = None) -> None:
+        self._redis = redis
+        self._where = without_credentials(url)
+        self._lane = lane
+        self.now_us = now_us
+
+    @property
+    def _now(self) -> str:
+        return "" if self.now_us is None else str(self.now_us)
+
+    _FAMILY = Script(
+        _RATE
+        + """
+    local now = now_us(ARGV[1])
+    local function card(name) return redis.call('ZCARD', base .. name) end
+    local function first(name) return redis.call('ZRANGE', base .. name, 0, 0, 'WITHSCORES')[2] or false end
+    local due = redis.call('ZRANGEBYSCORE', base .. 'delayed', '-inf', int(now))
+    local levels = {card('w0'), card('w1'), card('w2'), card('w3')}
+    for _, id in ipairs(due) do
+      local level = tonumber((head(redis.call('HGET', base .. 'items', id)))) + 1
+      levels[level] = levels[level] + 1
+    end
+    local oldest = #due > 0 and tonumber(redis.call('ZSCORE', base .. 'delayed', due[1])) or nil
+    for level = 0, 3 do
+      local score = tonumber(first('w' .. level) or nil)
+      if score and (not oldest or score < oldest) then oldest = score end
+    end
+    local stats = redis.call('HMGET', base .. 'stats', 'succeeded', 'failed')
+    return {int(now), levels[1], levels[2], levels[3], levels[4], card('delayed') - #due, card('leased'),
+      card('admitting'), card('flight'), card('dead'), card('quarantined'), oldest and int(oldest) or false,
+      paused(now) or false, rate('e', now), rate('s', now), rate('f', now), stats[1], stats[2]}
+    """,
+        read_only=True,
+    )
+
+    async def read(self, limits: Mapping[str, int]) -> PressureReading:
+        """See `runtime.model.PressureReader.read`: two round trips, whatever the backlog.
+
+        Raises `BoundaryDown`.
+        """
+        with redis_errors(self._where):
+            known: Any = await self._redis.hvals(families_key(self._lane))
+            families = [*limits, *sorted(set(known) - set(limits))]
+            calls = [Call(family_base(self._lane, name), (self._now,)) for name in families]
+            info, *rows = await self._FAMILY.many(self._redis, calls, ("INFO",))
+            for reply in (info, *rows):
+                if isinstance(reply, RedisError):
+                    raise reply
+            server_time = int(rows[0][0]) * MICROSECOND if rows else (await self._redis.time())[0]
+        return PressureReading(
+            source=self._source(info, float(server_time)),
+            families=tuple(
+                _reading(name, row, limits.get(name)) for name, row in zip(families, rows, strict=True)
+            ),
+        )
+
+    def _source(self, info: Mapping[str, Any], server_time: float) -> PressureSource:
+        name = "valkey" if "valkey_version" in info else "redis"
+        aof = info.get("aof_enabled")
+        policy = info.get("maxmemory_policy")
+        return PressureSource(
+            url=self._where,
+            server=f"{name} {info.get(f'{name}_version', 'unknown')}",
+            run_id=str(info.get("run_id", "unknown")),
+            database=int(self._redis.connection_pool.connection_kwargs.get("db") or 0),
+            role=str(info.get("role", "unknown")),
+            maxmemory_policy=None if policy is None else str(policy),
+            appendonly=None if aof is None else bool(aof),
+            loading=bool(info.get("loading", 0)),
+            used_memory=int(info.get("used_memory", 0)),
+            maxmemory=int(info.get("maxmemory", 0)),
+            server_time=server_time,
+        )
+
+    # --- single items
+
+    _ITEM = Script(
+        """
+    local id = ARGV[1]
+    local done = redis.call('HGET', base .. 'done', id)
+    if done then return {'settled', redis.call('ZSCORE', base .. 'settled', id), done, false, false} end
+    local record = redis.call('HGET', base .. 'items', id)
+    if not record then return false end
+    local names = {'flight', 'admitting', 'leased', 'dead', 'quarantined', 'delayed', 'w' .. head(record)}
+    for _, name in ipairs(names) do
+      local score = redis.call('ZSCORE', base .. name, id)
+      if score then
+        return {name, score, record, redis.call('HGET', base .. 'fails', id), redis.call('HGET', base .. 'lease', id)}
+      end
+    end
+    return false
+    """,
+        read_only=True,
+    )
+
+    async def item(self, item_id: str) -> WorkItem | None:
+        """One item in whatever state, by its id alone. Raises `NotFound` for what is no id, `BoundaryDown`."""
+        tag = tag_of(item_id)
+        with redis_errors(self._where):
+            family: Any = await self._redis.hget(families_key(self._lane), tag)
+            if family is None or family_tag(family) != tag:
+                return None
+            reply = await self._ITEM(self._redis, family_base(self._lane, family), item_id)
+        if not reply:
+            return None
+        where, score, record, fails, lease = reply
+        if where == "settled":
+            return unpack_settled(item_id, family, float(score), record)
+        state = next((state for state, name in _SETS.items() if name == where), ItemState.WAITING)
+        return unpack_item(item_id, family, state, float(score), record, fails=fails, lease=lease)
+
+    # --- pages
+
+    async def items(
+        self, family: str, state: ItemState, *, cursor: str | None = None, limit: int = 100
+    ) -> ItemPage:
+        """Some items of one family in one state: waiting ones in the order of dispatch, delayed, leased
+        and in flight ones oldest first, dead, quarantined and settled ones newest first.
+
+        Raises `NotFound` for a cursor that isn't one, `BoundaryDown`.
+        """
+        limit = max(1, min(limit, PAGE_LIMIT))
+        base = family_base(self._lane, family)
+        sets: tuple[str, ...]
+        if state is ItemState.WAITING:
+            sets, newest_first = ("w0", "w1", "w2", "w3"), False
+        elif state in (ItemState.SUCCEEDED, ItemState.DISCARDED):
+            sets, newest_first = ("settled",), True
+        else:
+            sets, newest_first = (_SETS[state],), state in (ItemState.DEAD, ItemState.QUARANTINED)
+        first, after = _parse_cursor(cursor, len(sets))
+        found: list[tuple[str, float, int]] = []
+        more = False
+        with redis_errors(self._where):
+            for index in range(first, len(sets)):
+                want = limit + 1 - len(found)
+                rows = await self._slice(
+                    base + sets[index], after if index == first else None, want, newest_first
+                )
+                found.extend((item_id, score, index) for item_id, score in rows)
+                if len(found) > limit:
+                    found, more = found[:limit], True
+                    break
+            page = await self._rows(base, family, state, [(item_id, score) for item_id, score, _ in found])
+            total = sum([await self._redis.zcard(base + name) for name in sets])
+        last = found[-1] if more else None
+        return ItemPage(
+            items=page, total=total, cursor=f"{last[2]}:{last[1]:.0f}:{last[0]}" if last else None
+        )
+
+    async def _slice(
+        self, key: str, after: tuple[str, str] | None, count: int, newest_first: bool
+    ) -> list[tuple[str, float]]:
+        """Up to ``count`` rows beyond ``after`` (score, id); rows of one score go by id, as Redis has them."""
+        score, last = after or ("", "")
+        near = score or ("+inf" if newest_first else "-inf")
+        ties = int(await self._redis.zcount(key, score, score)) if after else 0
+        rows: Any
+        if newest_first:
+            rows = await self._redis.zrevrangebyscore(
+                key, near, "-inf", start=0, num=count + ties, withscores=True
+            )
+            beyond = [row for row in rows if not after or row[1] < float(score) or row[0] < last]
+        else:
+            rows = await self._redis.zrangebyscore(
+                key, near, "+inf", start=0, num=count + ties, withscores=True
+            )
+            beyond = [row for row in rows if not after or row[1] > float(score) or row[0] > last]
+        return [(str(item_id), float(at)) for item_id, at in beyond[:count]]
+
+    async def _rows(
+        self, base: str, family: str, state: ItemState, found: Sequence[tuple[str, float]]
+    ) -> tuple[WorkItem, ...]:
+        if not found:
+            return ()
+        ids = [item_id for item_id, _ in found]
+        if state in (ItemState.SUCCEEDED, ItemState.DISCARDED):
+            done: Any = await self._redis.hmget(base + "done", ids)
+            return tuple(
+                unpack_settled(item_id, family, score, row)
+                for (item_id, score), row in zip(found, done, strict=True)
+                if row
+            )
+        pipe = self._redis.pipeline(transaction=False)
+        pipe.hmget(base + "items", ids)
+        pipe.hmget(base + "fails", ids)
+        pipe.hmget(base + "lease", ids)
+        records, fails, leases = await pipe.execute()
+        return tuple(
+            unpack_item(item_id, family, state, score, record, fails=fail, lease=lease)
+            for (item_id, score), record, fail, lease in zip(found, records, fails, leases, strict=True)
+            if record
+        )
+
+
+def _reading(family: str, row: Sequence[Any], limit: int | None) -> FamilyReading:
+    now = int(row[0])
+    levels = (row[1], row[2], row[3], row[4])
+    delayed, leased, admitting, flight, dead, quarantined, oldest, pause_text = row[5:13]
+    runnable = sum(levels)
+    pause = unpack_pause(pause_text)
+    full = limit is not None and leased + admitting + flight >= limit
+    age = None if not oldest else max(0.0, (now - int(oldest)) * MICROSECOND)
+    held = runnable if pause else 0
+    throttled = runnable if full and not pause else 0
+    return FamilyReading(
+        family=family,
+        waiting=runnable - held - throttled,
+        held=held,
+        throttled=throttled,
+        delayed=delayed,
+        leased=leased + admitting,
+        admitting=admitting,
+        in_flight=flight,
+        dead=dead,
+        quarantined=quarantined,
+        by_priority=levels,
+        oldest_runnable_age_s=None if pause else age,
+        oldest_held_age_s=age if pause else None,
+        pause=pause,
+        enqueued_per_min=row[13],
+        settled_per_min=row[14],
+        failed_per_min=row[15],
+        succeeded_total=int(row[16] or 0),
+        failed_total=int(row[17] or 0),
+    )
+
+
+def _parse_cursor(cursor: str | None, sets: int) -> tuple[int, tuple[str, str] | None]:
+    if cursor is None:
+        return 0, None
+    parts = re.fullmatch(r"([0-9]):([0-9]{1,16}):([0-9a-z-]{32})", cursor)
+    if parts is None or int(parts[1]) >= sets:
+        raise NotFound(f"{cursor[:40]!r} is not a page's cursor", fix="start again without a cursor")
+    return int(parts[1]), (parts[2], parts[3])

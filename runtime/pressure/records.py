@@ -1,0 +1,95 @@
+"""Rows as the scripts keep them, parsed once into the model's types."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+
+from runtime.model import Failure, ItemState, Outcome, Pause, PauseKind, Priority, WorkItem
+
+MICROSECOND = 1e-6
+
+
+def pack_meta(payload: str, *, origin: str, dedup_key: str | None) -> str:
+    """The part of a record that the enqueue script does not write itself."""
+    return json.dumps({"o": origin, "d": dedup_key}, separators=(",", ":")) + "\n" + payload
+
+
+def unpack_record(record: str) -> tuple[Priority, int, float, Mapping[str, str | None], str]:
+    """``(priority, attempt, enqueued_at, meta, payload)``."""
+    priority, attempt, enqueued, rest = record.split(":", 3)
+    meta_text, _, payload = rest.partition("\n")
+    return Priority(int(priority)), int(attempt), int(enqueued) * MICROSECOND, json.loads(meta_text), payload
+
+
+def unpack_failures(lines: str | None) -> tuple[Failure, ...]:
+    if not lines:
+        return ()
+    return tuple(
+        Failure(
+            attempt=int(row["attempt"]),
+            outcome=Outcome(row["outcome"]),
+            message=str(row["message"]),
+            at=int(row["at"]) * MICROSECOND,
+        )
+        for row in map(json.loads, lines.split("\n"))
+    )
+
+
+def unpack_pause(text: str | None) -> Pause | None:
+    if not text:
+        return None
+    row = json.loads(text)
+    return Pause(
+        by=row["by"],
+        kind=PauseKind(row["kind"]),
+        reason=row["reason"],
+        since=int(row["since"]) * MICROSECOND,
+        until=None if row["until"] is None else int(row["until"]) * MICROSECOND,
+        mode=row["mode"],
+    )
+
+
+def unpack_item(
+    item_id: str,
+    family: str,
+    state: ItemState,
+    score_us: float,
+    record: str,
+    *,
+    fails: str | None = None,
+    lease: str | None = None,
+) -> WorkItem:
+    """A row of any live state. ``score_us`` is its score in that state's own set."""
+    priority, attempt, enqueued_at, meta, payload = unpack_record(record)
+    at = score_us * MICROSECOND
+    return WorkItem(
+        item_id=item_id,
+        family=family,
+        state=state,
+        priority=priority,
+        attempt=attempt,
+        payload=payload,
+        enqueued_at=enqueued_at,
+        since=enqueued_at if state is ItemState.DELAYED else at,
+        due_at=at if state is ItemState.DELAYED else None,
+        dedup_key=meta.get("d"),
+        origin=meta.get("o"),
+        lease_owner=lease.split(":", 2)[2] if lease else None,
+        failures=unpack_failures(fails),
+    )
+
+
+def unpack_settled(item_id: str, family: str, score_us: float, done: str) -> WorkItem:
+    """A settled row: its payload is gone."""
+    priority, attempt, enqueued, outcome = done.split(":", 3)
+    return WorkItem(
+        item_id=item_id,
+        family=family,
+        state=ItemState.DISCARDED if outcome == "discarded" else ItemState.SUCCEEDED,
+        priority=Priority(int(priority)),
+        attempt=int(attempt),
+        payload="",
+        enqueued_at=int(enqueued) * MICROSECOND,
+        since=score_us * MICROSECOND,
+    )

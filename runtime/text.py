@@ -1,0 +1,48 @@
+"""Text from outside made safe to show.
+
+Payloads, errors and names are hostile until cleaned: a terminal would obey an escape
+sequence in them. Markup is not handled here: whoever renders passes plain text.
+"""
+
+from __future__ import annotations
+
+import unicodedata
+
+_SHOWN = {"\n": "⏎", "\t": "→", "\r": "␍"}
+_BIDI_AND_INVISIBLE = frozenset("\u061c\u200b\u200e\u200f\u2028\u2029\u2060\ufeff") | {
+    chr(code) for code in (*range(0x202A, 0x202F), *range(0x2066, 0x206A))
+}
+
+
+def one_line(text: str, limit: int = 300) -> str:
+    """``text`` on one line, with control, format and bidirectional characters made visible.
+
+    ``limit`` is in characters; what is cut off ends in ``…``.
+    """
+    cut = text[: limit + 1]
+    shown = "".join(_visible(character) for character in cut)
+    return shown if len(cut) <= limit else shown[: limit - 1] + "…"
+
+
+def many_lines(text: str, limit: int = 20_000) -> str:
+    """Like `one_line`, but line feeds and tabs (as four spaces) stay."""
+    shown = "".join(
+        "\n" if c == "\n" else "    " if c == "\t" else _visible(c)
+        for c in text[:limit].replace("\r\n", "\n")
+    )
+    return shown if len(text) <= limit else shown + f"\n… {len(text) - limit} more characters"
+
+
+def _visible(character: str) -> str:
+    if character == " " or (character.isascii() and character.isprintable()):
+        return character
+    if character in _SHOWN:
+        return _SHOWN[character]
+    code = ord(character)
+    if code < 0x20:
+        return chr(0x2400 + code)
+    if code == 0x7F:
+        return "␡"
+    if character in _BIDI_AND_INVISIBLE or unicodedata.category(character) in ("Cc", "Cf", "Cs", "Co", "Cn"):
+        return f"\\u{code:04x}"
+    return character

@@ -1,0 +1,229 @@
+"""The snapshot document ``joelclaw.snapshot/1``: the one shape in which truth is told.
+
+Console, command line and gateway all render this and nothing else. Fields are only ever
+added. Ages and latencies are in seconds; instants are RFC 3339 in UTC.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from enum import StrEnum
+from typing import Final, Generic, Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field
+
+SCHEMA_ID: Final = "joelclaw.snapshot/1"
+LIST_BOUND = 100
+"""No list of the document is longer; each says ``total`` and ``truncated``."""
+
+
+class Part(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="null")
+
+
+T = TypeVar("T")
+
+
+class Bounded(Part, Generic[T]):
+    items: list[T]
+    total: int
+    truncated: bool
+
+
+def bounded(items: list[T], total: int | None = None) -> Bounded[T]:
+    """The first `LIST_BOUND` items, with the true total."""
+    total = len(items) if total is None else total
+    shown = items[:LIST_BOUND]
+    return Bounded(items=shown, total=total, truncated=len(shown) < total)
+
+
+class VerdictStatus(StrEnum):
+    OK = "ok"
+    DEGRADED = "degraded"
+    DOWN = "down"
+
+
+class BoundaryStatus(StrEnum):
+    OK = "ok"
+    DEGRADED = "degraded"
+    DOWN = "down"
+    UNKNOWN = "unknown"
+    ABSENT = "absent"
+
+
+class Severity(StrEnum):
+    INFO = "info"
+    WARN = "warn"
+    CRIT = "crit"
+
+
+class NextAction(Part):
+    command: str
+    description: str
+
+
+class Finding(Part):
+    code: str
+    severity: Severity
+    boundary: str
+    subject: str
+    message: str
+    since: datetime | None
+    next_actions: list[NextAction]
+
+
+class Verdict(Part):
+    status: VerdictStatus
+    summary: str
+    findings: list[Finding]
+    """The worst first; never more than `LIST_BOUND`."""
+    findings_total: int | None = None
+    """How many there are; None where only the listed ones are known."""
+
+
+class PauseInfo(Part):
+    by: str
+    kind: Literal["person", "machine"]
+    mode: str
+    reason: str | None
+    since: datetime
+    until: datetime | None
+
+
+class Totals(Part):
+    waiting: int
+    held: int
+    throttled: int
+    delayed: int
+    leased: int
+    in_flight: int
+    dead: int
+    quarantined: int
+
+
+class FamilyRow(Totals):
+    name: str
+    route: Literal["native", "transitional"]
+    declared: bool
+    """False: Redis has rows of a family that the lane file does not declare."""
+    priority: str | None
+    paused: PauseInfo | None
+    by_priority: dict[str, int]
+    oldest_runnable_age_s: float | None
+    oldest_held_age_s: float | None
+    stuck: bool
+    failing: bool
+    enqueued_per_min: int
+    settled_per_min: int
+    failed_per_min: int
+    succeeded_total: int
+    failed_total: int
+    eta_s: float | None
+    """Time to drain at the last minute's rate; None when there is no rate to judge by."""
+
+
+class PressureData(Part):
+    totals: Totals
+    families: Bounded[FamilyRow]
+
+
+class Progress(Part):
+    done: int
+    total: int
+    wave: int | None = None
+
+
+class RunRow(Part):
+    run_id: str
+    invocation_id: str
+    family: str | None
+    schedule: str | None
+    status: str
+    outcome: str | None
+    attempt: int
+    created_at: datetime | None
+    completed_at: datetime | None
+    tries: int
+    next_try_at: datetime | None
+    last_failure: str | None
+    progress: Progress | None
+
+
+class DurableData(Part):
+    live: dict[str, int]
+    runs: Bounded[RunRow]
+
+
+D = TypeVar("D")
+
+
+class Boundary(Part, Generic[D]):
+    status: BoundaryStatus
+    observed_at: datetime | None
+    """When ``data`` was read: older than ``generated_at`` while the boundary can't be read."""
+    latency_ms: float | None
+    source: dict[str, str | int | bool | None]
+    error: str | None
+    data: D | None
+
+
+class Absent(Part):
+    """No data: this boundary has no shape yet."""
+
+
+class Boundaries(Part):
+    pressure: Boundary[PressureData]
+    durable: Boundary[DurableData]
+    clock: Boundary[Absent]
+    sandbox: Boundary[Absent]
+
+
+class ProcessRow(Part):
+    process_id: str
+    started_at: datetime
+    beat_age_s: float
+    alive: bool
+    detail: dict[str, str | int | float | bool | None]
+
+
+class LaneFileRow(Part):
+    path: str
+    sha256: str
+    loaded_at: datetime
+    error: str | None = None
+    """Why the file on disk is refused, while the last good lane goes on."""
+
+
+class RuntimeInfo(Part):
+    drainers: list[ProcessRow]
+    workers: list[ProcessRow]
+    gateway: ProcessRow | None
+    lane_file: LaneFileRow
+    status: BoundaryStatus = BoundaryStatus.OK
+    """Whether the processes' signs of life could be read: if not, the lists are the last good ones."""
+    observed_at: datetime | None = None
+    """When the lists were read; None: never, and then an empty list means unknown."""
+    error: str | None = None
+    drainers_total: int | None = None
+    """How many are known, the listed ones included; None: unknown."""
+    workers_total: int | None = None
+
+
+class Transitional(Part):
+    """Work that still goes through an older system."""
+
+    inngest: None = None
+
+
+class Snapshot(Part):
+    schema_id: Literal["joelclaw.snapshot/1"] = Field(default=SCHEMA_ID, alias="schema")
+    generated_at: datetime
+    profile: str
+    lane: str
+    read_only: bool
+    verdict: Verdict
+    boundaries: Boundaries
+    runtime: RuntimeInfo
+    transitional: Transitional
+
+    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True, serialize_by_alias=True)
