@@ -39,7 +39,7 @@ from runtime.settings import Settings, config_dir
 
 MAX_IN_FLIGHT_DEFAULT = 200
 _UNITS_S = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
-_DURATION = re.compile(r"(?:\d+(?:\.\d+)?(?:ms|s|m|h|d))+")
+_DURATION = re.compile(r"(?:[0-9]+(?:\.[0-9]+)?(?:ms|s|m|h|d))+")
 _DURATION_PART = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)")
 
 
@@ -51,10 +51,15 @@ def parse_duration(text: str) -> float:
 
 
 Duration = Annotated[float, BeforeValidator(parse_duration), Field(gt=0, le=366 * 86400.0)]
-PriorityField = Annotated[
-    Priority,
-    BeforeValidator(lambda v: Priority[v] if isinstance(v, str) and v in Priority.__members__ else v),
-]
+
+
+def _priority(value: object) -> Priority:
+    if not isinstance(value, str) or value not in Priority.__members__:
+        raise ValueError("must be one of P0, P1, P2, P3")
+    return Priority[value]
+
+
+PriorityField = Annotated[Priority, BeforeValidator(_priority)]
 
 
 class _Table(BaseModel):

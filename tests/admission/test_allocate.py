@@ -1,0 +1,40 @@
+"""Who gets the next batch."""
+
+from __future__ import annotations
+
+from runtime.admission.allocate import allocate
+from runtime.pressure.queue import Demand, Levels
+
+
+def demand(family: str, waiting: Levels, *, room: int = 1000, held: bool = False) -> Demand:
+    return Demand(family, waiting, room, 0, held)
+
+
+def test_a_level_gets_something_only_once_those_above_are_served() -> None:
+    found = allocate([demand("low", (0, 0, 9, 0)), demand("high", (4, 0, 9, 0))], {}, slots=6)
+    assert found == {"low": (0, 0, 1, 0), "high": (4, 0, 1, 0)}
+
+
+def test_families_of_one_level_share_by_weight_and_leave_nothing_unused() -> None:
+    demands = [demand("a", (0, 90, 0, 0)), demand("b", (0, 90, 0, 0)), demand("c", (0, 1, 0, 0))]
+    found = allocate(demands, {"a": 3}, slots=41)
+    assert found == {"a": (0, 30, 0, 0), "b": (0, 10, 0, 0), "c": (0, 1, 0, 0)}
+
+
+def test_held_and_full_families_never_hide_runnable_work() -> None:
+    demands = [
+        demand("held", (9, 0, 0, 0), held=True),
+        demand("full", (9, 0, 0, 0), room=0),
+        demand("free", (0, 0, 0, 5)),
+    ]
+    assert allocate(demands, {}, slots=3) == {"free": (0, 0, 0, 3)}
+
+
+def test_no_family_starves_when_slots_are_scarce() -> None:
+    demands = [demand(name, (0, 0, 5, 0)) for name in "abc"]
+    served = {family for turn in range(3) for family in allocate(demands, {}, slots=1, turn=turn)}
+    assert served == set("abc")
+
+
+def test_room_is_respected_across_levels() -> None:
+    assert allocate([demand("a", (2, 2, 2, 2), room=3)], {}, slots=10) == {"a": (2, 1, 0, 0)}

@@ -1,0 +1,85 @@
+"""What outlives a process: beats and the audit trail."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import pytest
+
+from runtime.ledger.audit import Audit
+from runtime.ledger.beats import Heartbeats
+from runtime.ledger.connection import connect, without_credentials
+from runtime.model import BoundaryDown, ConfigError, OperatorError, Receipt, ReceiptOutcome, TargetResult
+from tests.servers import ValkeyServer
+
+
+def receipt(receipt_id: str) -> Receipt:
+    results = (TargetResult("a", ReceiptOutcome.DONE), TargetResult("b", ReceiptOutcome.FAILED, "why"))
+    return Receipt(receipt_id, 1.5, "ann@box", "cli", "main", "pause", "Paused 2", "because", results, 2)
+
+
+async def test_beats_are_stamped_by_the_server_and_taken_back(valkey: ValkeyServer) -> None:
+    redis = connect(valkey.url)
+    beats = Heartbeats(redis, valkey.url, "main")
+    at = await beats.write("worker", "box:1:a", 5.0, {"pid": 1, "lane_error": None})
+    assert abs(at - time.time()) < 5
+    (beat,) = await beats.read()
+    assert (beat.role, beat.process_id, beat.started_at, dict(beat.detail)) == (
+        "worker",
+        "box:1:a",
+        5.0,
+        {"pid": 1, "lane_error": None},
+    )
+    assert beat.at == pytest.approx(at)
+    await beats.remove("worker", "box:1:a")
+    assert await beats.read() == []
+    await redis.aclose()
+
+
+async def test_beats_older_than_a_day_are_forgotten_and_strangers_rows_are_not_ours(
+    valkey: ValkeyServer,
+) -> None:
+    redis = connect(valkey.url)
+    await redis.hset("joelclaw:1:{main}:beats", "worker/old", '100.0 {"role":"worker"}')
+    await redis.hset("joelclaw:1:{main}:beats", "x/strange", f"{time.time()} not json")
+    beats = Heartbeats(redis, valkey.url, "main")
+    await beats.write("drainer", "d", 5.0, {}, sweep=True)
+    assert await redis.hkeys("joelclaw:1:{main}:beats") == ["x/strange", "drainer/d"]
+    assert [beat.role for beat in await beats.read()] == ["drainer"]
+    await redis.aclose()
+
+
+async def test_receipts_are_read_back_newest_first_and_survive_redis(
+    valkey: ValkeyServer, tmp_path: Path
+) -> None:
+    redis = connect(valkey.url)
+    audit = Audit(redis, valkey.url, "main", tmp_path / "ledger")
+    assert await audit.record(receipt("1")) is None
+    assert await audit.record(receipt("2")) is None
+    assert list(await audit.recent()) == [receipt("2"), receipt("1")]
+    valkey.kill()
+    warning = await audit.record(receipt("3"))
+    assert warning is not None and "one place only" in warning
+    assert [kept.receipt_id for kept in await audit.recent(2)] == ["3", "2"]
+    assert oct((tmp_path / "ledger" / "audit-main.jsonl").stat().st_mode)[-3:] == "600"
+    await redis.aclose()
+
+
+async def test_a_receipt_that_no_place_takes_is_an_error(tmp_path: Path) -> None:
+    blocked = tmp_path / "file"
+    blocked.write_text("")
+    redis = connect("unix:///nonexistent.sock")
+    audit = Audit(redis, "unix:///nonexistent.sock", "main", blocked)
+    with pytest.raises(OperatorError, match="could not be written") as lost:
+        await audit.record(receipt("1"))
+    assert lost.value.fix
+    with pytest.raises(BoundaryDown):
+        await audit.recent()
+
+
+def test_addresses_are_shown_without_credentials() -> None:
+    assert without_credentials("redis://user:secret@host:6379/2?x=secret") == "redis://host:6379/2"
+    assert without_credentials("unix:///run/v.sock?password=secret") == "unix:///run/v.sock"
+    with pytest.raises(ConfigError):
+        connect("nonsense://x")

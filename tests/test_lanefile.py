@@ -1,0 +1,114 @@
+"""The lane file: what is accepted, and how a bad edit is refused."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from runtime.lanefile import LaneSource, parse_duration, parse_lane
+from runtime.model import ConfigError, Priority, UnknownFamily
+
+GOOD = """\
+lane = "main"
+
+[families."content/updated"]
+priority = "P1"
+handler = "http"
+url = "http://127.0.0.1:3000/hooks"
+retry = { tries = 3, initial = "100ms" }
+timeout = "1m30s"
+
+[families.notes]
+handler = "command"
+command = ["git", "status"]
+env = { TOKEN = { env = "MY_TOKEN" } }
+"""
+
+
+def test_a_lane_is_parsed_into_typed_values() -> None:
+    lane = parse_lane(GOOD, Path("lane.toml"), loaded_at=1.0)
+    family = lane.family("content/updated")
+    assert (lane.name, family.priority, family.timeout, family.retry.initial) == (
+        "main",
+        Priority.P1,
+        90.0,
+        0.1,
+    )
+    assert lane.limits == {"content/updated": 200, "notes": 200}
+
+
+@pytest.mark.parametrize(
+    ("edit", "line", "says"),
+    [
+        ('priority = "P1"|priority = "P9"', 4, "P0, P1, P2, P3"),
+        ('handler = "http"|handler = "htp"', 5, "handler"),
+        ('timeout = "1m30s"|timeot = "1m"', 8, "unknown key 'timeot'"),
+        ('timeout = "1m30s"|timeout = "-5s"', 8, "length of time"),
+        ('timeout = "1m30s"|timeout = 5', 8, "length of time"),
+        ("tries = 3|tries = 0", 7, "tries"),
+        ('url = "http://127.0.0.1:3000/hooks"|url = "ftp://x"', 6, "http"),
+        ('url = "http://127.0.0.1:3000/hooks"|max_in_flight = 5', 3, "needs 'url'"),
+        ('lane = "main"|lane = "Main Lane"', 1, "lane"),
+        ('command = ["git", "status"]|command = []', 12, "command"),
+        ("[families.notes]|[families.Notes]", None, "lower case"),
+        ('timeout = "1m30s"|breaker = { failures = 8 }', 8, "not supported by this version"),
+        ('lane = "main"|lane = "main', 1, "TOML"),
+    ],
+)
+def test_a_bad_lane_is_refused_with_line_and_reason(edit: str, line: int | None, says: str) -> None:
+    old, new = edit.split("|")
+    with pytest.raises(ConfigError) as refused:
+        parse_lane(GOOD.replace(old, new, 1), Path("lane.toml"), loaded_at=1.0)
+    assert says in refused.value.message
+    assert refused.value.fix
+    if line is not None:
+        assert f"lane.toml:{line}" in refused.value.message or f"line {line}" in refused.value.message
+
+
+def test_a_bad_edit_leaves_the_last_good_lane_going(tmp_path: Path) -> None:
+    path = tmp_path / "lane.toml"
+    path.write_text(GOOD)
+    source = LaneSource(path, lambda: 5.0)
+    first = source.current
+    path.write_text(GOOD + "nonsense")
+    assert not source.refresh()
+    assert source.current is first
+    assert source.error is not None and "lane.toml" in source.error
+    path.write_text(GOOD.replace("1m30s", "2m"))
+    assert source.refresh()
+    assert source.error is None
+    assert source.current.family("content/updated").timeout == 120
+    path.unlink()
+    assert not source.refresh()
+    assert source.error is not None and "does not exist" in source.error
+
+
+def test_a_running_lane_is_not_renamed(tmp_path: Path) -> None:
+    path = tmp_path / "lane.toml"
+    path.write_text(GOOD)
+    source = LaneSource(path, lambda: 5.0)
+    path.write_text(GOOD.replace('lane = "main"', 'lane = "other"'))
+    assert not source.refresh()
+    assert source.current.name == "main"
+    assert source.error is not None and "renamed" in source.error
+
+
+def test_an_unknown_family_is_told_which_ones_there_are() -> None:
+    lane = parse_lane(GOOD, Path("lane.toml"), loaded_at=1.0)
+    with pytest.raises(UnknownFamily) as unknown:
+        lane.family("content/update")
+    assert unknown.value.fix is not None and "content/updated" in unknown.value.fix
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"), [("500ms", 0.5), ("90s", 90), ("1h30m", 5400), ("7d", 604800), ("1.5s", 1.5)]
+)
+def test_lengths_of_time(text: str, seconds: float) -> None:
+    assert parse_duration(text) == pytest.approx(seconds)
+
+
+@pytest.mark.parametrize("text", ["", "5", "-5s", "5 s", "s", "1e3s", "5s ", "٣s"])
+def test_what_is_no_length_of_time(text: str) -> None:
+    with pytest.raises(ValueError, match="length of time"):
+        parse_duration(text)
