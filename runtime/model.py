@@ -363,6 +363,7 @@ class FamilyReading:
     pause: Pause | None
     enqueued_per_min: int
     settled_per_min: int
+    """Runs that ended in the last 55 to 60 seconds, well or not; ``failed_per_min`` are part of them."""
     failed_per_min: int
     succeeded_total: int
     failed_total: int

@@ -73,7 +73,7 @@ def redis_errors(where: str) -> Iterator[None]:
         ) from None
     except exceptions.TimeoutError:
         raise BoundaryDown(
-            f"Redis at {where} did not answer in time", fix="see `joelclaw-tui doctor`"
+            f"Redis at {where} did not answer in time", fix="see `joelclaw-tui doctor`", code="timed-out"
         ) from None
     except (exceptions.ConnectionError, OSError) as error:
         raise BoundaryDown(

@@ -276,7 +276,7 @@ def _reading(family: str, row: Sequence[Any], limit: int | None) -> FamilyReadin
         oldest_held_age_s=age if pause else None,
         pause=pause,
         enqueued_per_min=row[13],
-        settled_per_min=row[14],
+        settled_per_min=row[14] + row[15],
         failed_per_min=row[15],
         succeeded_total=int(row[16] or 0),
         failed_total=int(row[17] or 0),

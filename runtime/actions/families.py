@@ -1,0 +1,35 @@
+"""Which families an operator means: exact names and globs, checked against what is known."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from fnmatch import fnmatchcase
+
+from runtime.lanefile import Lane
+from runtime.model import UnknownFamily
+from runtime.text import one_line
+
+_GLOB = frozenset("*?[")
+
+
+def matching_families(targets: Sequence[str], lane: Lane, also: Collection[str] = ()) -> list[str]:
+    """Every family that a target names or matches, once, by name. ``*`` matches ``/`` too.
+
+    ``also``: families that Redis has and the lane lacks; they are reached by their exact name only.
+    Raises `UnknownFamily` for each target that matches nothing.
+    """
+    found: set[str] = set()
+    for target in targets:
+        if target in also or target in lane.families:
+            found.add(target)
+        elif _GLOB.intersection(target):
+            matched = [name for name in lane.families if fnmatchcase(name, target)]
+            if not matched:
+                raise UnknownFamily(
+                    f"{one_line(target, 100)!r} matches no family of {lane.path}",
+                    fix=f"declared are: {', '.join(sorted(lane.families)[:8])}",
+                )
+            found.update(matched)
+        else:
+            lane.family(target)
+    return sorted(found)

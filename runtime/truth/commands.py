@@ -1,0 +1,67 @@
+"""Next actions: commands that really exist, ready to be pasted into a shell.
+
+The only place that knows how the command line spells what a finding or an error proposes.
+"""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Sequence
+
+from runtime.model import RunStatus
+from runtime.text import one_line
+from runtime.truth.document import NextAction
+
+PROGRAM = "joelclaw-tui"
+
+
+class Commands:
+    """The command line's words for one profile."""
+
+    def __init__(self, profile: str, *, local_stack: bool) -> None:
+        self._prefix = [PROGRAM] if profile == "local" else [PROGRAM, "--profile", profile]
+        self.local_stack = local_stack
+        """True when `up` can start what is missing."""
+
+    def start_stack(self) -> list[NextAction]:
+        """Empty where the servers are not ours to start."""
+        return [self._say("start the local stack", "up")] if self.local_stack else []
+
+    def doctor(self) -> NextAction:
+        return self._say("check the servers and this machine", "doctor")
+
+    def start_role(self, role: str) -> list[NextAction]:
+        return self.start_stack() or [self._say(f"run a {role} here", "serve", role)]
+
+    def logs(self, role: str) -> NextAction:
+        return self._say(f"read what the {role} said last", "logs", role)
+
+    def check_lane(self) -> NextAction:
+        return self._say("check the lane file", "families", "check")
+
+    def list_items(self, family: str, state: str) -> NextAction:
+        return self._say(f"see which items are {state}", "queue", "list", family, "--state", state)
+
+    def replay_family(self, family: str) -> NextAction:
+        return self._say("run its dead items again", "queue", "replay", family)
+
+    def pause(self, family: str) -> NextAction:
+        return self._say("hold the rest while you look", "queue", "pause", family)
+
+    def resume(self, family: str) -> NextAction:
+        return self._say("lift the pause", "queue", "resume", family)
+
+    def list_runs(self, status: RunStatus | None = None) -> NextAction:
+        if status is None:
+            return self._say("see the runs", "runs", "list")
+        return self._say(f"see the {status} runs", "runs", "list", "--status", status)
+
+    def show_run(self, run_id: str) -> NextAction:
+        return self._say("see its failure", "runs", "show", run_id)
+
+    def resume_runs(self, run_ids: Sequence[str]) -> NextAction:
+        return self._say("let them try again now", "runs", "resume", *run_ids)
+
+    def _say(self, description: str, *words: str) -> NextAction:
+        command = shlex.join([*self._prefix, *(one_line(word, 200) for word in words)])
+        return NextAction(command=command, description=description)

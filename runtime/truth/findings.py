@@ -1,0 +1,182 @@
+"""The one table of findings: every code, its boundary, what it means, and the rule that sees it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+
+from runtime.text import one_line
+from runtime.truth.document import Finding, Severity
+from runtime.truth.facts import Facts, Sighting
+from runtime.truth.instants import instant_or_none
+from runtime.truth.rules import durable, pressure, runtime
+
+PRESSURE, DURABLE, CLOCK, SANDBOX, RUNTIME = "pressure", "durable", "clock", "sandbox", "runtime"
+MESSAGE_LENGTH = 600
+
+_GRAVEST_FIRST = {Severity.CRIT: 0, Severity.WARN: 1, Severity.INFO: 2}
+
+
+class Reads(StrEnum):
+    """What must have been readable for a rule's silence to mean that all is well."""
+
+    REDIS = "redis"
+    RESTATE = "restate"
+    BEATS = "beats"
+    NOTHING = "nothing"
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    code: str
+    """Stable: scripts match on it."""
+    boundary: str
+    reads: Reads
+    meaning: str
+    see: Callable[[Facts], Iterator[Sighting]]
+
+
+TABLE: tuple[Rule, ...] = (
+    Rule("boundary-down", PRESSURE, Reads.NOTHING, "Redis refuses connections", runtime.pressure_down),
+    Rule(
+        "boundary-unknown",
+        PRESSURE,
+        Reads.NOTHING,
+        "Redis does not answer in time, or not in a way that is understood",
+        runtime.pressure_unknown,
+    ),
+    Rule("boundary-down", DURABLE, Reads.NOTHING, "Restate refuses connections", runtime.durable_down),
+    Rule(
+        "boundary-unknown",
+        DURABLE,
+        Reads.NOTHING,
+        "Restate does not answer in time, or not in a way that is understood",
+        runtime.durable_unknown,
+    ),
+    Rule("boundary-absent", CLOCK, Reads.NOTHING, "this profile has no clock", runtime.clock_absent),
+    Rule("boundary-absent", SANDBOX, Reads.NOTHING, "this profile has no sandbox", runtime.sandbox_absent),
+    Rule("no-drainer", PRESSURE, Reads.BEATS, "no live drainer: nothing is admitted", runtime.no_drainer),
+    Rule("no-worker", DURABLE, Reads.BEATS, "no live worker: no run makes progress", runtime.no_worker),
+    Rule(
+        "process-silent",
+        RUNTIME,
+        Reads.BEATS,
+        "a process gave no sign of life and was not replaced",
+        runtime.silent,
+    ),
+    Rule(
+        "processes-unknown",
+        RUNTIME,
+        Reads.NOTHING,
+        "the signs of life can't be read",
+        runtime.processes_unknown,
+    ),
+    Rule(
+        "split-brain", RUNTIME, Reads.BEATS, "a live process works by another lane file", runtime.split_brain
+    ),
+    Rule("lane-refused", RUNTIME, Reads.NOTHING, "the edited lane file is refused", runtime.lane_refused),
+    Rule(
+        "paused",
+        PRESSURE,
+        Reads.REDIS,
+        "a family is paused: info by a person, warn by a machine",
+        pressure.paused,
+    ),
+    Rule("stuck", PRESSURE, Reads.REDIS, "runnable work, and nothing drains it", pressure.stuck),
+    Rule("starved", PRESSURE, Reads.REDIS, "runnable work behind more urgent work", pressure.starved),
+    Rule("lane-full", PRESSURE, Reads.REDIS, "the lane's limit in flight is reached", pressure.lane_full),
+    Rule("failing", PRESSURE, Reads.REDIS, "runs of a family fail now", pressure.failing),
+    Rule("dead", PRESSURE, Reads.REDIS, "items failed for good", pressure.dead),
+    Rule(
+        "quarantined", PRESSURE, Reads.REDIS, "items that can't be handled as they are", pressure.quarantined
+    ),
+    Rule(
+        "undeclared-family",
+        PRESSURE,
+        Reads.REDIS,
+        "rows of a family that the lane lacks",
+        pressure.undeclared,
+    ),
+    Rule("eviction", PRESSURE, Reads.REDIS, "Redis may evict queued work", pressure.eviction),
+    Rule("no-append-file", PRESSURE, Reads.REDIS, "Redis keeps no append-only file", pressure.no_append_file),
+    Rule(
+        "promise-unknown",
+        PRESSURE,
+        Reads.REDIS,
+        "Redis does not tell what it can promise",
+        pressure.promise_unknown,
+    ),
+    Rule("memory", PRESSURE, Reads.REDIS, "Redis is near its memory limit", pressure.memory),
+    Rule("loading", PRESSURE, Reads.REDIS, "Redis is loading its data", pressure.loading),
+    Rule("replica", PRESSURE, Reads.REDIS, "this Redis is a replica", pressure.replica),
+    Rule("clock-skew", PRESSURE, Reads.REDIS, "our clock and that of Redis disagree", pressure.skew),
+    Rule(
+        "not-registered", DURABLE, Reads.RESTATE, "no worker is registered at Restate", durable.not_registered
+    ),
+    Rule("backing-off", DURABLE, Reads.RESTATE, "runs back off after many tries", durable.backing_off),
+    Rule("runs-paused", DURABLE, Reads.RESTATE, "runs that Restate gave up retrying", durable.paused_runs),
+    Rule(
+        "unknown-runs",
+        DURABLE,
+        Reads.BEATS,
+        "rows in flight that Restate does not know",
+        durable.unknown_runs,
+    ),
+)
+
+
+class Memory:
+    """Remembers since when each finding has been seen, for as long as this process looks.
+
+    What was wrong already at the first look has no known beginning: its ``since`` is None,
+    unless a fact tells it. What could not be looked at in between is not taken for mended.
+    """
+
+    def __init__(self) -> None:
+        self._first: dict[tuple[str, str, str], float | None] = {}
+        self._looked: set[Reads] = set()
+
+    def judge(self, facts: Facts) -> list[Finding]:
+        """All findings of one snapshot, the gravest first, within a severity the oldest."""
+        readable = _readable(facts)
+        findings: list[Finding] = []
+        first: dict[tuple[str, str, str], float | None] = {}
+        for rule in TABLE:
+            for sighting in rule.see(facts):
+                key = (rule.code, rule.boundary, sighting.subject)
+                began = facts.now if rule.reads in self._looked else None
+                first[key] = self._first.get(key, began)
+                findings.append(_finding(rule, sighting, first[key]))
+            if rule.reads not in readable:
+                first |= {key: at for key, at in self._first.items() if key[:2] == (rule.code, rule.boundary)}
+        self._first = first
+        self._looked |= readable
+        return sorted(findings, key=_gravest_and_oldest_first)
+
+
+def _readable(facts: Facts) -> set[Reads]:
+    seen = {
+        Reads.REDIS: facts.pressure.fresh,
+        Reads.RESTATE: facts.durable.fresh,
+        Reads.BEATS: facts.beats.fresh,
+        Reads.NOTHING: True,
+    }
+    return {source for source, fresh in seen.items() if fresh}
+
+
+def _finding(rule: Rule, sighting: Sighting, first_seen: float | None) -> Finding:
+    return Finding(
+        code=rule.code,
+        severity=sighting.severity,
+        boundary=rule.boundary,
+        subject=sighting.subject,
+        message=one_line(sighting.message, MESSAGE_LENGTH),
+        since=instant_or_none(first_seen if sighting.since is None else sighting.since),
+        next_actions=list(sighting.next_actions),
+    )
+
+
+def _gravest_and_oldest_first(finding: Finding) -> tuple[object, ...]:
+    began = float("inf") if finding.since is None else finding.since.timestamp()
+    return _GRAVEST_FIRST[finding.severity], began, finding.boundary, finding.code, finding.subject

@@ -1,0 +1,65 @@
+"""Is a family's work moving? The one definition of *stuck*, *starved* and *failing*."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from runtime.model import FamilyReading, PressureReading, Priority
+
+STUCK_AFTER_S = 15.0
+"""Runnable work younger than this is simply next: a drainer takes it within milliseconds."""
+FAILING_SHARE = 1 / 3
+
+
+class Flow(StrEnum):
+    MOVING = "moving"
+    """Nothing runnable is old, or what is there is being taken."""
+    STUCK = "stuck"
+    """Runnable work is old and nothing drains it."""
+    STARVED = "starved"
+    """Runnable work is old because more urgent work of the lane is served first."""
+
+
+@dataclass(frozen=True, slots=True)
+class LaneFlow:
+    """What the lane as a whole does, against which each family is judged."""
+
+    most_urgent: dict[str, Priority]
+    """The most urgent runnable level of each family that has runnable work."""
+    full: bool
+    """The lane's own limit of runs in flight is reached: what is runnable waits for that."""
+    nobody_drains: bool
+    """It is known that no drainer or no worker lives."""
+
+
+def lane_flow(reading: PressureReading, *, lane_max_in_flight: int, nobody_drains: bool) -> LaneFlow:
+    busy = sum(family.in_flight + family.leased for family in reading.families)
+    urgent = {
+        family.family: next((level for level in Priority if family.by_priority[level]), Priority.P3)
+        for family in reading.families
+        if family.waiting
+    }
+    return LaneFlow(most_urgent=urgent, full=busy >= lane_max_in_flight, nobody_drains=nobody_drains)
+
+
+def flow_of(family: FamilyReading, lane: LaneFlow) -> Flow:
+    """Stuck: runnable (so neither held, throttled nor delayed) for `STUCK_AFTER_S`, and either
+    nobody lives who could drain it, or for no reason that can be seen nothing of the family is
+    leased and nothing of it has settled within the last minute."""
+    age = family.oldest_runnable_age_s
+    if family.pause is not None or not family.waiting or age is None or age < STUCK_AFTER_S:
+        return Flow.MOVING
+    if lane.nobody_drains:
+        return Flow.STUCK
+    if lane.full or family.leased or family.settled_per_min or family.failed_per_min:
+        return Flow.MOVING
+    own = lane.most_urgent[family.family]
+    if any(level < own for name, level in lane.most_urgent.items() if name != family.family):
+        return Flow.STARVED
+    return Flow.STUCK
+
+
+def is_failing(family: FamilyReading) -> bool:
+    """Within the last minute runs failed, at least a third of those that ended."""
+    return family.failed_per_min > 0 and family.failed_per_min >= FAILING_SHARE * family.settled_per_min

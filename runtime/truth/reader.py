@@ -1,0 +1,262 @@
+"""The read side's one door: snapshots and look-ups. Looking changes nothing."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Sequence
+
+from runtime.lanefile import LaneSource
+from runtime.model import (
+    AuditTrail,
+    Beat,
+    DurableReader,
+    DurableReading,
+    ItemPage,
+    ItemState,
+    JournalEntry,
+    NotFound,
+    Now,
+    PressureReader,
+    PressureReading,
+    Receipt,
+    RunView,
+    WorkItem,
+    parse_run_id,
+    tag_of,
+)
+from runtime.settings import Settings
+from runtime.text import one_line
+from runtime.truth.addresses import Addresses
+from runtime.truth.commands import Commands
+from runtime.truth.deadline import within
+from runtime.truth.document import (
+    Absent,
+    Boundaries,
+    Boundary,
+    BoundaryStatus,
+    Finding,
+    PressureData,
+    Severity,
+    Snapshot,
+    Transitional,
+)
+from runtime.truth.facts import Facts
+from runtime.truth.findings import Memory
+from runtime.truth.flow import Flow, LaneFlow, flow_of, is_failing
+from runtime.truth.instants import instant
+from runtime.truth.probes.durable import durable_boundary, durable_probe
+from runtime.truth.probes.pressure import family_row, pressure_boundary, pressure_data, pressure_probe
+from runtime.truth.probes.probe import Observation
+from runtime.truth.probes.processes import processes_probe, runtime_info
+from runtime.truth.processes import ALIVE_WITHIN_S, BeatReader, Processes, judge_beats
+from runtime.truth.verdict import verdict_of
+
+PAGE_BOUND = 1000
+"""Most rows of one look-up."""
+
+_INVOCATION_ID = re.compile(r"inv_[0-9A-Za-z]{1,80}")
+
+
+class Reader:
+    """Reads all boundaries at once, each with its own deadline (``probe_deadline_s``)."""
+
+    def __init__(
+        self,
+        *,
+        settings: Settings,
+        lane: LaneSource,
+        pressure: PressureReader,
+        durable: DurableReader,
+        beats: BeatReader,
+        audit: AuditTrail,
+        now: Now,
+        addresses: Addresses,
+        alive_within_s: float = ALIVE_WITHIN_S,
+    ) -> None:
+        """``alive_within_s``: a process whose last beat is older is not counted as alive."""
+        deadline_s = settings.probe_deadline_s
+        self._settings = settings
+        self._lane = lane
+        self._pressure = pressure
+        self._durable = durable
+        self._audit = audit
+        self._now = now
+        self._addresses = addresses
+        self._alive_within_s = alive_within_s
+        self._commands = Commands(settings.profile, local_stack=settings.wants_local_stack)
+        self._pressure_probe = pressure_probe(pressure, lane, deadline_s=deadline_s, now=now)
+        self._durable_probe = durable_probe(durable, deadline_s=deadline_s, now=now)
+        self._processes_probe = processes_probe(beats, deadline_s=deadline_s, now=now)
+        self._memory = Memory()
+        self._server_ahead_s = 0.0
+        self._told: PressureData | None = None
+
+    async def snapshot(self) -> Snapshot:
+        """The whole truth at one instant. Never raises for what a boundary does, and ends
+        within about one probe's deadline."""
+        self._lane.refresh()
+        pressure, durable, beats = await asyncio.gather(
+            self._pressure_probe.look(), self._durable_probe.look(), self._processes_probe.look()
+        )
+        now = self._now()
+        facts = Facts(
+            now=now,
+            lane=self._lane.current,
+            lane_error=self._lane.error,
+            lane_max_in_flight=self._settings.lane_max_in_flight,
+            addresses=self._addresses,
+            commands=self._commands,
+            pressure=pressure,
+            durable=durable,
+            beats=beats,
+            processes=self._judged(beats, pressure),
+        )
+        findings = self._memory.judge(facts)
+        if facts.pressure_now is not None and facts.flow is not None:
+            self._told = _told(facts, facts.pressure_now, facts.flow)
+        return Snapshot(
+            generated_at=instant(now),
+            profile=self._settings.profile,
+            lane=facts.lane.name,
+            read_only=self._settings.read_only,
+            verdict=verdict_of(findings, self._told.totals if self._told and pressure.fresh else None),
+            boundaries=Boundaries(
+                pressure=pressure_boundary(
+                    pressure, self._told, _status("pressure", pressure, findings), self._addresses
+                ),
+                durable=durable_boundary(durable, _status("durable", durable, findings), self._addresses),
+                clock=_absent(),
+                sandbox=_absent(),
+            ),
+            runtime=runtime_info(beats, facts.processes, self._lane),
+            transitional=Transitional(),
+        )
+
+    async def items(
+        self, family: str, state: ItemState, *, cursor: str | None = None, limit: int = 100
+    ) -> ItemPage:
+        """One page of a family's items in one state; ``limit`` is at most `PAGE_BOUND`.
+
+        A family that the lane does not declare is read too, as long as Redis has rows of it.
+        Raises `UnknownFamily`, `BoundaryDown`.
+        """
+        self._lane.refresh()
+        page = await within(
+            self._settings.probe_deadline_s,
+            self._pressure.items(family, state, cursor=cursor, limit=_clamped(limit)),
+            boundary="Redis",
+            address=self._addresses.redis,
+        )
+        if not page.total:
+            await self._check_known(family)
+        return page
+
+    async def item(self, item_id: str) -> WorkItem | None:
+        """None when there is no such item. Raises `NotFound` for what is no item id, `BoundaryDown`."""
+        tag_of(item_id)
+        return await within(
+            self._settings.probe_deadline_s,
+            self._pressure.item(item_id),
+            boundary="Redis",
+            address=self._addresses.redis,
+        )
+
+    async def run(self, run_id: str) -> RunView | None:
+        """None when Restate does not know the run. Raises `NotFound` for what is no run id, `BoundaryDown`."""
+        parse_run_id(run_id)
+        return await within(
+            self._settings.probe_deadline_s,
+            self._durable.run(run_id),
+            boundary="Restate",
+            address=self._addresses.restate_admin,
+        )
+
+    async def journal(self, invocation_id: str, *, limit: int = 200) -> Sequence[JournalEntry]:
+        """The journal of one invocation, oldest first, at most `PAGE_BOUND` entries.
+        Raises `NotFound` for what is no invocation id, `BoundaryDown`."""
+        if not _INVOCATION_ID.fullmatch(invocation_id):
+            raise NotFound(
+                f"{one_line(invocation_id, 80)!r} is not an invocation id",
+                fix="invocation ids begin with inv_; see `joelclaw-tui runs list`",
+            )
+        return await within(
+            self._settings.probe_deadline_s,
+            self._durable.journal(invocation_id, limit=_clamped(limit)),
+            boundary="Restate",
+            address=self._addresses.restate_admin,
+        )
+
+    async def audit(self, limit: int = 100) -> Sequence[Receipt]:
+        """The newest receipts, newest first. Raises `BoundaryDown`."""
+        return await within(
+            self._settings.probe_deadline_s,
+            self._audit.recent(_clamped(limit)),
+            boundary="The audit trail",
+            address=self._addresses.redis,
+        )
+
+    async def aclose(self) -> None:
+        """Ends reads that are still outstanding. Call it before the connections are closed."""
+        await asyncio.gather(
+            self._pressure_probe.aclose(), self._durable_probe.aclose(), self._processes_probe.aclose()
+        )
+
+    async def _check_known(self, family: str) -> None:
+        """An empty page of a misspelt family would look like an empty family."""
+        if family in self._lane.current.families:
+            return
+        reading = await within(
+            self._settings.probe_deadline_s,
+            self._pressure.read(self._lane.current.limits),
+            boundary="Redis",
+            address=self._addresses.redis,
+        )
+        if all(known.family != family for known in reading.families):
+            self._lane.current.family(family)
+
+    def _judged(
+        self, beats: Observation[Sequence[Beat]], pressure: Observation[PressureReading]
+    ) -> Processes | None:
+        """Ages as of when the beats were read: what can't be read does not die by it.
+
+        Beats are stamped by Redis' clock: ours is put right by what Redis last said of its own.
+        """
+        if pressure.fresh and pressure.value is not None and pressure.observed_at is not None:
+            self._server_ahead_s = pressure.value.source.server_time - pressure.observed_at
+        if beats.value is None or beats.observed_at is None:
+            return None
+        return judge_beats(beats.value, beats.observed_at + self._server_ahead_s, self._alive_within_s)
+
+
+def _told(facts: Facts, reading: PressureReading, flow: LaneFlow) -> PressureData:
+    return pressure_data(
+        [
+            family_row(
+                family, facts.lane, stuck=flow_of(family, flow) is Flow.STUCK, failing=is_failing(family)
+            )
+            for family in reading.families
+        ]
+    )
+
+
+def _status(
+    boundary: str,
+    seen: Observation[PressureReading] | Observation[DurableReading],
+    findings: Sequence[Finding],
+) -> BoundaryStatus:
+    """A boundary that answers is degraded while something is wrong with it."""
+    if not seen.fresh:
+        return seen.status
+    wrong = any(f.boundary == boundary and f.severity is not Severity.INFO for f in findings)
+    return BoundaryStatus.DEGRADED if wrong else BoundaryStatus.OK
+
+
+def _absent() -> Boundary[Absent]:
+    return Boundary(
+        status=BoundaryStatus.ABSENT, observed_at=None, latency_ms=None, source={}, error=None, data=None
+    )
+
+
+def _clamped(limit: int) -> int:
+    return max(1, min(limit, PAGE_BOUND))

@@ -1,0 +1,87 @@
+"""What can be wrong with the runs and with the Restate that drives them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from runtime.model import RunStatus, RunView
+from runtime.text import one_line
+from runtime.truth.document import Severity
+from runtime.truth.facts import Facts, Sighting
+from runtime.truth.processes import DRAINER, WORKER
+from runtime.truth.words import count
+
+MANY_TRIES = 3
+"""Restate's tries of one attempt from which on backing off is worth a person's look."""
+RUNS_NAMED = 3
+"""Most runs that a proposed command names."""
+
+
+def not_registered(facts: Facts) -> Iterator[Sighting]:
+    reading = facts.durable_now
+    if reading is not None and reading.source.deployment is None:
+        service = one_line(reading.source.service, 100)
+        yield Sighting(
+            Severity.CRIT,
+            service,
+            f"no worker is registered for {service} at Restate: it would accept no run",
+            next_actions=(*facts.commands.start_role(WORKER), facts.commands.logs(WORKER)),
+        )
+
+
+def backing_off(facts: Facts) -> Iterator[Sighting]:
+    reading = facts.durable_now
+    if reading is None:
+        return
+    groups: dict[str, list[RunView]] = {}
+    for run in reading.runs:
+        if run.status is RunStatus.BACKING_OFF and run.tries >= MANY_TRIES:
+            groups.setdefault(run.family or "of no declared family", []).append(run)
+    for family, runs in groups.items():
+        worst = max(runs, key=lambda run: run.tries)
+        why = f": {one_line(worst.last_failure, 160)}" if worst.last_failure else ""
+        name = one_line(family, 100)
+        yield Sighting(
+            Severity.WARN,
+            name,
+            f"{count(len(runs), 'run')} {name if worst.family is None else f'of {name}'} "
+            f"backing off after up to {worst.tries} tries{why}",
+            next_actions=(facts.commands.show_run(worst.run_id), facts.commands.logs(WORKER)),
+        )
+
+
+def paused_runs(facts: Facts) -> Iterator[Sighting]:
+    reading = facts.durable_now
+    if reading is None:
+        return
+    total = reading.live.get(RunStatus.PAUSED, 0)
+    named = [run for run in reading.runs if run.status is RunStatus.PAUSED]
+    total = max(total, len(named))
+    if not total:
+        return
+    why = next((f": {one_line(run.last_failure, 160)}" for run in named if run.last_failure), "")
+    first = [run.run_id for run in named[:RUNS_NAMED]]
+    resume = (facts.commands.resume_runs(first),) if first else ()
+    yield Sighting(
+        Severity.WARN,
+        "runs",
+        f"Restate gave up retrying {count(total, 'run')} until a person resumes them{why}",
+        next_actions=(*resume, facts.commands.list_runs(RunStatus.PAUSED)),
+    )
+
+
+def unknown_runs(facts: Facts) -> Iterator[Sighting]:
+    """The reconciler looks for rows in flight that Restate does not know, and tells it in its beat."""
+    processes = facts.processes_now
+    if processes is None:
+        return
+    told = [process.beat.detail.get("unknown_runs") for process in processes.alive(DRAINER)]
+    # Several reconcilers look at the same rows: the largest count, not the sum.
+    unknown = max((number for number in told if type(number) is int), default=0)
+    if unknown > 0:
+        yield Sighting(
+            Severity.WARN,
+            "in flight",
+            f"{count(unknown, 'item')} in flight whose run Restate does not know",
+            next_actions=(facts.commands.logs(DRAINER), facts.commands.list_runs()),
+        )

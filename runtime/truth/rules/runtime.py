@@ -1,0 +1,153 @@
+"""What can be wrong with the boundaries as a whole, with our own processes, and with the lane file."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from runtime.model import DurableReading, PressureReading
+from runtime.text import one_line
+from runtime.truth.document import BoundaryStatus, Severity
+from runtime.truth.facts import Facts, Sighting
+from runtime.truth.probes.probe import Observation
+from runtime.truth.processes import DRAINER, WORKER
+from runtime.truth.words import length
+
+SHA_SHOWN = 12
+
+
+def pressure_down(facts: Facts) -> Iterator[Sighting]:
+    if facts.pressure.status is BoundaryStatus.DOWN:
+        yield _unreadable(facts, facts.pressure, "Redis", facts.addresses.redis, "can't be reached")
+
+
+def pressure_unknown(facts: Facts) -> Iterator[Sighting]:
+    if facts.pressure.status is BoundaryStatus.UNKNOWN:
+        yield _unreadable(facts, facts.pressure, "Redis", facts.addresses.redis, "can't be read")
+
+
+def durable_down(facts: Facts) -> Iterator[Sighting]:
+    if facts.durable.status is BoundaryStatus.DOWN:
+        yield _unreadable(facts, facts.durable, "Restate", facts.addresses.restate_admin, "can't be reached")
+
+
+def durable_unknown(facts: Facts) -> Iterator[Sighting]:
+    if facts.durable.status is BoundaryStatus.UNKNOWN:
+        yield _unreadable(facts, facts.durable, "Restate", facts.addresses.restate_admin, "can't be read")
+
+
+def clock_absent(facts: Facts) -> Iterator[Sighting]:
+    yield Sighting(Severity.INFO, "clock", "this profile has no clock: nothing is scheduled")
+
+
+def sandbox_absent(facts: Facts) -> Iterator[Sighting]:
+    yield Sighting(Severity.INFO, "sandbox", "this profile has no sandbox: no code-changing work is run")
+
+
+def processes_unknown(facts: Facts) -> Iterator[Sighting]:
+    """Only where Redis itself could be read: else that finding says it already."""
+    if not facts.beats.fresh and facts.pressure.fresh:
+        yield Sighting(
+            Severity.WARN,
+            "processes",
+            f"which processes live is unknown: {facts.beats.error}",
+            facts.beats.failing_since,
+            (facts.commands.doctor(),),
+        )
+
+
+def no_drainer(facts: Facts) -> Iterator[Sighting]:
+    yield from _missing(facts, DRAINER, "queued work is not admitted")
+
+
+def no_worker(facts: Facts) -> Iterator[Sighting]:
+    yield from _missing(facts, WORKER, "no run makes progress")
+
+
+def silent(facts: Facts) -> Iterator[Sighting]:
+    """A silent process beside live ones of its role; where none lives, that finding says it."""
+    processes = facts.processes_now
+    if processes is None:
+        return
+    missing = facts.missing_roles()
+    for process in processes.lost():
+        beat = process.beat
+        if beat.role in missing:
+            continue
+        role = one_line(beat.role, 20)
+        yield Sighting(
+            Severity.WARN,
+            one_line(beat.process_id, 100),
+            f"{role} {one_line(beat.process_id, 100)} has given no sign of life for {length(process.age_s)} "
+            "and nothing has replaced it",
+            facts.now - process.age_s,
+            (facts.commands.logs(role),),
+        )
+
+
+def split_brain(facts: Facts) -> Iterator[Sighting]:
+    processes = facts.processes_now
+    if processes is None:
+        return
+    for process in processes.all:
+        sha = process.beat.detail.get("lane_sha256")
+        if not process.alive or not isinstance(sha, str) or sha == facts.lane.sha256:
+            continue
+        path = process.beat.detail.get("lane_path")
+        theirs = one_line(path, 200) if isinstance(path, str) else "a lane file"
+        role = one_line(process.beat.role, 20)
+        yield Sighting(
+            Severity.WARN,
+            one_line(process.beat.process_id, 100),
+            f"{role} {one_line(process.beat.process_id, 100)} works by another lane file: it has {theirs} "
+            f"({one_line(sha, SHA_SHOWN + 1)}), here is {one_line(str(facts.lane.path), 200)} "
+            f"({facts.lane.sha256[:SHA_SHOWN]})",
+            next_actions=(facts.commands.check_lane(), facts.commands.logs(role)),
+        )
+
+
+def lane_refused(facts: Facts) -> Iterator[Sighting]:
+    if facts.lane_error is not None:
+        yield Sighting(
+            Severity.WARN,
+            one_line(str(facts.lane.path), 200),
+            f"the edited lane file is refused and the last good one goes on: {one_line(facts.lane_error, 300)}",
+            next_actions=(facts.commands.check_lane(),),
+        )
+
+
+def _unreadable(
+    facts: Facts,
+    seen: Observation[PressureReading] | Observation[DurableReading],
+    server: str,
+    address: str,
+    how: str,
+) -> Sighting:
+    old = (
+        f"its figures are {length(facts.now - seen.observed_at)} old"
+        if seen.observed_at is not None
+        else "it has not been read yet"
+    )
+    return Sighting(
+        Severity.CRIT,
+        server,
+        f"{server} at {address} {how}: {seen.error}; {old}",
+        seen.failing_since,
+        (*facts.commands.start_stack(), facts.commands.doctor()),
+    )
+
+
+def _missing(facts: Facts, role: str, effect: str) -> Iterator[Sighting]:
+    processes = facts.processes_now
+    if processes is None or role not in facts.missing_roles():
+        return
+    last = min((process.age_s for process in processes.of(role)), default=None)
+    heard = "none is known" if last is None else f"the last sign of one was {length(last)} ago"
+    waits = facts.runnable_now
+    work = f"; {waits:,} runnable wait" if waits else ""
+    yield Sighting(
+        Severity.CRIT if waits else Severity.WARN,
+        role,
+        f"no live {role} ({heard}): {effect}{work}",
+        None if last is None else facts.now - last,
+        (*facts.commands.start_role(role), facts.commands.logs(role)),
+    )

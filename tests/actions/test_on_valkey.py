@@ -1,0 +1,202 @@
+"""Truth and actions on a real Valkey: what is shown, what is done, and what happens when it goes."""
+
+from __future__ import annotations
+
+import signal
+import time
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from runtime.actions.apply import Actions
+from runtime.actions.intents import ActionName, Intent
+from runtime.lanefile import LaneSource
+from runtime.ledger.audit import Audit
+from runtime.ledger.beats import Heartbeats
+from runtime.ledger.connection import Redis, connect
+from runtime.model import (
+    BoundaryDown,
+    ExitCode,
+    ItemState,
+    Outcome,
+    Priority,
+    ReceiptOutcome,
+    UnknownFamily,
+    family_tag,
+    new_item_id,
+)
+from runtime.pressure.control import Control
+from runtime.pressure.keys import families_key
+from runtime.pressure.queue import Queue
+from runtime.pressure.reading import Reading
+from runtime.settings import load_settings
+from runtime.truth.addresses import Addresses
+from runtime.truth.document import BoundaryStatus, Totals
+from runtime.truth.reader import Reader
+from runtime.truth.verdict import exit_code
+from tests.servers import ValkeyServer
+from tests.truth.ports import LANE, MemoryDurable
+
+FAMILY = "content/updated"
+
+
+@dataclass
+class Room:
+    server: ValkeyServer
+    redis: Redis
+    queue: Queue
+    beats: Heartbeats
+    reader: Reader
+    actions: Actions
+
+    async def add(self, level: int = 1) -> str:
+        await self.redis.hsetnx(families_key("main"), family_tag(FAMILY), FAMILY)
+        item_id = new_item_id(FAMILY, at_s=time.time())
+        await self.queue.enqueue(item_id, FAMILY, "{}", priority=Priority(level), origin="test")
+        return item_id
+
+    async def fail_all(self) -> None:
+        leases = await self.queue.claim({FAMILY: (100, 100, 100, 100)}, {FAMILY: 1000}, owner="d")
+        await self.queue.admitted(await self.queue.begin_admit(leases))
+        for lease in leases:
+            await self.queue.settle(lease.run_id, FAMILY, Outcome.FAILED, "HTTP 500")
+
+    async def alive(self) -> None:
+        for role in ("drainer", "worker"):
+            await self.beats.write(role, f"host:{role}", time.time(), {})
+
+    async def totals(self) -> Totals:
+        data = (await self.reader.snapshot()).boundaries.pressure.data
+        assert data is not None
+        return data.totals
+
+
+@pytest.fixture
+async def room(valkey: ValkeyServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Room]:
+    monkeypatch.setenv("JOELCLAW_CONFIG_DIR", str(tmp_path / "no-config"))
+    path = tmp_path / "lane.toml"
+    path.write_text(LANE)
+    lane = LaneSource(path, time.time)
+    settings = load_settings(state_dir=tmp_path / "state", probe_deadline_s=0.5)
+    redis = connect(valkey.url)
+    url = valkey.url
+    beats, durable = Heartbeats(redis, url, "main"), MemoryDurable()
+    audit = Audit(redis, url, "main", tmp_path / "ledger")
+    reading, control = Reading(redis, url, "main"), Control(redis, url, "main")
+    shared: dict[str, Any] = {
+        "settings": settings,
+        "lane": lane,
+        "pressure": reading,
+        "durable": durable,
+        "beats": beats,
+        "audit": audit,
+        "now": time.time,
+        "addresses": Addresses(url, "unix:/nowhere/admin.sock", "unix:/nowhere/ingress.sock"),
+    }
+    reader = Reader(**shared)
+    actions = Actions(**shared, control=control, runs=durable, pause_wait_s=0.2)
+    yield Room(valkey, redis, Queue(redis, url, "main"), beats, reader, actions)
+    await reader.aclose()
+    await redis.aclose()
+
+
+async def act(room: Room, action: ActionName, *targets: str) -> list[ReceiptOutcome]:
+    preview = await room.actions.preview(Intent(action, targets, reason="test"))
+    receipt = await room.actions.apply(preview, actor="ana@host", origin="cli")
+    return [result.outcome for result in receipt.results]
+
+
+async def test_a_pause_shows_the_backlog_as_held_and_a_resume_as_waiting(room: Room) -> None:
+    await room.alive()
+    for level in (0, 1, 1, 2):
+        await room.add(level)
+    assert (await room.totals()).waiting == 4
+    assert await act(room, ActionName.PAUSE, "content/*") == [ReceiptOutcome.DONE, ReceiptOutcome.DONE]
+    totals = await room.totals()
+    assert (totals.waiting, totals.held) == (0, 4)
+    snapshot = await room.reader.snapshot()
+    assert exit_code(snapshot) is ExitCode.OK
+    preview = await room.actions.preview(Intent(ActionName.RESUME, (FAMILY,)))
+    assert "releases 4 held (P0 1, P1 2, P2 1)" in preview.lines[0]
+    assert await act(room, ActionName.RESUME, FAMILY) == [ReceiptOutcome.DONE]
+    assert (await room.totals()).waiting == 4
+    assert [receipt.action for receipt in await room.reader.audit()] == ["resume", "pause"]
+
+
+async def test_a_pause_tells_how_many_are_still_being_admitted(room: Room) -> None:
+    await room.add()
+    leases = await room.queue.claim({FAMILY: (9, 9, 9, 9)}, {FAMILY: 20}, owner="d")
+    await room.queue.begin_admit(leases)
+    assert await act(room, ActionName.PAUSE, FAMILY) == [ReceiptOutcome.ACCEPTED]
+    await room.queue.admitted(leases)
+    assert await act(room, ActionName.PAUSE, FAMILY) == [ReceiptOutcome.DONE]
+
+
+async def test_dead_items_are_a_finding_until_they_are_replayed(room: Room) -> None:
+    await room.alive()
+    ids = [await room.add() for _ in range(3)]
+    await room.fail_all()
+    snapshot = await room.reader.snapshot()
+    assert "dead" in {finding.code for finding in snapshot.verdict.findings}
+    assert exit_code(snapshot) is ExitCode.ATTENTION
+    page = await room.reader.items(FAMILY, ItemState.DEAD)
+    assert {item.item_id for item in page.items} == set(ids)
+    assert await act(room, ActionName.REPLAY_FAMILY, "*") == [ReceiptOutcome.DONE] * 3
+    totals = await room.totals()
+    assert (totals.dead, totals.waiting) == (0, 3)
+    item = await room.reader.item(ids[0])
+    assert item is not None
+    assert (item.state, item.attempt) == (ItemState.WAITING, 2)
+
+
+async def test_looking_leaves_no_trace(room: Room) -> None:
+    await room.add()
+    before = sorted(await room.redis.keys("*"))
+    await room.reader.snapshot()
+    await room.reader.items(FAMILY, ItemState.WAITING)
+    await room.reader.audit()
+    await room.actions.preview(Intent(ActionName.PAUSE, ("*",)))
+    assert sorted(await room.redis.keys("*")) == before
+    with pytest.raises(UnknownFamily):
+        await room.reader.items("content/updatd", ItemState.WAITING)
+
+
+async def test_a_stopped_server_is_unknown_with_its_last_figures_and_comes_back(room: Room) -> None:
+    await room.alive()
+    await room.add()
+    assert (await room.totals()).waiting == 1
+    room.server.signal(signal.SIGSTOP)
+    try:
+        begun = time.monotonic()
+        pressure = (snapshot := await room.reader.snapshot()).boundaries.pressure
+        assert time.monotonic() - begun < 2
+        assert pressure.status is BoundaryStatus.UNKNOWN
+        assert pressure.data is not None
+        assert pressure.data.totals.waiting == 1
+        assert exit_code(snapshot) is ExitCode.DOWN
+        with pytest.raises(BoundaryDown, match="within 0.5 s"):
+            await room.reader.items(FAMILY, ItemState.WAITING)
+    finally:
+        room.server.signal(signal.SIGCONT)
+    assert (await room.totals()).waiting == 1
+    assert (await room.reader.snapshot()).boundaries.pressure.status is not BoundaryStatus.UNKNOWN
+
+
+async def test_a_killed_server_is_down_and_its_work_is_there_again_afterwards(room: Room) -> None:
+    await room.alive()
+    await room.add()
+    await room.totals()
+    room.server.kill()
+    snapshot = await room.reader.snapshot()
+    assert snapshot.boundaries.pressure.status is BoundaryStatus.DOWN
+    assert snapshot.boundaries.pressure.data is not None
+    with pytest.raises(BoundaryDown):
+        await room.actions.preview(Intent(ActionName.PAUSE, ("*",)))
+    room.server.restart()
+    snapshot = await room.reader.snapshot()
+    assert snapshot.boundaries.pressure.data is not None
+    assert snapshot.boundaries.pressure.data.totals.waiting == 1
+    assert snapshot.boundaries.pressure.status is not BoundaryStatus.DOWN

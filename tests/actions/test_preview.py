@@ -1,0 +1,243 @@
+"""A preview is a frozen list of what would be touched, made by looking only."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from runtime.actions.apply import Actions
+from runtime.actions.intents import ActionName, Intent
+from runtime.model import (
+    BoundaryDown,
+    ItemState,
+    NotFound,
+    OperatorError,
+    Outcome,
+    PauseKind,
+    Refused,
+    RunStatus,
+    UnknownFamily,
+    UsageError,
+)
+from tests.actions.conftest import actions_on
+from tests.truth.ports import (
+    REFUSED,
+    START,
+    Hang,
+    World,
+    beat,
+    dead_item,
+    family,
+    item_id,
+    make_world,
+    pause,
+    run,
+    run_id,
+)
+
+
+def intent(action: ActionName, *targets: str, **values: Any) -> Intent:
+    return Intent(action, targets, **values)
+
+
+async def test_a_glob_means_the_families_of_the_lane_that_match_it(actions: Actions) -> None:
+    preview = await actions.preview(intent(ActionName.PAUSE, "content/*", "content/updated"))
+    assert preview.ids == ("content/removed", "content/updated")
+    assert preview.title == "Pause 2 families"
+    assert not preview.destructive
+
+
+@pytest.mark.parametrize("target", ["kontent/*", "content/updatd", "[", "content/UPDATED"])
+async def test_a_target_that_matches_nothing_is_an_error_that_names_what_there_is(
+    actions: Actions, target: str
+) -> None:
+    with pytest.raises(UnknownFamily) as caught:
+        await actions.preview(intent(ActionName.PAUSE, target))
+    assert "content/removed" in (caught.value.fix or "")
+
+
+async def test_a_pause_says_what_it_holds_and_what_goes_on(world: World, actions: Actions) -> None:
+    world.pressure.families = [
+        family(waiting=12, leased=2, in_flight=3, delayed=1, by_priority=(0, 12, 0, 0))
+    ]
+    preview = await actions.preview(intent(ActionName.PAUSE, "content/updated", until=START + 60))
+    assert preview.lines[0] == (
+        "content/updated: 12 held from then on, 1 delayed held when due, 2 being taken now, 3 in flight go on"
+    )
+    assert preview.lines[1].startswith("ends by itself at ")
+    assert "lane main" in preview.target
+    assert "redis://cache:6379/3" in preview.target
+    assert "secret" not in preview.target
+
+
+async def test_pausing_what_is_paused_says_by_whom_and_since_when(world: World, actions: Actions) -> None:
+    world.pressure.families = [family(pause=pause())]
+    preview = await actions.preview(intent(ActionName.PAUSE, "content/updated"))
+    assert "already paused by ana for 5 min: upgrade" in preview.warnings[0]
+
+
+async def test_a_resume_says_what_it_releases_by_priority_and_leaves_the_others_alone(
+    world: World, actions: Actions
+) -> None:
+    world.pressure.families = [
+        family(held=12, by_priority=(2, 10, 0, 0), pause=pause(PauseKind.MACHINE)),
+        family("content/removed"),
+    ]
+    world.beats.beats = [beat("worker")]
+    preview = await actions.preview(intent(ActionName.RESUME, "content/*"))
+    assert preview.ids == ("content/updated",)
+    assert "releases 12 held (P0 2, P1 10)" in preview.lines[0]
+    assert "at most 20 at once" in preview.lines[0]
+    assert preview.lines[1] == "not paused, left alone: content/removed"
+    assert "paused by a machine" in preview.warnings[0]
+    assert preview.warnings[1] == "no live drainer: nothing happens until one runs"
+
+
+async def test_resuming_what_is_not_paused_is_refused(actions: Actions) -> None:
+    with pytest.raises(Refused, match="content/updated is not paused"):
+        await actions.preview(intent(ActionName.RESUME, "content/updated"))
+
+
+async def test_a_pause_of_a_family_that_the_lane_lost_can_be_lifted(world: World, actions: Actions) -> None:
+    world.pressure.families = [family("old/import", held=1, by_priority=(1, 0, 0, 0), pause=pause())]
+    preview = await actions.preview(intent(ActionName.RESUME, "old/import"))
+    assert preview.ids == ("old/import",)
+    assert "go to quarantine" in preview.warnings[0]
+
+
+async def test_a_family_s_dead_are_frozen_up_to_the_limit_and_the_rest_is_said(
+    world: World, actions: Actions
+) -> None:
+    world.pressure.rows = [dead_item(n, why="HTTP 500" if n % 3 else "timed out") for n in range(700)]
+    preview = await actions.preview(intent(ActionName.REPLAY_FAMILY, "content/updated", limit=600))
+    assert len(preview.ids) == 600
+    assert preview.matching == 700
+    assert preview.ids == tuple(sorted(preview.ids))
+    assert preview.warnings[0] == "700 match; only these 600 are touched"
+    assert any("had effects" in warning for warning in preview.warnings)
+    assert "content/updated: 600 of 700 dead items" in preview.lines
+    assert "400 failed last with: HTTP 500" in preview.lines
+
+
+async def test_the_ceiling_of_the_settings_holds_above_any_limit(world: World) -> None:
+    settings = world.settings.model_copy(update={"action_ceiling": 5})
+    world.pressure.rows = [dead_item(n) for n in range(9)]
+    preview = await actions_on(world, settings=settings).preview(
+        intent(ActionName.REPLAY_FAMILY, "content/updated", limit=8)
+    )
+    assert (len(preview.ids), preview.matching) == (5, 9)
+    with pytest.raises(UsageError, match="more than one action may touch"):
+        await actions_on(world, settings=settings).preview(
+            intent(ActionName.REPLAY_ITEM, *(item_id(n) for n in range(6)))
+        )
+
+
+async def test_an_item_that_is_not_dead_is_not_replayed_and_the_reason_is_said(
+    world: World, actions: Actions
+) -> None:
+    world.pressure.rows = [dead_item(1), dead_item(2, state=ItemState.WAITING)]
+    preview = await actions.preview(intent(ActionName.REPLAY_ITEM, item_id(1), item_id(2)))
+    assert preview.ids == (item_id(1),)
+    assert "attempt 2 after dead attempt 1: HTTP 500" in preview.lines[0]
+    assert "waiting, and only dead or quarantined items" in preview.lines[1]
+    with pytest.raises(Refused, match="waiting"):
+        await actions.preview(intent(ActionName.REPLAY_ITEM, item_id(2)))
+    with pytest.raises(NotFound, match="no such item"):
+        await actions.preview(intent(ActionName.REPLAY_ITEM, item_id(3)))
+
+
+async def test_runs_that_are_over_or_unknown_are_left_alone(world: World, actions: Actions) -> None:
+    world.durable.runs = [
+        run(run_id(1), tries=4, last_failure="HTTP 503"),
+        run(run_id(2), RunStatus.COMPLETED, outcome=Outcome.SUCCEEDED),
+    ]
+    preview = await actions.preview(intent(ActionName.RUN_CANCEL, run_id(1), run_id(2), run_id(3)))
+    assert preview.ids == (run_id(1),)
+    assert preview.destructive
+    assert "running, begun 1 min ago, 4 tries: HTTP 503" in preview.lines[0]
+    assert "over already (succeeded)" in preview.lines[1]
+    assert "does not know this run" in preview.lines[2]
+    with pytest.raises(NotFound):
+        await actions.preview(intent(ActionName.RUN_CANCEL, run_id(3)))
+
+
+async def test_a_kill_warns_that_nothing_is_cleaned_up(world: World, actions: Actions) -> None:
+    world.durable.runs = [run(run_id(1))]
+    preview = await actions.preview(intent(ActionName.RUN_KILL, run_id(1)))
+    assert preview.destructive
+    assert "no clean-up" in preview.warnings[0]
+
+
+async def test_only_paused_and_backing_off_runs_are_resumed(world: World, actions: Actions) -> None:
+    world.durable.runs = [run(run_id(1), RunStatus.PAUSED), run(run_id(2), RunStatus.RUNNING)]
+    preview = await actions.preview(intent(ActionName.RUN_RESUME, run_id(1), run_id(2)))
+    assert preview.ids == (run_id(1),)
+    assert not preview.destructive
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        Intent(ActionName.PAUSE, ()),
+        Intent(ActionName.PAUSE, ("",)),
+        Intent(ActionName.PAUSE, ("*" * 100_000,)),
+        Intent(ActionName.PAUSE, ("mail/send",), limit=0),
+        Intent(ActionName.PAUSE, ("mail/send",), until=START - 1),
+        Intent(ActionName.PAUSE, ("mail/send",), until=float("nan")),
+        Intent(ActionName.PAUSE, ("mail/send",), until=float("inf")),
+        Intent(ActionName.RESUME, ("mail/send",), until=START + 9),
+        Intent(ActionName.REPLAY_ITEM, ("\x1b[31mred",)),
+        Intent(ActionName.RUN_KILL, ("01jb",)),
+    ],
+)
+async def test_what_makes_no_sense_is_an_error_with_a_way_out(
+    world: World, actions: Actions, bad: Intent
+) -> None:
+    with pytest.raises(OperatorError) as caught:
+        await actions.preview(bad)
+    assert caught.value.fix
+    assert "\x1b" not in caught.value.message
+    assert not world.pressure.written
+
+
+async def test_previews_write_nothing(world: World, actions: Actions) -> None:
+    world.pressure.rows = [dead_item(1)]
+    world.durable.runs = [run(run_id(1))]
+    await actions.preview(intent(ActionName.PAUSE, "*"))
+    await actions.preview(intent(ActionName.REPLAY_FAMILY, "*"))
+    await actions.preview(intent(ActionName.RUN_KILL, run_id(1)))
+    assert not world.pressure.written
+    assert not world.durable.asked
+    assert not world.audit.receipts
+
+
+@pytest.mark.parametrize("trouble", [REFUSED, None], ids=["down", "hung"])
+async def test_a_boundary_that_does_not_answer_is_an_error_in_time(
+    world: World, actions: Actions, trouble: Any
+) -> None:
+    world.pressure.trouble = trouble or Hang()
+    with pytest.raises(BoundaryDown) as caught:
+        await actions.preview(intent(ActionName.PAUSE, "*"))
+    assert caught.value.fix
+
+
+async def test_hostile_text_in_failures_and_reasons_is_cleaned(world: World, actions: Actions) -> None:
+    world.pressure.rows = [dead_item(1, why="\x1b]0;owned\x07" + "x" * 9000)]
+    preview = await actions.preview(intent(ActionName.REPLAY_FAMILY, "*", reason="a\nb\x1b[0m" + "y" * 9000))
+    assert all("\x1b" not in line and len(line) < 500 for line in (*preview.lines, *preview.warnings))
+    assert preview.intent.reason is not None
+    assert "\x1b" not in preview.intent.reason
+    assert len(preview.intent.reason) == 500
+
+
+async def test_a_family_added_to_the_lane_file_is_known_at_once(world: World, actions: Actions) -> None:
+    path = world.lane.current.path
+    path.write_text(path.read_text() + '\n[families."new/one"]\nhandler = "noop"\n')
+    assert (await actions.preview(intent(ActionName.PAUSE, "new/one"))).ids == ("new/one",)
+
+
+async def test_read_only_mode_may_look(tmp_path: Any, world: World) -> None:
+    safe = make_world(tmp_path, read_only=True)
+    preview = await actions_on(safe).preview(intent(ActionName.PAUSE, "mail/send"))
+    assert "read-only" in preview.warnings[0]

@@ -1,0 +1,431 @@
+"""Realistic snapshot documents for tests of whatever renders them. Nothing here reads a clock.
+
+``sample_snapshot()`` is a busy afternoon with something of everything; the keywords vary it.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+from runtime.model import family_tag
+from runtime.truth.document import (
+    Absent,
+    Boundaries,
+    Boundary,
+    BoundaryStatus,
+    DurableData,
+    FamilyRow,
+    Finding,
+    LaneFileRow,
+    NextAction,
+    PauseInfo,
+    PressureData,
+    ProcessRow,
+    RunRow,
+    RuntimeInfo,
+    Severity,
+    Snapshot,
+    Totals,
+    Transitional,
+    Verdict,
+    VerdictStatus,
+    bounded,
+)
+
+NOW = datetime(2026, 3, 14, 15, 9, 26, tzinfo=UTC)
+"""The instant of every sample."""
+
+HOSTILE = "[bold red]x[/] \x1b]0;owned\x07\x1b[31mred\x1b[0m\r\nnew\tline \u202egnp.exe\u202c 日本語 \x9b2J"
+"""Markup, OSC and CSI escapes, bidirectional overrides, wide characters, C1 controls."""
+
+_COUNTS = ("waiting", "held", "throttled", "delayed", "leased", "in_flight", "dead", "quarantined")
+
+
+def sample_snapshot(
+    *,
+    hostile: bool = False,
+    empty: bool = False,
+    calm: bool = False,
+    read_only: bool = False,
+    durable_down: bool = False,
+    pressure_unknown: bool = False,
+    families: int = 0,
+) -> Snapshot:
+    """One snapshot.
+
+    ``hostile``: names, reasons and errors try to take over the terminal.
+    ``empty``: a lane on which nothing was ever enqueued. ``calm``: work, and nothing wrong.
+    ``durable_down``: Restate can't be reached and was never read.
+    ``pressure_unknown``: Redis did not answer; its last good value is 42 s old.
+    ``families``: so many further families, for documents that are cut at the bound.
+    """
+    rows = [] if empty else _families(hostile=hostile, calm=calm)
+    rows += [family_row(f"bulk/f{n:03d}", waiting=n, settled_per_min=n) for n in range(families)]
+    pressure = _pressure(rows, unknown=pressure_unknown)
+    durable = _durable([] if empty else _runs(hostile=hostile, calm=calm), down=durable_down)
+    findings = _findings(
+        hostile=hostile, quiet=empty or calm, durable_down=durable_down, pressure_unknown=pressure_unknown
+    )
+    status = _status(findings)
+    return Snapshot(
+        generated_at=NOW,
+        profile="local",
+        lane="main",
+        read_only=read_only,
+        verdict=Verdict(
+            status=status,
+            summary=_summary(status, findings),
+            findings=findings,
+            findings_total=len(findings),
+        ),
+        boundaries=Boundaries(
+            pressure=pressure,
+            durable=durable,
+            clock=_absent(),
+            sandbox=_absent(),
+        ),
+        runtime=_runtime(),
+        transitional=Transitional(),
+    )
+
+
+def family_row(
+    name: str,
+    *,
+    priority: str | None = "P2",
+    paused: PauseInfo | None = None,
+    oldest_runnable_age_s: float | None = None,
+    oldest_held_age_s: float | None = None,
+    stuck: bool = False,
+    failing: bool = False,
+    declared: bool = True,
+    eta_s: float | None = None,
+    enqueued_per_min: int = 0,
+    settled_per_min: int = 0,
+    failed_per_min: int = 0,
+    **counts: int,
+) -> FamilyRow:
+    """A family's row; every count that isn't given is 0."""
+    figures = {key: counts.get(key, 0) for key in _COUNTS}
+    backlog = figures["waiting"] + figures["held"] + figures["throttled"]
+    level = priority or "P2"
+    return FamilyRow(
+        **figures,
+        name=name,
+        route="native",
+        declared=declared,
+        priority=priority,
+        paused=paused,
+        by_priority={"P0": 0, "P1": 0, "P2": 0, "P3": 0} | {level: backlog},
+        oldest_runnable_age_s=oldest_runnable_age_s,
+        oldest_held_age_s=oldest_held_age_s,
+        stuck=stuck,
+        failing=failing,
+        enqueued_per_min=enqueued_per_min,
+        settled_per_min=settled_per_min,
+        failed_per_min=failed_per_min,
+        succeeded_total=settled_per_min * 60,
+        failed_total=failed_per_min * 60,
+        eta_s=eta_s,
+    )
+
+
+def item_id(family: str, number: int) -> str:
+    """A well-formed item id that is the same every time."""
+    return f"01km{number:022d}-{family_tag(family)}"
+
+
+def _families(*, hostile: bool, calm: bool) -> list[FamilyRow]:
+    busy = family_row(
+        "content/updated",
+        priority="P1",
+        waiting=120,
+        throttled=18,
+        leased=4,
+        in_flight=20,
+        oldest_runnable_age_s=3.4,
+        enqueued_per_min=96,
+        settled_per_min=88,
+        eta_s=94.0,
+    )
+    if calm:
+        return [busy, family_row("repo/sync", delayed=2, settled_per_min=3)]
+    rows = [
+        busy,
+        family_row(
+            "email/digest",
+            priority="P3",
+            held=1204,
+            oldest_held_age_s=7512.0,
+            paused=PauseInfo(
+                by=HOSTILE if hostile else "ana",
+                kind="person",
+                mode="hold",
+                reason=HOSTILE if hostile else "provider maintenance",
+                since=NOW - timedelta(hours=2, minutes=5),
+                until=NOW + timedelta(minutes=55),
+            ),
+        ),
+        family_row(
+            "feeds/poll",
+            waiting=7,
+            delayed=31,
+            dead=3,
+            oldest_runnable_age_s=41.0,
+            failing=True,
+            settled_per_min=5,
+            failed_per_min=4,
+            eta_s=84.0,
+        ),
+        family_row("repo/sync", waiting=9, stuck=True, oldest_runnable_age_s=754.0),
+        family_row("old/import", declared=False, priority=None, quarantined=2),
+    ]
+    if hostile:
+        rows.append(family_row(HOSTILE, declared=False, priority=None, quarantined=1))
+    return rows
+
+
+def _runs(*, hostile: bool, calm: bool) -> list[RunRow]:
+    running = _run("content/updated", 11, status="running", created=4.0, tries=1)
+    done = _run("content/updated", 9, status="completed", outcome="succeeded", created=71.0, completed=66.0)
+    if calm:
+        return [running, done]
+    return [
+        _run(
+            "feeds/poll",
+            5,
+            attempt=2,
+            status="paused",
+            created=5400.0,
+            tries=5,
+            failure=HOSTILE if hostile else "HTTP 500 from http://127.0.0.1:3000/poll: upstream timed out",
+        ),
+        _run(
+            "feeds/poll",
+            6,
+            status="backing-off",
+            created=95.0,
+            tries=3,
+            next_try=12.0,
+            failure=HOSTILE if hostile else "HTTP 503 from http://127.0.0.1:3000/poll",
+        ),
+        running,
+        _run("repo/sync", 3, status="suspended", created=3700.0, tries=1),
+        done,
+        _run(
+            "feeds/poll",
+            4,
+            status="completed",
+            outcome="failed",
+            created=900.0,
+            completed=610.0,
+            tries=5,
+            failure=HOSTILE if hostile else "HTTP 500 from http://127.0.0.1:3000/poll",
+        ),
+    ]
+
+
+def _run(
+    family: str,
+    number: int,
+    *,
+    status: str,
+    created: float,
+    outcome: str | None = None,
+    completed: float | None = None,
+    attempt: int = 1,
+    tries: int = 1,
+    next_try: float | None = None,
+    failure: str | None = None,
+) -> RunRow:
+    """``created`` and ``completed`` in seconds before `NOW`, ``next_try`` in seconds after it."""
+    return RunRow(
+        run_id=f"{item_id(family, number)}.{attempt}",
+        invocation_id=f"inv_1sampleSAMPLEsample{number:04d}",
+        family=family,
+        schedule=None,
+        status=status,
+        outcome=outcome,
+        attempt=attempt,
+        created_at=_ago(created),
+        completed_at=None if completed is None else _ago(completed),
+        tries=tries,
+        next_try_at=None if next_try is None else _ago(-next_try),
+        last_failure=failure,
+        progress=None,
+    )
+
+
+def _pressure(rows: list[FamilyRow], *, unknown: bool) -> Boundary[PressureData]:
+    totals = Totals(**{key: sum(getattr(row, key) for row in rows) for key in _COUNTS})
+    return Boundary[PressureData](
+        status=BoundaryStatus.UNKNOWN if unknown else BoundaryStatus.OK,
+        observed_at=_ago(42.0 if unknown else 0.012),
+        latency_ms=None if unknown else 1.8,
+        source={
+            "url": "unix:///run/user/1000/joelclaw/valkey.sock",
+            "server": "valkey 9.1.2",
+            "run_id": "5c3c0f2a7f9d4be1",
+            "database": 0,
+            "role": "master",
+            "maxmemory_policy": "noeviction",
+            "appendonly": True,
+        },
+        error="no answer within 2 s" if unknown else None,
+        data=PressureData(totals=totals, families=bounded(rows)),
+    )
+
+
+def _durable(runs: list[RunRow], *, down: bool) -> Boundary[DurableData]:
+    live: dict[str, int] = {}
+    for run in runs:
+        if run.status != "completed":
+            live[run.status] = live.get(run.status, 0) + 1
+    return Boundary[DurableData](
+        status=BoundaryStatus.DOWN if down else BoundaryStatus.OK,
+        observed_at=None if down else _ago(0.02),
+        latency_ms=None if down else 6.4,
+        source={
+            "admin_url": "http://127.0.0.1:9070",
+            "ingress_url": "http://127.0.0.1:8080",
+            "version": None if down else "1.7.12",
+            "service": "joelclaw1.main.WorkRun",
+            "deployment": None if down else "http://127.0.0.1:9080",
+        },
+        error="connection refused: http://127.0.0.1:9070" if down else None,
+        data=None if down else DurableData(live=live, runs=bounded(runs)),
+    )
+
+
+def _absent() -> Boundary[Absent]:
+    return Boundary[Absent](
+        status=BoundaryStatus.ABSENT, observed_at=None, latency_ms=None, source={}, error=None, data=None
+    )
+
+
+def _findings(*, hostile: bool, quiet: bool, durable_down: bool, pressure_unknown: bool) -> list[Finding]:
+    findings: list[Finding] = []
+    if durable_down:
+        findings.append(
+            _finding(
+                "boundary-down",
+                Severity.CRIT,
+                "durable",
+                "Restate",
+                "Restate can't be reached: connection refused: http://127.0.0.1:9070",
+                action=("joelclaw-tui up", "start the local stack"),
+            )
+        )
+    if pressure_unknown:
+        findings.append(
+            _finding(
+                "boundary-unknown",
+                Severity.CRIT,
+                "pressure",
+                "Redis",
+                "Redis did not answer within 2 s; the figures are 42 s old",
+                action=("joelclaw-tui doctor", "look at the servers"),
+            )
+        )
+    if not quiet:
+        findings += [
+            _finding(
+                "stuck",
+                Severity.WARN,
+                "pressure",
+                "repo/sync",
+                "9 items of repo/sync are runnable and nothing drains them",
+                action=("joelclaw-tui logs drainer", "see why the drainer does not claim"),
+                since=754.0,
+            ),
+            _finding(
+                "failing",
+                Severity.WARN,
+                "pressure",
+                HOSTILE if hostile else "feeds/poll",
+                HOSTILE if hostile else "4 of the last 9 attempts of feeds/poll failed",
+                action=("joelclaw-tui queue list feeds/poll --state dead", "see what failed"),
+                since=300.0,
+            ),
+            _finding(
+                "paused",
+                Severity.INFO,
+                "pressure",
+                "email/digest",
+                "email/digest is paused by ana: 1,204 held",
+                action=("joelclaw-tui queue resume email/digest", "lift the pause"),
+                since=7500.0,
+            ),
+        ]
+    findings.append(
+        Finding(
+            code="boundary-absent",
+            severity=Severity.INFO,
+            boundary="clock",
+            subject="clock",
+            message="this profile has no clock",
+            since=None,
+            next_actions=[],
+        )
+    )
+    return findings
+
+
+def _finding(
+    code: str,
+    severity: Severity,
+    boundary: str,
+    subject: str,
+    message: str,
+    *,
+    action: tuple[str, str],
+    since: float = 42.0,
+) -> Finding:
+    return Finding(
+        code=code,
+        severity=severity,
+        boundary=boundary,
+        subject=subject,
+        message=message,
+        since=_ago(since),
+        next_actions=[NextAction(command=action[0], description=action[1])],
+    )
+
+
+def _status(findings: list[Finding]) -> VerdictStatus:
+    worst = {finding.severity for finding in findings}
+    if Severity.CRIT in worst:
+        return VerdictStatus.DOWN
+    return VerdictStatus.DEGRADED if Severity.WARN in worst else VerdictStatus.OK
+
+
+def _summary(status: VerdictStatus, findings: list[Finding]) -> str:
+    wrong = sum(finding.severity is not Severity.INFO for finding in findings)
+    return "all is well" if status is VerdictStatus.OK else f"{wrong} finding{'s' if wrong != 1 else ''}"
+
+
+def _runtime() -> RuntimeInfo:
+    return RuntimeInfo(
+        drainers=[_process("drainer", 0.6)],
+        workers=[_process("worker", 1.1), _process("worker-2", 47.0, alive=False)],
+        gateway=_process("gateway", 2.0),
+        lane_file=LaneFileRow(
+            path="/srv/lanes/lane.toml",
+            sha256="9f2c" * 16,
+            loaded_at=_ago(8000.0),
+        ),
+    )
+
+
+def _process(name: str, beat_age_s: float, *, alive: bool = True) -> ProcessRow:
+    return ProcessRow(
+        process_id=f"host:{name}:1",
+        started_at=_ago(8000.0),
+        beat_age_s=beat_age_s,
+        alive=alive,
+        detail={},
+    )
+
+
+def _ago(seconds: float) -> datetime:
+    return NOW - timedelta(seconds=seconds)

@@ -1,0 +1,353 @@
+"""Ports in memory, for the logic of truth and actions: they can refuse, hang and answer late.
+
+The figures themselves are tested on the real servers, elsewhere.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from runtime.lanefile import LaneSource
+from runtime.model import (
+    Beat,
+    BoundaryDown,
+    DurableReading,
+    DurableSource,
+    Failure,
+    FamilyReading,
+    ItemPage,
+    ItemState,
+    JournalEntry,
+    Outcome,
+    Pause,
+    Paused,
+    PauseKind,
+    PressureReading,
+    PressureSource,
+    Priority,
+    Receipt,
+    ReplayResult,
+    RunStatus,
+    RunVerb,
+    RunView,
+    VerbResult,
+    WorkItem,
+    new_item_id,
+    run_id_of,
+)
+from runtime.settings import Settings, load_settings
+from runtime.truth.addresses import Addresses
+from runtime.truth.reader import Reader
+
+START = 1_790_000_000.0
+LANE = """
+lane = "main"
+
+[families."content/updated"]
+priority = "P1"
+handler = "noop"
+max_in_flight = 20
+
+[families."content/removed"]
+handler = "noop"
+
+[families."mail/send"]
+handler = "noop"
+"""
+ADDRESSES = Addresses(
+    redis="redis://user:secret@cache:6379/3",
+    restate_admin="http://127.0.0.1:9070",
+    restate_ingress="http://127.0.0.1:8080",
+)
+REFUSED = BoundaryDown("connection refused", fix="start it")
+
+
+@dataclass
+class Clock:
+    at: float = START
+
+    def __call__(self) -> float:
+        return self.at
+
+
+def family(name: str = "content/updated", **figures: Any) -> FamilyReading:
+    blank = FamilyReading(
+        family=name,
+        waiting=0,
+        held=0,
+        throttled=0,
+        delayed=0,
+        leased=0,
+        admitting=0,
+        in_flight=0,
+        dead=0,
+        quarantined=0,
+        by_priority=(0, 0, 0, 0),
+        oldest_runnable_age_s=None,
+        oldest_held_age_s=None,
+        pause=None,
+        enqueued_per_min=0,
+        settled_per_min=0,
+        failed_per_min=0,
+        succeeded_total=0,
+        failed_total=0,
+    )
+    return replace(blank, **figures)
+
+
+def pause(kind: PauseKind = PauseKind.PERSON, **values: Any) -> Pause:
+    return replace(Pause(by="ana", kind=kind, reason="upgrade", since=START - 300), **values)
+
+
+def run(run_id: str, status: RunStatus = RunStatus.RUNNING, **values: Any) -> RunView:
+    blank = RunView(
+        run_id=run_id,
+        invocation_id=f"inv_{run_id.replace('-', '').replace('.', '')}",
+        status=status,
+        outcome=None,
+        created_at=START - 60,
+        modified_at=None,
+        completed_at=None,
+        tries=1,
+        next_try_at=None,
+        last_failure=None,
+        family="content/updated",
+    )
+    return replace(blank, **values)
+
+
+def run_id(number: int, of: str = "content/updated") -> str:
+    return run_id_of(item_id(number, of), 1)
+
+
+def item_id(number: int, of: str = "content/updated") -> str:
+    """Ordered like their numbers; the same twice only by a miracle."""
+    return _IDS.setdefault((number, of), new_item_id(of, at_s=START + number))
+
+
+_IDS: dict[tuple[int, str], str] = {}
+
+
+def dead_item(
+    number: int, of: str = "content/updated", *, state: ItemState = ItemState.DEAD, why: str = "HTTP 500"
+) -> WorkItem:
+    return WorkItem(
+        item_id=item_id(number, of),
+        family=of,
+        state=state,
+        priority=Priority.P1,
+        attempt=1,
+        payload="{}",
+        enqueued_at=START,
+        since=START,
+        failures=(Failure(attempt=1, outcome=Outcome.FAILED, message=why, at=START),),
+    )
+
+
+def beat(
+    role: str, *, at: float = START, started_at: float = START - 60, name: str = "", **detail: Any
+) -> Beat:
+    return Beat(role=role, process_id=name or f"host:{role}", started_at=started_at, at=at, detail=detail)
+
+
+class Hang:
+    """Put in the place of an answer: the call answers when ``end`` is set, or never."""
+
+    def __init__(self) -> None:
+        self.end = asyncio.Event()
+
+
+async def answer(value: Any) -> Any:
+    if isinstance(value, BaseException):
+        raise value
+    if isinstance(value, Hang):
+        await value.end.wait()
+        raise REFUSED
+    return value
+
+
+@dataclass
+class MemoryPressure:
+    clock: Clock
+    families: list[FamilyReading] = field(default_factory=lambda: [family()])
+    rows: list[WorkItem] = field(default_factory=list)
+    trouble: Any = None
+    """An error to raise, or a `Hang`."""
+    reads: int = 0
+    written: list[tuple[Any, ...]] = field(default_factory=list)
+    admitting: list[int] = field(default_factory=list)
+    """What ``still_admitting`` answers, one after the other; empty: 0."""
+    failing: Mapping[str, BaseException] = field(default_factory=dict)
+    """Errors of changing calls, by family."""
+    on_write: Callable[[str], Any] | None = None
+    source: PressureSource | None = None
+
+    async def read(self, limits: Mapping[str, int]) -> PressureReading:
+        self.reads += 1
+        await answer(self.trouble)
+        source = self.source or PressureSource(
+            url="redis://user:secret@cache:6379/3",
+            server="valkey 9.1.2",
+            run_id="abc",
+            database=3,
+            role="master",
+            maxmemory_policy="noeviction",
+            appendonly=True,
+            loading=False,
+            used_memory=1,
+            maxmemory=0,
+            server_time=self.clock(),
+        )
+        return PressureReading(source=source, families=tuple(self.families))
+
+    async def item(self, item_id: str) -> WorkItem | None:
+        await answer(self.trouble)
+        return next((row for row in self.rows if row.item_id == item_id), None)
+
+    async def items(
+        self, family: str, state: ItemState, *, cursor: str | None = None, limit: int = 100
+    ) -> ItemPage:
+        await answer(self.trouble)
+        found = [row for row in self.rows if row.family == family and row.state is state]
+        start = int(cursor or 0)
+        end = start + limit
+        return ItemPage(tuple(found[start:end]), len(found), str(end) if end < len(found) else None)
+
+    async def pause(
+        self, family: str, *, actor: str, kind: PauseKind, reason: str | None, until: float | None
+    ) -> Paused:
+        await self._write("pause", family, actor, reason, until)
+        made = Pause(by=actor, kind=kind, reason=reason, since=self.clock(), until=until)
+        return Paused(family=family, pause=made, still_admitting=len(self.admitting))
+
+    async def still_admitting(self, family: str) -> int:
+        return self.admitting.pop(0) if self.admitting else 0
+
+    async def resume(self, family: str, *, actor: str, kind: PauseKind) -> bool:
+        await self._write("resume", family, actor)
+        return any(known.family == family and known.pause is not None for known in self.families)
+
+    async def replay(self, family: str, item_ids: Sequence[str]) -> Mapping[str, ReplayResult]:
+        await self._write("replay", family, *item_ids)
+        states = {row.item_id: row.state for row in self.rows}
+        return {
+            i: ReplayResult.NOT_FOUND
+            if i not in states
+            else ReplayResult.REPLAYED
+            if states[i] in (ItemState.DEAD, ItemState.QUARANTINED)
+            else ReplayResult.MOVED_ON
+            for i in item_ids
+        }
+
+    async def _write(self, verb: str, family: str, *rest: Any) -> None:
+        if self.on_write is not None:
+            await answer(self.on_write(family))
+        if family in self.failing:
+            raise self.failing[family]
+        self.written.append((verb, family, *rest))
+
+
+@dataclass
+class MemoryDurable:
+    runs: list[RunView] = field(default_factory=list)
+    trouble: Any = None
+    deployment: str | None = "http://127.0.0.1:9080"
+    live: Mapping[str, int] = field(default_factory=dict)
+    reads: int = 0
+    asked: list[tuple[RunVerb, tuple[str, ...]]] = field(default_factory=list)
+    verb_results: Mapping[str, VerbResult] = field(default_factory=dict)
+
+    async def read(self, *, limit: int = 100) -> DurableReading:
+        self.reads += 1
+        await answer(self.trouble)
+        source = DurableSource(
+            admin_url="http://127.0.0.1:9070",
+            ingress_url="http://127.0.0.1:8080",
+            version="1.7.12",
+            service="joelclaw1.main.WorkRun",
+            deployment=self.deployment,
+        )
+        return DurableReading(
+            source=source, live=self.live, runs=tuple(self.runs[:limit]), total=len(self.runs)
+        )
+
+    async def run(self, run_id: str) -> RunView | None:
+        await answer(self.trouble)
+        return next((r for r in self.runs if r.run_id == run_id), None)
+
+    async def journal(self, invocation_id: str, *, limit: int = 200) -> Sequence[JournalEntry]:
+        await answer(self.trouble)
+        return [JournalEntry(index=n, kind="Command: Run", name="step", at=START) for n in range(limit)]
+
+    async def lookup(self, run_ids: Sequence[str]) -> Mapping[str, RunView]:
+        await answer(self.trouble)
+        return {r.run_id: r for r in self.runs if r.run_id in run_ids}
+
+    async def apply(self, verb: RunVerb, invocation_ids: Sequence[str]) -> Mapping[str, VerbResult]:
+        await answer(self.trouble)
+        self.asked.append((verb, tuple(invocation_ids)))
+        return {i: self.verb_results.get(i, VerbResult.ACCEPTED) for i in invocation_ids}
+
+
+@dataclass
+class MemoryBeats:
+    beats: list[Beat] = field(default_factory=lambda: [beat("drainer"), beat("worker")])
+    trouble: Any = None
+
+    async def read(self) -> Sequence[Beat]:
+        await answer(self.trouble)
+        return tuple(self.beats)
+
+
+@dataclass
+class MemoryAudit:
+    receipts: list[Receipt] = field(default_factory=list)
+    trouble: Any = None
+    warning: str | None = None
+
+    async def record(self, receipt: Receipt) -> str | None:
+        await answer(self.trouble)
+        self.receipts.append(receipt)
+        return self.warning
+
+    async def recent(self, limit: int = 100) -> Sequence[Receipt]:
+        await answer(self.trouble)
+        return self.receipts[::-1][:limit]
+
+
+@dataclass
+class World:
+    """One lane with all its ports, and a reader on them."""
+
+    settings: Settings
+    lane: LaneSource
+    clock: Clock
+    pressure: MemoryPressure
+    durable: MemoryDurable
+    beats: MemoryBeats
+    audit: MemoryAudit
+    reader: Reader
+
+
+def make_world(folder: Path, **settings: Any) -> World:
+    path = folder / "lane.toml"
+    path.write_text(LANE)
+    clock = Clock()
+    lane = LaneSource(path, clock)
+    loaded = load_settings(state_dir=folder / "state", **{"probe_deadline_s": 0.2, **settings})
+    pressure, durable, beats, audit = MemoryPressure(clock), MemoryDurable(), MemoryBeats(), MemoryAudit()
+    reader = Reader(
+        settings=loaded,
+        lane=lane,
+        pressure=pressure,
+        durable=durable,
+        beats=beats,
+        audit=audit,
+        now=clock,
+        addresses=ADDRESSES,
+    )
+    return World(loaded, lane, clock, pressure, durable, beats, audit, reader)

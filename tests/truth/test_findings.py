@@ -1,0 +1,255 @@
+"""Each finding is seen when it is so, is not when it isn't, and says since when and what to do."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from runtime.model import PauseKind, PressureSource, RunStatus
+from runtime.truth.document import BoundaryStatus, Finding, Severity
+from runtime.truth.findings import TABLE
+from tests.truth.ports import REFUSED, START, Hang, World, beat, family, pause, run, run_id
+
+OLD: dict[str, Any] = {"waiting": 3, "by_priority": (0, 3, 0, 0), "oldest_runnable_age_s": 120.0}
+
+
+def source(**changes: Any) -> Callable[[World], None]:
+    def change(world: World) -> None:
+        good = PressureSource(
+            url="redis://cache:6379/3",
+            server="valkey 9.1.2",
+            run_id="abc",
+            database=3,
+            role="master",
+            maxmemory_policy="noeviction",
+            appendonly=True,
+            loading=False,
+            used_memory=1,
+            maxmemory=0,
+            server_time=START,
+        )
+        world.pressure.source = replace(good, **changes)
+
+    return change
+
+
+def families(**figures: Any) -> Callable[[World], None]:
+    def change(world: World) -> None:
+        world.pressure.families = [family(**figures)]
+
+    return change
+
+
+def runs(*found: Any, live: dict[str, int] | None = None) -> Callable[[World], None]:
+    def change(world: World) -> None:
+        world.durable.runs = list(found)
+        world.durable.live = live or {}
+
+    return change
+
+
+def trouble(port: str, what: Any) -> Callable[[World], None]:
+    def change(world: World) -> None:
+        getattr(world, port).trouble = what() if callable(what) else what
+
+    return change
+
+
+def beats(*found: Any) -> Callable[[World], None]:
+    def change(world: World) -> None:
+        world.beats.beats = list(found)
+
+    return change
+
+
+def waiting_without(role: str) -> Callable[[World], None]:
+    def change(world: World) -> None:
+        families(waiting=1, by_priority=(0, 1, 0, 0))(world)
+        world.beats.beats = [b for b in world.beats.beats if b.role != role]
+
+    return change
+
+
+def starving(world: World) -> None:
+    world.pressure.families = [
+        family("mail/send", waiting=9, by_priority=(0, 0, 9, 0), oldest_runnable_age_s=60.0),
+        family(waiting=9, by_priority=(9, 0, 0, 0), oldest_runnable_age_s=1.0, settled_per_min=500),
+    ]
+
+
+def edited(world: World) -> None:
+    world.lane.current.path.write_text("lane = 7\n")
+
+
+BEATS = (beat("drainer"), beat("worker"))
+CASES: list[tuple[str, str, Severity, Callable[[World], None]]] = [
+    ("boundary-down", "pressure", Severity.CRIT, trouble("pressure", REFUSED)),
+    ("boundary-down", "durable", Severity.CRIT, trouble("durable", REFUSED)),
+    ("boundary-unknown", "pressure", Severity.CRIT, trouble("pressure", Hang)),
+    ("boundary-unknown", "durable", Severity.CRIT, trouble("durable", Hang)),
+    ("no-drainer", "pressure", Severity.WARN, beats(beat("worker"))),
+    ("no-drainer", "pressure", Severity.CRIT, waiting_without("drainer")),
+    ("no-worker", "durable", Severity.WARN, beats(beat("drainer"))),
+    ("no-worker", "durable", Severity.CRIT, waiting_without("worker")),
+    ("process-silent", "runtime", Severity.WARN, beats(*BEATS, beat("worker", at=START - 30, name="w2"))),
+    ("processes-unknown", "runtime", Severity.WARN, trouble("beats", REFUSED)),
+    ("split-brain", "runtime", Severity.WARN, beats(beat("drainer", lane_sha256="f" * 64), beat("worker"))),
+    ("lane-refused", "runtime", Severity.WARN, edited),
+    ("paused", "pressure", Severity.INFO, families(held=4, pause=pause())),
+    ("paused", "pressure", Severity.WARN, families(held=4, pause=pause(PauseKind.MACHINE))),
+    ("stuck", "pressure", Severity.WARN, families(**OLD)),
+    ("starved", "pressure", Severity.WARN, starving),
+    ("lane-full", "pressure", Severity.INFO, families(**{**OLD, "in_flight": 1000})),
+    ("failing", "pressure", Severity.WARN, families(failed_per_min=4, settled_per_min=5)),
+    ("dead", "pressure", Severity.WARN, families(dead=1)),
+    ("quarantined", "pressure", Severity.WARN, families(quarantined=1)),
+    ("undeclared-family", "pressure", Severity.WARN, families(name="old/import", delayed=1)),
+    ("eviction", "pressure", Severity.WARN, source(maxmemory_policy="allkeys-lru")),
+    ("no-append-file", "pressure", Severity.WARN, source(appendonly=False)),
+    ("promise-unknown", "pressure", Severity.INFO, source(maxmemory_policy=None)),
+    ("memory", "pressure", Severity.WARN, source(maxmemory=100, used_memory=95)),
+    ("loading", "pressure", Severity.WARN, source(loading=True)),
+    ("replica", "pressure", Severity.WARN, source(role="slave")),
+    ("clock-skew", "pressure", Severity.WARN, source(server_time=START + 9)),
+    ("not-registered", "durable", Severity.CRIT, lambda world: setattr(world.durable, "deployment", None)),
+    ("backing-off", "durable", Severity.WARN, runs(run(run_id(1), RunStatus.BACKING_OFF, tries=3))),
+    ("runs-paused", "durable", Severity.WARN, runs(run(run_id(1), RunStatus.PAUSED), live={"paused": 1})),
+    ("unknown-runs", "durable", Severity.WARN, beats(beat("drainer", unknown_runs=2), beat("worker"))),
+]
+
+
+async def seen(world: World, code: str, boundary: str) -> list[Finding]:
+    snapshot = await world.reader.snapshot()
+    await world.reader.aclose()
+    return [f for f in snapshot.verdict.findings if (f.code, f.boundary) == (code, boundary)]
+
+
+@pytest.mark.parametrize(
+    ("code", "boundary", "severity", "change"), CASES, ids=[f"{c[0]}-{c[2]}-{c[1]}" for c in CASES]
+)
+async def test_finding(
+    world: World, code: str, boundary: str, severity: Severity, change: Callable[[World], None]
+) -> None:
+    assert not await seen(world, code, boundary)
+    change(world)
+    found = await seen(world, code, boundary)
+    assert [f.severity for f in found] == [severity]
+    assert found[0].next_actions
+    assert all(a.command.startswith("joelclaw-tui ") for a in found[0].next_actions)
+
+
+def test_every_rule_of_the_table_has_a_case() -> None:
+    absent = {("boundary-absent", "clock"), ("boundary-absent", "sandbox")}
+    assert {(rule.code, rule.boundary) for rule in TABLE} == {(c[0], c[1]) for c in CASES} | absent
+
+
+@pytest.mark.parametrize(
+    "figures",
+    [
+        {**OLD, "oldest_runnable_age_s": 3.0},
+        {**OLD, "leased": 1},
+        {**OLD, "settled_per_min": 1},
+        {"held": 3, "oldest_held_age_s": 900.0, "pause": pause()},
+        {"throttled": 3, "in_flight": 20, "oldest_runnable_age_s": 900.0},
+        {"delayed": 3},
+    ],
+    ids=["young", "being taken", "moving", "held", "throttled", "delayed"],
+)
+async def test_what_moves_or_waits_for_a_reason_is_not_stuck(world: World, figures: dict[str, Any]) -> None:
+    families(**figures)(world)
+    assert not await seen(world, "stuck", "pressure")
+
+
+async def test_old_runnable_work_without_a_worker_is_stuck_even_while_it_is_leased(world: World) -> None:
+    families(**OLD, leased=1)(world)
+    world.beats.beats = [beat("drainer")]
+    found = await seen(world, "stuck", "pressure")
+    assert "no live worker" in found[0].message
+    assert found[0].since is not None
+    assert found[0].since.timestamp() == START - 120
+
+
+async def test_a_finding_that_was_there_at_the_first_look_has_no_known_beginning(world: World) -> None:
+    world.pressure.families = [family(dead=1)]
+    assert (await seen(world, "dead", "pressure"))[0].since is None
+
+
+async def test_a_finding_that_came_up_while_looking_is_dated_and_keeps_its_date(world: World) -> None:
+    await world.reader.snapshot()
+    world.clock.at = START + 1
+    world.pressure.families = [family(dead=1)]
+    first = (await seen(world, "dead", "pressure"))[0].since
+    world.clock.at = START + 50
+    assert first is not None
+    assert first.timestamp() == START + 1
+    assert (await seen(world, "dead", "pressure"))[0].since == first
+
+
+async def test_what_can_not_be_looked_at_is_not_taken_for_mended(world: World) -> None:
+    await world.reader.snapshot()
+    world.clock.at = START + 1
+    world.pressure.families = [family(dead=1)]
+    first = (await seen(world, "dead", "pressure"))[0].since
+    world.pressure.trouble = REFUSED
+    assert not await seen(world, "dead", "pressure")
+    world.pressure.trouble = None
+    world.clock.at = START + 90
+    assert (await seen(world, "dead", "pressure"))[0].since == first
+    world.pressure.families = [family()]
+    await world.reader.snapshot()
+    world.clock.at = START + 120
+    world.pressure.families = [family(dead=1)]
+    again = (await seen(world, "dead", "pressure"))[0].since
+    assert again is not None
+    assert again.timestamp() == START + 120
+
+
+async def test_the_gravest_come_first_and_among_them_the_oldest(world: World) -> None:
+    world.pressure.families = [
+        family("mail/send", held=1, pause=pause()),
+        family("content/removed", held=1, pause=pause(PauseKind.MACHINE, since=START - 50)),
+        family("content/updated", held=1, pause=pause(PauseKind.MACHINE, since=START - 500)),
+    ]
+    world.durable.trouble = REFUSED
+    found = (await world.reader.snapshot()).verdict.findings
+    assert [f.subject for f in found[:4]] == ["Restate", "content/updated", "content/removed", "mail/send"]
+
+
+async def test_a_boundary_with_a_warning_is_degraded_and_with_an_info_ok(world: World) -> None:
+    world.pressure.families = [family(dead=1)]
+    assert (await world.reader.snapshot()).boundaries.pressure.status is BoundaryStatus.DEGRADED
+    world.pressure.families = [family(held=1, pause=pause())]
+    assert (await world.reader.snapshot()).boundaries.pressure.status is BoundaryStatus.OK
+
+
+async def test_a_process_that_was_started_anew_is_not_missed(world: World) -> None:
+    world.beats.beats = [*BEATS, beat("worker", at=START - 90, started_at=START - 900, name="old")]
+    snapshot = await world.reader.snapshot()
+    assert "process-silent" not in {f.code for f in snapshot.verdict.findings}
+    assert [row.alive for row in snapshot.runtime.workers] == [True, False]
+
+
+async def test_beats_are_judged_by_the_clock_that_stamped_them(world: World) -> None:
+    """Redis' clock is a minute behind ours: whoever beat just now by it is alive."""
+    source(server_time=START - 60)(world)
+    world.beats.beats = [beat("drainer", at=START - 60), beat("worker", at=START - 90)]
+    snapshot = await world.reader.snapshot()
+    assert [row.alive for row in snapshot.runtime.drainers] == [True]
+    assert [row.alive for row in snapshot.runtime.workers] == [False]
+
+
+async def test_a_slow_reading_is_no_clock_skew(world: World) -> None:
+    assert not await seen(world, "clock-skew", "pressure")
+    source(server_time=START + 4)(world)
+    assert not await seen(world, "clock-skew", "pressure")
+
+
+async def test_split_brain_names_both_files(world: World) -> None:
+    beats(beat("drainer", lane_sha256="f" * 64, lane_path="/srv/other.toml"), beat("worker"))(world)
+    message = (await seen(world, "split-brain", "runtime"))[0].message
+    assert "/srv/other.toml" in message
+    assert str(world.lane.current.path) in message
+    assert world.lane.current.sha256[:12] in message
