@@ -1,0 +1,55 @@
+# make demo   the environment, the local stack, real work, the console
+# make test   the environment, the checks and the tests: what .ci/run calls
+#
+# Another Python than the first fitting one on PATH: make env PYTHON=/path/to/python3.12
+
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+# A machine's own settings for other projects must not reach into this environment.
+unexport PYTHONPATH PYTHONHOME PIP_USER PIP_TARGET PIP_PREFIX
+
+.PHONY: env lint format test soak demo bench clean
+
+env: $(STAMP)
+
+$(STAMP): pyproject.toml constraints.txt
+	@set -e; found=; \
+	fits='import sys; sys.exit(sys.version_info < (3, 11))'; \
+	if [ ! -x $(BIN)/python ] || ! $(BIN)/python -c "import pip; $$fits" 2>/dev/null; then \
+		for python in $(PYTHON) python3 python3.14 python3.13 python3.12 python3.11 python; do \
+			if command -v $$python >/dev/null 2>&1 && $$python -c "$$fits" 2>/dev/null; then found=$$python; break; fi; \
+		done; \
+		if [ -z "$$found" ]; then echo "make: no Python 3.11 or newer on PATH; say which: make env PYTHON=..." >&2; exit 1; fi; \
+		echo "making $(VENV) with $$found"; \
+		$$found -m venv --clear $(VENV); \
+	fi; \
+	echo "installing what pyproject.toml asks for, at the versions of constraints.txt"; \
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'; \
+	touch $(STAMP)
+
+lint: env
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: env
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+test: env lint
+	$(BIN)/python -m pytest -m "not soak"
+
+soak: env
+	$(BIN)/python -m pytest -m soak
+
+demo: env
+	@$(BIN)/joelclaw-tui demo
+
+bench: env
+	$(BIN)/python -m bench.idle
+
+clean:
+	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache .import_linter_cache

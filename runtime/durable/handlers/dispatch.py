@@ -1,0 +1,64 @@
+"""One door to all handlers."""
+
+from __future__ import annotations
+
+import asyncio
+from types import TracebackType
+from typing import Self, assert_never
+
+from runtime.durable.handlers.base import Call, HandlerFailure, Json, Secrets, bounded_result
+from runtime.durable.handlers.command import run_command
+from runtime.durable.handlers.guard import GroupGuard
+from runtime.durable.handlers.http import HttpHandler
+from runtime.durable.handlers.python import run_python
+
+
+class Handlers:
+    """The handlers of one worker process, and what they share: connections, the group guard."""
+
+    def __init__(self) -> None:
+        self._http = HttpHandler()
+        self._guard = GroupGuard()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.aclose()
+
+    async def aclose(self) -> None:
+        """Ends what is shared; no call may run any more."""
+        self._guard.close()
+        await self._http.aclose()
+
+    async def run(self, call: Call) -> bytes:
+        """One try: its result as bounded JSON text. Raises `HandlerFailure`."""
+        secrets = Secrets()
+        try:
+            result = await self._dispatch(call, secrets)
+            return bounded_result(secrets.hide(result))
+        except HandlerFailure as failure:
+            raise HandlerFailure(str(secrets.hide(failure.message)), retryable=failure.retryable) from None
+        except TimeoutError:
+            raise HandlerFailure(
+                f"no end within its timeout of {call.family.timeout:g} s", retryable=True
+            ) from None
+
+        except Exception as error:  # noqa: BLE001 - a fault of a handler's own must use up tries, not loop for ever
+            said = f"the {call.family.handler} handler failed with {type(error).__name__}: {error}"
+            raise HandlerFailure(str(secrets.hide(said)), retryable=True) from None
+
+    async def _dispatch(self, call: Call, secrets: Secrets) -> Json:
+        kind = call.family.handler
+        if kind == "http":
+            async with asyncio.timeout(call.family.timeout):
+                return await self._http.run(call, secrets)
+        if kind == "command":
+            return await run_command(call, secrets, self._guard)
+        if kind == "python":
+            return await run_python(call, secrets, self._guard)
+        if kind == "noop":
+            return None
+        assert_never(kind)

@@ -1,0 +1,259 @@
+"""One program, run to its end: bounded in time and output, and nothing of it left behind.
+
+The program leads a session and process group of its own. Whatever ends the call (its exit, the
+time limit, a cancellation), the whole group is ended: SIGTERM, a short grace, SIGKILL. A child that
+keeps the output pipe open can't hold the call: the pipes are ours and are read with a bound.
+A child that makes a session of its own leaves the group and is not found.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import os
+import shutil
+import signal
+import tempfile
+import time
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from runtime.durable.handlers.base import Call, HandlerFailure
+from runtime.durable.handlers.guard import WORK_PREFIX, GroupGuard
+
+HEAD_MAX = 4 * 1024
+TAIL_MAX = 4 * 1024
+"""Bytes of each output that are kept: its beginning and its end."""
+ENDING_MAX_S = 3.0
+"""Part of a try's time kept back for ending the group and reading the pipes out."""
+PAYLOAD = "payload.json"
+_POLL_S = 0.02
+_PASSED_ON = ("PATH", "HOME", "LANG")
+_MAY_PASS = frozenset({errno.EAGAIN, errno.ENOMEM, errno.ENFILE, errno.EMFILE, errno.ETXTBSY})
+
+
+class Output:
+    """The beginning and the end of what a program wrote."""
+
+    def __init__(self) -> None:
+        self._head = bytearray()
+        self._tail = bytearray()
+        self.total = 0
+        """Bytes written in all."""
+
+    def add(self, data: bytes) -> None:
+        self.total += len(data)
+        room = HEAD_MAX - len(self._head)
+        self._head += data[:room]
+        self._tail += data[room:] if room > 0 else data
+        del self._tail[:-TAIL_MAX]
+
+    @property
+    def text(self) -> str:
+        left_out = self.total - len(self._head) - len(self._tail)
+        middle = f"\n… {left_out} bytes left out …\n".encode() if left_out else b""
+        return (bytes(self._head) + middle + bytes(self._tail)).decode("utf-8", "replace")
+
+    @property
+    def last_line(self) -> str:
+        lines = [line for line in self.text.splitlines() if line.strip()]
+        return lines[-1].strip() if lines else ""
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """``code`` is the exit code, or minus the signal's number."""
+
+    code: int
+    stdout: Output
+    stderr: Output
+
+    @property
+    def how(self) -> str:
+        if self.code >= 0:
+            return f"exited with {self.code}"
+        try:
+            return f"was ended by {signal.Signals(-self.code).name}"
+        except ValueError:
+            return f"was ended by signal {-self.code}"
+
+
+class _Tap(asyncio.Protocol):
+    """Reads a pipe into an `Output`."""
+
+    def __init__(self, output: Output, closed: asyncio.Future[None]) -> None:
+        self._output = output
+        self._closed = closed
+
+    def data_received(self, data: bytes) -> None:
+        self._output.add(data)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if not self._closed.done():
+            self._closed.set_result(None)
+
+
+@contextlib.contextmanager
+def work_folder(call: Call) -> Iterator[tuple[Path, dict[str, str]]]:
+    """A private folder with the call's payload, and the environment that says so.
+
+    The environment has PATH, HOME, LANG and ``JOELCLAW_*`` for this run, nothing else of the
+    worker's: its own settings hold secrets.
+    """
+    folder = Path(tempfile.mkdtemp(prefix=WORK_PREFIX))  # only this user may enter
+    try:
+        payload = folder / PAYLOAD
+        _write_private(payload, call.request.payload)
+        env = {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
+        env.update({f"JOELCLAW_{name.upper()}": value for name, value in call.identity.items()})
+        env["JOELCLAW_PAYLOAD"] = str(payload)
+        yield folder, env
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _write_private(path: Path, text: str) -> None:
+    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+        file.write(text.encode())
+
+
+async def run_process(
+    argv: Sequence[str],
+    *,
+    env: Mapping[str, str],
+    cwd: str | None,
+    folder: Path,
+    timeout_s: float,
+    guard: GroupGuard,
+) -> Finished:
+    """Runs ``argv`` with the payload of ``folder`` on its standard input.
+
+    ``timeout_s`` covers all: the program, the end of its children, the rest of its output. Raises
+    `HandlerFailure` where it can't be started (final unless the machine was out of something) and
+    where its time was over.
+    """
+    ending_s = min(ENDING_MAX_S, timeout_s / 4)
+    if cwd is not None and not _is_folder(cwd):
+        raise HandlerFailure(f"the working folder {cwd} does not exist", retryable=False)
+    async with _pipes(drain_s=ending_s / 3) as pipes:
+        process = await _start(argv, env=env, cwd=cwd, folder=folder, pipes=pipes)
+        with guard.watching(process.pid, folder):
+            try:
+                async with asyncio.timeout(timeout_s - ending_s):
+                    code = await process.wait()
+            except TimeoutError:
+                last = f": {pipes.stderr.last_line}" if pipes.stderr.last_line else ""
+                raise HandlerFailure(
+                    f"{Path(argv[0]).name} had not ended after {timeout_s - ending_s:g} s and was killed{last}",
+                    retryable=True,
+                ) from None
+            finally:
+                await _end_group(process, grace_s=ending_s * 2 / 3)
+    return Finished(code, pipes.stdout, pipes.stderr)
+
+
+@dataclass(slots=True)
+class _Pipes:
+    """Where the program writes, and what it wrote. Its ends are ours, not asyncio's: a child that
+    keeps one open must not keep the program's end from being seen."""
+
+    out_fd: int
+    err_fd: int
+    stdout: Output
+    stderr: Output
+
+    def close_writers(self) -> None:
+        for fd in (self.out_fd, self.err_fd):
+            if fd >= 0:
+                os.close(fd)
+        self.out_fd = self.err_fd = -1
+
+
+@contextlib.asynccontextmanager
+async def _pipes(*, drain_s: float) -> AsyncIterator[_Pipes]:
+    """Two pipes, read as they fill; at the end read out, for at most ``drain_s`` seconds."""
+    loop = asyncio.get_running_loop()
+    transports: list[asyncio.ReadTransport] = []
+    closed: list[asyncio.Future[None]] = []
+    pipes = _Pipes(-1, -1, Output(), Output())
+    try:
+        for output in (pipes.stdout, pipes.stderr):
+            read_fd, write_fd = os.pipe()
+            if output is pipes.stdout:
+                pipes.out_fd = write_fd
+            else:
+                pipes.err_fd = write_fd
+            done: asyncio.Future[None] = loop.create_future()
+            closed.append(done)
+            transport, _ = await loop.connect_read_pipe(
+                partial(_Tap, output, done), os.fdopen(read_fd, "rb", buffering=0)
+            )
+            transports.append(transport)
+        yield pipes
+        await asyncio.wait(closed, timeout=drain_s)
+    finally:
+        pipes.close_writers()
+        for transport in transports:
+            transport.close()
+
+
+async def _start(
+    argv: Sequence[str], *, env: Mapping[str, str], cwd: str | None, folder: Path, pipes: _Pipes
+) -> asyncio.subprocess.Process:
+    """The started program; our copies of its pipe ends are closed."""
+    stdin = os.open(folder / PAYLOAD, os.O_RDONLY)
+    try:
+        return await asyncio.create_subprocess_exec(
+            *argv,
+            env=env,
+            cwd=cwd,
+            stdin=stdin,
+            stdout=pipes.out_fd,
+            stderr=pipes.err_fd,
+            start_new_session=True,
+        )
+    except (FileNotFoundError, NotADirectoryError):
+        raise HandlerFailure(f"program {argv[0]} was not found", retryable=False) from None
+    except PermissionError:
+        raise HandlerFailure(f"program {argv[0]} may not be run", retryable=False) from None
+    except ValueError as error:
+        raise HandlerFailure(f"program {argv[0]} can't be run: {error}", retryable=False) from None
+    except OSError as error:
+        # Being out of processes, memory or files may pass; a file that is no program won't.
+        raise HandlerFailure(
+            f"program {argv[0]} did not start: {error.strerror}", retryable=error.errno in _MAY_PASS
+        ) from None
+    finally:
+        os.close(stdin)
+        pipes.close_writers()
+
+
+async def _end_group(process: asyncio.subprocess.Process, *, grace_s: float) -> None:
+    """Ends whatever is left of the program's group, itself included, and reaps it.
+
+    A cancellation in here skips the grace, never the SIGKILL.
+    """
+    try:
+        if _signal_group(process.pid, signal.SIGTERM):
+            until = time.monotonic() + grace_s
+            while time.monotonic() < until and _signal_group(process.pid, 0):  # noqa: ASYNC110 - nobody tells
+                await asyncio.sleep(_POLL_S)
+    finally:
+        _signal_group(process.pid, signal.SIGKILL)
+    await process.wait()
+
+
+def _is_folder(path: str) -> bool:
+    return Path(path).is_dir()
+
+
+def _signal_group(group: int, number: int) -> bool:
+    """False when there is nobody left in the group."""
+    try:
+        os.killpg(group, number)
+    except (ProcessLookupError, PermissionError):
+        return False
+    return True

@@ -1,0 +1,284 @@
+"""`WorkRun`: the Restate workflow of one attempt. The handler in one durable step, then a settle step.
+
+The only module that imports the SDK.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+import restate
+from restate.exceptions import RetryableError
+from restate.serde import BytesSerde
+
+from runtime.durable.handlers import Call, HandlerFailure, Handlers
+from runtime.durable.handlers.base import MESSAGE_MAX
+from runtime.durable.registration import CODE_KEY, code_version
+from runtime.durable.request import MalformedRun, decode_request
+from runtime.durable.tries import Tries, delay_s
+from runtime.lanefile import LaneSource, Retry
+from runtime.model import (
+    NotFound,
+    Now,
+    OperatorError,
+    Outcome,
+    RunRequest,
+    Settler,
+    family_tag,
+    parse_run_id,
+    run_service,
+    tag_of,
+)
+from runtime.text import one_line
+
+RETENTION = timedelta(hours=24)
+"""How long Restate keeps a completed run and its journal."""
+INACTIVITY = timedelta(days=367)
+"""Longer than any family's timeout may be. Restate would else ask a run whose step is silent to
+suspend, by closing the stream on which a cancellation arrives, and then cut the step short. A step
+has its own time limit, and a worker that is gone is noticed by its connection."""
+ABORT = timedelta(seconds=10)
+INVOCATION_POLICY = restate.InvocationRetryPolicy(
+    initial_interval=timedelta(milliseconds=100),
+    exponentiation_factor=2.0,
+    max_interval=timedelta(seconds=10),
+    max_attempts=1_000_000,
+    on_max_attempts="pause",
+)
+"""For absent workers only, and then for months: a failing handler has its family's policy, and a
+failing settlement its own."""
+STOP_WAIT_S = 10.0
+"""How long a cancelled step may take to end before its row is closed all the same."""
+SETTLE_RETRY = Retry.model_validate({"initial": "200ms", "factor": 2.0, "max": "30s"})
+"""How a failed settlement waits for its next try; their number has no bound."""
+SETTLE_TIMEOUT_S = 30.0
+CANCELLED = 409
+FAILED = 500
+MALFORMED = 400
+_CUTS = 10
+_BYTES = BytesSerde()
+
+
+@dataclass(frozen=True, slots=True)
+class _Shared:
+    """What all runs of one worker process share."""
+
+    lane: LaneSource
+    settler: Settler
+    now: Now
+    handlers: Handlers
+    tries: Tries
+    running: dict[asyncio.Task[Any], float]
+    """The handlers' tries that run now, and since when."""
+
+
+class WorkerApp:
+    """The ASGI app of one worker, and how much runs in it. Close it when serving has ended."""
+
+    def __init__(self, app: Callable[..., Awaitable[None]], shared: _Shared) -> None:
+        self._app = app
+        self._shared = shared
+        self._running = shared.running
+        self._requests: set[asyncio.Task[Any]] = set()
+        self._ending = False
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] == "lifespan":
+            return await _lifespan(receive, send)
+        task = _this_task()
+        self._requests.add(task)
+        try:
+            await self._app(scope, receive, send)
+        except asyncio.CancelledError:
+            # Cut off by `end`: returning lets the server close the stream in order.
+            if not self._ending:
+                raise
+            while task.uncancel():
+                pass
+        finally:
+            self._requests.discard(task)
+
+    @property
+    def running(self) -> int:
+        """Handlers running now in this process."""
+        return len(self._running)
+
+    @property
+    def oldest_started_at(self) -> float | None:
+        """When the longest running handler's try began, in seconds since the epoch."""
+        return min(self._running.values(), default=None)
+
+    async def end(self, *, grace_s: float, cancel_wait_s: float) -> None:
+        """Lets what runs go on for ``grace_s`` seconds, then cuts it off. The server takes nothing new by now.
+
+        A run that is cut off goes on where Restate next finds a worker; its step runs again.
+        """
+        if self._requests:
+            await asyncio.wait(set(self._requests), timeout=grace_s)
+        self._ending = True
+        if steps := set(self._running):
+            for step in steps:
+                step.cancel()
+            await asyncio.wait(steps, timeout=cancel_wait_s)
+        # The SDK takes one cancellation for a reason to say goodbye, and waits for the answer.
+        for _ in range(_CUTS):
+            if requests := set(self._requests):
+                for request in requests:
+                    request.cancel()
+                await asyncio.wait(requests, timeout=0.1)
+
+    async def aclose(self) -> None:
+        await self._shared.handlers.aclose()
+
+
+def _this_task() -> asyncio.Task[Any]:
+    task = asyncio.current_task()
+    if task is None:
+        raise RuntimeError("not in a task")
+    return task
+
+
+async def _lifespan(receive: Any, send: Any) -> None:
+    """Nothing to start or end with the server; the SDK answers this part of ASGI with an error."""
+    while (await receive())["type"] != "lifespan.shutdown":
+        await send({"type": "lifespan.startup.complete"})
+    await send({"type": "lifespan.shutdown.complete"})
+
+
+def build_app(lane: LaneSource, settler: Settler, now: Now, identity_keys: Sequence[str] = ()) -> WorkerApp:
+    """The lane's `WorkRun`, served as an ASGI app for Restate to call.
+
+    With ``identity_keys`` (``publickeyv1_...``) only requests that Restate signed are answered.
+    """
+    shared = _Shared(lane, settler, now, Handlers(), Tries(), {})
+    service = restate.Workflow(
+        run_service(lane.current.name),
+        inactivity_timeout=INACTIVITY,
+        abort_timeout=ABORT,
+        journal_retention=RETENTION,
+        metadata={CODE_KEY: code_version()},
+        invocation_retry_policy=INVOCATION_POLICY,
+    )
+
+    @service.main(name="run", workflow_retention=RETENTION, input_serde=_BYTES, output_serde=_BYTES)
+    async def run(ctx: restate.WorkflowContext, body: bytes) -> bytes:
+        return await _Run(ctx, shared).run(body)
+
+    app = restate.app([service], identity_keys=list(identity_keys))
+    return WorkerApp(app, shared)
+
+
+class _Run:
+    """One invocation attempt of one run. Everything but the two steps must be deterministic."""
+
+    def __init__(self, ctx: restate.WorkflowContext, shared: _Shared) -> None:
+        self._ctx = ctx
+        self._shared = shared
+        self._run_id = ctx.key()
+        self._step: asyncio.Task[Any] | None = None
+        """The handler's try while it runs."""
+
+    async def run(self, body: bytes) -> bytes:
+        try:
+            request = decode_request(body)
+            if request.run_id != self._run_id:
+                raise MalformedRun(f"it is for {request.run_id}")
+        except MalformedRun as error:
+            await self._ctx.run_typed("settle", self._settle_malformed, _STEP, error.message)
+            raise restate.TerminalError(error.message, MALFORMED) from None
+        try:
+            result = await self._ctx.run_typed("handler", self._try, _STEP, request)
+        except restate.TerminalError as error:
+            if error.status_code == CANCELLED:
+                # The step is still running: it ends before the row is closed.
+                await self._stop_step()
+                await self._settle(request.family, Outcome.CANCELLED, "cancelled")
+            else:
+                await self._settle(request.family, Outcome.FAILED, error.message)
+            raise
+        try:
+            await self._settle(request.family, Outcome.SUCCEEDED, None)
+        except restate.TerminalError:
+            # Cancelled too late: the work is done and stays so. A second cancel does interrupt this.
+            await self._settle(request.family, Outcome.SUCCEEDED, None)
+        return result
+
+    async def _try(self, request: RunRequest) -> bytes:
+        """One try of the handler, by the lane as it is now. Secrets are resolved in here and stay in here."""
+        lane = self._shared.lane.current
+        family = lane.families.get(request.family)
+        if family is None:
+            raise restate.TerminalError(
+                f"family {request.family} is no longer declared in the lane file; declare it again and replay",
+                FAILED,
+            )
+        step = f"{self._run_id} handler"
+        try:
+            with self._counted():
+                result = await self._shared.handlers.run(Call(request, family, lane.path.parent))
+        except HandlerFailure as failure:
+            count = self._shared.tries.failed(step)
+            if failure.retryable and count < family.retry.tries:
+                raise _again(failure.message, delay_s(family.retry, count)) from None
+            self._shared.tries.forget(step)
+            raise restate.TerminalError(failure.message, FAILED) from None
+        self._shared.tries.forget(step)
+        return result
+
+    @contextlib.contextmanager
+    def _counted(self) -> Iterator[None]:
+        task = _this_task()
+        self._step = task
+        self._shared.running[task] = self._shared.now()
+        try:
+            yield
+        finally:
+            del self._shared.running[task]
+
+    async def _stop_step(self) -> None:
+        if self._step is not None and not self._step.done():
+            self._step.cancel()
+            await asyncio.wait({self._step}, timeout=STOP_WAIT_S)
+
+    async def _settle(self, family: str, outcome: Outcome, message: str | None) -> None:
+        """Closes the attempt's row, however long that takes. Raises `TerminalError` when cancelled."""
+        said = None if message is None else one_line(message, MESSAGE_MAX)
+        await self._ctx.run_typed("settle", self._settle_once, _STEP, family, outcome, said)
+
+    async def _settle_once(self, family: str, outcome: Outcome, message: str | None) -> bytes:
+        """Never final: a row that is not closed holds its family's limit."""
+        step = f"{self._run_id} settle"
+        try:
+            async with asyncio.timeout(SETTLE_TIMEOUT_S):
+                result = await self._shared.settler.settle(self._run_id, family, outcome, message)
+        except Exception as error:  # noqa: BLE001 - whatever it is, the row is still open
+            said = error.message if isinstance(error, OperatorError) else f"{type(error).__name__}: {error}"
+            delay = delay_s(SETTLE_RETRY, self._shared.tries.failed(step))
+            raise _again(f"settling failed: {said}", delay) from None
+        self._shared.tries.forget(step)
+        return f'"{result.value}"'.encode()
+
+    async def _settle_malformed(self, message: str) -> bytes:
+        """A body that can't be read has no family; the key's tag has."""
+        try:
+            parse_run_id(self._run_id)
+            tag = tag_of(self._run_id.partition(".")[0])
+        except NotFound:
+            return b"null"  # nobody's row: started by hand with a key of its own
+        for family in self._shared.lane.current.families:
+            if family_tag(family) == tag:
+                return await self._settle_once(family, Outcome.FAILED, message)
+        return b"null"
+
+
+def _again(message: str, delay: float) -> RetryableError:
+    return RetryableError(one_line(message, MESSAGE_MAX), FAILED, retry_after=timedelta(seconds=delay))
+
+
+_STEP: restate.RunOptions[bytes] = restate.RunOptions(serde=_BYTES)
+"""A step says itself when it is tried again and when no more (see `tries`)."""

@@ -1,0 +1,5 @@
+import sys
+
+from runtime.roles.main import main
+
+sys.exit(main())

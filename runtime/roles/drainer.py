@@ -1,0 +1,121 @@
+"""The drainer's process: drainer, reconciler and sweeper on one connection each to Redis and Restate."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from contextlib import suppress
+
+from redis.exceptions import RedisError
+from ulid import ULID
+
+from runtime.admission.drainer import Drainer
+from runtime.admission.reconciler import Reconciler
+from runtime.admission.sweeper import Sweeper
+from runtime.durable.ingress import Ingress
+from runtime.durable.journal import Journal
+from runtime.lanefile import LaneSource, find_lane
+from runtime.ledger.audit import Audit
+from runtime.ledger.beats import ALIVE_WITHIN_S, Heartbeats
+from runtime.ledger.connection import Redis, connect
+from runtime.ledger.keys import wake_channel
+from runtime.pressure.queue import Queue
+from runtime.settings import Settings
+from runtime.stack.endpoints import resolve_targets
+
+from .process import Detail, RoleProcess, log, until_stopped
+
+
+async def run_drainer(settings: Settings) -> None:
+    """Drains the lane until SIGTERM. Raises `OperatorError` when it can't begin."""
+    process = RoleProcess("drainer")
+    process.heed_signals()
+    lane = LaneSource(find_lane(settings), time.time)
+    targets = resolve_targets(settings)
+    name = lane.current.name
+    redis = connect(targets.redis_url)
+    queue = Queue(redis, targets.redis_url, name)
+    heartbeats = Heartbeats(redis, targets.redis_url, name)
+    workers = LiveWorkers(heartbeats)
+    async with (
+        Ingress(targets.restate_ingress_url, name) as ingress,
+        Journal(targets.restate_admin_url, name, lane) as journal,
+    ):
+        drainer = Drainer(
+            queue,
+            ingress,
+            lane,
+            owner=process.process_id,
+            lane_max_in_flight=settings.lane_max_in_flight,
+            workers_alive=lambda: workers.alive > 0,
+        )
+        reconciler = Reconciler(queue, journal, lane, drainer, owner=process.process_id)
+        sweeper = Sweeper(
+            queue,
+            lane,
+            Audit(redis, targets.redis_url, name, settings.state / "ledger"),
+            keep_s=settings.keep_s,
+            actor=process.process_id,
+            now=time.time,
+            new_id=lambda: str(ULID()).lower(),
+        )
+
+        def detail() -> Detail:
+            return {
+                "admitted": drainer.stats.admitted,
+                "idle_because": drainer.stats.idle_because,
+                "last_error": drainer.stats.last_error,
+                "uncertain": len(drainer.stats.uncertain),
+                "unknown_runs": len(reconciler.stats.unknown_runs),
+                "unknown_run": next(iter(reconciler.stats.unknown_runs), None),
+                "reconciler_error": reconciler.stats.last_pass_error,
+                "reconciled": reconciler.stats.settled,
+                "sweeper_error": sweeper.last_error,
+            }
+
+        async def after_beat(at: float) -> None:
+            before = workers.alive
+            await workers.look(at)
+            if workers.alive != before:
+                log(f"{workers.alive} live worker(s)")
+                drainer.wake.set()
+
+        log(f"drainer of lane {name}")
+        await until_stopped(
+            process,
+            process.beat(heartbeats, lane, detail, every=after_beat),
+            listen(redis, wake_channel(name), drainer.wake, process.stop),
+            drainer.run(process.stop),
+            reconciler.run(process.stop),
+            sweeper.run(process.stop),
+        )
+    await redis.aclose()
+
+
+class LiveWorkers:
+    """How many workers of the lane have beaten lately, by the server's clock."""
+
+    def __init__(self, heartbeats: Heartbeats) -> None:
+        self._heartbeats = heartbeats
+        self.alive = 0
+
+    async def look(self, server_time: float) -> None:
+        """Raises `BoundaryDown`."""
+        beats = await self._heartbeats.read()
+        self.alive = sum(beat.role == "worker" and server_time - beat.at <= ALIVE_WITHIN_S for beat in beats)
+
+
+async def listen(redis: Redis, channel: str, wake: asyncio.Event, stop: asyncio.Event) -> None:
+    """Sets ``wake`` at each message. A lost subscription is taken up again; the sweep covers the gap."""
+    while not stop.is_set():
+        try:
+            async with redis.pubsub() as subscription:
+                await subscription.subscribe(channel)
+                wake.set()
+                while not stop.is_set():
+                    message = await subscription.get_message(ignore_subscribe_messages=True, timeout=1.0)
+                    if message is not None:
+                        wake.set()
+        except (RedisError, OSError):
+            with suppress(TimeoutError):
+                await asyncio.wait_for(stop.wait(), 0.5)

@@ -1,0 +1,65 @@
+"""``python -m runtime.roles ROLE``: one role as a process, as the supervisor starts it."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import Sequence
+
+from runtime.model import ExitCode, OperatorError, UsageError
+from runtime.settings import Settings, load_settings
+
+from .process import log
+
+ROLES = ("worker", "drainer", "gateway")
+
+
+async def run_role(role: str, settings: Settings) -> None:
+    """Runs until SIGTERM or SIGINT. Raises `OperatorError` when it can't begin."""
+    match role:
+        case "worker":
+            from .worker import run_worker
+
+            await run_worker(settings)
+        case "drainer":
+            from .drainer import run_drainer
+
+            await run_drainer(settings)
+        case "gateway":
+            from .gateway import run_gateway
+
+            await run_gateway(settings)
+        case _:
+            raise UsageError(f"no role {role!r}", fix=f"roles are: {', '.join(ROLES)}")
+
+
+async def _run_all(roles: Sequence[str]) -> None:
+    settings = load_settings()
+    async with asyncio.TaskGroup() as group:
+        for role in roles:
+            group.create_task(run_role(role, settings))
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Several roles run side by side in one process. Returns the exit code."""
+    roles = list(sys.argv[1:] if argv is None else argv)
+    code = 0
+    try:
+        if not roles:
+            raise UsageError("no role given", fix=f"give one or more of: {', '.join(ROLES)}")
+        asyncio.run(_run_all(roles))
+    except* OperatorError as group:
+        error = _first(group)
+        log(error.message + (f" ({error.fix})" if error.fix else ""))
+        code = int(error.exit_code)
+    except* KeyboardInterrupt:
+        code = int(ExitCode.INTERRUPTED)
+    return code
+
+
+def _first(group: BaseExceptionGroup[OperatorError]) -> OperatorError:
+    error: BaseException = group
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    assert isinstance(error, OperatorError)  # noqa: S101 - except* caught nothing else
+    return error

@@ -1,0 +1,83 @@
+"""What an operator is handed: the read side, the write side and the door, on the profile's servers."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+from runtime.actions.apply import Actions
+from runtime.durable.journal import Journal
+from runtime.lanefile import LaneSource, find_lane
+from runtime.ledger.audit import Audit
+from runtime.ledger.beats import ALIVE_WITHIN_S, Heartbeats
+from runtime.ledger.connection import connect
+from runtime.pressure.control import Control
+from runtime.pressure.intake import Intake
+from runtime.pressure.queue import Queue
+from runtime.pressure.reading import Reading
+from runtime.settings import Settings
+from runtime.stack.endpoints import peek_targets
+from runtime.truth.addresses import Addresses
+from runtime.truth.reader import Reader
+
+
+@dataclass(frozen=True, slots=True)
+class Operator:
+    settings: Settings
+    lane: LaneSource
+    reader: Reader
+    actions: Actions
+    intake: Intake
+
+
+@asynccontextmanager
+async def open_operator(settings: Settings) -> AsyncIterator[Operator]:
+    """Composes the rooms on the profile's addresses. Starts nothing, and does not fail because a
+    server is down: whatever is asked then says so. Raises `ConfigError` for a bad lane file or settings.
+    """
+    lane = LaneSource(find_lane(settings), time.time)
+    targets = peek_targets(settings)
+    name = lane.current.name
+    url = targets.redis_url
+    redis = connect(url)
+    queue = Queue(redis, url, name)
+    reading = Reading(redis, url, name)
+    audit = Audit(redis, url, name, settings.state / "ledger")
+    heartbeats = Heartbeats(redis, url, name)
+    addresses = Addresses(url, targets.restate_admin_url, targets.restate_ingress_url)
+    try:
+        async with Journal(
+            targets.restate_admin_url, name, lane, ingress_url=targets.restate_ingress_url
+        ) as journal:
+            reader = Reader(
+                settings=settings,
+                lane=lane,
+                pressure=reading,
+                durable=journal,
+                beats=heartbeats,
+                audit=audit,
+                now=time.time,
+                addresses=addresses,
+                alive_within_s=ALIVE_WITHIN_S,
+            )
+            actions = Actions(
+                settings=settings,
+                lane=lane,
+                pressure=reading,
+                control=Control(redis, url, name),
+                durable=journal,
+                runs=journal,
+                beats=heartbeats,
+                audit=audit,
+                now=time.time,
+                addresses=addresses,
+            )
+            intake = Intake(redis, url, queue, lane, settings, time.time)
+            try:
+                yield Operator(settings, lane, reader, actions, intake)
+            finally:
+                await reader.aclose()
+    finally:
+        await redis.aclose()

@@ -1,0 +1,79 @@
+"""The worker's process: runs what Restate hands it, settles it, and says that it is alive."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+from runtime.durable.registration import keep_registered
+from runtime.durable.worker import serve_worker
+from runtime.durable.workflow import build_app
+from runtime.lanefile import LaneSource, find_lane
+from runtime.ledger.beats import Heartbeats
+from runtime.ledger.connection import connect
+from runtime.model import OperatorError
+from runtime.pressure.queue import Queue
+from runtime.pressure.settlements import Settlements
+from runtime.settings import Settings
+from runtime.stack.endpoints import resolve_targets
+
+from .process import Detail, RoleProcess, log, until_stopped
+
+
+async def run_worker(settings: Settings) -> None:
+    """Serves the lane's runs until SIGTERM. Raises `OperatorError` when it can't begin."""
+    process = RoleProcess("worker")
+    process.heed_signals()
+    lane = LaneSource(find_lane(settings), time.time)
+    targets = resolve_targets(settings)
+    bind = targets.require_worker_bind()
+    name = lane.current.name
+    redis = connect(targets.redis_url)
+    settlements = Settlements(Queue(redis, targets.redis_url, name))
+    identity = (targets.restate_identity_key,) if targets.restate_identity_key else ()
+    app = build_app(lane, settlements, time.time, identity)
+    state: dict[str, str | None] = {"deployment": None, "problem": None}
+
+    def registered(deployment: str) -> None:
+        state.update(deployment=deployment, problem=None)
+        log(f"registered as {deployment}")
+
+    def problem(error: OperatorError) -> None:
+        if state["problem"] != error.message:
+            log(f"not registered: {error.message}")
+        state["problem"] = error.message
+
+    def detail() -> Detail:
+        return {
+            "bind": str(bind),
+            "running": app.running,
+            "oldest_started_at": app.oldest_started_at,
+            "deployment": state["deployment"],
+            "last_error": state["problem"],
+        }
+
+    async def register_until_stopped() -> None:
+        task = asyncio.create_task(
+            keep_registered(
+                targets.restate_admin_url,
+                f"http://{bind}",
+                name,
+                on_registered=registered,
+                on_problem=problem,
+            )
+        )
+        await process.stop.wait()
+        task.cancel()
+        await asyncio.wait({task})
+
+    log(f"worker of lane {name} at {bind}")
+    try:
+        await until_stopped(
+            process,
+            serve_worker(app, str(bind), stop=process.stop),
+            process.beat(Heartbeats(redis, targets.redis_url, name), lane, detail),
+            register_until_stopped(),
+        )
+    finally:
+        await app.aclose()
+        await redis.aclose()

@@ -1,0 +1,247 @@
+"""Drainer and reconciler on a real Valkey. Only Restate's answers are played, to lose them at will."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping, Sequence
+from pathlib import Path
+
+import pytest
+
+from runtime.admission.drainer import Drainer
+from runtime.admission.reconciler import Reconciler
+from runtime.admission.sweeper import Sweeper
+from runtime.lanefile import LaneSource
+from runtime.ledger.audit import Audit
+from runtime.ledger.connection import Redis, connect
+from runtime.model import (
+    Accepted,
+    BoundaryDown,
+    FamilyReading,
+    ItemState,
+    Outcome,
+    PauseKind,
+    Priority,
+    Refused,
+    RunRequest,
+    RunStatus,
+    RunView,
+    new_item_id,
+)
+from runtime.pressure.control import Control
+from runtime.pressure.queue import Queue
+from runtime.pressure.reading import Reading
+from tests.servers import ValkeyServer
+
+LANE = """
+lane = "main"
+[families.a]
+handler = "noop"
+[families.b]
+handler = "noop"
+max_in_flight = 3
+"""
+
+
+class Played:
+    """Restate's part: what it accepted, and how it answers next."""
+
+    def __init__(self) -> None:
+        self.accepted: list[str] = []
+        self.completed: dict[str, Outcome] = {}
+        self.lose_answers = False
+        self.down = False
+        self.refuse = False
+
+    async def start(self, request: RunRequest) -> Accepted:
+        if self.refuse:
+            raise Refused("400: no such thing")
+        if self.down:
+            raise BoundaryDown("refused connection")
+        again = request.run_id in self.accepted
+        self.accepted.append(request.run_id)
+        if self.lose_answers:
+            raise BoundaryDown("no answer in time")
+        return Accepted("inv_" + request.run_id, again=again)
+
+    async def lookup(self, run_ids: Sequence[str]) -> Mapping[str, RunView]:
+        if self.down:
+            raise BoundaryDown("refused connection")
+        return {run_id: self._view(run_id) for run_id in run_ids if run_id in self.accepted}
+
+    def _view(self, run_id: str) -> RunView:
+        outcome = self.completed.get(run_id)
+        status = RunStatus.RUNNING if outcome is None else RunStatus.COMPLETED
+        return RunView(run_id, "inv_" + run_id, status, outcome, 1.0, 1.0, None, 1, None, "boom")
+
+
+class Lane:
+    """One lane's parts, wired as the drainer's process wires them."""
+
+    def __init__(self, redis: Redis, url: str, folder: Path) -> None:
+        path = folder / "lane.toml"
+        path.write_text(LANE)
+        self.source = LaneSource(path, lambda: 1.0)
+        self.queue = Queue(redis, url, "main")
+        self.control = Control(redis, url, "main")
+        self.reading = Reading(redis, url, "main")
+        self.restate = Played()
+        self.alive = True
+        self.drainer = self.another("d1")
+        self.reconciler = Reconciler(self.queue, self.restate, self.source, self.drainer, owner="d1")
+
+    def another(self, owner: str) -> Drainer:
+        return Drainer(
+            self.queue,
+            self.restate,
+            self.source,
+            owner=owner,
+            lane_max_in_flight=1000,
+            workers_alive=lambda: self.alive,
+        )
+
+    async def add(self, family: str, count: int, *, level: int = 2) -> list[str]:
+        ids = [new_item_id(family, at_s=1.0) for _ in range(count)]
+        for item_id in ids:
+            await self.queue.enqueue(item_id, family, "{}", priority=Priority(level), origin="t")
+        return ids
+
+    async def look(self, family: str = "a") -> FamilyReading:
+        reading = await self.reading.read(self.source.current.limits)
+        return next(row for row in reading.families if row.family == family)
+
+
+@pytest.fixture
+async def lane(valkey: ValkeyServer, tmp_path: Path) -> AsyncIterator[Lane]:
+    redis = connect(valkey.url)
+    yield Lane(redis, valkey.url, tmp_path)
+    await redis.aclose()
+
+
+async def test_a_round_admits_by_priority_and_within_the_limits(lane: Lane) -> None:
+    low = await lane.add("a", 2, level=3)
+    high = await lane.add("b", 5, level=0)
+    assert await lane.drainer.round() == 5
+    assert [run.partition(".")[0] for run in lane.restate.accepted] == high[:3] + low
+    assert (await lane.look("b")).throttled == 2
+
+
+async def test_nothing_is_admitted_without_a_live_worker(lane: Lane) -> None:
+    await lane.add("a", 1)
+    lane.alive = False
+    assert await lane.drainer.round() == 0
+    assert lane.drainer.stats.idle_because == "no live worker: nothing is admitted"
+    assert (await lane.look()).waiting == 1
+
+
+async def test_an_answer_that_was_lost_is_asked_about_and_the_run_goes_on(lane: Lane) -> None:
+    (item_id,) = await lane.add("a", 1)
+    lane.restate.lose_answers = True
+    with pytest.raises(BoundaryDown):
+        await lane.drainer.round()
+    assert (await lane.look()).admitting == 1
+    await lane.reconciler.one_pass()
+    assert (await lane.look()).in_flight == 1
+    assert lane.restate.accepted == [f"{item_id}.1"]
+    assert not lane.drainer.stats.uncertain
+
+
+async def test_a_send_that_never_arrived_waits_again_once_restate_says_so(lane: Lane) -> None:
+    await lane.add("a", 2)
+    lane.restate.down = True
+    with pytest.raises(BoundaryDown):
+        await lane.drainer.round()
+    with pytest.raises(BoundaryDown):
+        await lane.reconciler.one_pass()
+    assert (await lane.look()).admitting == 2
+    lane.restate.down = False
+    await lane.reconciler.one_pass()
+    assert (await lane.look()).waiting == 2
+    assert await lane.drainer.round() == 2
+    assert len(lane.restate.accepted) == 2
+
+
+async def test_what_restate_refuses_for_good_is_quarantined_with_the_reason(lane: Lane) -> None:
+    (item_id,) = await lane.add("a", 1)
+    lane.restate.refuse = True
+    await lane.drainer.round()
+    item = await lane.reading.items("a", ItemState.QUARANTINED)
+    assert [(row.item_id, row.failures[0].message) for row in item.items] == [
+        (item_id, "refused at admission: 400: no such thing")
+    ]
+
+
+async def test_runs_that_ended_without_settling_are_settled_and_unknown_ones_reported(
+    lane: Lane, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("runtime.admission.reconciler.SETTLE_GRACE_S", 0.0)
+    done, killed, going, gone = await lane.add("a", 4)
+    await lane.drainer.round()
+    lane.restate.completed = {f"{done}.1": Outcome.SUCCEEDED, f"{killed}.1": Outcome.KILLED}
+    lane.restate.accepted.remove(f"{gone}.1")
+    await lane.reconciler.one_pass()
+    row = await lane.look()
+    assert (row.in_flight, row.succeeded_total, row.dead) == (2, 1, 1)
+    assert lane.reconciler.stats.unknown_runs == (f"{gone}.1",)
+    assert (await lane.reading.items("a", ItemState.IN_FLIGHT)).items[0].item_id in (going, gone)
+
+
+async def test_several_drainers_admit_each_item_once(lane: Lane) -> None:
+    ids = await lane.add("a", 150)
+    drainers = [lane.another(f"d{n}") for n in range(4)]
+    await asyncio.gather(*(drainer.round() for drainer in drainers))
+    assert sorted(lane.restate.accepted) == sorted(f"{item_id}.1" for item_id in ids)
+
+
+async def test_a_pause_lets_nothing_through_even_under_load(lane: Lane) -> None:
+    await lane.add("a", 300)
+    stop = asyncio.Event()
+    running = asyncio.create_task(lane.drainer.run(stop))
+    while not lane.restate.accepted:
+        await asyncio.sleep(0)
+    paused = await lane.control.pause("a", actor="ann", kind=PauseKind.PERSON, reason=None, until=None)
+    left = paused.still_admitting
+    while left:
+        left = await lane.control.still_admitting("a")
+    sent = len(lane.restate.accepted)
+    held = (await lane.look()).held
+    rounds = lane.drainer.stats.rounds
+    while lane.drainer.stats.rounds < rounds + 2:
+        lane.drainer.wake.set()
+        await asyncio.sleep(0)
+    assert len(lane.restate.accepted) == sent
+    assert (await lane.look()).held == held == 300 - sent
+    stop.set()
+    await running
+
+
+async def test_a_drainer_wakes_on_its_event_and_ends_when_told(lane: Lane) -> None:
+    stop = asyncio.Event()
+    running = asyncio.create_task(lane.drainer.run(stop))
+    while not lane.drainer.stats.rounds:
+        await asyncio.sleep(0)
+    await lane.add("a", 1)
+    lane.drainer.wake.set()
+    async with asyncio.timeout(0.9):  # sooner than the sweep would come
+        while not lane.restate.accepted:
+            await asyncio.sleep(0)
+    stop.set()
+    async with asyncio.timeout(2):
+        await running
+
+
+async def test_a_sweep_leaves_a_receipt_and_an_idle_one_leaves_none(
+    lane: Lane, valkey: ValkeyServer, tmp_path: Path
+) -> None:
+    redis = connect(valkey.url)
+    audit = Audit(redis, valkey.url, "main", tmp_path)
+    sweeper = Sweeper(
+        lane.queue, lane.source, audit, keep_s=3600, actor="d1", now=lambda: 7.0, new_id=lambda: "r1"
+    )
+    for run_id in [f"{item_id}.1" for item_id in await lane.add("a", 4)]:
+        await lane.queue.settle(run_id, "a", Outcome.SUCCEEDED)
+    assert await sweeper.sweep() is None
+    receipt = await sweeper.sweep(rows_kept=1)
+    assert receipt is not None and receipt.results[0].detail == "3 rows"
+    assert list(await audit.recent()) == [receipt]
+    await redis.aclose()
