@@ -55,6 +55,10 @@ class CronError(ValueError):
     """An expression or a zone that can't be used; the text is the reason."""
 
 
+class ZoneError(CronError):
+    """A timezone that nobody knows."""
+
+
 @dataclass(frozen=True, slots=True)
 class Due:
     """Which instant of the grid a call means."""
@@ -290,4 +294,4 @@ def _zone(name: str) -> ZoneInfo:
             raise ValueError(name)
         return ZoneInfo(name)
     except (ValueError, OSError, KeyError):  # ZoneInfoNotFoundError is a KeyError
-        raise CronError(f"unknown timezone {name[:60]!r}; write it like Europe/Berlin or UTC") from None
+        raise ZoneError(f"unknown timezone {name[:60]!r}; write it like Europe/Berlin or UTC") from None

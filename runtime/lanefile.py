@@ -11,7 +11,7 @@ import hashlib
 import re
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -25,6 +25,7 @@ from pydantic import (
     model_validator,
 )
 
+from runtime.lane_schedules import BadSchedule, Schedule, check_schedules
 from runtime.model import (
     FAMILY_NAME,
     FAMILY_NAME_MAX,
@@ -33,6 +34,7 @@ from runtime.model import (
     Now,
     Priority,
     UnknownFamily,
+    UnknownSchedule,
     family_tag,
 )
 from runtime.settings import Settings, config_dir
@@ -133,6 +135,7 @@ class LaneFile(_Table):
 
     lane: str = Field(pattern=f"^{LANE_NAME.pattern}$")
     families: dict[str, Family] = Field(min_length=1)
+    schedules: dict[str, Schedule] = Field(default_factory=dict)
 
     @field_validator("families")
     @classmethod
@@ -158,6 +161,18 @@ class Lane:
     path: Path
     sha256: str
     loaded_at: float
+    schedules: Mapping[str, Schedule] = field(default_factory=dict)
+
+    def schedule(self, name: str) -> Schedule:
+        """Raises `UnknownSchedule`."""
+        try:
+            return self.schedules[name]
+        except KeyError:
+            known = ", ".join(sorted(self.schedules)[:8]) or "none"
+            raise UnknownSchedule(
+                f"schedule {name[:60]!r} is not declared in {self.path}",
+                fix=f"declared are: {known}; add [schedules.NAME] to the lane file or correct the name",
+            ) from None
 
     def family(self, name: str) -> Family:
         """Raises `UnknownFamily`."""
@@ -177,7 +192,6 @@ class Lane:
 
 
 NOT_YET = {
-    "schedules": "schedules",
     "plans": "plans",
     "webhooks": "webhooks",
     "plan": "plans",
@@ -197,6 +211,11 @@ def parse_lane(text: str, path: Path, *, loaded_at: float) -> Lane:
         raise ConfigError(f"{path}: not valid TOML: {error}", fix="correct that line") from None
     try:
         parsed = LaneFile.model_validate(data)
+        check_schedules(parsed.schedules, parsed.families)
+    except BadSchedule as bad:
+        line = _line_of(text, list(bad.where))
+        place = f"{path}:{line}" if line else str(path)
+        raise ConfigError(f"{place}: {'.'.join(bad.where)}: {bad}", fix="correct that line") from None
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         where = [str(part) for part in first["loc"]]
@@ -216,6 +235,7 @@ def parse_lane(text: str, path: Path, *, loaded_at: float) -> Lane:
     return Lane(
         name=parsed.lane,
         families=parsed.families,
+        schedules=parsed.schedules,
         path=path,
         sha256=hashlib.sha256(text.encode()).hexdigest(),
         loaded_at=loaded_at,

@@ -12,6 +12,7 @@ import hashlib
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from enum import IntEnum, StrEnum
 from typing import Protocol, runtime_checkable
 
@@ -25,6 +26,10 @@ FAMILY_NAME = re.compile(r"[a-z0-9][a-z0-9._-]*(/[a-z0-9][a-z0-9._-]*)*")
 FAMILY_NAME_MAX = 100
 FAMILY_TAG_LENGTH = 5
 ITEM_ID = re.compile(r"[0-9a-z]{26}-[a-z2-7]{5}")
+FIRE_ID = re.compile(
+    r"([a-z0-9_-]{1,60})@([0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}Z|[0-9a-z]{26})"
+)
+"""``<schedule>@<scheduled instant>``, or ``<schedule>@<ULID>`` for one that a person asked for."""
 
 
 # --- errors -----------------------------------------------------------------
@@ -78,6 +83,13 @@ class UnknownFamily(UsageError):
     """A family that the lane file does not declare. Refused at the door, never quarantined."""
 
     code = "unknown-family"
+    http_status = 404
+
+
+class UnknownSchedule(UsageError):
+    """A schedule that the lane file does not declare."""
+
+    code = "unknown-schedule"
     http_status = 404
 
 
@@ -177,13 +189,36 @@ def run_id_of(item_id: str, attempt: int) -> str:
 
 
 def parse_run_id(run_id: str) -> tuple[str, int]:
-    """``(item_id, attempt)`` of a run id. Raises `NotFound` for anything that isn't one."""
+    """``(item_id, attempt)`` of a run id, or ``(fire_id, attempt)`` of one that a fire started.
+    Raises `NotFound` for anything that isn't one."""
     item_id, dot, attempt = run_id.rpartition(".")
-    if not dot or not ITEM_ID.fullmatch(item_id) or not re.fullmatch(r"[1-9][0-9]{0,8}", attempt):
+    known = ITEM_ID.fullmatch(item_id) or FIRE_ID.fullmatch(item_id)
+    if not dot or not known or not re.fullmatch(r"[1-9][0-9]{0,8}", attempt):
         raise NotFound(
             f"{run_id[:80]!r} is not a run id", fix="a run id is <item id>.<attempt>; see `runs list`"
         )
     return item_id, int(attempt)
+
+
+def fire_id_of(schedule: str, instant: float) -> str:
+    """``<schedule>@<instant, RFC 3339 in UTC>``; the grid knows whole seconds only."""
+    return f"{schedule}@{datetime.fromtimestamp(int(instant), UTC):%Y-%m-%dT%H:%M:%SZ}"
+
+
+def asked_fire_id(schedule: str, *, at_s: float) -> str:
+    """The id of a fire that a person asked for: its own, so that it is no instant of the grid."""
+    return f"{schedule}@{ULID.from_timestamp(at_s)!s}".lower()
+
+
+def schedule_of(work_id: str) -> str | None:
+    """The schedule of a fire id; None for an item id or anything else."""
+    match = FIRE_ID.fullmatch(work_id)
+    return None if match is None else match.group(1)
+
+
+def schedule_service(lane: str) -> str:
+    """Name of the lane's Restate object that decides about fires, one a schedule."""
+    return f"joelclaw{LAYOUT_VERSION}.{lane}.Schedule"
 
 
 def run_service(lane: str) -> str:
@@ -635,3 +670,233 @@ class AuditTrail(Protocol):
         ...
 
     async def recent(self, limit: int = 100) -> Sequence[Receipt]: ...
+
+
+# --- clock ------------------------------------------------------------------
+
+
+class FireKind(StrEnum):
+    SCHEDULED = "scheduled"
+    CAUGHT_UP = "caught-up"
+    """Its instant had passed without a call; it is made up for, late."""
+    ASKED = "asked"
+    """A person wanted it now."""
+
+
+class FireDecision(StrEnum):
+    """What the schedule decided about one call."""
+
+    STARTED = "started"
+    HELD = "held"
+    """Queued, and its family is paused: it waits there."""
+    DUPLICATE = "duplicate"
+    """This instant was decided before; nothing happened and nothing is recorded."""
+    OVERLAP = "overlap"
+    """The fire before still runs, and overlap is forbidden."""
+    MISFIRE = "misfire"
+    """Late, and the schedule skips late ones or a newer instant has passed."""
+    UNDECLARED = "undeclared"
+    """The lane file no longer has the schedule or its family."""
+
+
+STARTING = frozenset({FireDecision.STARTED, FireDecision.HELD})
+
+
+@dataclass(frozen=True, slots=True)
+class FireCall:
+    """What the schedule's object is asked to decide."""
+
+    fire_id: str
+    schedule: str
+    kind: FireKind
+    instant: float | None
+    """The point of the grid, in seconds since the epoch; None for an asked one."""
+    late: bool
+    called_at: float
+    missed_before: int = 0
+    """Earlier instants that passed without a fire and are not made up for."""
+    actor: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Fire:
+    """One decided fire as the ledger keeps it. Times in seconds since the epoch."""
+
+    fire_id: str
+    schedule: str
+    family: str | None
+    kind: FireKind
+    instant: float | None
+    decided_at: float
+    late: bool
+    decision: FireDecision
+    via: str
+    work_id: str | None
+    """The item's id (queue), or the fire's own (restate), whose attempt 1 is the run; None: nothing was started."""
+    missed_before: int = 0
+    actor: str | None = None
+    outcome: str | None = None
+    """How its work ended: an `Outcome` or an `ItemState`; None while it goes on or nothing was started."""
+    ended_at: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class FireAnswer:
+    """What the gateway tells the caller of a fire. ``decision`` None: accepted, not decided yet."""
+
+    fire_id: str
+    decision: FireDecision | None
+    work_id: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class ClockJob:
+    """A job of the clock, as far as it is ours to say and to compare."""
+
+    name: str
+    displayname: str
+    schedule: str
+    timezone: str
+    disabled: bool
+    executor: str
+    executor_config: Mapping[str, str]
+    metadata: Mapping[str, str]
+    concurrency: str = "allow"
+    retries: int = 0
+    # what the clock says of it
+    next: float | None = None
+    last_success: float | None = None
+    last_error: float | None = None
+    success_count: int = 0
+    error_count: int = 0
+    status: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ClockExecution:
+    execution_id: str
+    job_name: str
+    started_at: float | None
+    finished_at: float | None
+    success: bool
+    output: str
+    attempt: int
+
+
+@dataclass(frozen=True, slots=True)
+class ClockSource:
+    """Which clock a figure came from."""
+
+    url: str
+    engine: str
+    """``dkron`` or ``embedded``"""
+    version: str
+    leader: str | None
+
+
+class ChangeKind(StrEnum):
+    CREATE = "create"
+    UPDATE = "update"
+    DELETE = "delete"
+    CONFLICT = "conflict"
+    """A job of that name is not ours: left alone."""
+
+
+@dataclass(frozen=True, slots=True)
+class ScheduleChange:
+    """One difference between the lane file and the clock."""
+
+    schedule: str
+    kind: ChangeKind
+    fields: tuple[tuple[str, str, str], ...]
+    """(field, what the clock has, what the lane file wants), cleaned and without secrets."""
+    digest: str
+    """Of the job as it is and as it would be: apply carries out this change or none."""
+
+
+@dataclass(frozen=True, slots=True)
+class ScheduleReading:
+    """One schedule: what the clock says of its job, and what the ledger says of its fires."""
+
+    name: str
+    declared: bool
+    cron: str
+    timezone: str
+    family: str | None
+    via: str | None
+    overlap: str | None
+    misfire: str | None
+    enabled: bool | None
+    """None: the clock has no job for it."""
+    next: float | None
+    drift: str | None
+    """How the clock's job differs from the lane file; None: it does not."""
+    last: Fire | None
+    running: int | None
+    """Fires whose work has not ended; None: unknown."""
+    missed: int | None
+    """Instants that are overdue now: nobody has fired them in time."""
+    overdue_since: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class ClockReading:
+    source: ClockSource
+    schedules: tuple[ScheduleReading, ...]
+    foreign: int
+    """Jobs of others on the same clock: never touched."""
+    fires_error: str | None = None
+    """Why the fires could not be read, while the clock's jobs could."""
+
+
+class FireDecider(Protocol):
+    """The schedule's own object, which decides alone and in order."""
+
+    async def decide(self, call: FireCall) -> FireAnswer:
+        """Accepted once this returns, decided or not. Raises `BoundaryDown`, `Refused`."""
+        ...
+
+
+class FireHistory(Protocol):
+    async def record(self, fire: Fire) -> bool: ...
+
+
+class WorkProgress(Protocol):
+    """What became of the work that a fire started."""
+
+    async def ended(self, fire: Fire) -> tuple[str, float] | None:
+        """(how, when); None while it goes on. Raises `BoundaryDown`."""
+        ...
+
+
+class ClockReader(Protocol):
+    async def read(self) -> ClockReading:
+        """Looking changes nothing. Raises `BoundaryDown`."""
+        ...
+
+    async def changes(self) -> Sequence[ScheduleChange]:
+        """What apply would do. Raises `BoundaryDown`."""
+        ...
+
+    async def history(self, schedule: str, *, limit: int = 100) -> Sequence[Fire]:
+        """Newest first. Raises `UnknownSchedule`, `BoundaryDown`."""
+        ...
+
+
+class ClockControl(Protocol):
+    async def source(self) -> ClockSource: ...
+    async def jobs(self) -> Mapping[str, ClockJob]:
+        """The lane's own jobs by schedule."""
+        ...
+
+    async def carry(self, schedule: str, digest: str) -> bool:
+        """Carries out the change that has this digest; False when it is no longer that change."""
+        ...
+
+    async def set_enabled(self, schedule: str, enabled: bool) -> bool:
+        """False when it was so already. Raises `NotFound` when the clock has no such job."""
+        ...
+
+    async def fire(self, schedule: str, *, actor: str) -> FireAnswer:
+        """Starts it now, through the gateway."""
+        ...

@@ -1,0 +1,99 @@
+"""The lane file's schedules against the clock's jobs: what differs, and what apply would do.
+
+Like terraform: exactly what would change is shown, exactly what was shown is carried out, and what
+isn't ours is never touched. Whether a job is enabled is the operator's, not the lane file's: it is kept.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, replace
+
+from runtime.clock.compile import owned
+from runtime.model import ChangeKind, ClockJob, ScheduleChange
+from runtime.text import one_line
+
+_SHOWN = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Planned:
+    """One change, and the job before and after it."""
+
+    change: ScheduleChange
+    before: ClockJob | None
+    after: ClockJob | None
+
+
+def plan(lane: str, wanted: Mapping[str, ClockJob], jobs: Iterable[ClockJob]) -> dict[str, Planned]:
+    """By schedule; empty when the clock has what the lane file says. ``wanted``: compiled jobs by
+    schedule; ``jobs``: all of the clock's, whoever's they are."""
+    by_name = {job.name: job for job in jobs}
+    planned: dict[str, Planned] = {}
+    for name, want in wanted.items():
+        have = by_name.get(want.name)
+        if have is None:
+            planned[name] = _planned(name, ChangeKind.CREATE, None, want)
+        elif not owned(have, lane):
+            planned[name] = _planned(name, ChangeKind.CONFLICT, have, None)
+        else:
+            after = kept(want, have)
+            if _said(after) != _said(have):
+                planned[name] = _planned(name, ChangeKind.UPDATE, have, after)
+    names = {job.name for job in wanted.values()}
+    for have in by_name.values():
+        if owned(have, lane) and have.name not in names:
+            name = have.metadata.get("schedule") or have.name
+            planned[name] = _planned(name, ChangeKind.DELETE, have, None)
+    return planned
+
+
+def kept(want: ClockJob, have: ClockJob) -> ClockJob:
+    """``want`` with what is not the lane file's to say: enabled or not, and since when it counts. A new
+    timing counts anew."""
+    same_time = (want.schedule, want.timezone) == (have.schedule, have.timezone)
+    since = have.metadata.get("since") if same_time else None
+    metadata = dict(want.metadata) | ({"since": since} if since else {})
+    return replace(want, disabled=have.disabled, metadata=metadata)
+
+
+def _planned(name: str, kind: ChangeKind, before: ClockJob | None, after: ClockJob | None) -> Planned:
+    was = {} if before is None else _said(before)
+    will = {} if after is None else _said(after)
+    digest = hashlib.sha256(json.dumps([kind, _frozen(was), _frozen(will)]).encode()).hexdigest()
+    fields = tuple(
+        (one_line(key, 60), *_pair(key, was.get(key, ""), will.get(key, "")))
+        for key in sorted(was.keys() | will.keys())
+        if kind is ChangeKind.UPDATE and was.get(key, "") != will.get(key, "")
+    )
+    return Planned(ScheduleChange(one_line(name, 130), kind, fields, digest), before, after)
+
+
+def _pair(key: str, was: str, will: str) -> tuple[str, str]:
+    if key == "executor_config.headers":
+        return "a token", "another token"
+    return one_line(was, _SHOWN), one_line(will, _SHOWN)
+
+
+def _frozen(said: Mapping[str, str]) -> list[tuple[str, str]]:
+    """Without the moment of the preview: a job that is created counts from when it is created."""
+    return sorted((key, value) for key, value in said.items() if key != "metadata.since")
+
+
+def _said(job: ClockJob) -> dict[str, str]:
+    """What a job says, flat, without what the clock itself tells of it."""
+    said: dict[str, str] = {}
+    for key, value in asdict(job).items():
+        if key in _FIGURES:
+            continue
+        if isinstance(value, Mapping):
+            said |= {f"{key}.{name}": text for name, text in value.items() if text != ""}
+        else:
+            said[key] = str(value)
+    said["timezone"] = said["timezone"] or "UTC"
+    return said
+
+
+_FIGURES = frozenset({"next", "last_success", "last_error", "success_count", "error_count", "status"})

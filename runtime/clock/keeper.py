@@ -1,0 +1,110 @@
+"""The keeper: applies the lane's schedules, makes up for missed instants, follows fires to their end.
+
+Runs in the clock's role beside the embedded clock, and alone where a Dkron keeps the time.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+
+from runtime.clock.clock import Clock
+from runtime.lanefile import LaneSource
+from runtime.ledger.fires import Fires
+from runtime.model import FireAnswer, Now, OperatorError, ScheduleChange, WorkProgress
+from runtime.text import one_line
+
+LOOK_EVERY_S = 1.0
+APPLY_AGAIN_S = 5.0
+"""After an apply that failed."""
+
+CatchUp = Callable[[str, int], Awaitable[FireAnswer]]
+"""(schedule, how many instants before it are not made up for)."""
+
+
+@dataclass(slots=True)
+class KeeperState:
+    """For the role's beat."""
+
+    applied_sha256: str | None = None
+    problems: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def problem(self) -> str | None:
+        return "; ".join(self.problems.values()) or None
+
+
+class Keeper:
+    def __init__(
+        self,
+        clock: Clock,
+        lane: LaneSource,
+        fires: Fires,
+        progress: WorkProgress,
+        now: Now,
+        *,
+        catch_up: CatchUp,
+        applied: Callable[[Sequence[ScheduleChange]], Awaitable[None]],
+        log: Callable[[str], None],
+        read_only: bool = False,
+    ) -> None:
+        """``applied`` is told what was changed, and leaves the receipt."""
+        self._clock = clock
+        self._lane = lane
+        self._fires = fires
+        self._progress = progress
+        self._now = now
+        self._catch_up = catch_up
+        self._applied = applied
+        self._log = log
+        self._read_only = read_only
+        self.state = KeeperState()
+        self._apply_after = 0.0
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Until ``stop``. What fails is told once and tried again."""
+        while not stop.is_set():
+            self._lane.refresh()
+            if not self._read_only:
+                await self._try("apply", self._apply)
+                await self._try("catch-up", self._make_up)
+                await self._try("follow", self._follow)
+            with suppress(TimeoutError):
+                await asyncio.wait_for(stop.wait(), LOOK_EVERY_S)
+
+    async def _apply(self) -> None:
+        """At the start and when the lane file has changed. Drift by others' hands is shown, not undone."""
+        sha256 = self._lane.current.sha256
+        if self.state.applied_sha256 == sha256 or self._now() < self._apply_after:
+            return
+        self._apply_after = self._now() + APPLY_AGAIN_S
+        changed = await self._clock.apply_all()
+        self.state.applied_sha256 = sha256
+        self._apply_after = 0.0
+        if changed:
+            self._log(f"applied {', '.join(f'{change.kind} {change.schedule}' for change in changed)}")
+            await self._applied(changed)
+
+    async def _make_up(self) -> None:
+        for schedule, (_, before) in (await self._clock.overdue()).items():
+            answer = await self._catch_up(schedule, before)
+            self._log(f"{answer.fire_id} was missed: caught up ({answer.decision or 'accepted'})")
+
+    async def _follow(self) -> None:
+        for fire in await self._fires.open():
+            ended = await self._progress.ended(fire)
+            if ended is not None:
+                await self._fires.settle(fire.schedule, fire.fire_id, ended[0], at=ended[1])
+
+    async def _try(self, what: str, step: Callable[[], Awaitable[None]]) -> None:
+        try:
+            await step()
+        except OperatorError as error:
+            said = one_line(f"{what}: {error.message}")
+            if self.state.problems.get(what) != said:
+                self._log(said)
+            self.state.problems[what] = said
+        else:
+            self.state.problems.pop(what, None)

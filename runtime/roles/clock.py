@@ -1,0 +1,115 @@
+"""The clock's process: the embedded clock (unless a Dkron keeps the time), and the keeper of schedules."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Sequence
+from contextlib import AsyncExitStack
+
+from ulid import ULID
+
+from runtime.clock.api import build_api
+from runtime.clock.client import Dkron
+from runtime.clock.clock import Clock
+from runtime.clock.embedded import EmbeddedClock
+from runtime.clock.gateway_client import GatewayFires
+from runtime.clock.keeper import Keeper
+from runtime.clock.store import Store
+from runtime.durable.journal import Journal
+from runtime.lanefile import LaneSource, find_lane
+from runtime.ledger.audit import Audit
+from runtime.ledger.beats import Heartbeats
+from runtime.ledger.connection import connect
+from runtime.ledger.fires import Fires
+from runtime.model import OperatorError, Receipt, ReceiptOutcome, ScheduleChange, TargetResult
+from runtime.pressure.reading import Reading
+from runtime.settings import Settings
+from runtime.stack.clock import clock_file, clock_socket, fire_target, listen_at
+from runtime.stack.endpoints import resolve_targets
+
+from .fires import Progress
+from .process import Detail, RoleProcess, log, until_stopped
+from .serve import serve_asgi
+
+
+async def run_clock(settings: Settings) -> None:
+    """Keeps the time until SIGTERM. Raises `OperatorError` when it can't begin."""
+    process = RoleProcess("clock")
+    process.heed_signals()
+    lane = LaneSource(find_lane(settings), time.time)
+    targets = resolve_targets(settings)
+    target = fire_target(settings, targets)
+    name = lane.current.name
+    async with AsyncExitStack() as stack:
+        redis = connect(targets.redis_url)
+        stack.push_async_callback(redis.aclose)
+        fires = Fires(redis, targets.redis_url, name, keep_s=settings.keep_s)
+        audit = Audit(redis, targets.redis_url, name, settings.state / "ledger")
+        dkron = await stack.enter_async_context(Dkron(targets.clock_url))
+        journal = await stack.enter_async_context(Journal(targets.restate_admin_url, name, lane))
+        gateway = await stack.enter_async_context(GatewayFires(target, name))
+        clock = Clock(dkron, lane, fires, target, time.time, ask=gateway.ask)
+
+        async def applied(changes: Sequence[ScheduleChange]) -> None:
+            try:
+                await audit.record(_receipt(changes, name, process.process_id))
+            except OperatorError as error:
+                log(f"the receipt of an apply was not recorded: {error.message}")
+
+        keeper = Keeper(
+            clock,
+            lane,
+            fires,
+            Progress(Reading(redis, targets.redis_url, name), journal, time.time),
+            time.time,
+            catch_up=gateway.catch_up,
+            applied=applied,
+            log=log,
+            read_only=settings.read_only,
+        )
+        embedded: EmbeddedClock | None = None
+        tasks = [keeper.run(process.stop)]
+        if settings.dkron_url is None:
+            store = Store(clock_file(settings))
+            stack.callback(store.close)
+            embedded = EmbeddedClock(store, time.time, log=log)
+            listener = listen_at(clock_socket(settings))
+            tasks += [
+                embedded.run(process.stop),
+                serve_asgi(build_api(embedded, time.time), listener, process.stop),
+            ]
+
+        def detail() -> Detail:
+            return {
+                "engine": "dkron" if embedded is None else "embedded",
+                "jobs": None if embedded is None else len(embedded.jobs()),
+                "running": None if embedded is None else len(embedded.busy()),
+                "applied_sha256": keeper.state.applied_sha256,
+                "last_error": keeper.state.problem,
+            }
+
+        log(f"clock of lane {name}" + ("" if embedded is not None else f" on {targets.clock_url}"))
+        await until_stopped(
+            process,
+            process.beat(Heartbeats(redis, targets.redis_url, name), lane, detail),
+            *tasks,
+        )
+
+
+def _receipt(changes: Sequence[ScheduleChange], lane: str, actor: str) -> Receipt:
+    at = time.time()
+    return Receipt(
+        receipt_id=str(ULID.from_timestamp(at)).lower(),
+        at=at,
+        actor=actor,
+        origin="clock",
+        lane=lane,
+        action="schedule-apply",
+        summary=f"Apply {len(changes)} changes of schedules: the lane file was loaded",
+        reason="the lane file was loaded",
+        results=tuple(
+            TargetResult(change.schedule, ReceiptOutcome.DONE, change.kind.value) for change in changes[:1000]
+        ),
+        results_total=len(changes),
+    )
