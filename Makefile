@@ -9,6 +9,8 @@ STAMP := $(VENV)/.installed
 
 # A machine's own settings for other projects must not reach into this environment.
 unexport PYTHONPATH PYTHONHOME PIP_USER PIP_TARGET PIP_PREFIX
+# And nothing here may ever install into the machine's own Python.
+export PIP_REQUIRE_VIRTUALENV := 1
 
 .PHONY: env lint format test soak demo bench clean
 

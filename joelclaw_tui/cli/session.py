@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import sys
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeVar
+from types import ModuleType
+from typing import TYPE_CHECKING, TypeVar, cast
 
 from joelclaw_tui.cli.output import Output
 from runtime.settings import Settings
@@ -28,6 +30,9 @@ class Session:
 
 def with_operator(settings: Settings, work: Callable[[Operator], Awaitable[T]]) -> T:
     """Runs ``work`` on the composed runtime. Starts no server; raises what ``work`` raises."""
+    # httpx loads its own command line (click, Rich: 70 ms of every start) where that can be had.
+    # None is the import system's word for "not to be had"; httpx then goes without it.
+    sys.modules.setdefault("httpx._main", cast(ModuleType, None))
     from runtime.roles.operator import open_operator  # late: the clients of the servers
 
     async def run() -> T:
