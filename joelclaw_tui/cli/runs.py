@@ -90,7 +90,10 @@ async def _run(operator: Operator, run_id: str) -> RunView:
 def _run_lines(run: RunView, width: int) -> list[Line]:
     now = time.time()
     word = run.outcome.value if run.outcome is not None else run.status.value
-    facts = [f"family {safe(run.family, 100) if run.family else units.UNKNOWN}", f"tries {run.tries}" if run.tries is not None else "tries no longer known"]
+    facts = [
+        f"family {safe(run.family, 100) if run.family else units.UNKNOWN}",
+        f"tries {run.tries}" if run.tries is not None else "tries no longer known",
+    ]
     facts.append(f"invocation {safe(run.invocation_id, 80)}")
     for text, at in (
         ("created", run.created_at),

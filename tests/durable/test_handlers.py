@@ -180,7 +180,7 @@ async def test_no_private_folder_is_left_behind(
     await handlers.run(a_command("true"))
     with pytest.raises(HandlerFailure):
         await handlers.run(a_command("false"))
-    assert os.listdir(tmp_path) == []
+    assert not any(tmp_path.glob("*"))
 
 
 # --- python -----------------------------------------------------------------
