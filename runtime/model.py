@@ -487,8 +487,8 @@ class RunView:
     created_at: float | None
     modified_at: float | None
     completed_at: float | None
-    tries: int
-    """Restate's retries inside this attempt, the first try included."""
+    tries: int | None
+    """Restate's tries inside this attempt, the first included; it forgets them once a run has ended."""
     next_try_at: float | None
     last_failure: str | None
     family: str | None = None

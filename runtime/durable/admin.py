@@ -101,7 +101,7 @@ class Admin:
 
     def down(self, what: str) -> BoundaryDown:
         return BoundaryDown(
-            f"Restate's admin API at {self.url} {one_line(what)}",
+            f"Restate's admin API at {shown_url(self.url)} {one_line(what)}",
             fix="see `joelclaw-tui doctor`; is the address right?",
         )
 
@@ -118,6 +118,16 @@ class Admin:
                 trust_env=False,
             )
         return self._client
+
+
+def shown_url(url: str) -> str:
+    """``url`` without user, password and query."""
+    if url.startswith("unix:"):
+        return one_line(url)
+    try:
+        return one_line(str(httpx.URL(url).copy_with(username="", password="", query=None)))
+    except httpx.InvalidURL:
+        return one_line(url)
 
 
 def _message(data: bytes) -> str:

@@ -15,6 +15,7 @@ from typing import Any, Self
 import aiohttp
 from yarl import URL
 
+from runtime.durable.admin import shown_url
 from runtime.durable.request import MalformedRun, encode_request
 from runtime.model import Accepted, BoundaryDown, Refused, RunRequest, run_service
 from runtime.text import one_line
@@ -43,7 +44,7 @@ class Ingress:
         self, url: str, lane: str, *, connections: int = CONNECTIONS, timeout_s: float = TIMEOUT_S
     ) -> None:
         """``url``: ``http(s)://`` or ``unix:/path``. ``timeout_s`` is for one request."""
-        self._url = url
+        self._shown = shown_url(url)
         self._socket = url.removeprefix("unix:") if url.startswith("unix:") else None
         self._base = "http://restate" if self._socket else url.rstrip("/")
         self._service = run_service(lane)
@@ -126,7 +127,7 @@ class Ingress:
 
     def _down(self, what: str, *, code: str | None = None) -> BoundaryDown:
         return BoundaryDown(
-            f"Restate's ingress at {self._url} {one_line(what)}",
+            f"Restate's ingress at {self._shown} {one_line(what)}",
             fix="see `joelclaw-tui doctor`; the work waits in the queue meanwhile",
             code=code,
         )

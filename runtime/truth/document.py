@@ -143,7 +143,8 @@ class RunRow(Part):
     attempt: int
     created_at: datetime | None
     completed_at: datetime | None
-    tries: int
+    tries: int | None
+    """None once the run has ended: Restate keeps no count then."""
     next_try_at: datetime | None
     last_failure: str | None
     progress: Progress | None
