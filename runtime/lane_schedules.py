@@ -61,7 +61,9 @@ class Schedule(BaseModel):
 
     def bind(self, name: str) -> None:
         """Fixes the grid, which depends on the schedule's name too. Raises `BadSchedule`."""
-        self._payload = json.dumps({} if self.data is None else self.data, ensure_ascii=False, separators=(",", ":"))
+        self._payload = json.dumps(
+            {} if self.data is None else self.data, ensure_ascii=False, separators=(",", ":")
+        )
         try:
             self._grid = _grid(self.cron, self.timezone, name)
         except ZoneError as error:

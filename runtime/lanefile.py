@@ -187,8 +187,9 @@ class Lane:
 
     @property
     def tags(self) -> dict[str, str]:
-        """Family by the tag that ends its items' ids."""
-        return {family_tag(name): name for name in self.families}
+        """Family by what a run's id has of it: its items' tag, or ``@`` and the schedule that started it."""
+        fired = {f"@{name}": schedule.family for name, schedule in self.schedules.items()}
+        return {family_tag(name): name for name in self.families} | fired
 
     @property
     def limits(self) -> dict[str, int]:

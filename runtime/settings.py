@@ -49,6 +49,12 @@ class Settings(BaseSettings):
     restate_identity_key: str | None = None
     """``publickeyv1_...``: requests to the worker must carry Restate's signature. Unset: the local stack's."""
 
+    dkron_url: str | None = None
+    """``http(s)://`` address or ``unix:/path`` of a Dkron. Unset: the embedded clock, run by the ``clock`` role."""
+
+    gateway_url: str | None = None
+    """``http(s)://`` address at which the clock and operators reach the gateway. Unset: ``gateway_bind``."""
+
     worker_bind: str | None = None
     """``host:port`` at which the worker listens for Restate. Unset: loopback, a port chosen once and kept."""
 
@@ -100,6 +106,20 @@ class Settings(BaseSettings):
     def _http_scheme(cls, value: str | None) -> str | None:
         if value is not None and not value.startswith(("http://", "https://", "unix:/")):
             raise ValueError("must start with http://, https:// or unix:/")
+        return value
+
+    @field_validator("dkron_url")
+    @classmethod
+    def _dkron_scheme(cls, value: str | None) -> str | None:
+        if value is not None and not value.startswith(("http://", "https://", "unix:/")):
+            raise ValueError("must start with http://, https:// or unix:/")
+        return value
+
+    @field_validator("gateway_url")
+    @classmethod
+    def _gateway_scheme(cls, value: str | None) -> str | None:
+        if value is not None and not value.startswith(("http://", "https://")):
+            raise ValueError("must start with http:// or https://")
         return value
 
     @classmethod

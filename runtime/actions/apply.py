@@ -12,6 +12,7 @@ from runtime.actions.carry import CALL_DEADLINE_S, PAUSE_WAIT_S, Carrier
 from runtime.actions.freezer import Freezer
 from runtime.actions.intents import Intent, Preview
 from runtime.actions.planner import Planner
+from runtime.actions.schedules import ClockLooks
 from runtime.actions.tally import RESULTS_BOUND, Tally
 from runtime.lanefile import LaneSource
 from runtime.model import (
@@ -52,6 +53,7 @@ class Actions:
         audit: AuditTrail,
         now: Now,
         addresses: Addresses,
+        clock: ClockLooks | None = None,
         call_deadline_s: float = CALL_DEADLINE_S,
         pause_wait_s: float = PAUSE_WAIT_S,
     ) -> None:
@@ -70,12 +72,14 @@ class Actions:
             beats=beats,
             now=now,
             addresses=addresses,
+            clock=clock,
         )
         self._carrier = Carrier(
             pressure=control,
             lookup=durable,
             runs=runs,
             addresses=addresses,
+            clock=clock,
             call_deadline_s=call_deadline_s,
             pause_wait_s=pause_wait_s,
         )
@@ -106,6 +110,7 @@ class Actions:
             target=one_line(plan.target, 500),
             created_at=now,
             destructive=plan.destructive,
+            expected=plan.expected,
         )
         self._freezer.keep(preview)
         return preview

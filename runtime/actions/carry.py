@@ -7,10 +7,12 @@ from collections.abc import Coroutine, Sequence
 from typing import Any, TypeVar
 
 from runtime.actions.intents import ActionName, Preview
+from runtime.actions.schedules import ScheduleCarrier
 from runtime.actions.tally import Tally
 from runtime.lanefile import Lane
 from runtime.model import (
     BoundaryDown,
+    ClockControl,
     OperatorError,
     PauseKind,
     PressureControl,
@@ -32,6 +34,8 @@ from runtime.truth.words import count
 BATCH = 100
 CALL_DEADLINE_S = 10.0
 """For one call to a boundary; a call that is given up may have been carried out all the same."""
+SCHEDULE_DEADLINE_S = 30.0
+"""A fire's decision is waited for, by the gateway and by us."""
 PAUSE_WAIT_S = 5.0
 """How long a pause waits for what is being admitted already."""
 PAUSE_POLL_S = 0.05
@@ -69,6 +73,7 @@ class Carrier:
         lookup: RunLookup,
         runs: RunControl,
         addresses: Addresses,
+        clock: ClockControl | None = None,
         call_deadline_s: float = CALL_DEADLINE_S,
         pause_wait_s: float = PAUSE_WAIT_S,
     ) -> None:
@@ -76,6 +81,7 @@ class Carrier:
         self._lookup = lookup
         self._runs = runs
         self._addresses = addresses
+        self._schedules = ScheduleCarrier(clock, addresses, deadline_s=SCHEDULE_DEADLINE_S)
         self._call_deadline_s = call_deadline_s
         self._pause_wait_s = pause_wait_s
 
@@ -91,6 +97,13 @@ class Carrier:
                 await self._replay(preview, tally, lane)
             case ActionName.RUN_CANCEL | ActionName.RUN_KILL | ActionName.RUN_RESUME:
                 await self._verb(preview, tally, _VERBS[preview.intent.action])
+            case (
+                ActionName.SCHEDULE_RUN
+                | ActionName.SCHEDULE_ENABLE
+                | ActionName.SCHEDULE_DISABLE
+                | ActionName.SCHEDULE_APPLY
+            ):
+                await self._schedules.carry_out(preview, tally, actor=actor)
 
     async def _pause(self, preview: Preview, tally: Tally, lane: Lane, actor: str) -> None:
         waiting: set[str] = set()

@@ -18,12 +18,16 @@ class ActionName(StrEnum):
     RUN_CANCEL = "run-cancel"
     RUN_KILL = "run-kill"
     RUN_RESUME = "run-resume"
+    SCHEDULE_RUN = "schedule-run"
+    SCHEDULE_ENABLE = "schedule-enable"
+    SCHEDULE_DISABLE = "schedule-disable"
+    SCHEDULE_APPLY = "schedule-apply"
 
 
 @dataclass(frozen=True, slots=True)
 class Intent:
     """``targets`` are families or globs (pause, resume, replay-family), item ids (replay-item)
-    or run ids (run-*)."""
+    or run ids (run-*), or schedules or globs (schedule-*)."""
 
     action: ActionName
     targets: tuple[str, ...]
@@ -41,7 +45,7 @@ class Preview:
     preview_id: str
     intent: Intent
     ids: tuple[str, ...]
-    """Exactly what apply will touch: families, item ids or run ids."""
+    """Exactly what apply will touch: families, item ids, run ids or schedules."""
     matching: int
     """How many matched; more than ``len(ids)`` when the limit or ceiling cut the list."""
     title: str
@@ -54,3 +58,5 @@ class Preview:
     created_at: float
     destructive: bool
     """True when it can't be undone: a confirmation is always asked for."""
+    expected: tuple[str, ...] = ()
+    """schedule-apply: for each id, the digest of the change that was shown; another one is not carried out."""

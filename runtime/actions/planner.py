@@ -5,11 +5,13 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Coroutine, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, Never, TypeVar
 
 from runtime.actions.families import matching_families
 from runtime.actions.intents import ActionName, Intent
+from runtime.actions.plan import Plan
+from runtime.actions.plan import bounded_lines as _bounded
+from runtime.actions.schedules import ClockLooks, SchedulePlanner
 from runtime.lanefile import Lane, LaneSource
 from runtime.model import (
     FamilyReading,
@@ -40,7 +42,6 @@ from runtime.truth.processes import ALIVE_WITHIN_S, DRAINER, WORKER, BeatReader,
 from runtime.truth.words import count, length
 
 TARGET_LENGTH = 200
-LINES_BOUND = 40
 LOOKUP_BATCH = 100
 ERRORS_SHOWN = 3
 PAUSE_MOST_S = 366 * 86_400.0
@@ -49,19 +50,6 @@ REPLAYABLE = frozenset({ItemState.DEAD, ItemState.QUARANTINED})
 RESUMABLE = frozenset({RunStatus.PAUSED, RunStatus.BACKING_OFF, RunStatus.UNKNOWN})
 
 T = TypeVar("T")
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """What an intent would touch, before it is frozen into a preview."""
-
-    ids: tuple[str, ...]
-    matching: int
-    title: str
-    lines: tuple[str, ...]
-    warnings: tuple[str, ...]
-    target: str
-    destructive: bool = False
 
 
 class Planner:
@@ -75,6 +63,7 @@ class Planner:
         beats: BeatReader,
         now: Now,
         addresses: Addresses,
+        clock: ClockLooks | None = None,
     ) -> None:
         self._settings = settings
         self._lane = lane
@@ -83,6 +72,9 @@ class Planner:
         self._beats = beats
         self._now = now
         self._addresses = addresses
+        self._schedules = SchedulePlanner(
+            settings=settings, lane=lane, clock=clock, pressure=pressure, now=now, addresses=addresses
+        )
 
     async def plan(self, intent: Intent) -> Plan:
         """Raises `UsageError`, `UnknownFamily`, `NotFound`, `Refused` (nothing to do), `BoundaryDown`."""
@@ -99,6 +91,12 @@ class Planner:
                 return await self._replay_families(intent)
             case ActionName.RUN_CANCEL | ActionName.RUN_KILL | ActionName.RUN_RESUME:
                 return await self._run_verb(intent)
+            case ActionName.SCHEDULE_RUN:
+                return await self._schedules.run(intent)
+            case ActionName.SCHEDULE_ENABLE | ActionName.SCHEDULE_DISABLE:
+                return await self._schedules.switch(intent)
+            case ActionName.SCHEDULE_APPLY:
+                return await self._schedules.apply(intent)
 
     # --- families
 
@@ -402,11 +400,6 @@ class Planner:
 
 
 _EFFECTS = "an attempt that failed may have had effects: they may happen again"
-
-
-def _bounded(lines: Sequence[str]) -> tuple[str, ...]:
-    shown = tuple(one_line(line, 400) for line in lines[:LINES_BOUND])
-    return shown if len(lines) <= LINES_BOUND else (*shown, f"… and {len(lines) - LINES_BOUND:,} more")
 
 
 def _few(names: Sequence[str]) -> str:

@@ -218,7 +218,9 @@ class Clock:
 class _Known:
     """What the ledger says."""
 
-    def __init__(self, last: Mapping[str, Fire], opened: Sequence[Fire], instants: Mapping[str, float]) -> None:
+    def __init__(
+        self, last: Mapping[str, Fire], opened: Sequence[Fire], instants: Mapping[str, float]
+    ) -> None:
         self.last = last
         self.opened = opened
         self.instants = instants
@@ -261,7 +263,9 @@ def drift_of(change: ScheduleChange) -> str:
         case ChangeKind.CONFLICT:
             return "the clock has a job of that name which is not ours"
         case ChangeKind.UPDATE:
-            told = [f"{field}: {was or 'nothing'} -> {will or 'nothing'}" for field, was, will in change.fields]
+            told = [
+                f"{field}: {was or 'nothing'} -> {will or 'nothing'}" for field, was, will in change.fields
+            ]
             more = f"; {len(told) - DRIFT_FIELDS} more" if len(told) > DRIFT_FIELDS else ""
             return one_line("; ".join(told[:DRIFT_FIELDS]) + more, 300)
 

@@ -44,7 +44,9 @@ class EmbeddedClock:
         for execution in store.unfinished():
             # Whoever ran it is gone; whether its call arrived is not known.
             ended = replace(
-                execution, finished_at=self.started_at, output="the clock ended while this ran: its end is unknown"
+                execution,
+                finished_at=self.started_at,
+                output="the clock ended while this ran: its end is unknown",
             )
             job = self._jobs.get(execution.job)
             if job is not None:
@@ -209,7 +211,11 @@ class EmbeddedClock:
             async with (
                 asyncio.timeout(call.timeout_s),
                 self._session.request(
-                    call.method, call.url, headers=dict(call.headers), data=call.body.encode(), allow_redirects=False
+                    call.method,
+                    call.url,
+                    headers=dict(call.headers),
+                    data=call.body.encode(),
+                    allow_redirects=False,
                 ) as answer,
             ):
                 body = bytearray()

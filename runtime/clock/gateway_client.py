@@ -66,9 +66,7 @@ class GatewayFires:
             )
         return self._target
 
-    async def _post(
-        self, target: FireTarget, schedule: str, body: dict[str, Any], token: str
-    ) -> FireAnswer:
+    async def _post(self, target: FireTarget, schedule: str, body: dict[str, Any], token: str) -> FireAnswer:
         where = without_secrets(target.gateway_url)
         if self._client is None:
             self._client = httpx.AsyncClient(timeout=TIMEOUT_S, trust_env=False)

@@ -21,9 +21,34 @@ RETRIES_MOST = 10
 EXPECT_CODE = re.compile(r"[0-9]{3}(?:\s*,\s*[0-9]{3})*")
 METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE", "HEAD")
 _KNOWN = frozenset(
-    "id name displayname timezone schedule owner owner_email disabled tags metadata retries dependent_jobs "
-    "parent_job processors concurrency executor executor_config status next ephemeral starts_at expires_at "
-    "success_count error_count last_success last_error".split()
+    [
+        "id",
+        "name",
+        "displayname",
+        "timezone",
+        "schedule",
+        "owner",
+        "owner_email",
+        "disabled",
+        "tags",
+        "metadata",
+        "retries",
+        "dependent_jobs",
+        "parent_job",
+        "processors",
+        "concurrency",
+        "executor",
+        "executor_config",
+        "status",
+        "next",
+        "ephemeral",
+        "starts_at",
+        "expires_at",
+        "success_count",
+        "error_count",
+        "last_success",
+        "last_error",
+    ]
 )
 _NOT_HERE = ("tags", "dependent_jobs", "parent_job", "processors")
 

@@ -109,9 +109,7 @@ class Store:
                 (execution.job, EXECUTIONS_KEPT),
             )
             if job is not None:
-                self._db.execute(
-                    "update jobs set document = ? where name = ?", (store_text(job), job.name)
-                )
+                self._db.execute("update jobs set document = ? where name = ?", (store_text(job), job.name))
 
     def executions(self, job: str) -> Sequence[Execution]:
         """Newest first."""

@@ -86,9 +86,7 @@ class ScheduleCaller:
         decision, work_id = told.get("decision"), told.get("work_id")
         if status != HTTPStatus.OK or decision not in list(FireDecision):
             return pending
-        return FireAnswer(
-            call.fire_id, FireDecision(decision), work_id if isinstance(work_id, str) else None
-        )
+        return FireAnswer(call.fire_id, FireDecision(decision), work_id if isinstance(work_id, str) else None)
 
     async def _ask(
         self, method: str, path: str, body: bytes, headers: dict[str, str], timeout_s: float
@@ -114,8 +112,10 @@ class ScheduleCaller:
     def _open(self) -> httpx.AsyncClient:
         if self._client is None:
             self._client = httpx.AsyncClient(
-                transport=httpx.AsyncHTTPTransport(uds=self._socket, verify=self._base.startswith("https://")),
-                timeout=None,
+                transport=httpx.AsyncHTTPTransport(
+                    uds=self._socket, verify=self._base.startswith("https://")
+                ),
+                timeout=SEND_TIMEOUT_S + self._wait_s,
                 trust_env=False,
             )
         return self._client

@@ -31,6 +31,7 @@ from runtime.model import (
     family_tag,
     parse_run_id,
     run_service,
+    schedule_of,
 )
 from runtime.text import one_line
 
@@ -273,6 +274,12 @@ class Journal:
 # --- rows -------------------------------------------------------------------
 
 
+def _named(run_id: str) -> str:
+    work_id = run_id.rpartition(".")[0]
+    schedule = schedule_of(work_id)
+    return work_id.rpartition("-")[2] if schedule is None else f"@{schedule}"
+
+
 def _view(row: Mapping[str, Any], families: Mapping[str, str], causes: Mapping[str, str]) -> RunView:
     run_id = one_line(str(row.get("target_service_key")), 100)
     invocation_id = one_line(str(row.get("id")), 120)
@@ -290,7 +297,7 @@ def _view(row: Mapping[str, Any], families: Mapping[str, str], causes: Mapping[s
         tries=_whole(row.get("retry_count")),
         next_try_at=_instant(row.get("next_retry_at")) if status is RunStatus.BACKING_OFF else None,
         last_failure=_CODE_PREFIX.sub("", said) if said else None,
-        family=families.get(run_id.partition(".")[0].rpartition("-")[2]),
+        family=families.get(_named(run_id)),
         deployment=_text(row.get("pinned_deployment_id") or row.get("last_attempt_deployment_id")),
     )
 

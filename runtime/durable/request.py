@@ -13,6 +13,7 @@ from typing import Any
 from runtime.model import (
     FAMILY_NAME,
     FAMILY_NAME_MAX,
+    FIRE_ID,
     ITEM_ID,
     Failure,
     Outcome,
@@ -72,8 +73,8 @@ def _request(value: object) -> RunRequest:
     if body["v"] != VERSION:
         raise MalformedRun(f"version {str(body['v'])[:20]!r} is not {VERSION}")
     item_id = _text(body["item_id"], "item_id")
-    if not ITEM_ID.fullmatch(item_id):
-        raise MalformedRun("item_id is not an item id")
+    if not ITEM_ID.fullmatch(item_id) and not FIRE_ID.fullmatch(item_id):
+        raise MalformedRun("item_id is neither an item's id nor a fire's")
     family = _text(body["family"], "family")
     if not FAMILY_NAME.fullmatch(family) or len(family) > FAMILY_NAME_MAX:
         raise MalformedRun("family is not a family's name")

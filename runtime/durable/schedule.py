@@ -11,11 +11,11 @@ import json
 from collections.abc import Awaitable, Callable
 from dataclasses import asdict, dataclass, replace
 from datetime import timedelta
-from typing import Any
+from typing import Any, cast
 
 import restate
 from restate.exceptions import RetryableError
-from restate.serde import BytesSerde
+from restate.serde import BytesSerde, Serde
 
 from runtime.durable.fire_call import HANDLER, decode_call
 from runtime.durable.request import MalformedRun, encode_request
@@ -45,6 +45,7 @@ RETENTION = timedelta(hours=1)
 RETRY = timedelta(seconds=1)
 STEP_TIMEOUT_S = 30.0
 _BYTES = BytesSerde()
+_STATE = cast("Serde[bytes | None]", _BYTES)
 _STEP: restate.RunOptions[bytes] = restate.RunOptions(serde=_BYTES)
 _POLICY = restate.InvocationRetryPolicy(
     initial_interval=timedelta(milliseconds=100),
@@ -111,7 +112,7 @@ class _Decision:
                 raise MalformedRun(f"it is for schedule {call.schedule}")
         except MalformedRun as error:
             raise restate.TerminalError(error.message, 400) from None
-        memory = _memory(await self._ctx.get("memory", serde=_BYTES))
+        memory = _memory(await self._ctx.get("memory", serde=_STATE))
         if call.fire_id in memory.seen:
             return _answer(call, FireDecision.DUPLICATE, None)
         decided = _json(await self._step("decide", self._decide, call, memory))
@@ -162,13 +163,17 @@ class _Decision:
             newest = grid.at_or_before(now)
             passed_by = call.instant <= memory.latest or (newest is not None and newest > call.instant)
             if late and (schedule.misfire == "skip" or passed_by):
-                return self._decided(lane, call, FireDecision.MISFIRE, via=schedule.via, family=schedule.family, late=True)
+                return self._decided(
+                    lane, call, FireDecision.MISFIRE, via=schedule.via, family=schedule.family, late=True
+                )
         if (
             schedule.overlap == "forbid"
             and memory.current is not None
             and await self._ports.progress.ended(memory.current) is None
         ):
-            return self._decided(lane, call, FireDecision.OVERLAP, via=schedule.via, family=schedule.family, late=late)
+            return self._decided(
+                lane, call, FireDecision.OVERLAP, via=schedule.via, family=schedule.family, late=late
+            )
         held = await self._ports.paused(schedule.family)
         # A run can't be held: while the family is paused it is queued instead, and waits there.
         via = "queue" if held else schedule.via
@@ -236,7 +241,9 @@ class _Decision:
                 async with asyncio.timeout(STEP_TIMEOUT_S):
                     return await step(*args)
             except Exception as error:  # noqa: BLE001 - whatever it is, the fire is not decided yet
-                said = error.message if isinstance(error, OperatorError) else f"{type(error).__name__}: {error}"
+                said = (
+                    error.message if isinstance(error, OperatorError) else f"{type(error).__name__}: {error}"
+                )
                 raise RetryableError(one_line(f"{name}: {said}"), 500, retry_after=RETRY) from None
 
         return await self._ctx.run_typed(name, once, _STEP)

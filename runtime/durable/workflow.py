@@ -1,6 +1,6 @@
 """`WorkRun`: the Restate workflow of one attempt. The handler in one durable step, then a settle step.
 
-The only module that imports the SDK.
+Only this module and `schedule` import the SDK.
 """
 
 from __future__ import annotations
@@ -150,8 +150,15 @@ async def _lifespan(receive: Any, send: Any) -> None:
     await send({"type": "lifespan.shutdown.complete"})
 
 
-def build_app(lane: LaneSource, settler: Settler, now: Now, identity_keys: Sequence[str] = ()) -> WorkerApp:
-    """The lane's `WorkRun`, served as an ASGI app for Restate to call.
+def build_app(
+    lane: LaneSource,
+    settler: Settler,
+    now: Now,
+    identity_keys: Sequence[str] = (),
+    *,
+    services: Sequence[restate.VirtualObject] = (),
+) -> WorkerApp:
+    """The lane's `WorkRun`, served as an ASGI app for Restate to call; ``services`` beside it.
 
     With ``identity_keys`` (``publickeyv1_...``) only requests that Restate signed are answered.
     """
@@ -169,7 +176,7 @@ def build_app(lane: LaneSource, settler: Settler, now: Now, identity_keys: Seque
     async def run(ctx: restate.WorkflowContext, body: bytes) -> bytes:
         return await _Run(ctx, shared).run(body)
 
-    app = restate.app([service], identity_keys=list(identity_keys))
+    app = restate.app([service, *services], identity_keys=list(identity_keys))
     return WorkerApp(app, shared)
 
 

@@ -15,9 +15,10 @@ from starlette.routing import Route
 
 from runtime.gateway.answers import answer, document, refusal, refusal_of
 from runtime.gateway.body import read_body
-from runtime.gateway.guard import Guard, Log
+from runtime.gateway.fires import FIRE_BODY_MOST, Forbidden, fire_body
+from runtime.gateway.guard import FireToken, Guard, Log, is_whole
 from runtime.lanefile import parse_duration
-from runtime.model import BoundaryDown, Enqueued, OperatorError, Priority, UsageError
+from runtime.model import BoundaryDown, Enqueued, FireAnswer, OperatorError, Priority, UsageError
 from runtime.text import one_line
 from runtime.truth.document import Snapshot
 
@@ -27,7 +28,6 @@ ENQUEUE_TIMEOUT_S = 10.0
 _METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"]
 _NOT_YET = (
     "/v1/webhooks/{name:path}",
-    "/v1/fires/{schedule:path}",
     "/v1/actions/{name:path}",
     "/v1/events",
     "/v1/metrics",
@@ -57,10 +57,17 @@ class ReaderPort(Protocol):
     async def snapshot(self) -> Snapshot: ...
 
 
+class FiresPort(Protocol):
+    async def fire(self, schedule: str, *, missed: int | None = None) -> FireAnswer: ...
+    async def ask(self, schedule: str, *, actor: str) -> FireAnswer: ...
+
+
 def build_gateway(
     *,
     intake: IntakePort,
     reader: ReaderPort,
+    fires: FiresPort,
+    fire_token: FireToken,
     token: str,
     payload_limit: int,
     log: Log,
@@ -69,6 +76,7 @@ def build_gateway(
     enqueue_timeout_s: float = ENQUEUE_TIMEOUT_S,
 ) -> Starlette:
     """``payload_limit`` in bytes. ``loopback_only``: refuse requests addressed to another host.
+    ``fire_token`` is what opens one schedule's ``/fires``, besides ``token``.
     ``log`` takes one line a request, never with a secret in it."""
 
     async def enqueue(request: Request) -> Response:
@@ -92,6 +100,21 @@ def build_gateway(
             ) from None
         return answer({"item_id": enqueued.item_id, "duplicate": enqueued.duplicate, "family": family}, 202)
 
+    async def fire(request: Request) -> Response:
+        schedule: str = request.path_params["schedule"]
+        missed, asked_by = fire_body(await read_body(request, limit=FIRE_BODY_MOST, timeout_s=body_timeout_s))
+        if asked_by is None:
+            told = await fires.fire(schedule, missed=missed)
+        elif is_whole(request):
+            told = await fires.ask(schedule, actor=asked_by)
+        else:
+            raise Forbidden(
+                "a fire token opens the instants that are due, and no others",
+                fix="use the gateway's own token to start a schedule by hand",
+            )
+        decision = None if told.decision is None else told.decision.value
+        return answer({"fire_id": told.fire_id, "decision": decision, "work_id": told.work_id}, 202)
+
     async def snapshot(_: Request) -> Response:
         told = await reader.snapshot()
         return document(told.model_dump_json(by_alias=True))
@@ -107,11 +130,14 @@ def build_gateway(
     gateway = Starlette(
         routes=[
             Route("/v1/families/{family:path}/items", _told(enqueue), methods=["POST"]),
+            Route("/v1/fires/{schedule}", _told(fire), methods=["POST"]),
             Route("/v1/snapshot", _told(snapshot), methods=["GET"]),
             Route("/v1/healthz", healthz, methods=["GET"]),
             *(Route(path, not_yet, methods=_METHODS) for path in _NOT_YET),
         ],
-        middleware=[Middleware(Guard, token=token, loopback_only=loopback_only, log=log)],
+        middleware=[
+            Middleware(Guard, token=token, fire_token=fire_token, loopback_only=loopback_only, log=log)
+        ],
         exception_handlers={HTTPException: _http_error},
     )
     gateway.router.redirect_slashes = False  # a path that is wrong is 404, in JSON
@@ -143,7 +169,10 @@ async def _http_error(request: Request, error: Exception) -> Response:
         )
     if error.status_code == 404:
         return refusal(
-            404, "no-route", f"nothing is at {path}", fix="POST /v1/families/FAMILY/items, GET /v1/snapshot"
+            404,
+            "no-route",
+            f"nothing is at {path}",
+            fix="POST /v1/families/FAMILY/items, POST /v1/fires/SCHEDULE, GET /v1/snapshot",
         )
     return refusal(error.status_code, "http", error.detail, headers=error.headers)
 

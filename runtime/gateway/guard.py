@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 
 from starlette.datastructures import Headers
-from starlette.requests import ClientDisconnect
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -20,16 +20,29 @@ OPEN_PATHS = frozenset({"/v1/healthz"})
 """Answered without a token."""
 REALM = 'Bearer realm="joelclaw"'
 
+FIRES_PATH = "/v1/fires/"
+_SCOPE_KEY = "joelclaw.whole"
+
 Log = Callable[[str], None]
+FireToken = Callable[[str], str]
+"""The token that opens one schedule's ``/fires`` and nothing else."""
+
+
+def is_whole(request: Request) -> bool:
+    """Whether the request has the gateway's own token, which opens everything."""
+    return request.scope.get(_SCOPE_KEY) is True
 
 
 class Guard:
     """ASGI middleware. ``loopback_only``: answers only requests addressed to a loopback host, so that
     a web page whose name was pointed at 127.0.0.1 (DNS rebinding) gets nothing."""
 
-    def __init__(self, app: ASGIApp, *, token: str, loopback_only: bool, log: Log) -> None:
+    def __init__(
+        self, app: ASGIApp, *, token: str, fire_token: FireToken, loopback_only: bool, log: Log
+    ) -> None:
         self._app = app
         self._token = token.encode()
+        self._fire_token = fire_token
         self._loopback_only = loopback_only
         self._log = log
 
@@ -90,14 +103,23 @@ class Guard:
         given = headers.getlist("authorization")
         if not given:
             return _unauthorized("no-token", "a bearer token is needed", REALM)
-        if len(given) == 1 and self._is_ours(given[0]):
+        if len(given) == 1 and _is_bearer(given[0], self._token):
+            scope[_SCOPE_KEY] = True
+            return None
+        if len(given) == 1 and self._opens_fires(scope["path"], given[0]):
             return None
         return _unauthorized("bad-token", "the bearer token is not valid", f'{REALM}, error="invalid_token"')
 
-    def _is_ours(self, header: str) -> bool:
-        scheme, _, token = header.partition(" ")
-        same = hmac.compare_digest(token.strip().encode("utf-8", "replace"), self._token)
-        return same and scheme.lower() == "bearer"
+    def _opens_fires(self, path: str, header: str) -> bool:
+        if not path.startswith(FIRES_PATH):
+            return False
+        return _is_bearer(header, self._fire_token(path.removeprefix(FIRES_PATH)).encode())
+
+
+def _is_bearer(header: str, wanted: bytes) -> bool:
+    scheme, _, token = header.partition(" ")
+    same = hmac.compare_digest(token.strip().encode("utf-8", "replace"), wanted)
+    return same and scheme.lower() == "bearer"
 
 
 def _unauthorized(code: str, message: str, challenge: str) -> Response:

@@ -96,7 +96,9 @@ class Fires:
             )
         return bool(done)
 
-    async def settle(self, schedule: str, fire_id: str, outcome: str, *, at: float, again: bool = False) -> bool:
+    async def settle(
+        self, schedule: str, fire_id: str, outcome: str, *, at: float, again: bool = False
+    ) -> bool:
         """Notes how the fire's work ended; False when that was known. ``again``: a later end replaces
         the first (the item was replayed). Raises `BoundaryDown`."""
         with redis_errors(self._where):

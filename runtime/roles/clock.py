@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
@@ -17,6 +16,7 @@ from runtime.clock.gateway_client import GatewayFires
 from runtime.clock.keeper import Keeper
 from runtime.clock.store import Store
 from runtime.durable.journal import Journal
+from runtime.gateway.serve import serve_gateway
 from runtime.lanefile import LaneSource, find_lane
 from runtime.ledger.audit import Audit
 from runtime.ledger.beats import Heartbeats
@@ -25,12 +25,11 @@ from runtime.ledger.fires import Fires
 from runtime.model import OperatorError, Receipt, ReceiptOutcome, ScheduleChange, TargetResult
 from runtime.pressure.reading import Reading
 from runtime.settings import Settings
-from runtime.stack.clock import clock_file, clock_socket, fire_target, listen_at
-from runtime.stack.endpoints import resolve_targets
+from runtime.stack.endpoints import StackPaths, resolve_targets
 
+from .clock_places import fire_target, listen_at
 from .fires import Progress
 from .process import Detail, RoleProcess, log, until_stopped
-from .serve import serve_asgi
 
 
 async def run_clock(settings: Settings) -> None:
@@ -40,6 +39,7 @@ async def run_clock(settings: Settings) -> None:
     lane = LaneSource(find_lane(settings), time.time)
     targets = resolve_targets(settings)
     target = fire_target(settings, targets)
+    paths = StackPaths.of(settings)
     name = lane.current.name
     async with AsyncExitStack() as stack:
         redis = connect(targets.redis_url)
@@ -47,7 +47,14 @@ async def run_clock(settings: Settings) -> None:
         fires = Fires(redis, targets.redis_url, name, keep_s=settings.keep_s)
         audit = Audit(redis, targets.redis_url, name, settings.state / "ledger")
         dkron = await stack.enter_async_context(Dkron(targets.clock_url))
-        journal = await stack.enter_async_context(Journal(targets.restate_admin_url, name, lane))
+        journal = await stack.enter_async_context(
+            Journal(
+                targets.restate_admin_url,
+                name,
+                lambda: lane.current.tags,
+                ingress_url=targets.restate_ingress_url,
+            )
+        )
         gateway = await stack.enter_async_context(GatewayFires(target, name))
         clock = Clock(dkron, lane, fires, target, time.time, ask=gateway.ask)
 
@@ -71,13 +78,13 @@ async def run_clock(settings: Settings) -> None:
         embedded: EmbeddedClock | None = None
         tasks = [keeper.run(process.stop)]
         if settings.dkron_url is None:
-            store = Store(clock_file(settings))
+            store = Store(paths.clock_file)
             stack.callback(store.close)
             embedded = EmbeddedClock(store, time.time, log=log)
-            listener = listen_at(clock_socket(settings))
+            listener = listen_at(paths.clock_socket)
             tasks += [
                 embedded.run(process.stop),
-                serve_asgi(build_api(embedded, time.time), listener, process.stop),
+                serve_gateway(build_api(embedded, time.time), listener, process.stop),
             ]
 
         def detail() -> Detail:

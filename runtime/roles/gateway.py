@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+import time
+from functools import partial
+
+from runtime.clock.compile import fire_token
+from runtime.clock.door import FireDoor
+from runtime.durable.fires import ScheduleCaller
 from runtime.gateway.app import build_gateway
 from runtime.gateway.bind import check_exposure, is_loopback, listen
 from runtime.gateway.serve import serve_gateway
@@ -25,9 +31,12 @@ async def run_gateway(settings: Settings) -> None:
     redis = connect(targets.redis_url)
     async with open_operator(settings) as operator:
         name = operator.lane.current.name
+        caller = ScheduleCaller(targets.restate_ingress_url, name)
         app = build_gateway(
             intake=operator.intake,
             reader=operator.reader,
+            fires=FireDoor(operator.lane, settings, caller, time.time),
+            fire_token=partial(fire_token, token, name),
             token=token,
             payload_limit=settings.payload_limit,
             log=log,
@@ -43,4 +52,5 @@ async def run_gateway(settings: Settings) -> None:
             serve_gateway(app, listener, process.stop),
             process.beat(Heartbeats(redis, targets.redis_url, name), operator.lane, detail),
         )
+        await caller.aclose()
     await redis.aclose()

@@ -13,7 +13,7 @@ from runtime.settings import Settings, load_settings
 
 from .process import log
 
-ROLES = ("worker", "drainer", "gateway")
+ROLES = ("worker", "drainer", "gateway", "clock")
 
 
 async def run_role(role: str, settings: Settings) -> None:
@@ -31,6 +31,10 @@ async def run_role(role: str, settings: Settings) -> None:
             from .gateway import run_gateway
 
             await run_gateway(settings)
+        case "clock":
+            from .clock import run_clock
+
+            await run_clock(settings)
         case _:
             raise UsageError(f"no role {role!r}", fix=f"roles are: {', '.join(ROLES)}")
 

@@ -8,11 +8,15 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 from runtime.actions.apply import Actions
+from runtime.clock.client import Dkron
+from runtime.clock.clock import Clock
+from runtime.clock.gateway_client import GatewayFires
 from runtime.durable.journal import Journal
 from runtime.lanefile import LaneSource, find_lane
 from runtime.ledger.audit import Audit
 from runtime.ledger.beats import ALIVE_WITHIN_S, Heartbeats
 from runtime.ledger.connection import connect
+from runtime.ledger.fires import Fires
 from runtime.pressure.control import Control
 from runtime.pressure.intake import Intake
 from runtime.pressure.queue import Queue
@@ -21,6 +25,8 @@ from runtime.settings import Settings
 from runtime.stack.endpoints import peek_targets
 from runtime.truth.addresses import Addresses
 from runtime.truth.reader import Reader
+
+from .clock_places import fire_target
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,14 +52,23 @@ async def open_operator(settings: Settings) -> AsyncIterator[Operator]:
     reading = Reading(redis, url, name)
     audit = Audit(redis, url, name, settings.state / "ledger")
     heartbeats = Heartbeats(redis, url, name)
-    addresses = Addresses(url, targets.restate_admin_url, targets.restate_ingress_url)
+    addresses = Addresses(
+        url, targets.restate_admin_url, targets.restate_ingress_url, clock=targets.clock_url
+    )
+    target = fire_target(settings, targets)
+    fires = Fires(redis, url, name, keep_s=settings.keep_s)
     try:
-        async with Journal(
-            targets.restate_admin_url,
-            name,
-            lambda: lane.current.tags,
-            ingress_url=targets.restate_ingress_url,
-        ) as journal:
+        async with (
+            Journal(
+                targets.restate_admin_url,
+                name,
+                lambda: lane.current.tags,
+                ingress_url=targets.restate_ingress_url,
+            ) as journal,
+            Dkron(targets.clock_url) as dkron,
+            GatewayFires(target, name) as gateway,
+        ):
+            clock = Clock(dkron, lane, fires, target, time.time, ask=gateway.ask)
             reader = Reader(
                 settings=settings,
                 lane=lane,
@@ -63,6 +78,7 @@ async def open_operator(settings: Settings) -> AsyncIterator[Operator]:
                 audit=audit,
                 now=time.time,
                 addresses=addresses,
+                clock=clock,
                 alive_within_s=ALIVE_WITHIN_S,
             )
             actions = Actions(
@@ -76,6 +92,7 @@ async def open_operator(settings: Settings) -> AsyncIterator[Operator]:
                 audit=audit,
                 now=time.time,
                 addresses=addresses,
+                clock=clock,
             )
             intake = Intake(redis, url, queue, lane, settings, time.time)
             try:

@@ -5,18 +5,24 @@ from __future__ import annotations
 import asyncio
 import time
 
+from runtime.durable.journal import Journal
 from runtime.durable.registration import keep_registered
+from runtime.durable.schedule import SchedulePorts, build_schedule
 from runtime.durable.worker import serve_worker
 from runtime.durable.workflow import build_app
 from runtime.lanefile import LaneSource, find_lane
 from runtime.ledger.beats import Heartbeats
 from runtime.ledger.connection import connect
+from runtime.ledger.fires import Fires
 from runtime.model import OperatorError
+from runtime.pressure.intake import Intake
 from runtime.pressure.queue import Queue
+from runtime.pressure.reading import Reading
 from runtime.pressure.settlements import Settlements
 from runtime.settings import Settings
 from runtime.stack.endpoints import resolve_targets
 
+from .fires import FireQueue, FireSettler, Progress
 from .process import Detail, RoleProcess, log, until_stopped
 
 
@@ -29,9 +35,27 @@ async def run_worker(settings: Settings) -> None:
     bind = targets.require_worker_bind()
     name = lane.current.name
     redis = connect(targets.redis_url)
-    settlements = Settlements(Queue(redis, targets.redis_url, name))
+    queue = Queue(redis, targets.redis_url, name)
+    reading = Reading(redis, targets.redis_url, name)
+    intake = Intake(redis, targets.redis_url, queue, lane, settings, time.time)
+    fires = Fires(redis, targets.redis_url, name, keep_s=settings.keep_s)
+    journal = Journal(
+        targets.restate_admin_url, name, lambda: lane.current.tags, ingress_url=targets.restate_ingress_url
+    )
+    settler = FireSettler(Settlements(queue), fires, time.time)
+    fire_queue = FireQueue(intake, reading, lane)
+    schedules = build_schedule(
+        SchedulePorts(
+            lane=lane,
+            enqueue=fire_queue.enqueue,
+            paused=fire_queue.paused,
+            progress=Progress(reading, journal, time.time),
+            history=fires,
+            now=time.time,
+        )
+    )
     identity = (targets.restate_identity_key,) if targets.restate_identity_key else ()
-    app = build_app(lane, settlements, time.time, identity)
+    app = build_app(lane, settler, time.time, identity, services=[schedules])
     state: dict[str, str | None] = {"deployment": None, "problem": None}
 
     def registered(deployment: str) -> None:
@@ -76,4 +100,5 @@ async def run_worker(settings: Settings) -> None:
         )
     finally:
         await app.aclose()
+        await journal.aclose()
         await redis.aclose()

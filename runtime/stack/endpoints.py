@@ -94,6 +94,15 @@ class StackPaths:
         return self.sockets / "supervisor.sock"
 
     @property
+    def clock_socket(self) -> Path:
+        return self.sockets / "clock.sock"
+
+    @property
+    def clock_file(self) -> Path:
+        """The embedded clock's jobs and executions."""
+        return self.state / "clock" / "clock.db"
+
+    @property
     def logs(self) -> Path:
         return self.state / "logs"
 
@@ -139,6 +148,8 @@ class Targets:
     """None: neither set nor chosen yet."""
     gateway_bind: Bind | None
     gateway_token: str | None = field(repr=False)
+    clock_url: str
+    """``http(s)://...`` or ``unix:/path`` of the Dkron API, a real one's or the embedded clock's."""
     local: bool
     """True when any of the servers is the local stack's."""
 
@@ -178,6 +189,7 @@ def peek_targets(settings: Settings) -> Targets:
         worker_bind=_bind(settings.worker_bind, "worker_bind", kept.worker_port if kept else None),
         gateway_bind=_bind(settings.gateway_bind, "gateway_bind", kept.gateway_port if kept else None),
         gateway_token=token or (kept.gateway_token if kept else None),
+        clock_url=settings.dkron_url or f"unix:{paths.clock_socket}",
         local=settings.wants_local_stack,
     )
 

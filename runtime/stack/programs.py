@@ -15,7 +15,7 @@ from runtime.stack.find import Binary
 from runtime.stack.restate import restate_command, restate_environment
 from runtime.stack.valkey import valkey_command
 
-ROLE_NAMES = ("worker", "drainer", "gateway")
+ROLE_NAMES = ("worker", "drainer", "gateway", "clock")
 VALKEY = "valkey"
 RESTATE = "restate"
 SUPERVISOR = "supervisord"
@@ -71,7 +71,7 @@ def restate_program(paths: StackPaths, binary: Binary) -> Program:
 
 
 def role_programs(settings: Settings, lane_path: Path) -> tuple[Program, ...]:
-    """Worker, drainer and gateway on one lane file. They run in its folder.
+    """Worker, drainer, gateway and clock on one lane file. They run in its folder.
 
     The settings that shape their work are written out, so that a later `up` with other ones
     notices. Those that may hold a secret reach them through the inherited environment only.

@@ -15,9 +15,10 @@ class Addresses:
     redis: str
     restate_admin: str
     restate_ingress: str
+    clock: str = ""
 
     def __post_init__(self) -> None:
-        for name in ("redis", "restate_admin", "restate_ingress"):
+        for name in ("redis", "restate_admin", "restate_ingress", "clock"):
             object.__setattr__(self, name, without_credentials(getattr(self, name)))
 
 

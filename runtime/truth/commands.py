@@ -62,6 +62,15 @@ class Commands:
     def resume_runs(self, run_ids: Sequence[str]) -> NextAction:
         return self._say("let them try again now", "runs", "resume", *run_ids)
 
+    def schedule(self, verb: str, name: str | None = None) -> NextAction:
+        described = {
+            "history": "see its fires",
+            "diff": "see what differs",
+            "apply": "make the clock what the lane file says",
+            "enable": "let it fire again",
+        }
+        return self._say(described[verb], "schedule", verb, *(() if name is None else (name,)))
+
     def _say(self, description: str, *words: str) -> NextAction:
         command = shlex.join([*self._prefix, *(one_line(word, 200) for word in words)])
         return NextAction(command=command, description=description)

@@ -155,6 +155,42 @@ class DurableData(Part):
     runs: Bounded[RunRow]
 
 
+class ScheduleRow(Part):
+    name: str
+    declared: bool
+    """False: the clock has a job of ours that the lane file does not declare."""
+    cron: str
+    timezone: str
+    family: str | None
+    via: str | None
+    enabled: bool | None
+    """None: the clock has no job for it."""
+    next: datetime | None
+    """As the clock says; None while it is disabled, and when no more is due."""
+    last_fire: datetime | None
+    """The scheduled instant of the newest fire, or when a person started it."""
+    last_fire_id: str | None
+    last_outcome: str | None
+    """``succeeded``, ``dead`` ...; ``running``, ``held``; ``overlap``, ``misfire``; None: unknown or none yet."""
+    last_late: bool | None
+    running: int | None
+    """Fires whose work has not ended; None: unknown."""
+    missed: int | None
+    """Instants that passed and that nobody has fired; None: unknown."""
+    overlap: str | None
+    misfire: str | None
+    drift: str | None
+    """How the clock's job differs from the lane file; None: it does not."""
+
+
+class ClockData(Part):
+    engine: Literal["dkron", "embedded"]
+    leader: str | None
+    schedules: Bounded[ScheduleRow]
+    foreign: int
+    """Jobs of others on the same clock: never touched."""
+
+
 D = TypeVar("D")
 
 
@@ -175,7 +211,7 @@ class Absent(Part):
 class Boundaries(Part):
     pressure: Boundary[PressureData]
     durable: Boundary[DurableData]
-    clock: Boundary[Absent]
+    clock: Boundary[ClockData]
     sandbox: Boundary[Absent]
 
 
@@ -208,6 +244,8 @@ class RuntimeInfo(Part):
     drainers_total: int | None = None
     """How many are known, the listed ones included; None: unknown."""
     workers_total: int | None = None
+    clocks: list[ProcessRow] = Field(default_factory=list)
+    """The clock's role: the embedded clock and the keeper of schedules."""
 
 
 class Transitional(Part):

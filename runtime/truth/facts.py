@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from runtime.lanefile import Lane
-from runtime.model import Beat, DurableReading, FamilyReading, PressureReading
+from runtime.model import Beat, ClockReading, DurableReading, FamilyReading, PressureReading
 from runtime.truth.addresses import Addresses
 from runtime.truth.commands import Commands
 from runtime.truth.document import NextAction, Severity
@@ -30,6 +30,8 @@ class Facts:
     beats: Observation[Sequence[Beat]]
     processes: Processes | None
     """None when no beat was ever read."""
+    clock: Observation[ClockReading] | None = None
+    """None: this profile has no clock."""
 
     @property
     def pressure_now(self) -> PressureReading | None:
@@ -40,6 +42,11 @@ class Facts:
     def durable_now(self) -> DurableReading | None:
         """What Restate said just now; None while it can't be read."""
         return self.durable.value if self.durable.fresh else None
+
+    @property
+    def clock_now(self) -> ClockReading | None:
+        """What the clock said just now; None while it can't be read, and where there is none."""
+        return self.clock.value if self.clock is not None and self.clock.fresh else None
 
     @property
     def processes_now(self) -> Processes | None:

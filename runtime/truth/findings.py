@@ -10,7 +10,7 @@ from runtime.text import one_line
 from runtime.truth.document import Finding, Severity
 from runtime.truth.facts import Facts, Sighting
 from runtime.truth.instants import instant_or_none
-from runtime.truth.rules import durable, pressure, runtime
+from runtime.truth.rules import clock, durable, pressure, runtime
 
 PRESSURE, DURABLE, CLOCK, SANDBOX, RUNTIME = "pressure", "durable", "clock", "sandbox", "runtime"
 MESSAGE_LENGTH = 600
@@ -24,6 +24,7 @@ class Reads(StrEnum):
     REDIS = "redis"
     RESTATE = "restate"
     BEATS = "beats"
+    CLOCK = "clock"
     NOTHING = "nothing"
 
 
@@ -54,8 +55,23 @@ TABLE: tuple[Rule, ...] = (
         "Restate does not answer in time, or not in a way that is understood",
         runtime.durable_unknown,
     ),
-    Rule("boundary-absent", CLOCK, Reads.NOTHING, "this profile has no clock", runtime.clock_absent),
+    Rule("boundary-absent", CLOCK, Reads.NOTHING, "this profile has no clock", clock.absent),
     Rule("boundary-absent", SANDBOX, Reads.NOTHING, "this profile has no sandbox", runtime.sandbox_absent),
+    Rule("boundary-down", CLOCK, Reads.NOTHING, "the clock refuses connections", clock.down),
+    Rule(
+        "boundary-unknown",
+        CLOCK,
+        Reads.NOTHING,
+        "the clock does not answer in time, or not in a way that is understood",
+        clock.unknown,
+    ),
+    Rule("no-clock-role", CLOCK, Reads.BEATS, "nobody applies and catches up schedules", clock.no_keeper),
+    Rule("no-gateway", CLOCK, Reads.BEATS, "no live gateway: fires arrive nowhere", clock.no_gateway),
+    Rule("schedule-missed", CLOCK, Reads.CLOCK, "instants passed without a fire", clock.missed),
+    Rule("schedule-drift", CLOCK, Reads.CLOCK, "the clock is not as the lane file says", clock.drift),
+    Rule("schedule-disabled", CLOCK, Reads.CLOCK, "a schedule is disabled", clock.disabled),
+    Rule("schedule-failing", CLOCK, Reads.CLOCK, "what a schedule started last failed", clock.failing),
+    Rule("fires-unknown", CLOCK, Reads.CLOCK, "the history of fires can't be read", clock.fires_unknown),
     Rule("no-drainer", PRESSURE, Reads.BEATS, "no live drainer: nothing is admitted", runtime.no_drainer),
     Rule("no-worker", DURABLE, Reads.BEATS, "no live worker: no run makes progress", runtime.no_worker),
     Rule(
@@ -160,6 +176,7 @@ def _readable(facts: Facts) -> set[Reads]:
         Reads.REDIS: facts.pressure.fresh,
         Reads.RESTATE: facts.durable.fresh,
         Reads.BEATS: facts.beats.fresh,
+        Reads.CLOCK: facts.clock is not None and facts.clock.fresh,
         Reads.NOTHING: True,
     }
     return {source for source, fresh in seen.items() if fresh}

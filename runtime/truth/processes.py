@@ -14,6 +14,7 @@ ALIVE_WITHIN_S = 5.0
 DRAINER = "drainer"
 WORKER = "worker"
 GATEWAY = "gateway"
+CLOCK = "clock"
 
 
 class BeatReader(Protocol):

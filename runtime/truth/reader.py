@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
+from typing import Any, TypeVar
 
 from runtime.lanefile import LaneSource
 from runtime.model import (
     AuditTrail,
     Beat,
+    ClockReader,
+    ClockReading,
     DurableReader,
     DurableReading,
+    Fire,
     ItemPage,
     ItemState,
     JournalEntry,
@@ -21,6 +25,7 @@ from runtime.model import (
     PressureReading,
     Receipt,
     RunView,
+    ScheduleChange,
     WorkItem,
     parse_run_id,
     tag_of,
@@ -35,6 +40,7 @@ from runtime.truth.document import (
     Boundaries,
     Boundary,
     BoundaryStatus,
+    ClockData,
     Finding,
     PressureData,
     Severity,
@@ -45,12 +51,16 @@ from runtime.truth.facts import Facts
 from runtime.truth.findings import Memory
 from runtime.truth.flow import Flow, LaneFlow, flow_of, is_failing
 from runtime.truth.instants import instant
+from runtime.truth.probes.clock import clock_boundary, clock_probe
 from runtime.truth.probes.durable import durable_boundary, durable_probe
 from runtime.truth.probes.pressure import family_row, pressure_boundary, pressure_data, pressure_probe
 from runtime.truth.probes.probe import Observation
 from runtime.truth.probes.processes import processes_probe, runtime_info
 from runtime.truth.processes import ALIVE_WITHIN_S, BeatReader, Processes, judge_beats
 from runtime.truth.verdict import verdict_of
+
+T = TypeVar("T")
+D = TypeVar("D")
 
 PAGE_BOUND = 1000
 """Most rows of one look-up."""
@@ -72,9 +82,11 @@ class Reader:
         audit: AuditTrail,
         now: Now,
         addresses: Addresses,
+        clock: ClockReader | None = None,
         alive_within_s: float = ALIVE_WITHIN_S,
     ) -> None:
-        """``alive_within_s``: a process whose last beat is older is not counted as alive."""
+        """``clock``: None where there is none; one without schedules and without a stack of ours to run
+        it is absent too. ``alive_within_s``: a process whose last beat is older is not counted as alive."""
         deadline_s = settings.probe_deadline_s
         self._settings = settings
         self._lane = lane
@@ -87,6 +99,8 @@ class Reader:
         self._commands = Commands(settings.profile, local_stack=settings.wants_local_stack)
         self._pressure_probe = pressure_probe(pressure, lane, deadline_s=deadline_s, now=now)
         self._durable_probe = durable_probe(durable, deadline_s=deadline_s, now=now)
+        self._clock = clock
+        self._clock_probe = None if clock is None else clock_probe(clock, deadline_s=deadline_s, now=now)
         self._processes_probe = processes_probe(beats, deadline_s=deadline_s, now=now)
         self._memory = Memory()
         self._server_ahead_s = 0.0
@@ -96,8 +110,11 @@ class Reader:
         """The whole truth at one instant. Never raises for what a boundary does, and ends
         within about one probe's deadline."""
         self._lane.refresh()
-        pressure, durable, beats = await asyncio.gather(
-            self._pressure_probe.look(), self._durable_probe.look(), self._processes_probe.look()
+        pressure, durable, beats, clock = await asyncio.gather(
+            self._pressure_probe.look(),
+            self._durable_probe.look(),
+            self._processes_probe.look(),
+            self._look_at_clock(),
         )
         now = self._now()
         facts = Facts(
@@ -111,6 +128,7 @@ class Reader:
             durable=durable,
             beats=beats,
             processes=self._judged(beats, pressure),
+            clock=clock,
         )
         findings = self._memory.judge(facts)
         if facts.pressure_now is not None and facts.flow is not None:
@@ -126,8 +144,10 @@ class Reader:
                     pressure, self._told, _status("pressure", pressure, findings), self._addresses
                 ),
                 durable=durable_boundary(durable, _status("durable", durable, findings), self._addresses),
-                clock=_absent(),
-                sandbox=_absent(),
+                clock=_absent(ClockData)
+                if clock is None
+                else clock_boundary(clock, _status("clock", clock, findings), self._addresses),
+                sandbox=_absent(Absent),
             ),
             runtime=runtime_info(beats, facts.processes, self._lane),
             transitional=Transitional(),
@@ -196,11 +216,38 @@ class Reader:
             address=self._addresses.redis,
         )
 
+    async def schedule_history(self, schedule: str, *, limit: int = 100) -> Sequence[Fire]:
+        """A schedule's fires, newest first. Raises `UnknownSchedule`, `BoundaryDown`."""
+        self._lane.refresh()
+        return await self._of_clock(
+            self._clock_reader().history(schedule, limit=_clamped(limit)), self._addresses.redis
+        )
+
+    async def schedule_changes(self) -> Sequence[ScheduleChange]:
+        """How the clock differs from the lane file. Raises `BoundaryDown`."""
+        self._lane.refresh()
+        return await self._of_clock(self._clock_reader().changes(), self._addresses.clock)
+
+    def _clock_reader(self) -> ClockReader:
+        if self._clock is None:
+            raise NotFound("this profile has no clock", fix="set dkron_url, or use the local stack")
+        return self._clock
+
+    async def _of_clock(self, look: Coroutine[Any, Any, T], address: str) -> T:
+        return await within(self._settings.probe_deadline_s, look, boundary="The clock", address=address)
+
+    async def _look_at_clock(self) -> Observation[ClockReading] | None:
+        settings = self._settings
+        wanted = settings.dkron_url is not None or settings.wants_local_stack or self._lane.current.schedules
+        return await self._clock_probe.look() if self._clock_probe is not None and wanted else None
+
     async def aclose(self) -> None:
         """Ends reads that are still outstanding. Call it before the connections are closed."""
         await asyncio.gather(
             self._pressure_probe.aclose(), self._durable_probe.aclose(), self._processes_probe.aclose()
         )
+        if self._clock_probe is not None:
+            await self._clock_probe.aclose()
 
     async def _check_known(self, family: str) -> None:
         """An empty page of a misspelt family would look like an empty family."""
@@ -242,7 +289,7 @@ def _told(facts: Facts, reading: PressureReading, flow: LaneFlow) -> PressureDat
 
 def _status(
     boundary: str,
-    seen: Observation[PressureReading] | Observation[DurableReading],
+    seen: Observation[PressureReading] | Observation[DurableReading] | Observation[ClockReading],
     findings: Sequence[Finding],
 ) -> BoundaryStatus:
     """A boundary that answers is degraded while something is wrong with it."""
@@ -252,7 +299,7 @@ def _status(
     return BoundaryStatus.DEGRADED if wrong else BoundaryStatus.OK
 
 
-def _absent() -> Boundary[Absent]:
+def _absent(_: type[D]) -> Boundary[D]:
     return Boundary(
         status=BoundaryStatus.ABSENT, observed_at=None, latency_ms=None, source={}, error=None, data=None
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict
 
-from runtime.model import DurableReader, DurableReading, NotFound, Now, RunView, parse_run_id
+from runtime.model import DurableReader, DurableReading, NotFound, Now, RunView, parse_run_id, schedule_of
 from runtime.text import one_line
 from runtime.truth.addresses import Addresses, without_credentials
 from runtime.truth.document import LIST_BOUND, Boundary, BoundaryStatus, DurableData, RunRow, bounded
@@ -44,15 +44,15 @@ def durable_data(reading: DurableReading) -> DurableData:
 
 def run_row(run: RunView) -> RunRow:
     try:
-        _, attempt = parse_run_id(run.run_id)
+        work_id, attempt = parse_run_id(run.run_id)
     except NotFound:
         # Whoever reaches Restate's ingress can start a run under any key: it is no attempt of ours.
-        attempt = 0
+        work_id, attempt = "", 0
     return RunRow(
         run_id=one_line(run.run_id, 120),
         invocation_id=one_line(run.invocation_id, 120),
         family=None if run.family is None else one_line(run.family, 100),
-        schedule=None,
+        schedule=schedule_of(work_id),
         status=run.status.value,
         outcome=None if run.outcome is None else run.outcome.value,
         attempt=attempt,

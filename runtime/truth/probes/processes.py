@@ -10,7 +10,7 @@ from runtime.text import one_line
 from runtime.truth.document import LIST_BOUND, LaneFileRow, ProcessRow, RuntimeInfo
 from runtime.truth.instants import instant, instant_or_none
 from runtime.truth.probes.probe import Observation, Probe
-from runtime.truth.processes import DRAINER, GATEWAY, WORKER, BeatReader, Process, Processes
+from runtime.truth.processes import CLOCK, DRAINER, GATEWAY, WORKER, BeatReader, Process, Processes
 
 DETAIL_BOUND = 30
 """Most details of one process that are told."""
@@ -36,6 +36,7 @@ def runtime_info(
         drainers_total=None if processes is None else len(drainers),
         workers=[process_row(process) for process in workers[:LIST_BOUND]],
         workers_total=None if processes is None else len(workers),
+        clocks=[process_row(process) for process in known.of(CLOCK)[:LIST_BOUND]],
         gateway=None if gateway is None else process_row(gateway),
         lane_file=LaneFileRow(
             path=one_line(str(current.path), 500),

@@ -35,10 +35,6 @@ def durable_unknown(facts: Facts) -> Iterator[Sighting]:
         yield _unreadable(facts, facts.durable, "Restate", facts.addresses.restate_admin, "can't be read")
 
 
-def clock_absent(facts: Facts) -> Iterator[Sighting]:
-    yield Sighting(Severity.INFO, "clock", "this profile has no clock: nothing is scheduled")
-
-
 def sandbox_absent(facts: Facts) -> Iterator[Sighting]:
     yield Sighting(Severity.INFO, "sandbox", "this profile has no sandbox: no code-changing work is run")
 

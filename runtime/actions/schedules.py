@@ -1,0 +1,303 @@
+"""Actions on schedules: what each would do, looked at only, and how it is carried out."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Coroutine, Sequence
+from fnmatch import fnmatchcase
+from typing import Any, Protocol, TypeVar
+
+from runtime.actions.intents import ActionName, Intent, Preview
+from runtime.actions.plan import Plan, bounded_lines
+from runtime.actions.tally import Tally
+from runtime.lanefile import LaneSource
+from runtime.model import (
+    STARTING,
+    BoundaryDown,
+    ChangeKind,
+    ClockControl,
+    ClockReader,
+    FireDecision,
+    Now,
+    OperatorError,
+    PressureReader,
+    ReceiptOutcome,
+    Refused,
+    ScheduleChange,
+    UnknownSchedule,
+    UsageError,
+)
+from runtime.settings import Settings
+from runtime.text import one_line
+from runtime.truth.addresses import Addresses
+from runtime.truth.deadline import within
+from runtime.truth.instants import instant
+from runtime.truth.words import count
+
+EVERYTHING = "*"
+"""The target of schedule-apply that means all."""
+_MARKS = {
+    ChangeKind.CREATE: "+ create",
+    ChangeKind.UPDATE: "~ update",
+    ChangeKind.DELETE: "- delete",
+    ChangeKind.CONFLICT: "! leave",
+}
+_NOT_FIRED = {
+    FireDecision.OVERLAP: "the fire before still runs, and overlap is forbidden",
+    FireDecision.UNDECLARED: "the worker's lane file does not declare it",
+    FireDecision.MISFIRE: "it was skipped as late",
+    FireDecision.DUPLICATE: "it had been decided already",
+}
+
+T = TypeVar("T")
+
+
+class ClockLooks(ClockReader, ClockControl, Protocol):
+    """One clock, looked at and changed."""
+
+
+class SchedulePlanner:
+    def __init__(
+        self,
+        *,
+        settings: Settings,
+        lane: LaneSource,
+        clock: ClockLooks | None,
+        pressure: PressureReader,
+        now: Now,
+        addresses: Addresses,
+    ) -> None:
+        self._settings = settings
+        self._lane = lane
+        self._clock = clock
+        self._pressure = pressure
+        self._now = now
+        self._addresses = addresses
+
+    async def run(self, intent: Intent) -> Plan:
+        """Raises `UnknownSchedule`, `BoundaryDown`."""
+        lane = self._lane.current
+        names = matching_schedules(intent.targets, lane.schedules, str(lane.path))
+        ids = self._cut(names, intent)
+        lines, warnings = [], []
+        paused = await self._paused()
+        for name in ids:
+            schedule = lane.schedules[name]
+            through = "its queue" if schedule.via == "queue" else "Restate at once"
+            lines.append(
+                f"{name}: starts one {schedule.family} now, through {through}; its next instant stays"
+            )
+            if schedule.overlap == "forbid":
+                lines.append(f"{name}: not while the fire before still runs (overlap is forbidden)")
+            if schedule.family in paused:
+                warnings.append(f"{schedule.family} is paused: the work is held until it is resumed")
+        return Plan(
+            ids=ids,
+            matching=len(names),
+            title=f"Run {_many(ids)} now",
+            lines=bounded_lines(lines),
+            warnings=bounded_lines(warnings),
+            target=f"lane {lane.name} ({lane.path}) through its gateway",
+        )
+
+    async def switch(self, intent: Intent) -> Plan:
+        """Raises `UnknownSchedule`, `Refused`, `BoundaryDown`."""
+        enable = intent.action is ActionName.SCHEDULE_ENABLE
+        verb = "enable" if enable else "disable"
+        lane = self._lane.current
+        clock = self._the_clock()
+        jobs = await self._look(clock.jobs())
+        names = matching_schedules(intent.targets, {*lane.schedules, *jobs}, str(lane.path))
+        missing = [name for name in names if name not in jobs]
+        fit = [name for name in names if name in jobs and jobs[name].disabled is enable]
+        if not fit:
+            why = f"the clock has no job for {_few(missing)}" if missing else f"already {verb}d"
+            raise Refused(
+                f"nothing to {verb}: {_few(names)}: {why}",
+                fix="see `joelclaw-tui schedule list`",
+                code="nothing-to-do",
+            )
+        ids = self._cut(fit, intent)
+        lines = []
+        for name in ids:
+            grid = lane.schedules[name].grid if name in lane.schedules else None
+            upcoming = None if grid is None else grid.after(self._now())
+            when = (
+                "" if upcoming is None else f"; its next instant is {instant(upcoming):%Y-%m-%d %H:%M:%S} UTC"
+            )
+            lines.append(
+                f"{name}: fires again{when}"
+                if enable
+                else f"{name}: starts nothing by itself from then on{when}"
+            )
+        if enable:
+            lines.append("what passed while it was disabled is not caught up")
+        lines += [f"left alone: {name}: the clock has no job for it" for name in missing]
+        return Plan(
+            ids=ids,
+            matching=len(fit),
+            title=f"{verb.capitalize()} {_many(ids)}",
+            lines=bounded_lines(lines),
+            warnings=(),
+            target=await self._target(clock),
+        )
+
+    async def apply(self, intent: Intent) -> Plan:
+        """Raises `UnknownSchedule`, `Refused` (nothing differs), `BoundaryDown`."""
+        lane = self._lane.current
+        clock = self._the_clock()
+        changes = {change.schedule: change for change in await self._look(clock.changes())}
+        names = matching_schedules(intent.targets, {*lane.schedules, *changes}, str(lane.path), empty=True)
+        wanted = [changes[name] for name in names if name in changes]
+        fit = [change for change in wanted if change.kind is not ChangeKind.CONFLICT]
+        left = [change for change in wanted if change.kind is ChangeKind.CONFLICT]
+        if not fit:
+            why = f"; {_few([c.schedule for c in left])}: a job of that name is not ours" if left else ""
+            raise Refused(
+                f"nothing to apply: the clock has what the lane file says{why}",
+                fix="see `joelclaw-tui schedule diff`",
+                code="nothing-to-do",
+            )
+        cut = self._cut([change.schedule for change in fit], intent)
+        shown = [changes[name] for name in cut]
+        deletes = sum(change.kind is ChangeKind.DELETE for change in shown)
+        return Plan(
+            ids=cut,
+            matching=len(fit),
+            title=f"Apply {count(len(cut), 'change')} of schedules",
+            lines=bounded_lines([line for change in (*shown, *left) for line in change_lines(change)]),
+            warnings=(f"{count(deletes, 'job')} deleted, with the clock's record of executions",)
+            if deletes
+            else (),
+            target=await self._target(clock),
+            destructive=deletes > 0,
+            expected=tuple(change.digest for change in shown),
+        )
+
+    async def _paused(self) -> set[str]:
+        """A hint, so that no answer is no error."""
+        try:
+            reading = await within(
+                self._settings.probe_deadline_s,
+                self._pressure.read(self._lane.current.limits),
+                boundary="Redis",
+                address=self._addresses.redis,
+            )
+        except OperatorError:
+            return set()
+        return {family.family for family in reading.families if family.pause is not None}
+
+    def _the_clock(self) -> ClockLooks:
+        if self._clock is None:
+            raise Refused("this profile has no clock", fix="set dkron_url, or use the local stack")
+        return self._clock
+
+    async def _look(self, look: Coroutine[Any, Any, T]) -> T:
+        return await within(
+            self._settings.probe_deadline_s, look, boundary="The clock", address=self._addresses.clock
+        )
+
+    async def _target(self, clock: ClockLooks) -> str:
+        lane = self._lane.current
+        source = await self._look(clock.source())
+        leader = "" if source.leader is None else f", leader {one_line(source.leader, 60)}"
+        return f"lane {lane.name} ({lane.path}) on {source.engine} clock at {self._addresses.clock}{leader}"
+
+    def _cut(self, names: Sequence[str], intent: Intent) -> tuple[str, ...]:
+        most = min(self._settings.action_ceiling, intent.limit or self._settings.action_ceiling)
+        return tuple(names[:most])
+
+
+class ScheduleCarrier:
+    def __init__(self, clock: ClockControl | None, addresses: Addresses, *, deadline_s: float) -> None:
+        self._clock = clock
+        self._addresses = addresses
+        self._deadline_s = deadline_s
+
+    async def carry_out(self, preview: Preview, tally: Tally, *, actor: str) -> None:
+        """One result a schedule. Raises `BoundaryDown` when it makes no sense to go on."""
+        clock = self._clock
+        if clock is None:
+            tally.close("this profile has no clock")
+            return
+        for place, name in enumerate(preview.ids):
+            try:
+                outcome, said = await within(
+                    self._deadline_s,
+                    self._one(clock, preview, place, actor),
+                    boundary="the clock",
+                    address=self._addresses.clock,
+                )
+            except OperatorError as error:
+                uncertain = "; it may have been done" if isinstance(error, BoundaryDown) else ""
+                tally.put(name, ReceiptOutcome.FAILED, error.message + uncertain)
+                if isinstance(error, BoundaryDown):
+                    raise
+                continue
+            except BaseException:
+                tally.put(name, ReceiptOutcome.FAILED, "interrupted; it may have been done")
+                raise
+            tally.put(name, outcome, said)
+
+    async def _one(
+        self, clock: ClockControl, preview: Preview, place: int, actor: str
+    ) -> tuple[ReceiptOutcome, str]:
+        name = preview.ids[place]
+        match preview.intent.action:
+            case ActionName.SCHEDULE_APPLY:
+                done = await clock.carry(name, preview.expected[place])
+                if done:
+                    return ReceiptOutcome.DONE, "applied"
+                return ReceiptOutcome.MOVED_ON, "it is no longer the change that was shown; nothing was done"
+            case ActionName.SCHEDULE_ENABLE | ActionName.SCHEDULE_DISABLE:
+                enable = preview.intent.action is ActionName.SCHEDULE_ENABLE
+                changed = await clock.set_enabled(name, enable)
+                word = "enabled" if enable else "disabled"
+                return (
+                    (ReceiptOutcome.DONE, word)
+                    if changed
+                    else (ReceiptOutcome.MOVED_ON, f"it was {word} already")
+                )
+        answer = await clock.fire(name, actor=actor)
+        if answer.decision is None:
+            return ReceiptOutcome.ACCEPTED, f"accepted as {answer.fire_id}; not decided yet"
+        if answer.decision in STARTING:
+            held = ", held: its family is paused" if answer.decision is FireDecision.HELD else ""
+            return ReceiptOutcome.ACCEPTED, f"started {answer.work_id} as {answer.fire_id}{held}"
+        return ReceiptOutcome.MOVED_ON, f"not started: {_NOT_FIRED[answer.decision]}"
+
+
+def change_lines(change: ScheduleChange) -> list[str]:
+    """One change for people: its head, then a line a field."""
+    why = ": a job of that name is not ours" if change.kind is ChangeKind.CONFLICT else ""
+    lines = [f"{_MARKS[change.kind]} {change.schedule}{why}"]
+    return lines + [
+        f"    {field}: {was or '(nothing)'} -> {will or '(nothing)'}" for field, was, will in change.fields
+    ]
+
+
+def matching_schedules(
+    targets: Sequence[str], known: Collection[str], where: str, *, empty: bool = False
+) -> list[str]:
+    """Every schedule that a target names or matches, once, by name. ``empty``: a glob may match nothing.
+    Raises `UnknownSchedule`."""
+    if not targets:
+        raise UsageError("no schedule is named", fix="name it; see `joelclaw-tui schedule list`")
+    found: set[str] = set()
+    for target in targets:
+        matched = [name for name in known if name == target or fnmatchcase(name, target)]
+        if not matched and not (empty and target == EVERYTHING):
+            raise UnknownSchedule(
+                f"{one_line(target, 60)!r} names no schedule of {where}",
+                fix=f"declared are: {', '.join(sorted(known)[:8]) or 'none'}",
+            )
+        found.update(matched)
+    return sorted(found)
+
+
+def _few(names: Sequence[str]) -> str:
+    shown = ", ".join(one_line(name, 60) for name in names[:3])
+    return shown if len(names) <= 3 else f"{shown} and {len(names) - 3:,} more"
+
+
+def _many(ids: Sequence[str]) -> str:
+    return one_line(ids[0], 60) if len(ids) == 1 else count(len(ids), "schedule")

@@ -1,0 +1,91 @@
+"""Clock: the lane's schedules as their clock and their history tell them."""
+
+from __future__ import annotations
+
+from runtime.model import STARTING, ClockReader, ClockReading, Fire, FireDecision, Now, ScheduleReading
+from runtime.text import one_line
+from runtime.truth.addresses import Addresses, without_credentials
+from runtime.truth.document import Boundary, BoundaryStatus, ClockData, ScheduleRow, bounded
+from runtime.truth.instants import instant_or_none
+from runtime.truth.probes.probe import Observation, Probe
+
+RUNNING = "running"
+
+
+def clock_probe(reader: ClockReader, *, deadline_s: float, now: Now) -> Probe[ClockReading]:
+    return Probe("clock", reader.read, deadline_s=deadline_s, now=now)
+
+
+def clock_boundary(
+    observation: Observation[ClockReading], status: BoundaryStatus, addresses: Addresses
+) -> Boundary[ClockData]:
+    reading = observation.value
+    return Boundary(
+        status=status,
+        observed_at=instant_or_none(observation.observed_at),
+        latency_ms=observation.latency_ms,
+        source=_source(reading, addresses),
+        error=observation.error if reading is None or observation.error else reading.fires_error,
+        data=None if reading is None else clock_data(reading),
+    )
+
+
+def clock_data(reading: ClockReading) -> ClockData:
+    rows = [schedule_row(schedule) for schedule in sorted(reading.schedules, key=_unhealthiest_first)]
+    return ClockData(
+        engine="embedded" if reading.source.engine == "embedded" else "dkron",
+        leader=reading.source.leader,
+        schedules=bounded(rows),
+        foreign=reading.foreign,
+    )
+
+
+def schedule_row(schedule: ScheduleReading) -> ScheduleRow:
+    last = schedule.last
+    return ScheduleRow(
+        name=one_line(schedule.name, 130),
+        declared=schedule.declared,
+        cron=one_line(schedule.cron, 200),
+        timezone=one_line(schedule.timezone, 60),
+        family=schedule.family,
+        via=schedule.via,
+        enabled=schedule.enabled,
+        next=instant_or_none(schedule.next),
+        last_fire=None if last is None else instant_or_none(_moment(last)),
+        last_fire_id=None if last is None else one_line(last.fire_id, 130),
+        last_outcome=None if last is None else outcome_of(last),
+        last_late=None if last is None else last.late,
+        running=schedule.running,
+        missed=schedule.missed,
+        overlap=schedule.overlap,
+        misfire=schedule.misfire,
+        drift=None if schedule.drift is None else one_line(schedule.drift, 300),
+    )
+
+
+def outcome_of(fire: Fire) -> str:
+    """In one word: how its work ended, that it goes on, or why nothing was started."""
+    if fire.decision not in STARTING:
+        return fire.decision.value
+    if fire.outcome is not None:
+        return one_line(fire.outcome, 40)
+    return FireDecision.HELD.value if fire.decision is FireDecision.HELD else RUNNING
+
+
+def _moment(fire: Fire) -> float:
+    return fire.decided_at if fire.instant is None else fire.instant
+
+
+def _unhealthiest_first(schedule: ScheduleReading) -> tuple[object, ...]:
+    return not schedule.missed, schedule.drift is None, schedule.enabled is not False, schedule.name
+
+
+def _source(reading: ClockReading | None, addresses: Addresses) -> dict[str, str | int | bool | None]:
+    if reading is None:
+        return {"url": addresses.clock}
+    return {
+        "url": without_credentials(reading.source.url),
+        "engine": one_line(reading.source.engine, 40),
+        "version": one_line(reading.source.version, 60),
+        "leader": None if reading.source.leader is None else one_line(reading.source.leader, 100),
+    }

@@ -1,0 +1,143 @@
+"""What can be wrong with the schedules and with the clock that keeps them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from runtime.text import one_line
+from runtime.truth.document import BoundaryStatus, Severity
+from runtime.truth.facts import Facts, Sighting
+from runtime.truth.instants import instant
+from runtime.truth.probes.clock import outcome_of
+from runtime.truth.processes import CLOCK, GATEWAY
+from runtime.truth.words import count, length
+
+FAILED = frozenset({"failed", "killed", "dead", "quarantined"})
+
+
+def absent(facts: Facts) -> Iterator[Sighting]:
+    if facts.clock is None:
+        yield Sighting(Severity.INFO, "clock", "this profile has no clock: nothing is scheduled")
+
+
+def down(facts: Facts) -> Iterator[Sighting]:
+    yield from _unreadable(facts, BoundaryStatus.DOWN, "can't be reached")
+
+
+def unknown(facts: Facts) -> Iterator[Sighting]:
+    yield from _unreadable(facts, BoundaryStatus.UNKNOWN, "can't be read")
+
+
+def no_keeper(facts: Facts) -> Iterator[Sighting]:
+    """Where the clock itself is down, that finding says it already."""
+    processes = facts.processes_now
+    if processes is None or facts.clock_now is None or not facts.lane.schedules or processes.alive(CLOCK):
+        return
+    last = min((process.age_s for process in processes.of(CLOCK)), default=None)
+    heard = "none is known" if last is None else f"the last sign of one was {length(last)} ago"
+    yield Sighting(
+        Severity.WARN,
+        CLOCK,
+        f"no live clock role ({heard}): schedules are not applied, and what is missed is not caught up",
+        None if last is None else facts.now - last,
+        (*facts.commands.start_role(CLOCK), facts.commands.logs(CLOCK)),
+    )
+
+
+def no_gateway(facts: Facts) -> Iterator[Sighting]:
+    """Fires arrive over HTTP."""
+    processes = facts.processes_now
+    if processes is None or facts.clock_now is None or not facts.lane.schedules or processes.alive(GATEWAY):
+        return
+    yield Sighting(
+        Severity.WARN,
+        GATEWAY,
+        "no live gateway: the clock's fires arrive nowhere",
+        next_actions=(*facts.commands.start_role(GATEWAY), facts.commands.logs(GATEWAY)),
+    )
+
+
+def missed(facts: Facts) -> Iterator[Sighting]:
+    reading = facts.clock_now
+    for schedule in () if reading is None else reading.schedules:
+        if schedule.missed and schedule.overdue_since is not None:
+            name = one_line(schedule.name, 60)
+            yield Sighting(
+                Severity.WARN,
+                name,
+                f"{count(schedule.missed, 'instant')} of {name} passed without a fire, the latest at "
+                f"{instant(schedule.overdue_since):%Y-%m-%d %H:%M:%S} UTC",
+                schedule.overdue_since,
+                (facts.commands.schedule("history", schedule.name), facts.commands.logs(CLOCK)),
+            )
+
+
+def drift(facts: Facts) -> Iterator[Sighting]:
+    reading = facts.clock_now
+    for schedule in () if reading is None else reading.schedules:
+        if schedule.drift is not None:
+            name = one_line(schedule.name, 60)
+            yield Sighting(
+                Severity.WARN,
+                name,
+                f"schedule {name} is not as the lane file says: {schedule.drift}",
+                next_actions=(facts.commands.schedule("diff"), facts.commands.schedule("apply")),
+            )
+
+
+def disabled(facts: Facts) -> Iterator[Sighting]:
+    reading = facts.clock_now
+    for schedule in () if reading is None else reading.schedules:
+        if schedule.enabled is False:
+            name = one_line(schedule.name, 60)
+            yield Sighting(
+                Severity.INFO,
+                name,
+                f"schedule {name} is disabled: nothing of it starts by itself",
+                next_actions=(facts.commands.schedule("enable", schedule.name),),
+            )
+
+
+def failing(facts: Facts) -> Iterator[Sighting]:
+    reading = facts.clock_now
+    for schedule in () if reading is None else reading.schedules:
+        last = schedule.last
+        if last is not None and outcome_of(last) in FAILED:
+            name = one_line(schedule.name, 60)
+            yield Sighting(
+                Severity.WARN,
+                name,
+                f"what {name} started last ended as {outcome_of(last)} ({one_line(last.fire_id, 100)})",
+                last.ended_at,
+                (facts.commands.schedule("history", schedule.name),),
+            )
+
+
+def fires_unknown(facts: Facts) -> Iterator[Sighting]:
+    """Only where Redis itself could be read: else that finding says it already."""
+    reading = facts.clock_now
+    if reading is not None and reading.fires_error is not None and facts.pressure.fresh:
+        yield Sighting(
+            Severity.WARN,
+            "fires",
+            f"what became of the fires is unknown: {one_line(reading.fires_error)}",
+            next_actions=(facts.commands.doctor(),),
+        )
+
+
+def _unreadable(facts: Facts, status: BoundaryStatus, how: str) -> Iterator[Sighting]:
+    seen = facts.clock
+    if seen is None or seen.status is not status:
+        return
+    old = (
+        f"its figures are {length(facts.now - seen.observed_at)} old"
+        if seen.observed_at is not None
+        else "it has not been read yet"
+    )
+    yield Sighting(
+        Severity.CRIT,
+        "clock",
+        f"the clock at {facts.addresses.clock} {how}: {seen.error}; {old}",
+        seen.failing_since,
+        (*facts.commands.start_role(CLOCK), facts.commands.doctor()),
+    )
