@@ -186,8 +186,10 @@ def cron_of_every(seconds: float) -> str | None:
         return f"*/{whole} * * * * *" if 60 % whole == 0 else None
     if whole < 3600:
         return f"0 */{whole // 60} * * * *" if whole % 60 == 0 and 60 % (whole // 60) == 0 else None
+    if whole == 86_400:
+        return _SHORTHANDS["@daily"]
     hours, rest = divmod(whole, 3600)
-    return f"0 0 */{hours} * * *" if rest == 0 and hours <= 24 and 24 % hours == 0 else None
+    return f"0 0 */{hours} * * *" if rest == 0 and 24 % hours == 0 else None
 
 
 def parse_every(text: str) -> float:

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from typing import TypeVar
 
 from runtime.model import family_tag
 from runtime.truth.document import (
@@ -13,6 +14,7 @@ from runtime.truth.document import (
     Boundaries,
     Boundary,
     BoundaryStatus,
+    ClockData,
     DurableData,
     FamilyRow,
     Finding,
@@ -31,6 +33,8 @@ from runtime.truth.document import (
     VerdictStatus,
     bounded,
 )
+
+D = TypeVar("D")
 
 NOW = datetime(2026, 3, 14, 15, 9, 26, tzinfo=UTC)
 """The instant of every sample."""
@@ -81,8 +85,8 @@ def sample_snapshot(
         boundaries=Boundaries(
             pressure=pressure,
             durable=durable,
-            clock=_absent(),
-            sandbox=_absent(),
+            clock=_absent(ClockData),
+            sandbox=_absent(Absent),
         ),
         runtime=_runtime(),
         transitional=Transitional(),
@@ -297,8 +301,8 @@ def _durable(runs: list[RunRow], *, down: bool) -> Boundary[DurableData]:
     )
 
 
-def _absent() -> Boundary[Absent]:
-    return Boundary[Absent](
+def _absent(_: type[D]) -> Boundary[D]:
+    return Boundary(
         status=BoundaryStatus.ABSENT, observed_at=None, latency_ms=None, source={}, error=None, data=None
     )
 

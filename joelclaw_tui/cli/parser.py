@@ -16,10 +16,9 @@ PANES = ("pressure", "durable", "clock", "sandbox", "backlog", "journal", "sched
 WATCH_LEAST_S, WATCH_MOST_S = 0.2, 86_400.0
 DURATION_MOST_S = 366 * 86_400.0
 LIST_MOST = 1000
-ROLES = ("worker", "drainer", "gateway")
+ROLES = ("worker", "drainer", "gateway", "clock")
 
 NOT_YET = {
-    "schedule": ("list", "diff", "apply", "run", "enable", "disable", "history"),
     "artifacts": ("list", "show", "diff", "verify", "promote", "reject", "export"),
     "queue": ("discard", "reprioritize", "export", "adopt"),
     "runs": ("suspend", "retry", "approve", "decline"),
@@ -82,11 +81,11 @@ def build_parser() -> argparse.ArgumentParser:
     _add_enqueue(build)
     _add_queue(build)
     _add_runs(build)
+    _add_schedule(build)
     _add_families(build)
     _add_audit(build)
     _add_config(build)
-    for name in ("schedule", "artifacts"):
-        build.not_yet(name)
+    build.not_yet("artifacts")
     return parser
 
 
@@ -110,7 +109,7 @@ def _add_stack(build: _Builder) -> None:
     logs = build.command(
         "logs", "print the log of one part of the stack", examples=["joelclaw-tui logs worker -f"]
     )
-    logs.add_argument("role", metavar="ROLE", help="worker, drainer, gateway, valkey or restate")
+    logs.add_argument("role", metavar="ROLE", help="worker, drainer, gateway, clock, valkey or restate")
     logs.add_argument("-f", "--follow", action="store_true", help="go on until Ctrl+C")
     logs.add_argument(
         "-n", "--lines", type=_bounded(0, 100_000), default=100, metavar="N", help="last lines (100)"
@@ -209,6 +208,43 @@ def _add_runs(build: _Builder) -> None:
         )
         command.add_argument("targets", metavar="RUN_ID", nargs="+")
     runs.not_yet()
+
+
+def _add_schedule(build: _Builder) -> None:
+    schedule = build.group("schedule", "what starts by itself: schedules and their fires")
+    schedule.command("list", "schedules as their clock has them", examples=["joelclaw-tui schedule list"])
+    schedule.command(
+        "diff",
+        "how the clock differs from the lane file; exit 1 when it does",
+        examples=["joelclaw-tui schedule diff"],
+    )
+    history = schedule.command(
+        "history",
+        "a schedule's fires and how they ended, newest first",
+        examples=["joelclaw-tui schedule history feeds-hourly"],
+    )
+    history.add_argument("schedule", metavar="SCHEDULE")
+    history.add_argument(
+        "--limit", type=_bounded(1, LIST_MOST), default=100, metavar="N", help="most fires (100)"
+    )
+    apply = schedule.command(
+        "apply",
+        "make the clock what the lane file says; others' jobs are never touched",
+        action=True,
+        examples=["joelclaw-tui schedule apply --dry-run", "joelclaw-tui schedule apply --yes"],
+    )
+    apply.add_argument("targets", metavar="SCHEDULE", nargs="*", help="only these; default all")
+    for name, summary in (
+        ("run", "start it once now, beside its instants"),
+        ("enable", "let it fire again; what passed is not caught up"),
+        ("disable", "let it start nothing by itself"),
+    ):
+        command = schedule.command(
+            name, summary, action=True, examples=[f"joelclaw-tui schedule {name} feeds-hourly"]
+        )
+        command.add_argument(
+            "targets", metavar="SCHEDULE", nargs="+", help="a schedule or a glob like 'feeds-*'"
+        )
 
 
 def _add_families(build: _Builder) -> None:

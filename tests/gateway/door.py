@@ -18,7 +18,7 @@ from runtime.gateway.bind import listen
 from runtime.gateway.serve import serve_gateway
 from runtime.lanefile import LaneSource
 from runtime.ledger.connection import connect
-from runtime.model import BoundaryDown
+from runtime.model import BoundaryDown, FireAnswer, UnknownSchedule
 from runtime.pressure.intake import Intake
 from runtime.pressure.queue import Queue
 from runtime.settings import Settings
@@ -52,6 +52,16 @@ class DownReader:
 class BrokenReader:
     async def snapshot(self) -> Snapshot:
         raise ZeroDivisionError("the secret is \x1b[31m42")
+
+
+class NoFires:
+    """A lane without schedules."""
+
+    async def fire(self, schedule: str, *, missed: int | None = None) -> FireAnswer:
+        raise UnknownSchedule(f"schedule {schedule[:60]!r} is not declared", fix="declare it")
+
+    async def ask(self, schedule: str, *, actor: str) -> FireAnswer:
+        return await self.fire(schedule)
 
 
 @dataclass
@@ -103,6 +113,8 @@ async def open_door(
     app = build_gateway(
         intake=intake,
         reader=reader or SampleReader(),
+        fires=NoFires(),
+        fire_token=lambda schedule: f"fire-{schedule}",
         token=TOKEN,
         payload_limit=LIMIT,
         log=log.append,

@@ -1,0 +1,119 @@
+"""``schedule``: what starts by itself, how the clock differs from the lane file, run, enable, disable."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from joelclaw_tui.cli import units
+from joelclaw_tui.cli.acting import act
+from joelclaw_tui.cli.boundary import boundary_answer
+from joelclaw_tui.cli.clock_text import diff_lines, fire_lines
+from joelclaw_tui.cli.documents import instant
+from joelclaw_tui.cli.output import Answer, NextStep
+from joelclaw_tui.cli.paper import Span, Tone, line, safe
+from joelclaw_tui.cli.session import Session, with_operator
+from joelclaw_tui.cli.snapshot_text import Pane
+from runtime.actions.intents import ActionName
+from runtime.actions.schedules import EVERYTHING
+from runtime.model import ChangeKind, ExitCode, Fire, ScheduleChange
+
+if TYPE_CHECKING:
+    from runtime.roles.operator import Operator
+
+
+def list_(session: Session) -> ExitCode:
+    return session.out.answer(boundary_answer(session, Pane.CLOCK))
+
+
+def diff(session: Session) -> ExitCode:
+    """Exit code 1 when something differs, as of terraform's ``plan`` with an exit code."""
+
+    async def work(operator: Operator) -> Sequence[ScheduleChange]:
+        return await operator.reader.schedule_changes()
+
+    changes = with_operator(session.settings, work)
+    result = {"changes": [_change_document(change) for change in changes]}
+    if not changes:
+        return session.out.answer(
+            Answer([line(Span("the clock has what the lane file says", Tone.DIM))], result)
+        )
+    applicable = any(change.kind is not ChangeKind.CONFLICT for change in changes)
+    steps = (NextStep("joelclaw-tui schedule apply", "carry this out"),) if applicable else ()
+    lines = [line(Span(f"{units.many(len(changes), 'change')}", Tone.STRONG)), *diff_lines(changes)]
+    return session.out.answer(Answer(lines, result, ExitCode.ATTENTION, next_steps=steps))
+
+
+def history(session: Session) -> ExitCode:
+    name: str = session.arguments.schedule
+    limit: int = session.arguments.limit
+
+    async def work(operator: Operator) -> Sequence[Fire]:
+        return await operator.reader.schedule_history(name, limit=limit)
+
+    fires = with_operator(session.settings, work)
+    if fires:
+        lines = [
+            line(Span(f"the latest {units.many(len(fires), 'fire')}", Tone.STRONG), f" of {safe(name, 60)}"),
+            *fire_lines(fires, session.out.width),
+        ]
+    else:
+        lines = [line(Span(f"{safe(name, 60)} has not fired yet", Tone.DIM))]
+    return session.out.answer(
+        Answer(lines, {"schedule": name, "fires": [_fire_document(fire) for fire in fires]})
+    )
+
+
+def apply(session: Session) -> ExitCode:
+    session.arguments.targets = session.arguments.targets or [EVERYTHING]
+    return act(session, ActionName.SCHEDULE_APPLY)
+
+
+def run(session: Session) -> ExitCode:
+    return act(session, ActionName.SCHEDULE_RUN)
+
+
+def enable(session: Session) -> ExitCode:
+    return act(session, ActionName.SCHEDULE_ENABLE)
+
+
+def disable(session: Session) -> ExitCode:
+    return act(session, ActionName.SCHEDULE_DISABLE)
+
+
+COMMANDS: dict[str, Callable[[Session], ExitCode]] = {
+    "list": list_,
+    "diff": diff,
+    "history": history,
+    "apply": apply,
+    "run": run,
+    "enable": enable,
+    "disable": disable,
+}
+
+
+def _change_document(change: ScheduleChange) -> dict[str, Any]:
+    return {
+        "schedule": change.schedule,
+        "kind": change.kind.value,
+        "fields": [{"field": field, "was": was, "will": will} for field, was, will in change.fields],
+    }
+
+
+def _fire_document(fire: Fire) -> dict[str, Any]:
+    return {
+        "fire_id": fire.fire_id,
+        "schedule": fire.schedule,
+        "family": fire.family,
+        "kind": fire.kind.value,
+        "instant": instant(fire.instant),
+        "decided_at": instant(fire.decided_at),
+        "late": fire.late,
+        "decision": fire.decision.value,
+        "via": fire.via,
+        "work_id": fire.work_id,
+        "missed_before": fire.missed_before,
+        "actor": fire.actor,
+        "outcome": fire.outcome,
+        "ended_at": instant(fire.ended_at),
+    }

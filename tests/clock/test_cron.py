@@ -1,0 +1,190 @@
+"""The grid: what a schedule's instants are, through changes of the offset too."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from itertools import pairwise
+
+import pytest
+
+from runtime.cron import CronError, Grid, cron_of_every, grid_of
+
+
+def at(text: str) -> float:
+    return datetime.fromisoformat(text).replace(tzinfo=UTC).timestamp()
+
+
+def told(moment: float | None) -> str:
+    return "never" if moment is None else datetime.fromtimestamp(moment, UTC).strftime("%Y-%m-%dT%H:%M:%S")
+
+
+def instants(grid: Grid, begin: str, number: int) -> list[str]:
+    found, moment = [], at(begin)
+    for _ in range(number):
+        point = grid.after(moment)
+        assert point is not None
+        found.append(told(point))
+        moment = point
+    return found
+
+
+@pytest.mark.parametrize(
+    ("cron", "zone", "begin", "expected"),
+    [
+        ("0 0 * * * *", "UTC", "2026-01-01T00:00:00", ["2026-01-01T01:00:00", "2026-01-01T02:00:00"]),
+        ("*/20 * * * * *", "UTC", "2026-01-01T00:00:30", ["2026-01-01T00:00:40", "2026-01-01T00:01:00"]),
+        ("0 30 9 * * mon-fri", "Europe/Berlin", "2026-01-02T12:00:00", ["2026-01-05T08:30:00"]),
+        ("0 0 12 1,15 * ?", "UTC", "2026-01-02T00:00:00", ["2026-01-15T12:00:00", "2026-02-01T12:00:00"]),
+        ("0 0 0 13 * 5", "UTC", "2026-02-01T00:00:00", ["2026-02-06T00:00:00", "2026-02-13T00:00:00"]),
+        ("@daily", "America/Los_Angeles", "2026-01-01T09:00:00", ["2026-01-02T08:00:00"]),
+        ("@hourly", "UTC", "2026-01-01T00:00:00.5", ["2026-01-01T01:00:00"]),
+        # the hour from 02:00 does not exist on 8 March: due when it would have ended
+        (
+            "0 30 2 * * *",
+            "America/Los_Angeles",
+            "2026-03-07T12:00:00",
+            ["2026-03-08T10:00:00", "2026-03-09T09:30:00"],
+        ),
+        # the hour from 01:00 occurs twice on 1 November: due the first time
+        (
+            "5 30 1 * * *",
+            "America/Los_Angeles",
+            "2026-11-01T00:00:00",
+            ["2026-11-01T08:30:05", "2026-11-02T09:30:05"],
+        ),
+        # what runs each hour goes on with real time
+        (
+            "0 0 * * * *",
+            "America/Los_Angeles",
+            "2026-11-01T07:30:00",
+            ["2026-11-01T08:00:00", "2026-11-01T09:00:00", "2026-11-01T10:00:00"],
+        ),
+        (
+            "0 0 * * * *",
+            "America/Los_Angeles",
+            "2026-03-08T09:30:00",
+            ["2026-03-08T10:00:00", "2026-03-08T11:00:00"],
+        ),
+        ("0 0 0 29 2 *", "UTC", "2026-01-01T00:00:00", ["2028-02-29T00:00:00", "2032-02-29T00:00:00"]),
+    ],
+)
+def test_the_instants_of_a_schedule(cron: str, zone: str, begin: str, expected: list[str]) -> None:
+    assert instants(grid_of(cron, zone), begin, len(expected)) == expected
+
+
+@pytest.mark.parametrize(
+    ("cron", "zone"),
+    [
+        ("0 30 2 * * *", "America/Los_Angeles"),
+        ("7 */5 1-3 * * *", "America/Los_Angeles"),
+        ("0 0,30 * * * *", "Australia/Lord_Howe"),
+        ("*/30 15 1 * * *", "Europe/Berlin"),
+        ("0 0 0 * * *", "America/Havana"),
+        ("0 0 */4 * * *", "UTC"),
+    ],
+)
+@pytest.mark.parametrize(
+    "begin", ["2026-03-07T00:00:00", "2026-03-28T00:00:00", "2026-10-24T00:00:00", "2026-10-31T00:00:00"]
+)
+def test_looking_back_finds_the_same_instants_as_looking_ahead(cron: str, zone: str, begin: str) -> None:
+    grid = grid_of(cron, zone)
+    points, moment = [], at(begin)
+    while moment < at(begin) + 3 * 86_400:
+        point = grid.after(moment)
+        assert point is not None
+        assert point > moment
+        points.append(point)
+        moment = point
+    for earlier, later in pairwise(points):
+        assert told(grid.at_or_before(later)) == told(later)
+        assert told(grid.at_or_before(later - 0.5)) == told(earlier)
+        assert told(grid.at_or_before(earlier + 0.5)) == told(earlier)
+
+
+def test_a_call_means_the_nearest_instant_within_the_tolerance_else_the_one_before_and_late() -> None:
+    minutely = grid_of("0 * * * * *")
+    noon = at("2026-01-01T12:00:00")
+    for offset, instant, late in ((0, 0, False), (29.9, 0, False), (-29.9, 0, False), (30.1, 60, False)):
+        due = minutely.due(noon + offset)
+        assert due is not None
+        assert (due.at - noon, due.late) == (instant, late)
+    hourly = grid_of("0 0 * * * *")
+    for offset, instant, late in ((30, 0, False), (-30, 0, False), (31, 0, True), (-31, -3600, True)):
+        due = hourly.due(noon + offset)
+        assert due is not None
+        assert (due.at - noon, due.late) == (instant, late)
+    every_two = grid_of("*/2 * * * * *")
+    due = every_two.due(noon + 1.2)
+    assert due is not None
+    assert (due.at - noon, due.late) == (2, False)
+
+
+def test_one_instant_and_none() -> None:
+    once = grid_of("@at 2026-01-01T12:00:00+01:00")
+    eleven = at("2026-01-01T11:00:00")
+    assert once.after(eleven - 1) == eleven
+    assert once.after(eleven) is None
+    assert once.due(eleven - 31) is None
+    late = once.due(eleven + 3600)
+    assert late is not None
+    assert (late.at, late.late) == (eleven, True)
+    by_hand = grid_of("@manually")
+    assert (by_hand.after(0), by_hand.at_or_before(1e9), by_hand.due(1e9)) == (None, None, None)
+
+
+def test_a_tilde_is_a_value_of_the_name_s_own() -> None:
+    first, again, other = (grid_of("~ ~ ~ * * *", name=name).expression for name in ("a", "a", "b"))
+    assert first == again != other
+    assert "~" not in first
+
+
+@pytest.mark.parametrize(
+    ("seconds", "cron"),
+    [(1, "*/1 * * * * *"), (10, "*/10 * * * * *"), (60, "0 */1 * * * *"), (900, "0 */15 * * * *"),
+     (3600, "0 0 */1 * * *"), (86_400, "0 0 0 * * *"), (7, None), (90, None), (5400, None), (0.5, None), (129_600, None)],
+)  # fmt: skip
+def test_every_becomes_a_cron_where_it_divides(seconds: float, cron: str | None) -> None:
+    assert cron_of_every(seconds) == cron
+    if cron is not None:
+        grid = grid_of(cron)
+        first = grid.after(at("2026-01-01T00:00:00"))
+        assert first is not None
+        assert grid.after(first) == first + seconds
+
+
+@pytest.mark.parametrize(
+    ("cron", "reason"),
+    [
+        ("* * * * *", "five fields"),
+        ("* * * *", "4 fields"),
+        ("60 * * * * *", "0 to 59"),
+        ("0 0 0 * * 7", "Sunday is 0"),
+        ("0 0 0 * 13 *", "1 to 12"),
+        ("0 0 0 L * *", "not a value"),
+        ("0 0 0 * * 5#2", "not *"),
+        ("0 0 5-2 * * *", "ends before"),
+        ("0 */0 * * * *", "a step"),
+        ("0 0 0 31 2 *", "day-of-month"),
+        ("0 0 0 */2 * 1", "read differently"),
+        ("@every", "write it like"),
+        ("@every 1y", "write it like"),
+        ("@every 0s", "from 1s"),
+        ("@at noon", "give an instant"),
+        ("@at 2026-01-01T00:00:00", "give an instant"),
+        ("@never", "is none of"),
+        ("\x1b[31m * * * * *", "not *"),
+        ("", "0 fields"),
+    ],
+)
+def test_what_can_t_be_read_is_refused_with_the_reason(cron: str, reason: str) -> None:
+    with pytest.raises(CronError, match=reason.replace("*", r"\*")):
+        grid_of(cron)
+
+
+@pytest.mark.parametrize("zone", ["Mars/Olympus", "../../etc/passwd", "/etc/localtime", "", " ", "europe"])
+def test_an_unknown_zone_is_refused(zone: str) -> None:
+    if zone == "":
+        assert grid_of("@daily", zone).timezone == "UTC"
+        return
+    with pytest.raises(CronError, match="unknown timezone"):
+        grid_of("@daily", zone)
