@@ -16,6 +16,7 @@ from runtime.model import ChangeKind, ClockJob, ScheduleChange
 from runtime.text import one_line
 
 _SHOWN = 200
+_SINCE = "metadata.since"
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,9 +67,15 @@ def _planned(name: str, kind: ChangeKind, before: ClockJob | None, after: ClockJ
     fields = tuple(
         (one_line(key, 60), *_pair(key, was.get(key, ""), will.get(key, "")))
         for key in sorted(was.keys() | will.keys())
-        if kind is ChangeKind.UPDATE and was.get(key, "") != will.get(key, "")
+        if kind is ChangeKind.UPDATE and key in _differing(was, will)
     )
     return Planned(ScheduleChange(one_line(name, 130), kind, fields, digest), before, after)
+
+
+def _differing(was: Mapping[str, str], will: Mapping[str, str]) -> set[str]:
+    """What a person would call the difference: the moment from which a new timing counts follows from it."""
+    keys = {key for key in was.keys() | will.keys() if was.get(key, "") != will.get(key, "")}
+    return keys - {_SINCE} or keys
 
 
 def _pair(key: str, was: str, will: str) -> tuple[str, str]:
@@ -79,7 +86,7 @@ def _pair(key: str, was: str, will: str) -> tuple[str, str]:
 
 def _frozen(said: Mapping[str, str]) -> list[tuple[str, str]]:
     """Without the moment of the preview: a job that is created counts from when it is created."""
-    return sorted((key, value) for key, value in said.items() if key != "metadata.since")
+    return sorted((key, value) for key, value in said.items() if key != _SINCE)
 
 
 def _said(job: ClockJob) -> dict[str, str]:
