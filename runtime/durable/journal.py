@@ -15,7 +15,8 @@ from http import HTTPStatus
 from types import TracebackType
 from typing import Any, Self
 
-from runtime.durable.admin import Admin, AdminRefused, shown_url
+from runtime.durable.address import shown_url
+from runtime.durable.admin import Admin, AdminRefused
 from runtime.lanefile import Lane
 from runtime.model import (
     BoundaryDown,

@@ -180,7 +180,7 @@ async def test_no_private_folder_is_left_behind(
     await handlers.run(a_command("true"))
     with pytest.raises(HandlerFailure):
         await handlers.run(a_command("false"))
-    assert not any(tmp_path.glob("*"))
+    assert not any(tmp_path.glob("*"))  # noqa: ASYNC240 - a test may look
 
 
 # --- python -----------------------------------------------------------------

@@ -160,9 +160,8 @@ async def test_unsigned_requests_are_refused_when_an_identity_key_is_set(
     short_dir: Path, tmp_path: Path
 ) -> None:
     pem = short_dir / "identity.pem"
-    subprocess.run(
-        ["openssl", "genpkey", "-algorithm", "ed25519", "-out", str(pem)], check=True, capture_output=True
-    )
+    make_key = ["openssl", "genpkey", "-algorithm", "ed25519", "-out", str(pem)]
+    await asyncio.to_thread(subprocess.run, make_key, check=True, capture_output=True)
     server = RestateServer.start(short_dir / "restate", identity_pem=pem)
     try:
         key = next(

@@ -140,8 +140,9 @@ async def run_process(
         raise HandlerFailure(f"the working folder {cwd} does not exist", retryable=False)
     async with _pipes(drain_s=ending_s / 3) as pipes:
         process = await _start(argv, env=env, cwd=cwd, folder=folder, pipes=pipes)
-        with guard.watching(process.pid, folder):
+        with contextlib.ExitStack() as watch:
             try:
+                watch.enter_context(guard.watching(process.pid, folder))
                 async with asyncio.timeout(timeout_s - ending_s):
                     code = await process.wait()
             except TimeoutError:
