@@ -26,9 +26,9 @@ from joelclaw_tui.cli.paper import (
     table,
 )
 from runtime.truth.document import (
-    Absent,
     Boundary,
     BoundaryStatus,
+    ClockData,
     DurableData,
     FamilyRow,
     Finding,
@@ -36,6 +36,7 @@ from runtime.truth.document import (
     PressureData,
     ProcessRow,
     RunRow,
+    SandboxData,
     Severity,
     Snapshot,
     Totals,
@@ -188,13 +189,15 @@ def pane_lines(snapshot: Snapshot, pane: Pane, width: int, rows: int = ROWS_SHOW
         return _pressure(boundaries.pressure, now, width, rows)
     if pane is Pane.DURABLE:
         return _durable(boundaries.durable, now, width, rows)
-    absent = boundaries.clock if pane is Pane.CLOCK else boundaries.sandbox
+    absent: Boundary[ClockData] | Boundary[SandboxData] = (
+        boundaries.clock if pane is Pane.CLOCK else boundaries.sandbox
+    )
     return _heading(pane.value, absent, now, width)
 
 
 def _heading(
     name: str,
-    boundary: Boundary[PressureData] | Boundary[DurableData] | Boundary[Absent],
+    boundary: Boundary[PressureData] | Boundary[DurableData] | Boundary[ClockData] | Boundary[SandboxData],
     now: datetime,
     width: int,
 ) -> list[Line]:
