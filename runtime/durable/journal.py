@@ -17,7 +17,6 @@ from typing import Any, Self
 
 from runtime.durable.address import shown_url
 from runtime.durable.admin import Admin, AdminRefused
-from runtime.lanefile import Lane
 from runtime.model import (
     BoundaryDown,
     DurableReading,
@@ -29,7 +28,6 @@ from runtime.model import (
     RunVerb,
     RunView,
     VerbResult,
-    family_tag,
     parse_run_id,
     run_service,
 )
@@ -58,11 +56,6 @@ _WRONG_STATE = re.compile(
 )
 
 
-def families_by_tag(lane: Lane) -> dict[str, str]:
-    """Item ids end in their family's tag: this is how a run's family is known without its input."""
-    return {family_tag(name): name for name in lane.families}
-
-
 class Journal:
     """Implements `DurableReader`, `RunLookup` and `RunControl` for one lane.
 
@@ -79,7 +72,8 @@ class Journal:
         *,
         ingress_url: str,
     ) -> None:
-        """``families``: family by tag, as the lane is now (`families_by_tag`). ``ingress_url`` is only shown."""
+        """``families``: family by tag, as the lane is now (`Lane.tags`): a run's key ends in
+        its family's tag, so its input need not be read. ``ingress_url`` is only shown."""
         self._admin = Admin(admin_url)
         self._ingress_url = ingress_url
         self._service = run_service(lane)

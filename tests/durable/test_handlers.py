@@ -61,7 +61,18 @@ async def test_a_command_gets_its_payload_both_ways_and_a_small_environment(
     assert told["stdin"] == told["file"] == '{"n": 21}'
     assert told["mode"] == 0o600
     assert told["key"] == len("s3cret-value")
-    allowed = {"PATH", "HOME", "LANG", "LC_CTYPE", "KEY", "PLAIN"}
+    allowed = {
+        "PATH",
+        "HOME",
+        "LANG",
+        "LC_CTYPE",
+        "KEY",
+        "PLAIN",
+        "PWD",
+        "OLDPWD",
+        "SHLVL",
+        "_",
+    }  # some a shell's
     names = {"PAYLOAD", "RUN_ID", "ITEM_ID", "ATTEMPT", "FAMILY"}
     assert set(told["env"]) <= allowed | {f"JOELCLAW_{name}" for name in names}
 
@@ -147,6 +158,13 @@ async def test_a_child_that_escaped_its_group_and_keeps_the_pipe_does_not_hold_t
         assert result["stdout"] == "done\n"
     finally:
         os.kill(int(pid.read_text()), signal.SIGKILL)
+
+
+async def test_arguments_are_arguments_and_never_a_shells(handlers: Handlers) -> None:
+    hostile = ["$(touch /tmp/never)", "; exit 9", "'\"", "", "-n", "`id`"]
+    script = "import json,sys; print(json.dumps(sys.argv[1:]))"
+    result = json.loads(await handlers.run(a_command(sys.executable, "-c", script, *hostile)))
+    assert json.loads(result["stdout"]) == hostile
 
 
 async def test_a_cancelled_command_is_killed_before_the_cancellation_goes_on(
