@@ -579,7 +579,7 @@ class RunStarter(Protocol):
 
     async def start(self, request: RunRequest) -> Accepted:
         """Raises `BoundaryDown` when it can't be known to have been accepted,
-        `Refused` when it was refused for good (malformed, no such service)."""
+        `Refused` when it was refused for good (malformed)."""
         ...
 
 

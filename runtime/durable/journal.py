@@ -282,7 +282,7 @@ def _view(row: Mapping[str, Any], families: Mapping[str, str], causes: Mapping[s
         created_at=_instant(row.get("created_at")),
         modified_at=_instant(row.get("modified_at")),
         completed_at=_instant(row.get("completed_at")),
-        tries=_whole(row.get("retry_count")),
+        tries=_whole(row.get("retry_count")) or None,
         next_try_at=_instant(row.get("next_retry_at")) if status is RunStatus.BACKING_OFF else None,
         last_failure=_CODE_PREFIX.sub("", said) if said else None,
         family=families.get(run_id.partition(".")[0].rpartition("-")[2]),
