@@ -15,7 +15,6 @@ from http import HTTPStatus
 from types import TracebackType
 from typing import Any, Self
 
-from runtime.durable.address import shown_url
 from runtime.durable.admin import Admin, AdminRefused
 from runtime.model import (
     BoundaryDown,
@@ -31,7 +30,7 @@ from runtime.model import (
     parse_run_id,
     run_service,
 )
-from runtime.text import one_line
+from runtime.text import one_line, without_credentials
 
 KEYS_A_QUERY = 200
 VERBS_A_BATCH = 1000
@@ -157,8 +156,8 @@ class Journal:
         )
         endpoint = at[0].get("endpoint") if at else None
         return DurableSource(
-            admin_url=shown_url(self._admin.url),
-            ingress_url=shown_url(self._ingress_url),
+            admin_url=without_credentials(self._admin.url),
+            ingress_url=without_credentials(self._ingress_url),
             version=_text(version.get("version")) or "unknown",
             service=self._service,
             deployment=_text(endpoint),
