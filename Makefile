@@ -1,4 +1,5 @@
 # make demo   the environment, the local stack, real work, the console
+# make down   stops the demo's servers
 # make test   the environment, the checks and the tests: what .ci/run calls
 #
 # Another Python than the first fitting one on PATH: make env PYTHON=/path/to/python3.12
@@ -12,7 +13,7 @@ unexport PYTHONPATH PYTHONHOME PIP_USER PIP_TARGET PIP_PREFIX
 # And nothing here may ever install into the machine's own Python.
 export PIP_REQUIRE_VIRTUALENV := 1
 
-.PHONY: env lint format test soak demo bench clean
+.PHONY: env lint format test soak demo down bench clean
 
 env: $(STAMP)
 
@@ -52,6 +53,9 @@ soak: env
 
 demo: env
 	@$(BIN)/joelclaw-tui demo
+
+down: env
+	@$(BIN)/joelclaw-tui --profile demo down
 
 bench: env
 	$(BIN)/python -m bench.idle

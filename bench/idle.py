@@ -20,7 +20,6 @@ from pathlib import Path
 from typing import Any
 
 from aiohttp import web
-from runtime.stack.local import LocalStack
 
 from bench.document import run, spread
 from runtime.durable.ingress import Ingress
@@ -28,6 +27,7 @@ from runtime.model import Priority, RunRequest, new_item_id
 from runtime.roles.operator import open_operator
 from runtime.settings import Settings
 from runtime.stack.endpoints import peek_targets
+from runtime.stack.local import LocalStack
 
 FAMILY = "bench/called"
 TARGETS = {"start_p95_ms": "target < 100", "once_ms": "target < 600"}

@@ -16,8 +16,6 @@ from datetime import UTC, datetime
 from enum import IntEnum, StrEnum
 from typing import Protocol, runtime_checkable
 
-from ulid import ULID
-
 LAYOUT_VERSION = 1
 """Version of every name that outlives a process: Redis keys, Restate services, state folders."""
 
@@ -170,6 +168,8 @@ def family_tag(family: str) -> str:
 
 def new_item_id(family: str, *, at_s: float) -> str:
     """A ULID of the instant ``at_s`` (seconds since the epoch), ``-``, the family's tag."""
+    from ulid import ULID  # late: looking makes no ids, and this import takes 20 ms
+
     return f"{ULID.from_timestamp(at_s)!s}".lower() + "-" + family_tag(family)
 
 
@@ -207,6 +207,8 @@ def fire_id_of(schedule: str, instant: float) -> str:
 
 def asked_fire_id(schedule: str, *, at_s: float) -> str:
     """The id of a fire that a person asked for: its own, so that it is no instant of the grid."""
+    from ulid import ULID  # late, as in `new_item_id`
+
     return f"{schedule}@{ULID.from_timestamp(at_s)!s}".lower()
 
 
@@ -614,7 +616,7 @@ class RunStarter(Protocol):
 
     async def start(self, request: RunRequest) -> Accepted:
         """Raises `BoundaryDown` when it can't be known to have been accepted,
-        `Refused` when it was refused for good (malformed, no such service)."""
+        `Refused` when it was refused for good (malformed)."""
         ...
 
 

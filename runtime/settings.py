@@ -163,7 +163,7 @@ def _config_values(*earlier: PydanticBaseSettingsSource) -> dict[str, Any]:
     try:
         data = tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        return {}
+        data = {}
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise ConfigError(f"{path}: {error}", fix="correct the file, or move it away") from None
     profiles = data.pop("profiles", {})

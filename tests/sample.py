@@ -6,11 +6,10 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
-from typing import TypeVar
+from typing import Any
 
 from runtime.model import family_tag
 from runtime.truth.document import (
-    Absent,
     Boundaries,
     Boundary,
     BoundaryStatus,
@@ -25,6 +24,7 @@ from runtime.truth.document import (
     ProcessRow,
     RunRow,
     RuntimeInfo,
+    SandboxData,
     Severity,
     Snapshot,
     Totals,
@@ -33,8 +33,6 @@ from runtime.truth.document import (
     VerdictStatus,
     bounded,
 )
-
-D = TypeVar("D")
 
 NOW = datetime(2026, 3, 14, 15, 9, 26, tzinfo=UTC)
 """The instant of every sample."""
@@ -85,8 +83,8 @@ def sample_snapshot(
         boundaries=Boundaries(
             pressure=pressure,
             durable=durable,
-            clock=_absent(ClockData),
-            sandbox=_absent(Absent),
+            clock=Boundary[ClockData](**_ABSENT),
+            sandbox=Boundary[SandboxData](**_ABSENT),
         ),
         runtime=_runtime(),
         transitional=Transitional(),
@@ -301,10 +299,14 @@ def _durable(runs: list[RunRow], *, down: bool) -> Boundary[DurableData]:
     )
 
 
-def _absent(_: type[D]) -> Boundary[D]:
-    return Boundary(
-        status=BoundaryStatus.ABSENT, observed_at=None, latency_ms=None, source={}, error=None, data=None
-    )
+_ABSENT: dict[str, Any] = {
+    "status": BoundaryStatus.ABSENT,
+    "observed_at": None,
+    "latency_ms": None,
+    "source": {},
+    "error": None,
+    "data": None,
+}
 
 
 def _findings(*, hostile: bool, quiet: bool, durable_down: bool, pressure_unknown: bool) -> list[Finding]:

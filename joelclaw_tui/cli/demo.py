@@ -36,14 +36,14 @@ SETTLED_WITHIN_S = 60.0
 LOOK_EVERY_S = 0.1
 
 
-def run_demo(settings: Settings, *, console: bool, open_console: Callable[[Settings], int]) -> int:
+def run_demo(session: Session, *, console: bool, open_console: Callable[[Settings], int]) -> int:
     """Sets up, works, and opens the console; without a terminal it prints the snapshot.
 
     Returns the exit code. Raises `OperatorError`.
     """
-    out = Output("demo", as_json=False)
+    out, given = session.out, session.settings
     settings = load_settings(
-        profile=DEMO_PROFILE, theme=settings.theme, read_only=settings.read_only, state_dir=settings.state_dir
+        profile=DEMO_PROFILE, theme=given.theme, read_only=given.read_only, state_dir=given.state_dir
     )
     begun = time.monotonic()
     port = demo_port(settings)
@@ -61,7 +61,8 @@ def run_demo(settings: Settings, *, console: bool, open_console: Callable[[Setti
     if console:
         code = open_console(settings)
     else:
-        arguments = argparse.Namespace(format="table", pane=None, watch=None)
+        form = "json" if out.as_json else "table"
+        arguments = argparse.Namespace(format=form, pane=None, watch=None)
         code = int(once(Session(arguments, settings, out)))
     out.note(stays)
     return code

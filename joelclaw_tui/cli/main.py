@@ -75,7 +75,7 @@ def _command(session: Session, open_console: OpenConsole) -> int:
             from joelclaw_tui.cli.demo import run_demo
 
             wanted = session.out.can_show_a_console() and not session.arguments.no_console
-            return run_demo(session.settings, console=wanted, open_console=open_console)
+            return run_demo(session, console=wanted, open_console=open_console)
         case "serve":
             from joelclaw_tui.cli.serve import serve
 

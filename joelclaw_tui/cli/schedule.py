@@ -49,7 +49,7 @@ def history(session: Session) -> ExitCode:
     limit: int = session.arguments.limit
 
     async def work(operator: Operator) -> Sequence[Fire]:
-        return await operator.reader.schedule_history(name, limit=limit)
+        return await operator.reader.fires(name, limit)
 
     fires = with_operator(session.settings, work)
     if fires:

@@ -10,7 +10,6 @@ from datetime import datetime
 from enum import StrEnum
 
 from joelclaw_tui.cli import units
-from joelclaw_tui.cli.clock_text import schedule_lines
 from joelclaw_tui.cli.paper import (
     BLANK,
     DETAIL,
@@ -27,7 +26,6 @@ from joelclaw_tui.cli.paper import (
     table,
 )
 from runtime.truth.document import (
-    Absent,
     Boundary,
     BoundaryStatus,
     ClockData,
@@ -38,6 +36,7 @@ from runtime.truth.document import (
     PressureData,
     ProcessRow,
     RunRow,
+    SandboxData,
     Severity,
     Snapshot,
     Totals,
@@ -190,14 +189,15 @@ def pane_lines(snapshot: Snapshot, pane: Pane, width: int, rows: int = ROWS_SHOW
         return _pressure(boundaries.pressure, now, width, rows)
     if pane is Pane.DURABLE:
         return _durable(boundaries.durable, now, width, rows)
-    if pane is Pane.CLOCK:
-        return _clock(boundaries.clock, now, width, rows)
-    return _heading(pane.value, boundaries.sandbox, now, width)
+    absent: Boundary[ClockData] | Boundary[SandboxData] = (
+        boundaries.clock if pane is Pane.CLOCK else boundaries.sandbox
+    )
+    return _heading(pane.value, absent, now, width)
 
 
 def _heading(
     name: str,
-    boundary: Boundary[PressureData] | Boundary[DurableData] | Boundary[ClockData] | Boundary[Absent],
+    boundary: Boundary[PressureData] | Boundary[DurableData] | Boundary[ClockData] | Boundary[SandboxData],
     now: datetime,
     width: int,
 ) -> list[Line]:
@@ -223,8 +223,7 @@ def _heading(
 
 
 def _source(
-    boundary: Boundary[PressureData] | Boundary[DurableData] | Boundary[ClockData],
-    keys: Sequence[tuple[str, str]],
+    boundary: Boundary[PressureData] | Boundary[DurableData], keys: Sequence[tuple[str, str]]
 ) -> list[str]:
     """Which server the figures are of: ``keys`` are (key of the source, word before its value)."""
     parts = []
@@ -235,9 +234,7 @@ def _source(
     return parts
 
 
-def _as_of(
-    boundary: Boundary[PressureData] | Boundary[DurableData] | Boundary[ClockData], now: datetime
-) -> list[Span]:
+def _as_of(boundary: Boundary[PressureData] | Boundary[DurableData], now: datetime) -> list[Span]:
     """Marks figures that are not of now."""
     if boundary.status in (BoundaryStatus.OK, BoundaryStatus.DEGRADED) or boundary.observed_at is None:
         return []
@@ -284,33 +281,6 @@ def _durable(boundary: Boundary[DurableData], now: datetime, width: int, rows: i
     if runs.items:
         lines += run_lines(runs.items[:rows], now, width)
     lines += _rest(runs.total, len(runs.items), rows, "runs: joelclaw-tui runs list", width)
-    return lines
-
-
-def _clock(boundary: Boundary[ClockData], now: datetime, width: int, rows: int) -> list[Line]:
-    lines = _heading("clock", boundary, now, width)
-    if boundary.status is BoundaryStatus.ABSENT:
-        return lines
-    source = _source(boundary, [("engine", ""), ("version", ""), ("url", ""), ("leader", "leader")])
-    lines += flow([Span(part, Tone.DIM) for part in source], width)
-    if boundary.data is None:
-        return [*lines, *flow([Span(f"schedules {units.UNKNOWN}", Tone.WARN)], width)]
-    schedules = boundary.data.schedules
-    foreign = boundary.data.foreign
-    others = f"{units.many(foreign, 'job')} of others, never touched"
-    lines += flow(
-        [
-            *_as_of(boundary, now),
-            Span(units.many(schedules.total, "schedule"), Tone.STRONG if schedules.total else Tone.DIM),
-            *([Span(others, Tone.DIM)] if foreign else []),
-        ],
-        width,
-    )
-    if schedules.items:
-        lines += schedule_lines(schedules.items[:rows], now, width)
-    lines += _rest(
-        schedules.total, len(schedules.items), rows, "schedules: joelclaw-tui schedule list", width
-    )
     return lines
 
 
@@ -433,7 +403,6 @@ def _runtime(snapshot: Snapshot, width: int) -> list[Line]:
         _processes("drainer", runtime.drainers),
         _processes("worker", runtime.workers),
         _processes("gateway", [runtime.gateway] if runtime.gateway is not None else []),
-        *([_processes("clock", runtime.clocks)] if runtime.clocks else []),
     ]
     return [line(Span("RUNTIME", Tone.STRONG)), *flow(parts, width)]
 

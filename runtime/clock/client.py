@@ -14,7 +14,7 @@ import httpx
 
 from runtime.clock.jobs import NAME, parse_stamp
 from runtime.model import BoundaryDown, ClockExecution, ClockJob, ClockSource, NotFound, Refused
-from runtime.text import one_line
+from runtime.text import one_line, without_credentials
 
 TIMEOUT_S = 10.0
 ANSWER_MAX = 32 * 1024 * 1024
@@ -30,7 +30,8 @@ class Dkron:
 
     def __init__(self, url: str) -> None:
         """``url``: ``http(s)://`` or ``unix:/path``, without ``/v1``."""
-        self.url = url
+        self.url = without_credentials(url)
+        """Fit to be shown."""
         socket = url.removeprefix("unix:") if url.startswith("unix:") else None
         self._base = "http://dkron" if socket else url.rstrip("/")
         self._socket = socket

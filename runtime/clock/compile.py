@@ -13,7 +13,6 @@ import hashlib
 import hmac
 import json
 from dataclasses import dataclass, field
-from urllib.parse import urlsplit
 
 from runtime.clock.jobs import stamp
 from runtime.lane_schedules import Schedule
@@ -83,9 +82,3 @@ def compile_job(lane: str, name: str, schedule: Schedule, target: FireTarget, *,
         concurrency="allow",
         retries=0,
     )
-
-
-def without_secrets(text: str) -> str:
-    """An address fit to be shown."""
-    parts = urlsplit(text)
-    return f"{parts.scheme}://{parts.hostname}{f':{parts.port}' if parts.port else ''}{parts.path}"

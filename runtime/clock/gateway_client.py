@@ -10,7 +10,7 @@ from urllib.parse import quote
 
 import httpx
 
-from runtime.clock.compile import FireTarget, fire_token, without_secrets
+from runtime.clock.compile import FireTarget, fire_token
 from runtime.model import (
     BoundaryDown,
     FireAnswer,
@@ -20,7 +20,7 @@ from runtime.model import (
     Refused,
     UnknownSchedule,
 )
-from runtime.text import one_line
+from runtime.text import one_line, without_credentials
 
 TIMEOUT_S = 20.0
 _BY_CODE: dict[str, type[OperatorError]] = {"read-only": ReadOnly, "unknown-schedule": UnknownSchedule}
@@ -67,7 +67,7 @@ class GatewayFires:
         return self._target
 
     async def _post(self, target: FireTarget, schedule: str, body: dict[str, Any], token: str) -> FireAnswer:
-        where = without_secrets(target.gateway_url)
+        where = without_credentials(target.gateway_url)
         if self._client is None:
             self._client = httpx.AsyncClient(timeout=TIMEOUT_S, trust_env=False)
         try:

@@ -12,8 +12,9 @@ from typing import Any, Self
 
 import httpx
 
+from runtime.durable.address import split_address
 from runtime.model import BoundaryDown
-from runtime.text import one_line
+from runtime.text import one_line, without_credentials
 
 TIMEOUT_S = 30.0
 """For one request, where the caller has no shorter deadline of its own."""
@@ -37,9 +38,7 @@ class Admin:
     def __init__(self, url: str) -> None:
         """``url``: ``http(s)://`` or ``unix:/path``."""
         self.url = url
-        socket = url.removeprefix("unix:") if url.startswith("unix:") else None
-        self._base = "http://restate" if socket else url.rstrip("/")
-        self._socket = socket
+        self._base, self._socket = split_address(url)
         self._client: httpx.AsyncClient | None = None
 
     async def __aenter__(self) -> Self:
@@ -101,7 +100,7 @@ class Admin:
 
     def down(self, what: str) -> BoundaryDown:
         return BoundaryDown(
-            f"Restate's admin API at {shown_url(self.url)} {one_line(what)}",
+            f"Restate's admin API at {without_credentials(self.url)} {one_line(what)}",
             fix="see `joelclaw-tui doctor`; is the address right?",
         )
 
@@ -118,16 +117,6 @@ class Admin:
                 trust_env=False,
             )
         return self._client
-
-
-def shown_url(url: str) -> str:
-    """``url`` without user, password and query."""
-    if url.startswith("unix:"):
-        return one_line(url)
-    try:
-        return one_line(str(httpx.URL(url).copy_with(username="", password="", query=None)))
-    except httpx.InvalidURL:
-        return one_line(url)
 
 
 def _message(data: bytes) -> str:

@@ -24,7 +24,7 @@ from runtime.model import (
     Refused,
     schedule_service,
 )
-from runtime.text import one_line
+from runtime.text import one_line, without_credentials
 
 SEND_TIMEOUT_S = 5.0
 WAIT_S = 5.0
@@ -37,7 +37,7 @@ class ScheduleCaller:
 
     def __init__(self, url: str, lane: str, *, wait_s: float = WAIT_S) -> None:
         """``url``: ``http(s)://`` or ``unix:/path`` of the ingress."""
-        self._url = url
+        self._shown = without_credentials(url)
         self._socket = url.removeprefix("unix:") if url.startswith("unix:") else None
         self._base = "http://restate" if self._socket else url.rstrip("/")
         self._service = schedule_service(lane)
@@ -104,7 +104,7 @@ class ScheduleCaller:
 
     def _down(self, what: str, *, code: str | None = None) -> BoundaryDown:
         return BoundaryDown(
-            f"Restate's ingress at {self._url} {one_line(what)}",
+            f"Restate's ingress at {self._shown} {one_line(what)}",
             fix="see `joelclaw-tui doctor`; a missed fire is caught up",
             code=code,
         )

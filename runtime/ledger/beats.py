@@ -6,9 +6,10 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from runtime.ledger.connection import Redis, redis_errors, without_credentials
+from runtime.ledger.connection import Redis, redis_errors
 from runtime.ledger.keys import lane_key
 from runtime.model import Beat
+from runtime.text import without_credentials
 
 BEAT_EVERY_S = 1.0
 ALIVE_WITHIN_S = 5.0

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from urllib.parse import urlsplit
 
 import redis.asyncio as aioredis
 from redis import exceptions
@@ -13,7 +11,7 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
 from runtime.model import BoundaryDown, ConfigError, OperatorError, Refused
-from runtime.text import one_line
+from runtime.text import one_line, without_credentials
 
 Redis = aioredis.Redis
 
@@ -37,13 +35,6 @@ def connect(url: str, *, timeout_s: float = 5.0) -> Redis:
         raise ConfigError(
             f"Redis address {without_credentials(url)}: {error}", fix="correct redis_url"
         ) from None
-
-
-def without_credentials(url: str) -> str:
-    """``url`` fit to be shown: no user, no password, no query."""
-    parts = urlsplit(url)
-    host = re.sub(r"^.*@", "", parts.netloc)
-    return one_line(f"{parts.scheme}://{host}{parts.path}")
 
 
 @contextmanager

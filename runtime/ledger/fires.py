@@ -11,9 +11,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from runtime.ledger.connection import Redis, redis_errors, without_credentials
+from runtime.ledger.connection import Redis, redis_errors
 from runtime.ledger.keys import lane_key
 from runtime.model import STARTING, Fire, FireDecision, FireKind
+from runtime.text import without_credentials
 
 FIRES_KEPT = 1000
 """A schedule."""

@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 
-from runtime.ledger.connection import Redis, redis_errors, without_credentials
+from runtime.ledger.connection import Redis, redis_errors
 from runtime.ledger.keys import wake_channel
 from runtime.model import Paused, PauseKind, ReplayResult
 from runtime.pressure.keys import family_base
 from runtime.pressure.records import unpack_pause
 from runtime.pressure.script import Script
+from runtime.text import without_credentials
 
 PAUSES_KEPT = 100
 REASON_LIMIT = 500

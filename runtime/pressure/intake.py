@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from runtime.lanefile import LaneSource
-from runtime.ledger.connection import Redis, redis_errors, without_credentials
+from runtime.ledger.connection import Redis, redis_errors
 from runtime.model import (
     BoundaryDown,
     Enqueued,
@@ -18,6 +18,7 @@ from runtime.payload import parse_payload
 from runtime.pressure.keys import families_key
 from runtime.pressure.queue import Queue
 from runtime.settings import Settings
+from runtime.text import without_credentials
 
 DELAY_MAX_S = 366 * 86_400.0
 DEDUP_KEY_MAX = 512

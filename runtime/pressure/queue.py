@@ -12,12 +12,13 @@ from typing import Any
 
 from redis.exceptions import RedisError
 
-from runtime.ledger.connection import Redis, redis_errors, without_credentials
+from runtime.ledger.connection import Redis, redis_errors
 from runtime.ledger.keys import wake_channel
 from runtime.model import Enqueued, Lease, Outcome, Priority, SettleResult, parse_run_id
 from runtime.pressure.keys import dedup_suffix, family_base
 from runtime.pressure.records import pack_meta, unpack_failures, unpack_record
 from runtime.pressure.script import Call, Script
+from runtime.text import without_credentials
 
 LEASE_S = 30.0
 """A lease not ended within this lapses: its item waits again, or Restate is asked about it."""

@@ -11,7 +11,7 @@ from typing import Any
 
 from redis.exceptions import RedisError
 
-from runtime.ledger.connection import Redis, redis_errors, without_credentials
+from runtime.ledger.connection import Redis, redis_errors
 from runtime.model import (
     FamilyReading,
     ItemPage,
@@ -26,6 +26,7 @@ from runtime.model import (
 from runtime.pressure.keys import families_key, family_base
 from runtime.pressure.records import MICROSECOND, unpack_item, unpack_pause, unpack_settled
 from runtime.pressure.script import RATE_BUCKET_S, RATE_BUCKETS, Call, Script
+from runtime.text import without_credentials
 
 PAGE_LIMIT = 500
 _SETS = {

@@ -157,38 +157,74 @@ class DurableData(Part):
 
 class ScheduleRow(Part):
     name: str
-    declared: bool
-    """False: the clock has a job of ours that the lane file does not declare."""
     cron: str
     timezone: str
     family: str | None
-    via: str | None
+    """None, as are ``via``, ``overlap`` and ``misfire``: the lane file does not declare it (see ``drift``)."""
+    via: Literal["queue", "restate"] | None
     enabled: bool | None
-    """None: the clock has no job for it."""
+    """None: the clock does not have it (see ``drift``)."""
     next: datetime | None
     """As the clock says; None while it is disabled, and when no more is due."""
-    last_fire: datetime | None
-    """The scheduled instant of the newest fire, or when a person started it."""
-    last_fire_id: str | None
+    last_fire: str | None
+    """Its fire id."""
+    last_decision: str | None
     last_outcome: str | None
-    """``succeeded``, ``dead`` ...; ``running``, ``held``; ``overlap``, ``misfire``; None: unknown or none yet."""
-    last_late: bool | None
-    running: int | None
-    """Fires whose work has not ended; None: unknown."""
+    """How its work ended; None while it goes on, or when there is none."""
+    running: bool | None
+    """None, as of ``missed`` and ``late``: the record of fires can't be read."""
     missed: int | None
-    """Instants that passed and that nobody has fired; None: unknown."""
+    """Instants that passed without a fire and were not made up for, as far as the record goes."""
+    late: bool | None
     overlap: str | None
     misfire: str | None
     drift: str | None
-    """How the clock's job differs from the lane file; None: it does not."""
+    """How the clock's job differs from the lane file, in words; None: it does not."""
 
 
 class ClockData(Part):
     engine: Literal["dkron", "embedded"]
     leader: str | None
     schedules: Bounded[ScheduleRow]
-    foreign: int
+    foreign: int = 0
     """Jobs of others on the same clock: never touched."""
+
+
+class BackendRow(Part):
+    name: str
+    available: bool
+    isolation: str
+    """What it isolates, or why it can't be used, in words."""
+
+
+class SandboxRunRow(Part):
+    run_id: str
+    family: str
+    phase: str
+    started_at: datetime
+    beat_age_s: float | None
+    host: str
+
+
+class ArtifactRow(Part):
+    artifact_id: str
+    run_id: str
+    family: str
+    repo: str
+    base_sha: str
+    files: int
+    insertions: int
+    deletions: int
+    verified: Literal["passed", "failed", "absent"]
+    promotion: Literal["none", "promoted", "rejected", "stale"]
+    branch: str | None
+    created_at: datetime
+
+
+class SandboxData(Part):
+    backends: list[BackendRow]
+    running: Bounded[SandboxRunRow]
+    artifacts: Bounded[ArtifactRow]
 
 
 D = TypeVar("D")
@@ -204,15 +240,11 @@ class Boundary(Part, Generic[D]):
     data: D | None
 
 
-class Absent(Part):
-    """No data: this boundary has no shape yet."""
-
-
 class Boundaries(Part):
     pressure: Boundary[PressureData]
     durable: Boundary[DurableData]
     clock: Boundary[ClockData]
-    sandbox: Boundary[Absent]
+    sandbox: Boundary[SandboxData]
 
 
 class ProcessRow(Part):

@@ -36,13 +36,13 @@ from runtime.truth.addresses import Addresses
 from runtime.truth.commands import Commands
 from runtime.truth.deadline import within
 from runtime.truth.document import (
-    Absent,
     Boundaries,
     Boundary,
     BoundaryStatus,
     ClockData,
     Finding,
     PressureData,
+    SandboxData,
     Severity,
     Snapshot,
     Transitional,
@@ -60,7 +60,6 @@ from runtime.truth.processes import ALIVE_WITHIN_S, BeatReader, Processes, judge
 from runtime.truth.verdict import verdict_of
 
 T = TypeVar("T")
-D = TypeVar("D")
 
 PAGE_BOUND = 1000
 """Most rows of one look-up."""
@@ -144,10 +143,10 @@ class Reader:
                     pressure, self._told, _status("pressure", pressure, findings), self._addresses
                 ),
                 durable=durable_boundary(durable, _status("durable", durable, findings), self._addresses),
-                clock=_absent(ClockData)
+                clock=Boundary[ClockData](**_ABSENT)
                 if clock is None
                 else clock_boundary(clock, _status("clock", clock, findings), self._addresses),
-                sandbox=_absent(Absent),
+                sandbox=Boundary[SandboxData](**_ABSENT),
             ),
             runtime=runtime_info(beats, facts.processes, self._lane),
             transitional=Transitional(),
@@ -216,7 +215,7 @@ class Reader:
             address=self._addresses.redis,
         )
 
-    async def schedule_history(self, schedule: str, *, limit: int = 100) -> Sequence[Fire]:
+    async def fires(self, schedule: str, limit: int = 100) -> Sequence[Fire]:
         """A schedule's fires, newest first. Raises `UnknownSchedule`, `BoundaryDown`."""
         self._lane.refresh()
         return await self._of_clock(
@@ -299,10 +298,15 @@ def _status(
     return BoundaryStatus.DEGRADED if wrong else BoundaryStatus.OK
 
 
-def _absent(_: type[D]) -> Boundary[D]:
-    return Boundary(
-        status=BoundaryStatus.ABSENT, observed_at=None, latency_ms=None, source={}, error=None, data=None
-    )
+_ABSENT: dict[str, Any] = {
+    "status": BoundaryStatus.ABSENT,
+    "observed_at": None,
+    "latency_ms": None,
+    "source": {},
+    "error": None,
+    "data": None,
+}
+"""A boundary that this version has not."""
 
 
 def _clamped(limit: int) -> int:

@@ -97,7 +97,7 @@ def test_the_bare_program_needs_a_terminal(capsys: pytest.CaptureFixture[str]) -
         (["bogus", "--json"], "bogus", "usage"),
         (["queue", "discard", "x", "--json"], "queue discard", "not-supported"),
         (["queue", "--json"], "queue", "usage"),
-        (["schedule", "list", "--json"], "schedule list", "not-supported"),
+        (["artifacts", "list", "--json"], "artifacts list", "not-supported"),
         (["config", "show", "--json", "--theme"], "config show", "usage"),
     ],
 )

@@ -59,7 +59,7 @@ class ScheduledLane:
         return next(row for row in data.schedules.items if row.name == schedule)
 
     async def history(self, schedule: str) -> Sequence[Fire]:
-        return await self.operator.reader.schedule_history(schedule)
+        return await self.operator.reader.fires(schedule)
 
     async def until_applied(self) -> None:
         async def applied() -> bool:

@@ -154,7 +154,7 @@ misfire = "skip"
         await until(looked_again, "the keeper has looked again")
         assert len(await lane.history("nightly")) == 1
         row = await lane.row("nightly")
-        assert (row.missed, row.last_late, row.last_outcome) == (0, True, "succeeded")
+        assert (row.missed, row.late, row.last_outcome) == (0, True, "succeeded")
 
 
 async def test_overlap_is_judged_on_the_run_and_forbidden_or_allowed(

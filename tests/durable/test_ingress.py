@@ -92,7 +92,12 @@ async def test_requests_at_once_are_bounded_and_the_rest_wait(answers: Answers) 
 
 
 async def test_nobody_there_is_a_boundary_down(tmp_path: Path) -> None:
-    for url in ("http://127.0.0.1:9", f"unix:{tmp_path}/none.sock", "http://nobody:secret@127.0.0.1:9"):
+    for url in (
+        "http://127.0.0.1:9",
+        f"unix:{tmp_path}/none.sock",
+        "http://nobody:secret@127.0.0.1:9",
+        "http://[bad",
+    ):
         async with Ingress(url, "main") as ingress:
             with pytest.raises(BoundaryDown) as down:
                 await ingress.start(a_request("a/b"))

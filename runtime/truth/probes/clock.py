@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from runtime.model import STARTING, ClockReader, ClockReading, Fire, FireDecision, Now, ScheduleReading
-from runtime.text import one_line
-from runtime.truth.addresses import Addresses, without_credentials
+from runtime.text import one_line, without_credentials
+from runtime.truth.addresses import Addresses
 from runtime.truth.document import Boundary, BoundaryStatus, ClockData, ScheduleRow, bounded
 from runtime.truth.instants import instant_or_none
 from runtime.truth.probes.probe import Observation, Probe
@@ -42,25 +42,32 @@ def clock_data(reading: ClockReading) -> ClockData:
 
 def schedule_row(schedule: ScheduleReading) -> ScheduleRow:
     last = schedule.last
+    known = schedule.missed is not None
     return ScheduleRow(
         name=one_line(schedule.name, 130),
-        declared=schedule.declared,
         cron=one_line(schedule.cron, 200),
         timezone=one_line(schedule.timezone, 60),
         family=schedule.family,
-        via=schedule.via,
+        via=None if schedule.via is None else "restate" if schedule.via == "restate" else "queue",
         enabled=schedule.enabled,
         next=instant_or_none(schedule.next),
-        last_fire=None if last is None else instant_or_none(_moment(last)),
-        last_fire_id=None if last is None else one_line(last.fire_id, 130),
-        last_outcome=None if last is None else outcome_of(last),
-        last_late=None if last is None else last.late,
-        running=schedule.running,
-        missed=schedule.missed,
+        last_fire=None if last is None else one_line(last.fire_id, 130),
+        last_decision=None if last is None else last.decision.value,
+        last_outcome=None if last is None or last.outcome is None else one_line(last.outcome, 40),
+        running=None if schedule.running is None else schedule.running > 0,
+        missed=None if schedule.missed is None else schedule.missed + _given_up(last),
+        late=(last is not None and last.late) if known else None,
         overlap=schedule.overlap,
         misfire=schedule.misfire,
         drift=None if schedule.drift is None else one_line(schedule.drift, 300),
     )
+
+
+def _given_up(last: Fire | None) -> int:
+    """Instants that the newest fire tells were not made up for: those before it, and its own if it was skipped."""
+    if last is None:
+        return 0
+    return last.missed_before + (last.decision is FireDecision.MISFIRE)
 
 
 def outcome_of(fire: Fire) -> str:
@@ -70,10 +77,6 @@ def outcome_of(fire: Fire) -> str:
     if fire.outcome is not None:
         return one_line(fire.outcome, 40)
     return FireDecision.HELD.value if fire.decision is FireDecision.HELD else RUNNING
-
-
-def _moment(fire: Fire) -> float:
-    return fire.decided_at if fire.instant is None else fire.instant
 
 
 def _unhealthiest_first(schedule: ScheduleReading) -> tuple[object, ...]:
