@@ -454,7 +454,7 @@ def test_roles_get_their_settings_and_no_secret_is_written_down(short_dir: Path)
         gateway_token=SecretStr("hidden"),
     )
     programs = role_programs(settings, short_dir / "lane.toml")
-    assert [program.name for program in programs] == ["worker", "drainer", "gateway"]
+    assert [program.name for program in programs] == ["worker", "drainer", "gateway", "clock"]
     for program in programs:
         assert program.env["JOELCLAW_LANE"] == str(short_dir / "lane.toml")
         assert program.env["JOELCLAW_STATE_DIR"] == str(short_dir)

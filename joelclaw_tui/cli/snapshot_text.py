@@ -403,6 +403,7 @@ def _runtime(snapshot: Snapshot, width: int) -> list[Line]:
         _processes("drainer", runtime.drainers),
         _processes("worker", runtime.workers),
         _processes("gateway", [runtime.gateway] if runtime.gateway is not None else []),
+        *([_processes("clock", runtime.clocks)] if runtime.clocks else []),
     ]
     return [line(Span("RUNTIME", Tone.STRONG)), *flow(parts, width)]
 

@@ -116,10 +116,10 @@ class Clock:
         )
 
     async def _read_fires(self) -> _Known:
-        last, opened, instants = await asyncio.gather(
-            self._fires.last(), self._fires.open(), self._fires.last_instants()
+        last, followed, instants = await asyncio.gather(
+            self._fires.last(), self._fires.followed(), self._fires.last_instants()
         )
-        return _Known(last, opened, instants)
+        return _Known(last, followed, instants)
 
     # --- changing
 
@@ -219,10 +219,10 @@ class _Known:
     """What the ledger says."""
 
     def __init__(
-        self, last: Mapping[str, Fire], opened: Sequence[Fire], instants: Mapping[str, float]
+        self, last: Mapping[str, Fire], followed: Sequence[Fire], instants: Mapping[str, float]
     ) -> None:
         self.last = last
-        self.opened = opened
+        self.followed = followed
         self.instants = instants
 
 
@@ -247,7 +247,9 @@ def _reading(
         next=None if job is None or job.disabled else job.next,
         drift=None if planned is None else drift_of(planned.change),
         last=None if known is None else known.last.get(name),
-        running=None if known is None else sum(fire.schedule == name for fire in known.opened),
+        running=None
+        if known is None
+        else sum(fire.schedule == name and fire.ended_at is None for fire in known.followed),
         missed=None if known is None else 0 if missed is None else missed[1] + 1,
         overdue_since=None if missed is None else missed[0],
     )

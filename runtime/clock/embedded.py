@@ -184,7 +184,7 @@ class EmbeddedClock:
             group=group,
             attempt=attempt,
         )
-        self._store.begin(execution)
+        self._kept(lambda: self._store.begin(execution))
         self._running[execution.execution_id] = execution
         success, output = False, "the clock was stopped while this ran: its end is unknown"
         try:
@@ -199,8 +199,15 @@ class EmbeddedClock:
             if job_now is not None:
                 job_now = job_now.after_run(success=success, at=self._now())
                 self._jobs[job.name] = job_now
-            self._store.end(ended, job_now)
+            self._kept(lambda: self._store.end(ended, job_now))
         return success
+
+    def _kept(self, write: Callable[[], None]) -> None:
+        """A disk that is full must not keep a job from running: what happened is then only logged."""
+        try:
+            write()
+        except OperatorError as error:
+            self._log(error.message)
 
     async def _request(self, call: HttpCall) -> tuple[bool, str]:
         if self._session is None:

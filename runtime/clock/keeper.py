@@ -13,10 +13,12 @@ from dataclasses import dataclass, field
 from runtime.clock.clock import Clock
 from runtime.lanefile import LaneSource
 from runtime.ledger.fires import Fires
-from runtime.model import FireAnswer, Now, OperatorError, ScheduleChange, WorkProgress
+from runtime.model import FireAnswer, ItemState, Now, OperatorError, ScheduleChange, WorkProgress
 from runtime.text import one_line
 
 LOOK_EVERY_S = 1.0
+REPLAYABLE = (ItemState.DEAD.value, ItemState.QUARANTINED.value)
+"""A person may let these go on."""
 APPLY_AGAIN_S = 5.0
 """After an apply that failed."""
 
@@ -93,10 +95,14 @@ class Keeper:
             self._log(f"{answer.fire_id} was missed: caught up ({answer.decision or 'accepted'})")
 
     async def _follow(self) -> None:
-        for fire in await self._fires.open():
+        for fire in await self._fires.followed():
             ended = await self._progress.ended(fire)
-            if ended is not None:
-                await self._fires.settle(fire.schedule, fire.fire_id, ended[0], at=ended[1])
+            if (None if ended is None else ended[0]) == fire.outcome:
+                continue
+            outcome, at = ended or (None, self._now())
+            await self._fires.settle(
+                fire.schedule, fire.fire_id, outcome, at=at, final=outcome not in (None, *REPLAYABLE)
+            )
 
     async def _try(self, what: str, step: Callable[[], Awaitable[None]]) -> None:
         try:

@@ -1,6 +1,6 @@
 """The history of fires: what each schedule decided, and how what it started has ended.
 
-A row is written once when a fire is decided and once more when its work has ended. Bounded a schedule
+A row is written when a fire is decided and again when its work has ended (or goes on: a replay). Bounded a schedule
 by age and by number; the newest row of each stays.
 """
 
@@ -19,7 +19,7 @@ from runtime.text import without_credentials
 FIRES_KEPT = 1000
 """A schedule."""
 OPEN_MOST = 1000
-"""Fires whose end is awaited, that one look takes."""
+"""Fires followed to their end, that one look takes."""
 SCHEDULES_MOST = 1000
 
 _RECORD = """
@@ -49,12 +49,13 @@ return 1
 
 _SETTLE = """
 local row = redis.call('HGET', KEYS[1], ARGV[1])
-redis.call('ZREM', KEYS[2], ARGV[1])
+if not row or ARGV[4] == '1' then redis.call('ZREM', KEYS[2], ARGV[1]) end
 if not row then return 0 end
 local fire = cjson.decode(row)
-if fire['ended_at'] ~= cjson.null and fire['ended_at'] ~= nil and ARGV[4] == '' then return 0 end
-fire['outcome'] = ARGV[2]
-fire['ended_at'] = tonumber(ARGV[3])
+local known = fire['outcome'] ~= cjson.null and fire['outcome'] or ''
+if known == ARGV[2] then return 0 end
+fire['outcome'] = ARGV[2] ~= '' and ARGV[2] or cjson.null
+fire['ended_at'] = ARGV[2] ~= '' and tonumber(ARGV[3]) or cjson.null
 redis.call('HSET', KEYS[1], ARGV[1], cjson.encode(fire))
 return 1
 """
@@ -98,13 +99,20 @@ class Fires:
         return bool(done)
 
     async def settle(
-        self, schedule: str, fire_id: str, outcome: str, *, at: float, again: bool = False
+        self, schedule: str, fire_id: str, outcome: str | None, *, at: float, final: bool = True
     ) -> bool:
-        """Notes how the fire's work ended; False when that was known. ``again``: a later end replaces
-        the first (the item was replayed). Raises `BoundaryDown`."""
+        """Notes how the fire's work ended; None: it goes on after all. False when that was known.
+        ``final`` False: a person may replay it, so it is still among `followed`. Raises `BoundaryDown`."""
         with redis_errors(self._where):
             done: Any = await self._redis.eval(
-                _SETTLE, 2, self._rows(schedule), self._open, fire_id, outcome, repr(at), "1" if again else ""
+                _SETTLE,
+                2,
+                self._rows(schedule),
+                self._open,
+                fire_id,
+                outcome or "",
+                repr(at),
+                "1" if final else "",
             )
         return bool(done)
 
@@ -115,11 +123,11 @@ class Fires:
             rows: Any = await self._redis.hmget(self._rows(schedule), ids) if ids else []
         return [fire for row in rows if (fire := _parse(row)) is not None]
 
-    async def open(self) -> Sequence[Fire]:
-        """Fires whose work has not ended as far as is known, oldest first, at most `OPEN_MOST`.
+    async def followed(self) -> Sequence[Fire]:
+        """Fires whose work has not ended for good as far as is known, newest first, at most `OPEN_MOST`.
         Raises `BoundaryDown`."""
         with redis_errors(self._where):
-            ids: Any = await self._redis.zrange(self._open, 0, OPEN_MOST - 1)
+            ids: Any = await self._redis.zrevrange(self._open, 0, OPEN_MOST - 1)
             return await self._fires(ids)
 
     async def last(self) -> Mapping[str, Fire]:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 from dataclasses import replace
 from pathlib import Path
 
 from runtime.actions.intents import ActionName, Intent
-from runtime.model import ChangeKind, ReceiptOutcome
+from runtime.model import ChangeKind, ExitCode, ReceiptOutcome
 from runtime.truth.document import BoundaryStatus
 from tests.clock.lanes import ScheduledLane, scheduled_lane
 from tests.clock.test_contract import a_job
@@ -171,9 +173,29 @@ async def test_a_clock_that_hangs_or_is_down_is_unknown_or_down_with_its_last_fi
         await lane.until_applied()
         before = (await lane.operator.reader.snapshot()).boundaries.clock.data
         assert before is not None
+        pid = (await lane.operator.reader.snapshot()).runtime.clocks[0].detail["pid"]
+        assert isinstance(pid, int)
+        os.kill(pid, signal.SIGSTOP)
+        try:
+            boundary = (await lane.operator.reader.snapshot()).boundaries.clock
+            assert boundary.status is BoundaryStatus.UNKNOWN
+            assert boundary.data == before
+        finally:
+            os.kill(pid, signal.SIGCONT)
         lane.processes.kill("clock")
         boundary = (await lane.operator.reader.snapshot()).boundaries.clock
         assert boundary.status is BoundaryStatus.DOWN
         assert boundary.data == before
         codes = {(f.code, f.boundary) for f in (await lane.operator.reader.snapshot()).verdict.findings}
         assert ("boundary-down", "clock") in codes
+
+
+async def test_a_second_clock_on_the_same_state_ends_and_leaves_the_first_alone(
+    short_dir: Path, module_valkey: ValkeyServer, module_restate: RestateServer
+) -> None:
+    async with scheduled_lane(short_dir, module_valkey, module_restate, HEAD + ONE) as lane:
+        await lane.until_applied()
+        second = lane.processes.start("clock")
+        assert second.wait(20) == ExitCode.USAGE
+        assert "can't be used" in lane.processes.log("clock")
+        assert await lane.dkron.healthy()

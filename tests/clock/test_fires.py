@@ -293,3 +293,35 @@ family = "quick"
         await ready(lane)
         refused = await lane.fire("mine")
         assert (refused.status_code, refused.json()["error"]["code"]) == (403, "read-only")
+
+
+async def test_a_fire_whose_item_is_replayed_is_followed_to_its_new_end(
+    short_dir: Path, module_valkey: ValkeyServer, module_restate: RestateServer
+) -> None:
+    flag = short_dir / "flag"
+    text = (
+        FAMILIES
+        + f"""
+[families."picky"]
+handler = "command"
+command = ["test", "-e", "{flag}"]
+retry = {{ tries = 1 }}
+[schedules.retried]
+cron = "@manually"
+family = "picky"
+"""
+    )
+    async with scheduled_lane(short_dir, module_valkey, module_restate, text) as lane:
+        await lane.act(ActionName.SCHEDULE_RUN, "retried")
+        (fire,) = await lane.until_ended("retried")
+        assert fire.outcome == "dead"
+        codes = {f.code for f in (await lane.operator.reader.snapshot()).verdict.findings}
+        assert "schedule-failing" in codes
+        flag.touch()
+        assert fire.work_id is not None
+        await lane.act(ActionName.REPLAY_ITEM, fire.work_id)
+
+        async def succeeded() -> bool:
+            return [fire.outcome for fire in await lane.history("retried")] == ["succeeded"]
+
+        await until(succeeded, "the replayed fire succeeded")
