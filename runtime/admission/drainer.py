@@ -95,10 +95,9 @@ class Drainer:
         if not wanted:
             return 0
         leases = await self._queue.claim(wanted, lane.limits, owner=self._owner)
-        # Urgent first, also within the batch: the sends below start in this order.
-        leases.sort(key=lambda lease: lease.priority)
         begun = await self._queue.begin_admit(leases)
-        await self._admit(begun)
+        # Urgent first, also within the batch: the sends start in this order.
+        await self._admit(sorted(begun, key=lambda lease: lease.priority))
         return len(leases)
 
     async def _admit(self, leases: Sequence[Lease]) -> None:

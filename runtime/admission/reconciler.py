@@ -34,7 +34,8 @@ class ReconcilerStats:
     settled: int = 0
     """Runs settled from Restate's tables since the start."""
     unknown_runs: tuple[str, ...] = ()
-    """In flight here, not known to Restate, at the last pass."""
+    """In flight here, not known to Restate, at the last pass: the first of them."""
+    unknown_total: int = 0
     last_pass_error: str | None = None
 
 
@@ -98,6 +99,7 @@ class Reconciler:
                 )
                 unknown += await self._compare_page(family, run_ids)
         self.stats.unknown_runs = tuple(unknown[:UNKNOWN_SHOWN])
+        self.stats.unknown_total = len(unknown)
 
     async def _compare_page(self, family: str, run_ids: Sequence[str]) -> list[str]:
         if not run_ids:

@@ -20,7 +20,6 @@ from runtime.text import one_line, without_credentials
 
 AUDIT_KEPT = 10_000
 """Receipts kept in Redis, about; the local file keeps all."""
-RESULTS_KEPT = 1_000
 _TAIL_BYTES = 1024 * 1024
 
 

@@ -20,6 +20,8 @@ FORGOTTEN_AFTER_S = 86_400.0
 _BEAT = """
 local t = redis.call('TIME')
 local now = t[1] + t[2] / 1e6
+-- A write that frees comes first: a server that is out of memory then takes the rest of the script.
+redis.call('HDEL', KEYS[1], ARGV[1])
 redis.call('HSET', KEYS[1], ARGV[1], string.format('%.6f', now) .. ' ' .. ARGV[2])
 if ARGV[3] ~= '' then
   for _, field in ipairs(redis.call('HKEYS', KEYS[1])) do

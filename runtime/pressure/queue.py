@@ -22,7 +22,8 @@ from runtime.text import without_credentials
 
 LEASE_S = 30.0
 """A lease not ended within this lapses: its item waits again, or Restate is asked about it."""
-DUE_PER_PEEK = 1000
+DUE_PER_PEEK = 250
+"""Due items made runnable a level and look; the next look takes the next ones."""
 MESSAGE_LIMIT = 1000
 """Characters of a failure's message that are kept."""
 
@@ -83,7 +84,7 @@ class Queue:
     end
     redis.call('HSET', base .. 'items', id, priority .. ':1:' .. int(now) .. ':' .. rest)
     if delay_us > 0 then
-      redis.call('ZADD', base .. 'delayed', int(now + delay_us), id)
+      redis.call('ZADD', base .. 'd' .. priority, int(now + delay_us), id)
     else
       local ready = math.max(now, tonumber(redis.call('HGET', base .. 'meta', 'last') or 0) + 1)
       redis.call('HSET', base .. 'meta', 'last', int(ready))
@@ -130,11 +131,12 @@ class Queue:
 
     _PEEK = Script(f"""
     local now = now_us(ARGV[1])
-    for _, id in ipairs(redis.call('ZRANGEBYSCORE', base .. 'delayed', '-inf', int(now), 'LIMIT', 0, {DUE_PER_PEEK})) do
-      local due = redis.call('ZSCORE', base .. 'delayed', id)
-      local priority = head(redis.call('HGET', base .. 'items', id))
-      redis.call('ZREM', base .. 'delayed', id)
-      redis.call('ZADD', base .. 'w' .. priority, due, id)
+    for level = 0, 3 do
+      local due = redis.call('ZRANGEBYSCORE', base .. 'd' .. level, '-inf', int(now), 'WITHSCORES', 'LIMIT', 0, {DUE_PER_PEEK})
+      for i = 1, #due, 2 do
+        redis.call('ZREM', base .. 'd' .. level, due[i])
+        redis.call('ZADD', base .. 'w' .. level, due[i + 1], due[i])
+      end
     end
     local busy = redis.call('ZCARD', base .. 'leased') + redis.call('ZCARD', base .. 'admitting')
       + redis.call('ZCARD', base .. 'flight')
@@ -331,6 +333,7 @@ class Queue:
     for _, id in ipairs(lapsed) do back(id, redis.call('HGET', base .. 'lease', id)) end
     local uncertain = {}
     for _, id in ipairs(redis.call('ZRANGEBYSCORE', base .. 'admitting', '-inf', int(now), 'LIMIT', 0, 500)) do
+      redis.call('ZREM', base .. 'admitting', id) -- frees, so that the rest is taken when memory is short
       local token = redis.call('HINCRBY', base .. 'meta', 'fence', 1)
       local ready = string.match(redis.call('HGET', base .. 'lease', id), '^%d+:(%d+):')
       redis.call('ZADD', base .. 'admitting', lapse, id)
@@ -358,12 +361,17 @@ class Queue:
 
     _IN_FLIGHT = Script(
         """
-    local now = now_us(ARGV[1])
+    local now, after, limit, last = now_us(ARGV[1]), ARGV[3], tonumber(ARGV[4]), ARGV[5]
+    local ties = redis.call('ZCOUNT', base .. 'flight', after, after)
+    local rows = redis.call('ZRANGEBYSCORE', base .. 'flight', after, int(now - ARGV[2]), 'WITHSCORES',
+      'LIMIT', 0, limit + ties)
     local out = {}
-    local rows = redis.call('ZRANGEBYSCORE', base .. 'flight', ARGV[3], int(now - ARGV[2]), 'WITHSCORES', 'LIMIT', 0, ARGV[4])
     for i = 1, #rows, 2 do
-      local _, attempt = head(redis.call('HGET', base .. 'items', rows[i]))
-      out[#out + 1] = {rows[i], attempt, int(tonumber(rows[i + 1]))}
+      local id, score = rows[i], rows[i + 1]
+      if #out < limit and (score ~= after or id > last) then
+        local _, attempt = head(redis.call('HGET', base .. 'items', id))
+        out[#out + 1] = {id, attempt, score}
+      end
     end
     return out
     """,
@@ -373,15 +381,17 @@ class Queue:
     async def in_flight(
         self, family: str, *, older_than_s: float, after: str = "-inf", limit: int = 200
     ) -> tuple[list[str], str | None]:
-        """``(run ids, cursor)`` of runs admitted more than ``older_than_s`` ago, oldest first.
+        """``(run ids, cursor)`` of runs admitted more than ``older_than_s`` ago, oldest first; many may
+        have been admitted in one instant, so the cursor is an instant and an id.
 
         Raises `BoundaryDown`.
         """
+        score, _, last = after.partition(" ")
         with redis_errors(self._where):
             rows = await self._IN_FLIGHT(
-                self._redis, self._base(family), self._now, round(older_than_s * 1e6), after, limit
+                self._redis, self._base(family), self._now, round(older_than_s * 1e6), score, limit, last
             )
-        cursor = f"({rows[-1][2]}" if len(rows) == limit else None
+        cursor = f"{rows[-1][2]} {rows[-1][0]}" if len(rows) == limit else None
         return [f"{item_id}.{attempt}" for item_id, attempt, _ in rows], cursor
 
     # --- settle
@@ -405,7 +415,7 @@ class Queue:
     redis.call('ZREM', base .. 'leased', id)
     redis.call('HDEL', base .. 'lease', id)
     redis.call('ZREM', base .. 'w' .. priority, id)
-    redis.call('ZREM', base .. 'delayed', id)
+    redis.call('ZREM', base .. 'd' .. priority, id)
     redis.call('ZREM', base .. 'quarantined', id)
     if outcome == 'succeeded' then
       redis.call('HDEL', base .. 'items', id)
@@ -420,7 +430,7 @@ class Queue:
       redis.call('HINCRBY', base .. 'stats', 'failed', 1)
       bump('f', now)
     end
-    if redis.call('ZCARD', base .. 'w' .. priority) > 0 then redis.call('PUBLISH', ARGV[6], '') end
+    redis.call('PUBLISH', ARGV[6], '') -- room is free now, perhaps for another family of a full lane
     return 'settled'
     """)
 

@@ -26,10 +26,9 @@ from runtime.stack.endpoints import resolve_targets
 from .process import Detail, RoleProcess, log, until_stopped
 
 
-async def run_drainer(settings: Settings) -> None:
-    """Drains the lane until SIGTERM. Raises `OperatorError` when it can't begin."""
-    process = RoleProcess("drainer")
-    process.heed_signals()
+async def run_drainer(settings: Settings, stop: asyncio.Event) -> None:
+    """Drains the lane until ``stop`` is set. Raises `OperatorError` when it can't begin."""
+    process = RoleProcess("drainer", stop)
     lane = LaneSource(find_lane(settings), time.time)
     targets = resolve_targets(settings)
     name = lane.current.name
@@ -71,7 +70,7 @@ async def run_drainer(settings: Settings) -> None:
                 "idle_because": drainer.stats.idle_because,
                 "last_error": drainer.stats.last_error,
                 "uncertain": len(drainer.stats.uncertain),
-                "unknown_runs": len(reconciler.stats.unknown_runs),
+                "unknown_runs": reconciler.stats.unknown_total,
                 "unknown_run": next(iter(reconciler.stats.unknown_runs), None),
                 "reconciler_error": reconciler.stats.last_pass_error,
                 "reconciled": reconciler.stats.settled,

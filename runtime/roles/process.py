@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 import secrets
-import signal
 import socket
 import sys
 import time
@@ -28,18 +27,13 @@ def log(message: str) -> None:
 
 
 class RoleProcess:
-    """One start of one role. ``stop`` is set by SIGTERM and SIGINT."""
+    """One start of one role. ``stop`` ends it: roles that share a process share it too."""
 
-    def __init__(self, role: str) -> None:
+    def __init__(self, role: str, stop: asyncio.Event) -> None:
         self.role = role
         self.started_at = time.time()
         self.process_id = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
-        self.stop = asyncio.Event()
-
-    def heed_signals(self) -> None:
-        loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, self.stop.set)
+        self.stop = stop
 
     async def beat(
         self,

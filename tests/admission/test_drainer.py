@@ -199,7 +199,7 @@ async def test_a_pause_lets_nothing_through_even_under_load(lane: Lane) -> None:
     running = asyncio.create_task(lane.drainer.run(stop))
     while not lane.restate.accepted:
         await asyncio.sleep(0)
-    paused = await lane.control.pause("a", actor="ann", kind=PauseKind.PERSON, reason=None, until=None)
+    paused = await lane.control.pause("a", actor="ann", kind=PauseKind.PERSON, reason=None, for_s=None)
     left = paused.still_admitting
     while left:
         left = await lane.control.still_admitting("a")
