@@ -80,6 +80,7 @@ class Actions:
             runs=runs,
             addresses=addresses,
             clock=clock,
+            now=now,
             call_deadline_s=call_deadline_s,
             pause_wait_s=pause_wait_s,
         )
@@ -111,6 +112,7 @@ class Actions:
             created_at=now,
             destructive=plan.destructive,
             expected=plan.expected,
+            pause_epochs=plan.pause_epochs,
         )
         self._freezer.keep(preview)
         return preview

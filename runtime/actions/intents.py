@@ -60,3 +60,5 @@ class Preview:
     """True when it can't be undone: a confirmation is always asked for."""
     expected: tuple[str, ...] = ()
     """schedule-apply: for each id, the digest of the change that was shown; another one is not carried out."""
+    pause_epochs: tuple[int, ...] = ()
+    """resume only: the epoch of each id's pause; one that was paused anew since is left alone."""

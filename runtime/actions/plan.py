@@ -22,6 +22,7 @@ class Plan:
     target: str
     destructive: bool = False
     expected: tuple[str, ...] = ()
+    pause_epochs: tuple[int, ...] = ()
 
 
 def bounded_lines(lines: Sequence[str]) -> tuple[str, ...]:

@@ -22,8 +22,9 @@ def connect(url: str, *, timeout_s: float = 5.0) -> Redis:
     No hidden retries: a caller that repeats a command knows that the command may be repeated.
     """
     try:
-        return aioredis.Redis.from_url(
+        pool = aioredis.BlockingConnectionPool.from_url(
             url,
+            timeout=timeout_s,
             decode_responses=True,
             encoding_errors="replace",
             socket_timeout=timeout_s,
@@ -31,6 +32,7 @@ def connect(url: str, *, timeout_s: float = 5.0) -> Redis:
             retry=Retry(NoBackoff(), 0),
             max_connections=64,
         )
+        return aioredis.Redis.from_pool(pool)
     except ValueError as error:
         raise ConfigError(
             f"Redis address {without_credentials(url)}: {error}", fix="correct redis_url"
@@ -70,6 +72,10 @@ def redis_errors(where: str) -> Iterator[None]:
         raise BoundaryDown(
             f"Redis at {where} can't be reached: {one_line(str(error), 160)}",
             fix="start it (`joelclaw-tui up`), or correct redis_url",
+        ) from None
+    except exceptions.InvalidResponse:
+        raise BoundaryDown(
+            f"what listens at {where} does not answer like Redis", fix="correct redis_url"
         ) from None
     except exceptions.ResponseError as error:
         if "OOM" in str(error):

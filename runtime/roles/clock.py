@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
@@ -17,7 +18,7 @@ from runtime.clock.keeper import Keeper
 from runtime.clock.store import Store
 from runtime.durable.journal import Journal
 from runtime.gateway.serve import serve_gateway
-from runtime.lanefile import LaneSource, find_lane
+from runtime.lanefile import LaneSource, find_lane, last_good_lane
 from runtime.ledger.audit import Audit
 from runtime.ledger.beats import Heartbeats
 from runtime.ledger.connection import connect
@@ -32,11 +33,11 @@ from .fires import Progress
 from .process import Detail, RoleProcess, log, until_stopped
 
 
-async def run_clock(settings: Settings) -> None:
-    """Keeps the time until SIGTERM. Raises `OperatorError` when it can't begin."""
-    process = RoleProcess("clock")
-    process.heed_signals()
-    lane = LaneSource(find_lane(settings), time.time)
+async def run_clock(settings: Settings, stop: asyncio.Event) -> None:
+    """Keeps the time until ``stop`` is set. Raises `OperatorError` when it can't begin."""
+    process = RoleProcess("clock", stop)
+    path = find_lane(settings)
+    lane = LaneSource(path, time.time, last_good=last_good_lane(settings, path), keep=True)
     targets = resolve_targets(settings)
     target = fire_target(settings, targets)
     paths = StackPaths.of(settings)
