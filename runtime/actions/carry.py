@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Coroutine, Sequence
 from typing import Any, TypeVar
 
+from runtime.actions.absent import no_boundary
 from runtime.actions.intents import ActionName, Preview
 from runtime.actions.tally import Tally
 from runtime.lanefile import Lane
@@ -91,6 +92,10 @@ class Carrier:
                 await self._replay(preview, tally, lane)
             case ActionName.RUN_CANCEL | ActionName.RUN_KILL | ActionName.RUN_RESUME:
                 await self._verb(preview, tally, _VERBS[preview.intent.action])
+            case ActionName.SCHEDULE_RUN | ActionName.SCHEDULE_ENABLE | ActionName.SCHEDULE_DISABLE:
+                raise no_boundary(preview.intent.action)
+            case ActionName.ARTIFACT_PROMOTE | ActionName.ARTIFACT_REJECT:
+                raise no_boundary(preview.intent.action)
 
     async def _pause(self, preview: Preview, tally: Tally, lane: Lane, actor: str) -> None:
         waiting: set[str] = set()

@@ -18,12 +18,17 @@ class ActionName(StrEnum):
     RUN_CANCEL = "run-cancel"
     RUN_KILL = "run-kill"
     RUN_RESUME = "run-resume"
+    SCHEDULE_RUN = "schedule-run"
+    SCHEDULE_ENABLE = "schedule-enable"
+    SCHEDULE_DISABLE = "schedule-disable"
+    ARTIFACT_PROMOTE = "artifact-promote"
+    ARTIFACT_REJECT = "artifact-reject"
 
 
 @dataclass(frozen=True, slots=True)
 class Intent:
-    """``targets`` are families or globs (pause, resume, replay-family), item ids (replay-item)
-    or run ids (run-*)."""
+    """``targets`` are families or globs (pause, resume, replay-family), item ids (replay-item),
+    run ids (run-*), names of schedules (schedule-*) or artifact ids (artifact-*)."""
 
     action: ActionName
     targets: tuple[str, ...]
@@ -41,7 +46,7 @@ class Preview:
     preview_id: str
     intent: Intent
     ids: tuple[str, ...]
-    """Exactly what apply will touch: families, item ids or run ids."""
+    """Exactly what apply will touch: families, schedules, or ids of items, runs or artifacts."""
     matching: int
     """How many matched; more than ``len(ids)`` when the limit or ceiling cut the list."""
     title: str

@@ -8,6 +8,7 @@ from collections.abc import Coroutine, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Never, TypeVar
 
+from runtime.actions.absent import no_boundary
 from runtime.actions.families import matching_families
 from runtime.actions.intents import ActionName, Intent
 from runtime.lanefile import Lane, LaneSource
@@ -99,6 +100,10 @@ class Planner:
                 return await self._replay_families(intent)
             case ActionName.RUN_CANCEL | ActionName.RUN_KILL | ActionName.RUN_RESUME:
                 return await self._run_verb(intent)
+            case ActionName.SCHEDULE_RUN | ActionName.SCHEDULE_ENABLE | ActionName.SCHEDULE_DISABLE:
+                raise no_boundary(intent.action)
+            case ActionName.ARTIFACT_PROMOTE | ActionName.ARTIFACT_REJECT:
+                raise no_boundary(intent.action)
 
     # --- families
 

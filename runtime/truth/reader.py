@@ -9,10 +9,12 @@ from typing import Any
 
 from runtime.lanefile import LaneSource
 from runtime.model import (
+    Artifact,
     AuditTrail,
     Beat,
     DurableReader,
     DurableReading,
+    Fire,
     ItemPage,
     ItemState,
     JournalEntry,
@@ -21,6 +23,7 @@ from runtime.model import (
     PressureReader,
     PressureReading,
     Receipt,
+    Refused,
     RunView,
     WorkItem,
     parse_run_id,
@@ -198,6 +201,19 @@ class Reader:
             address=self._addresses.redis,
         )
 
+    async def fires(self, schedule: str, limit: int = 100) -> Sequence[Fire]:
+        """A schedule's fires, newest first. Raises `Refused`: this version has no clock."""
+        raise _absent("clock", schedule)
+
+    async def artifact(self, artifact_id: str) -> Artifact | None:
+        """None when there is no such artifact. Raises `Refused`: this version has no sandbox."""
+        raise _absent("sandbox", artifact_id)
+
+    async def artifact_file(self, artifact_id: str, name: str, *, limit: int = 1_000_000) -> str:
+        """At most ``limit`` bytes of an artifact's ``patch``, ``verify`` or ``log``, as text.
+        Raises `Refused`: this version has no sandbox."""
+        raise _absent("sandbox", artifact_id)
+
     async def aclose(self) -> None:
         """Ends reads that are still outstanding. Call it before the connections are closed."""
         await asyncio.gather(
@@ -263,6 +279,14 @@ _ABSENT: dict[str, Any] = {
     "data": None,
 }
 """A boundary that this version has not."""
+
+
+def _absent(boundary: str, asked: str) -> Refused:
+    return Refused(
+        f"{one_line(asked, 80)}: this profile has no {boundary}",
+        fix="`joelclaw-tui --once` names the boundaries that it has",
+        code="boundary-absent",
+    )
 
 
 def _clamped(limit: int) -> int:
