@@ -14,10 +14,10 @@ from typing import Any, Self
 
 import aiohttp
 
-from runtime.durable.address import shown_url, split_address
+from runtime.durable.address import split_address
 from runtime.durable.request import MalformedRun, encode_request
 from runtime.model import Accepted, BoundaryDown, Refused, RunRequest, run_service
-from runtime.text import one_line
+from runtime.text import one_line, without_credentials
 
 CONNECTIONS = 64
 """Requests at once; the others wait their turn, outside their time limit."""
@@ -43,7 +43,7 @@ class Ingress:
         self, url: str, lane: str, *, connections: int = CONNECTIONS, timeout_s: float = TIMEOUT_S
     ) -> None:
         """``url``: ``http(s)://`` or ``unix:/path``. ``timeout_s`` is for one request."""
-        self._shown = shown_url(url)
+        self._shown = without_credentials(url)
         self._base, self._socket = split_address(url)
         self._service = run_service(lane)
         self._turns = asyncio.Semaphore(connections)

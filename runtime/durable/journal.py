@@ -15,9 +15,7 @@ from http import HTTPStatus
 from types import TracebackType
 from typing import Any, Self
 
-from runtime.durable.address import shown_url
 from runtime.durable.admin import Admin, AdminRefused
-from runtime.lanefile import Lane
 from runtime.model import (
     BoundaryDown,
     DurableReading,
@@ -29,11 +27,10 @@ from runtime.model import (
     RunVerb,
     RunView,
     VerbResult,
-    family_tag,
     parse_run_id,
     run_service,
 )
-from runtime.text import one_line
+from runtime.text import one_line, without_credentials
 
 KEYS_A_QUERY = 200
 VERBS_A_BATCH = 1000
@@ -58,11 +55,6 @@ _WRONG_STATE = re.compile(
 )
 
 
-def families_by_tag(lane: Lane) -> dict[str, str]:
-    """Item ids end in their family's tag: this is how a run's family is known without its input."""
-    return {family_tag(name): name for name in lane.families}
-
-
 class Journal:
     """Implements `DurableReader`, `RunLookup` and `RunControl` for one lane.
 
@@ -79,7 +71,8 @@ class Journal:
         *,
         ingress_url: str,
     ) -> None:
-        """``families``: family by tag, as the lane is now (`families_by_tag`). ``ingress_url`` is only shown."""
+        """``families``: family by tag, as the lane is now (`Lane.tags`): a run's key ends in
+        its family's tag, so its input need not be read. ``ingress_url`` is only shown."""
         self._admin = Admin(admin_url)
         self._ingress_url = ingress_url
         self._service = run_service(lane)
@@ -163,8 +156,8 @@ class Journal:
         )
         endpoint = at[0].get("endpoint") if at else None
         return DurableSource(
-            admin_url=shown_url(self._admin.url),
-            ingress_url=shown_url(self._ingress_url),
+            admin_url=without_credentials(self._admin.url),
+            ingress_url=without_credentials(self._ingress_url),
             version=_text(version.get("version")) or "unknown",
             service=self._service,
             deployment=_text(endpoint),
@@ -288,7 +281,7 @@ def _view(row: Mapping[str, Any], families: Mapping[str, str], causes: Mapping[s
         created_at=_instant(row.get("created_at")),
         modified_at=_instant(row.get("modified_at")),
         completed_at=_instant(row.get("completed_at")),
-        tries=_whole(row.get("retry_count")),
+        tries=_whole(row.get("retry_count")) or None,
         next_try_at=_instant(row.get("next_retry_at")) if status is RunStatus.BACKING_OFF else None,
         last_failure=_CODE_PREFIX.sub("", said) if said else None,
         family=families.get(run_id.partition(".")[0].rpartition("-")[2]),

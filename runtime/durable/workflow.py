@@ -210,14 +210,19 @@ class _Run:
 
     async def _try(self, request: RunRequest) -> bytes:
         """One try of the handler, by the lane as it is now. Secrets are resolved in here and stay in here."""
+        self._shared.lane.refresh()
         lane = self._shared.lane.current
         family = lane.families.get(request.family)
+        step = f"{self._run_id} handler"
         if family is None:
+            # A lane file may be read while it is half written: only a lasting absence is final.
+            if self._shared.tries.failed(step) < UNDECLARED_TRIES:
+                raise _again(f"family {request.family} is not declared now", UNDECLARED_WAIT_S)
+            self._shared.tries.forget(step)
             raise restate.TerminalError(
                 f"family {request.family} is no longer declared in the lane file; declare it again and replay",
                 FAILED,
             )
-        step = f"{self._run_id} handler"
         try:
             with self._counted():
                 result = await self._shared.handlers.run(Call(request, family, lane.path.parent))
@@ -280,5 +285,7 @@ def _again(message: str, delay: float) -> RetryableError:
     return RetryableError(one_line(message, MESSAGE_MAX), FAILED, retry_after=timedelta(seconds=delay))
 
 
+UNDECLARED_TRIES = 4
+UNDECLARED_WAIT_S = 1.0
 _STEP: restate.RunOptions[bytes] = restate.RunOptions(serde=_BYTES)
 """A step says itself when it is tried again and when no more (see `tries`)."""

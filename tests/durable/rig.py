@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from runtime.durable.ingress import Ingress
-from runtime.durable.journal import Journal, families_by_tag
+from runtime.durable.journal import Journal
 from runtime.durable.registration import register
 from runtime.durable.worker import serve_worker
 from runtime.durable.workflow import WorkerApp, build_app
@@ -116,9 +116,7 @@ async def working(
     try:
         worker_url = await url
         await register(restate.admin_url, worker_url, name)
-        journal = Journal(
-            restate.admin_url, name, lambda: families_by_tag(lane.current), ingress_url=restate.ingress_url
-        )
+        journal = Journal(restate.admin_url, name, lambda: lane.current.tags, ingress_url=restate.ingress_url)
         async with Ingress(restate.ingress_url, name) as ingress, journal:
             yield Rig(lane, app, settler, ingress, journal, restate, worker_url)
     finally:

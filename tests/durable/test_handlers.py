@@ -8,6 +8,7 @@ import os
 import signal
 import sys
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from aiohttp import web
 from runtime.durable.handlers import Call, HandlerFailure, Handlers
 from runtime.durable.handlers.base import RESULT_MAX
 from runtime.lanefile import Family
+from runtime.model import Failure, Outcome
 from tests.durable.rig import a_request, eventually
 
 
@@ -45,6 +47,41 @@ def alive(pid: int) -> bool:
 # --- command ----------------------------------------------------------------
 
 
+async def test_no_part_of_a_secret_is_kept_wherever_it_is_cut(
+    handlers: Handlers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    secret = "sk-A1b2C3d4E5f6G7h8\nMIIEvQIBADANBgkq"
+    monkeypatch.setenv("LONG_SECRET", secret)
+    tell = "import os,sys; s=os.environ['S']; "
+    cases = {
+        "failure": tell + "sys.stderr.write('x' * 290 + s.splitlines()[0]); sys.exit(1)",
+        "line": tell + "sys.stderr.write(s); sys.exit(1)",
+        "cut": tell + "sys.stdout.write('x' * 4090 + s.splitlines()[0] + 'y' * 9000)",
+    }
+    for code in cases.values():
+        call = a_command(sys.executable, "-c", code, env={"S": {"env": "LONG_SECRET"}}, retry={"tries": 1})
+        try:
+            kept = (await handlers.run(call)).decode()
+        except HandlerFailure as failure:
+            kept = failure.message
+        assert "sk-A" not in kept and "MIIE" not in kept, kept
+
+
+async def test_a_python_function_that_exits_fails_and_takes_no_worker_with_it(handlers: Handlers) -> None:
+    for function in ("exits", "exits_async"):
+        call = a_call(handler="python", call=f"sample_calls:{function}", timeout="20s")
+        with pytest.raises(HandlerFailure, match="(?i)exit"):
+            await handlers.run(call)
+
+
+async def test_a_replayed_attempt_is_told_what_failed_before(handlers: Handlers) -> None:
+    call = a_command(sys.executable, "-c", "import os; print(os.environ['JOELCLAW_FAILURES'])")
+    failures = (Failure(1, Outcome.FAILED, "it said \x1b no", 5.0),)
+    retold = Call(replace(call.request, attempt=2, failures=failures), call.family, call.lane_dir)
+    result = json.loads(await handlers.run(retold))
+    assert json.loads(result["stdout"]) == [{"attempt": 1, "outcome": "failed", "message": "it said \x1b no"}]
+
+
 async def test_a_command_gets_its_payload_both_ways_and_a_small_environment(
     handlers: Handlers, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -61,8 +98,19 @@ async def test_a_command_gets_its_payload_both_ways_and_a_small_environment(
     assert told["stdin"] == told["file"] == '{"n": 21}'
     assert told["mode"] == 0o600
     assert told["key"] == len("s3cret-value")
-    allowed = {"PATH", "HOME", "LANG", "LC_CTYPE", "KEY", "PLAIN"}
-    names = {"PAYLOAD", "RUN_ID", "ITEM_ID", "ATTEMPT", "FAMILY"}
+    allowed = {
+        "PATH",
+        "HOME",
+        "LANG",
+        "LC_CTYPE",
+        "KEY",
+        "PLAIN",
+        "PWD",
+        "OLDPWD",
+        "SHLVL",
+        "_",
+    }  # some a shell's
+    names = {"FAILURES", "PAYLOAD", "RUN_ID", "ITEM_ID", "ATTEMPT", "FAMILY"}
     assert set(told["env"]) <= allowed | {f"JOELCLAW_{name}" for name in names}
 
 
@@ -147,6 +195,13 @@ async def test_a_child_that_escaped_its_group_and_keeps_the_pipe_does_not_hold_t
         assert result["stdout"] == "done\n"
     finally:
         os.kill(int(pid.read_text()), signal.SIGKILL)
+
+
+async def test_arguments_are_arguments_and_never_a_shells(handlers: Handlers) -> None:
+    hostile = ["$(touch /tmp/never)", "; exit 9", "'\"", "", "-n", "`id`"]
+    script = "import json,sys; print(json.dumps(sys.argv[1:]))"
+    result = json.loads(await handlers.run(a_command(sys.executable, "-c", script, *hostile)))
+    assert json.loads(result["stdout"]) == hostile
 
 
 async def test_a_cancelled_command_is_killed_before_the_cancellation_goes_on(

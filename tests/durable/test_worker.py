@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import shutil
 import signal
 import socket
 import subprocess
@@ -17,7 +18,7 @@ import pytest
 
 from runtime.durable.admin import Admin
 from runtime.durable.ingress import Ingress
-from runtime.durable.registration import CODE_KEY, NotRegistered, register, register_once
+from runtime.durable.registration import CODE_KEY, NotRegistered, keep_registered, register, register_once
 from runtime.durable.worker import serve_worker
 from runtime.durable.workflow import build_app
 from runtime.lanefile import LaneSource
@@ -136,16 +137,19 @@ async def test_tries_are_not_used_up_while_no_worker_is_there(
     module_restate: RestateServer, tmp_path: Path
 ) -> None:
     tries = tmp_path / "tries"
-    script = f"test -e {tries} || {{ echo > {tries}; exec sleep 600; }}; echo x >> {tries}; exit 1"
+    script = f"test -e {tries} || {{ echo $$ > {tries}; exec sleep 600; }}; echo x >> {tries}; exit 1"
     families = command_family(tmp_path, script) + 'retry = { tries = 3, initial = "50ms" }\n'
     lane = a_lane(tmp_path, families)
     with a_worker_process(module_restate, lane, tmp_path) as worker:
         async with starting(module_restate, lane) as ingress, Admin(module_restate.admin_url) as admin:
             accepted = await ingress.start(a_request("a/c"))
-            await eventually(tries.exists)
+            # Killed at the program's first sign of life: not even then does it outlive its worker.
+            await eventually(lambda: tries.exists() and bool(tries.read_text().strip()))
             assert worker.process is not None
             worker.process.kill()
             worker.process.wait()
+            first = int(tries.read_text())
+            await eventually(lambda: not running(first))
             sql = f"select retry_count as n from sys_invocation_state where id = '{accepted.invocation_id}'"
             async with asyncio.timeout(20):
                 while not (rows := await admin.query(sql)) or rows[0].get("n", 0) < 5:
@@ -217,6 +221,27 @@ async def test_registering_waits_for_restate_and_says_what_is_missing(
     assert (await asyncio.wait_for(registering, 20)).startswith("dp_")
     stop.set()
     await serving
+
+
+async def test_a_restate_that_lost_its_data_learns_the_address_again(
+    restate: RestateServer, tmp_path: Path
+) -> None:
+    async with working(restate, tmp_path, NOOP) as rig:
+        told: list[str] = []
+        lane = rig.lane.current.name
+        keeping = asyncio.create_task(
+            keep_registered(
+                restate.admin_url, rig.worker_url, lane, on_registered=told.append, recheck_s=0.05
+            )
+        )
+        await eventually(lambda: len(told) == 1)
+        restate.kill()
+        shutil.rmtree(restate.folder / "local")
+        await asyncio.to_thread(restate.launch)
+        await eventually(lambda: len(told) == 2)
+        run_id, _ = await rig.start("a/noop")
+        await rig.settled(run_id)
+        keeping.cancel()
 
 
 async def test_a_worker_that_does_not_answer_is_not_registered(module_restate: RestateServer) -> None:
