@@ -107,7 +107,8 @@ class LineView(ScrollView, can_focus=True):
     def _style(self, look: Tone | Kind) -> Style:
         style = self._looks.get(look)
         if style is None:
-            style = self.get_component_rich_style(f"{_PREFIX}{look}", partial=True)
+            # Not a partial style: the tint behind added and removed lines is mixed with the ground.
+            style = self.get_component_rich_style(f"{_PREFIX}{look}")
             self._looks[look] = style
         return style
 

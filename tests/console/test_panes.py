@@ -501,6 +501,27 @@ async def test_a_change_is_shown_by_what_its_lines_are(operator: MemoryOperator)
             assert words in shown
 
 
+@pytest.mark.parametrize("no_color", [False, True])
+@pytest.mark.parametrize("theme", ["joelclaw-dark", "joelclaw-light"])
+async def test_every_line_of_a_change_differs_from_its_ground(
+    operator: MemoryOperator, monkeypatch: pytest.MonkeyPatch, theme: str, no_color: bool
+) -> None:
+    if no_color:
+        monkeypatch.setenv("NO_COLOR", "1")
+    async with artifact_open(operator, size=(120, 40)) as (app, pilot, screen):
+        app.theme = theme
+        await pilot.pause()
+        for y in range(len(screen.lines.lines)):
+            for segment in screen.lines.render_line(y):
+                if segment.text.strip():
+                    style = segment.style
+                    assert style is not None
+                    assert style.color is not None
+                    assert style.bgcolor is not None
+                    text, ground = style.color.get_truecolor(), style.bgcolor.get_truecolor()
+                    assert sum(abs(a - b) for a, b in zip(text, ground, strict=True)) > 150, segment.text
+
+
 async def test_verification_log_and_manifest_are_a_key_away_and_read_once(operator: MemoryOperator) -> None:
     async with artifact_open(operator, FAILED) as (app, pilot, _):
         assert operator.reader.file_reads == [(FAILED, "patch")]
