@@ -26,6 +26,7 @@ from joelclaw_tui.crash_log import write_crash
 from joelclaw_tui.keymap import Scope, bindings
 from joelclaw_tui.ports import ConsoleOperator, ConsoleReader, Progress, Starter
 from joelclaw_tui.refresher import Arrived, Failed, Late, Reading, Refresher
+from joelclaw_tui.screens.artifact import ArtifactScreen
 from joelclaw_tui.screens.audit import AuditScreen
 from joelclaw_tui.screens.base import ConsoleScreen, RoomGuard
 from joelclaw_tui.screens.findings import FindingsScreen
@@ -37,6 +38,7 @@ from joelclaw_tui.screens.preview import PreviewScreen
 from joelclaw_tui.screens.problem import ProblemScreen
 from joelclaw_tui.screens.receipt import ReceiptScreen, went_well
 from joelclaw_tui.screens.run import RunScreen
+from joelclaw_tui.screens.schedule import ScheduleScreen
 from joelclaw_tui.screens.start import StartScreen
 from joelclaw_tui.theming import Themes, load_themes
 from joelclaw_tui.view import Problem, View
@@ -151,6 +153,12 @@ class ConsoleApp(App[int]):
 
     def open_run(self, run_id: str) -> None:
         self.push_screen(RunScreen(run_id))
+
+    def open_schedule(self, schedule: str) -> None:
+        self.push_screen(ScheduleScreen(schedule))
+
+    def open_artifact(self, artifact_id: str) -> None:
+        self.push_screen(ArtifactScreen(artifact_id))
 
     # --- life
 

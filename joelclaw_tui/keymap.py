@@ -19,10 +19,14 @@ class Scope(StrEnum):
     MAIN = "Panes"
     TABLE = "Tables"
     BACKLOG = "Backlog: families"
+    SCHEDULE = "Schedule: what starts when"
     JOURNAL = "Journal: runs"
+    ARTIFACTS = "Artifacts: what sandboxes made"
     ITEMS = "Items of a family"
     ITEM = "One item"
     RUN = "One run"
+    FIRES = "One schedule"
+    ARTIFACT = "One artifact"
     DRILL = "Below the panes"
     PREVIEW = "Preview of an action"
     DIALOG = "Dialogs"
@@ -82,6 +86,33 @@ KEYS: tuple[KeySpec, ...] = (
         Scope.BACKLOG, "replay", "R", "replay", "replay dead", "Replay up to N dead items as new attempts", 12
     ),
     _key(
+        Scope.SCHEDULE,
+        "run",
+        "n",
+        "schedule_verb('schedule-run')",
+        "run now",
+        "Start the schedule, or the marked ones now",
+        10,
+    ),
+    _key(
+        Scope.SCHEDULE,
+        "enable",
+        "e",
+        "schedule_verb('schedule-enable')",
+        "enable",
+        "Let the clock start the schedule again",
+        11,
+    ),
+    _key(
+        Scope.SCHEDULE,
+        "disable",
+        "d",
+        "schedule_verb('schedule-disable')",
+        "disable",
+        "Let the clock start the schedule no more, until enabled",
+        12,
+    ),
+    _key(
         Scope.JOURNAL,
         "cancel",
         "c",
@@ -101,6 +132,25 @@ KEYS: tuple[KeySpec, ...] = (
         12,
     ),
     _key(Scope.JOURNAL, "item", "i", "open_item", "item", "Open the run's item", 35),
+    _key(
+        Scope.ARTIFACTS,
+        "promote",
+        "m",
+        "promote",
+        "promote",
+        "Bring the artifact's change, or those of the marked ones, to the repository, as a branch",
+        10,
+    ),
+    _key(
+        Scope.ARTIFACTS,
+        "reject",
+        "x",
+        "reject",
+        "reject",
+        "Reject the artifact, or the marked ones, with a reason",
+        11,
+    ),
+    _key(Scope.ARTIFACTS, "run", "o", "open_run", "run", "Open the run that made the artifact", 12),
     _key(Scope.ITEMS, "replay", "r", "replay", "replay", "Replay the item, or the marked ones", 10),
     _key(Scope.ITEMS, "run", "o", "open_run", "run", "Open the run of the item's attempt", 12),
     _key(
@@ -137,6 +187,64 @@ KEYS: tuple[KeySpec, ...] = (
         12,
     ),
     _key(Scope.RUN, "item", "i", "open_item", "item", "Open the run's item", 13),
+    _key(
+        Scope.FIRES,
+        "run",
+        "n",
+        "schedule_verb('schedule-run')",
+        "run now",
+        "Start the schedule now",
+        10,
+    ),
+    _key(
+        Scope.FIRES,
+        "enable",
+        "e",
+        "schedule_verb('schedule-enable')",
+        "enable",
+        "Let the clock start it again",
+        11,
+    ),
+    _key(
+        Scope.FIRES,
+        "disable",
+        "d",
+        "schedule_verb('schedule-disable')",
+        "disable",
+        "Let the clock start it no more, until enabled",
+        12,
+    ),
+    _key(
+        Scope.ARTIFACT,
+        "promote",
+        "m",
+        "promote",
+        "promote",
+        "Bring the artifact's change to its repository, as a branch",
+        10,
+    ),
+    _key(Scope.ARTIFACT, "reject", "x", "reject", "reject", "Reject the artifact, with a reason", 11),
+    _key(Scope.ARTIFACT, "run", "o", "open_run", "run", "Open the run that made it", 14),
+    _key(
+        Scope.ARTIFACT,
+        "next-part",
+        "tab",
+        "part(1)",
+        "next part",
+        "Change, verification, log, manifest: show the next",
+        2,
+    ),
+    _key(
+        Scope.ARTIFACT,
+        "previous-part",
+        "shift+tab",
+        "part(-1)",
+        "previous part",
+        "Show the part before",
+        None,
+    ),
+    _key(Scope.ARTIFACT, "next-file", "n", "file(1)", "next file", "To the next changed file", 12),
+    _key(Scope.ARTIFACT, "previous-file", "N", "file(-1)", "previous file", "To the changed file before", 30),
     _key(Scope.TABLE, "open", "enter", "open", "open", "Open the row under the cursor", 2, "⏎"),
     _key(
         Scope.TABLE,
@@ -162,11 +270,20 @@ KEYS: tuple[KeySpec, ...] = (
         None,
         "Home End",
     ),
+    _key(Scope.MAIN, "switch", "tab", "switch_pane(1)", "next pane", "Go to the next pane", 15),
     _key(
-        Scope.MAIN, "switch", "tab shift+tab", "switch_pane", "switch pane", "Go to the other pane", 15, "tab"
+        Scope.MAIN,
+        "switch-back",
+        "shift+tab",
+        "switch_pane(-1)",
+        "pane before",
+        "Go to the pane before",
+        None,
     ),
     _key(Scope.MAIN, "backlog", "1", "pane('backlog')", "backlog", "Show the backlog", None),
-    _key(Scope.MAIN, "journal", "2", "pane('journal')", "journal", "Show the journal", None),
+    _key(Scope.MAIN, "schedule", "2", "pane('schedule')", "schedule", "Show the schedule", None),
+    _key(Scope.MAIN, "journal", "3", "pane('journal')", "journal", "Show the journal", None),
+    _key(Scope.MAIN, "artifacts", "4", "pane('artifacts')", "artifacts", "Show the artifacts", None),
     _key(Scope.MAIN, "hold", "z", "app.hold", "hold still", "Hold the screen still, or let it go on", 33),
     _key(
         Scope.MAIN, "unfilter", "escape", "unfilter", "clear", "Clear the filter, then the marks", None, "esc"

@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Protocol
 
 from runtime.actions.intents import Intent, Preview
-from runtime.model import ItemPage, ItemState, JournalEntry, Receipt, RunView, WorkItem
+from runtime.model import Artifact, Fire, ItemPage, ItemState, JournalEntry, Receipt, RunView, WorkItem
 from runtime.settings import Settings
 from runtime.truth.document import Snapshot
 
@@ -25,6 +25,14 @@ class ConsoleReader(Protocol):
     async def run(self, run_id: str) -> RunView | None: ...
     async def journal(self, invocation_id: str, *, limit: int = 200) -> Sequence[JournalEntry]: ...
     async def audit(self, limit: int = 100) -> Sequence[Receipt]: ...
+    async def fires(self, schedule: str, limit: int = 100) -> Sequence[Fire]:
+        """Newest first."""
+        ...
+
+    async def artifact(self, artifact_id: str) -> Artifact | None: ...
+    async def artifact_file(self, artifact_id: str, name: str, *, limit: int = 1_000_000) -> str:
+        """``patch``, ``verify`` or ``log`` as text, cut after ``limit`` bytes; empty when there is none."""
+        ...
 
 
 class ConsoleActions(Protocol):

@@ -909,3 +909,82 @@ class ClockControl(Protocol):
     async def fire(self, schedule: str, *, actor: str) -> FireAnswer:
         """Starts it now, through the gateway."""
         ...
+
+
+# --- sandbox ----------------------------------------------------------------
+
+
+class Verified(StrEnum):
+    """What the verification of a run's change came to. The agent's own exit code has no say in it."""
+
+    PASSED = "passed"
+    FAILED = "failed"
+    ABSENT = "absent"
+
+
+class Promotion(StrEnum):
+    NONE = "none"
+    PROMOTED = "promoted"
+    REJECTED = "rejected"
+    STALE = "stale"
+    """Not promoted, and its base has moved on since."""
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What a person decided about an artifact."""
+
+    outcome: Promotion
+    at: float
+    actor: str
+    reason: str | None
+    branch: str | None = None
+    commit: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class VerifyStep:
+    """One command of a verification. ``exit_code`` None: it had no end of its own."""
+
+    command: tuple[str, ...]
+    exit_code: int | None
+    duration_s: float
+    log: str
+    """Name of its output among the artifact's files."""
+
+
+@dataclass(frozen=True, slots=True)
+class Artifact:
+    """What a sandbox run exported, as its manifest says, and what became of it."""
+
+    artifact_id: str
+    """SHA-256 of the manifest."""
+    run_id: str
+    family: str
+    repo: str
+    base: str
+    base_sha: str
+    commit: str | None
+    """The one commit on top of the base; None when nothing was changed."""
+    tree_sha: str | None
+    files: int
+    insertions: int
+    deletions: int
+    paths: tuple[str, ...]
+    """The first changed paths, cleaned for display."""
+    left_out: tuple[str, ...]
+    """What was in the tree and is not part of the change, and why; the first ones."""
+    verified: Verified
+    verify: tuple[VerifyStep, ...]
+    agent_exit: int | None
+    failure: str | None
+    """Why the run failed; None when it succeeded."""
+    limits: Mapping[str, str]
+    """By limit: what was used of it."""
+    isolation: str
+    host: str
+    created_at: float
+    names: tuple[str, ...]
+    """Its files beside the manifest."""
+    promotion: Promotion = Promotion.NONE
+    decision: Decision | None = None

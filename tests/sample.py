@@ -5,11 +5,14 @@
 
 from __future__ import annotations
 
+import hashlib
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, Literal
 
 from runtime.model import family_tag
 from runtime.truth.document import (
+    ArtifactRow,
+    BackendRow,
     Boundaries,
     Boundary,
     BoundaryStatus,
@@ -25,6 +28,8 @@ from runtime.truth.document import (
     RunRow,
     RuntimeInfo,
     SandboxData,
+    SandboxRunRow,
+    ScheduleRow,
     Severity,
     Snapshot,
     Totals,
@@ -52,6 +57,9 @@ def sample_snapshot(
     durable_down: bool = False,
     pressure_unknown: bool = False,
     families: int = 0,
+    absent: bool = False,
+    clock_down: bool = False,
+    sandbox_unknown: bool = False,
 ) -> Snapshot:
     """One snapshot.
 
@@ -59,15 +67,27 @@ def sample_snapshot(
     ``empty``: a lane on which nothing was ever enqueued. ``calm``: work, and nothing wrong.
     ``durable_down``: Restate can't be reached and was never read.
     ``pressure_unknown``: Redis did not answer; its last good value is 42 s old.
-    ``families``: so many further families, for documents that are cut at the bound.
+    ``families``: so many further families, schedules and artifacts, for documents that are cut at the bound.
+    ``absent``: a profile with neither clock nor sandbox.
+    ``clock_down``: the clock can't be reached and was never read.
+    ``sandbox_unknown``: the sandbox folders did not answer; their last good value is 42 s old.
     """
     rows = [] if empty else _families(hostile=hostile, calm=calm)
     rows += [family_row(f"bulk/f{n:03d}", waiting=n, settled_per_min=n) for n in range(families)]
     pressure = _pressure(rows, unknown=pressure_unknown)
     durable = _durable([] if empty else _runs(hostile=hostile, calm=calm), down=durable_down)
     findings = _findings(
-        hostile=hostile, quiet=empty or calm, durable_down=durable_down, pressure_unknown=pressure_unknown
+        hostile=hostile,
+        quiet=empty or calm,
+        durable_down=durable_down,
+        pressure_unknown=pressure_unknown,
+        absent=absent,
+        clock_down=clock_down,
     )
+    schedules = [] if empty else _schedules(hostile=hostile, calm=calm)
+    schedules += [schedule_row(f"bulk-{n:03d}", next_s=60.0 * (n + 1)) for n in range(families)]
+    artifacts = [] if empty else _artifacts(hostile=hostile, calm=calm)
+    artifacts += [artifact_row(1000 + n, created=7200.0 + n) for n in range(families)]
     status = _status(findings)
     return Snapshot(
         generated_at=NOW,
@@ -83,8 +103,12 @@ def sample_snapshot(
         boundaries=Boundaries(
             pressure=pressure,
             durable=durable,
-            clock=Boundary[ClockData](**_ABSENT),
-            sandbox=Boundary[SandboxData](**_ABSENT),
+            clock=Boundary[ClockData](**_ABSENT) if absent else _clock(schedules, down=clock_down),
+            sandbox=Boundary[SandboxData](**_ABSENT)
+            if absent
+            else _sandbox(
+                [] if empty else _sandbox_runs(hostile=hostile, calm=calm), artifacts, unknown=sandbox_unknown
+            ),
         ),
         runtime=_runtime(),
         transitional=Transitional(),
@@ -299,6 +323,176 @@ def _durable(runs: list[RunRow], *, down: bool) -> Boundary[DurableData]:
     )
 
 
+def schedule_row(
+    name: str,
+    *,
+    cron: str = "0 */15 * * * *",
+    timezone: str = "UTC",
+    family: str = "content/updated",
+    enabled: bool | None = True,
+    next_s: float | None = 724.0,
+    fired_s: float | None = 176.0,
+    decision: str | None = "started",
+    outcome: str | None = "succeeded",
+    running: bool = False,
+    missed: int = 0,
+    late: bool = False,
+    drift: str | None = None,
+) -> ScheduleRow:
+    """``next_s`` in seconds after `NOW`, ``fired_s`` before it; None: it has never fired."""
+    return ScheduleRow(
+        name=name,
+        cron=cron,
+        timezone=timezone,
+        family=family,
+        via="queue",
+        enabled=enabled,
+        next=None if next_s is None else _ago(-next_s),
+        last_fire=None if fired_s is None else f"{name}@{_ago(fired_s):%Y-%m-%dT%H:%M:%SZ}",
+        last_decision=None if fired_s is None else decision,
+        last_outcome=None if fired_s is None else outcome,
+        running=running,
+        missed=missed,
+        late=late,
+        overlap="forbid",
+        misfire="latest",
+        drift=drift,
+    )
+
+
+def _schedules(*, hostile: bool, calm: bool) -> list[ScheduleRow]:
+    hourly = schedule_row("feeds-hourly", cron="0 0 * * * *", timezone="America/Los_Angeles", next_s=3034.0)
+    nightly = schedule_row(
+        "report-nightly", cron="0 30 2 * * *", timezone="Europe/Vienna", next_s=37234.0, fired_s=49166.0
+    )
+    if calm:
+        return [hourly, nightly]
+    rows = [
+        hourly,
+        nightly,
+        schedule_row("digest-daily", family="email/digest", decision="held", outcome=None, fired_s=26966.0),
+        schedule_row("repo-sync", family="repo/sync", outcome=None, running=True, late=True, fired_s=566.0),
+        schedule_row("feeds-poll", family="feeds/poll", outcome="failed", next_s=34.0, fired_s=26.0),
+        schedule_row("backup-weekly", cron="0 0 4 * * 0", enabled=False, next_s=571834.0, fired_s=644966.0),
+        schedule_row(
+            "cleanup",
+            cron="0 0 * * * *",
+            missed=3,
+            next_s=3034.0,
+            fired_s=14966.0,
+            drift="timezone is Europe/Berlin, the lane file says UTC",
+        ),
+        schedule_row("new-one", enabled=None, next_s=None, fired_s=None, drift="the clock has no job for it"),
+    ]
+    if hostile:
+        rows.append(schedule_row(HOSTILE, cron=HOSTILE, timezone=HOSTILE, family=HOSTILE, drift=HOSTILE))
+    return rows
+
+
+def _sandbox_runs(*, hostile: bool, calm: bool) -> list[SandboxRunRow]:
+    run = SandboxRunRow(
+        run_id=f"{item_id('code/change', 21)}.1",
+        family="code/change",
+        phase="agent",
+        started_at=_ago(192.0),
+        beat_age_s=0.7,
+        host="build-1",
+    )
+    if calm:
+        return [run]
+    silent = run.model_copy(
+        update={
+            "run_id": f"{item_id('code/change', 22)}.2",
+            "phase": HOSTILE if hostile else "verify",
+            "beat_age_s": 41.0,
+        }
+    )
+    return [run, silent]
+
+
+def artifact_row(
+    number: int,
+    *,
+    family: str = "code/change",
+    repo: str = "/srv/app.git",
+    files: int = 3,
+    insertions: int = 12,
+    deletions: int = 4,
+    verified: Literal["passed", "failed", "absent"] = "passed",
+    promotion: Literal["none", "promoted", "rejected", "stale"] = "none",
+    branch: str | None = None,
+    created: float = 400.0,
+) -> ArtifactRow:
+    """``created`` in seconds before `NOW`."""
+    return ArtifactRow(
+        artifact_id=hashlib.sha256(str(number).encode()).hexdigest(),
+        run_id=f"{item_id(family, number)}.1",
+        family=family,
+        repo=repo,
+        base_sha="4f9d1c7be02a55d3c8f1e6b0a97d24c1f3e8b6a2",
+        files=files,
+        insertions=insertions,
+        deletions=deletions,
+        verified=verified,
+        promotion=promotion,
+        branch=branch,
+        created_at=_ago(created),
+    )
+
+
+def _artifacts(*, hostile: bool, calm: bool) -> list[ArtifactRow]:
+    waiting = artifact_row(31)
+    done = artifact_row(28, promotion="promoted", branch="joelclaw/28", files=1, deletions=0, created=5300.0)
+    if calm:
+        return [waiting, done]
+    rows = [
+        waiting,
+        artifact_row(30, verified="failed", files=14, insertions=1302, deletions=877, created=910.0),
+        artifact_row(29, family="docs/fix", repo="/srv/handbook.git", verified="absent", created=2300.0),
+        done,
+        artifact_row(27, promotion="stale", created=9300.0),
+        artifact_row(26, verified="failed", promotion="rejected", created=91300.0),
+    ]
+    if hostile:
+        rows.insert(0, artifact_row(32, family=HOSTILE, repo=HOSTILE, branch=HOSTILE, created=12.0))
+    return rows
+
+
+def _clock(rows: list[ScheduleRow], *, down: bool) -> Boundary[ClockData]:
+    return Boundary[ClockData](
+        status=BoundaryStatus.DOWN if down else BoundaryStatus.OK,
+        observed_at=None if down else _ago(0.02),
+        latency_ms=None if down else 3.1,
+        source={"url": "http://127.0.0.1:8081", "version": None if down else "1"},
+        error="connection refused: http://127.0.0.1:8081" if down else None,
+        data=None if down else ClockData(engine="embedded", leader="build-1", schedules=bounded(rows)),
+    )
+
+
+def _sandbox(
+    runs: list[SandboxRunRow], artifacts: list[ArtifactRow], *, unknown: bool
+) -> Boundary[SandboxData]:
+    return Boundary[SandboxData](
+        status=BoundaryStatus.UNKNOWN if unknown else BoundaryStatus.OK,
+        observed_at=_ago(42.0 if unknown else 0.01),
+        latency_ms=None if unknown else 2.2,
+        source={"host": "build-1", "folder": "/srv/joelclaw/sandbox"},
+        error="no answer within 2 s" if unknown else None,
+        data=SandboxData(
+            backends=[
+                BackendRow(
+                    name="bubblewrap",
+                    available=True,
+                    isolation="namespaces, seccomp, memory and process limits, no network",
+                ),
+                BackendRow(name="docker", available=False, isolation="not supported by this version"),
+            ],
+            running=bounded(runs),
+            artifacts=bounded(artifacts),
+        ),
+    )
+
+
 _ABSENT: dict[str, Any] = {
     "status": BoundaryStatus.ABSENT,
     "observed_at": None,
@@ -309,7 +503,15 @@ _ABSENT: dict[str, Any] = {
 }
 
 
-def _findings(*, hostile: bool, quiet: bool, durable_down: bool, pressure_unknown: bool) -> list[Finding]:
+def _findings(
+    *,
+    hostile: bool,
+    quiet: bool,
+    durable_down: bool,
+    pressure_unknown: bool,
+    absent: bool,
+    clock_down: bool,
+) -> list[Finding]:
     findings: list[Finding] = []
     if durable_down:
         findings.append(
@@ -331,6 +533,17 @@ def _findings(*, hostile: bool, quiet: bool, durable_down: bool, pressure_unknow
                 "Redis",
                 "Redis did not answer within 2 s; the figures are 42 s old",
                 action=("joelclaw-tui doctor", "look at the servers"),
+            )
+        )
+    if clock_down:
+        findings.append(
+            _finding(
+                "boundary-down",
+                Severity.CRIT,
+                "clock",
+                "clock",
+                "the clock can't be reached: connection refused: http://127.0.0.1:8081",
+                action=("joelclaw-tui up", "start the local stack"),
             )
         )
     if not quiet:
@@ -363,17 +576,32 @@ def _findings(*, hostile: bool, quiet: bool, durable_down: bool, pressure_unknow
                 since=7500.0,
             ),
         ]
-    findings.append(
-        Finding(
-            code="boundary-absent",
-            severity=Severity.INFO,
-            boundary="clock",
-            subject="clock",
-            message="this profile has no clock",
-            since=None,
-            next_actions=[],
+    if not quiet and not absent and not clock_down:
+        findings.insert(
+            -1,
+            _finding(
+                "missed",
+                Severity.WARN,
+                "clock",
+                "cleanup",
+                "3 instants of cleanup passed without a fire",
+                action=("joelclaw-tui doctor", "look at the servers"),
+                since=11366.0,
+            ),
         )
-    )
+    if absent:
+        findings += [
+            Finding(
+                code="boundary-absent",
+                severity=Severity.INFO,
+                boundary=name,
+                subject=name,
+                message=f"this profile has no {name}",
+                since=None,
+                next_actions=[],
+            )
+            for name in ("clock", "sandbox")
+        ]
     return findings
 
 

@@ -25,7 +25,9 @@ from joelclaw_tui.cli.paper import (
     safe,
     table,
 )
+from runtime.model import STARTING, FireDecision, ItemState, Outcome
 from runtime.truth.document import (
+    ArtifactRow,
     Boundary,
     BoundaryStatus,
     ClockData,
@@ -37,11 +39,14 @@ from runtime.truth.document import (
     ProcessRow,
     RunRow,
     SandboxData,
+    SandboxRunRow,
+    ScheduleRow,
     Severity,
     Snapshot,
     Totals,
     VerdictStatus,
 )
+from runtime.truth.instants import fire_instant
 
 ROWS_SHOWN = 25
 """Rows of one table; the JSON document has up to 100 and a pointer says where the rest is."""
@@ -92,6 +97,20 @@ _RUN_TONE = {
 }
 
 
+_BAD_ENDS = frozenset({Outcome.FAILED, Outcome.KILLED, ItemState.DEAD, ItemState.QUARANTINED})
+_VERIFIED = {
+    "passed": Span("✓ passed", Tone.GOOD),
+    "failed": Span("✗ failed", Tone.BAD),
+    "absent": Span("- absent", Tone.WARN),
+}
+_PROMOTION_TONE = {"promoted": Tone.GOOD, "stale": Tone.WARN, "rejected": Tone.DIM}
+_UNDECIDED = ("none", "stale")
+_SILENT_AFTER_S = 5.0
+"""A shim beats each second; one that has not for so long is worth a word."""
+
+AnyBoundary = Boundary[PressureData] | Boundary[DurableData] | Boundary[ClockData] | Boundary[SandboxData]
+
+
 def snapshot_lines(snapshot: Snapshot, width: int, panes: Sequence[Pane] = tuple(Pane)) -> list[Line]:
     """The whole snapshot in ``width`` cells; ``panes``: which blocks, in this order."""
     lines = [*_header(snapshot, width), BLANK, *_verdict(snapshot, width)]
@@ -110,6 +129,46 @@ def family_lines(rows: Sequence[FamilyRow], now: datetime, width: int) -> list[L
         for title, has in zip(_COUNT_TITLES, used, strict=True)
     ]
     return table(columns, [_family_row(row, now, width) for row in rows], width, gap=2)
+
+
+def schedule_lines(rows: Sequence[ScheduleRow], now: datetime, width: int) -> list[Line]:
+    """The table of schedules, with what each one's state means below it."""
+    columns = [
+        Column("SCHEDULE", least=10),
+        Column("NEXT", right=True),
+        Column("LAST", right=True),
+        Column("OUTCOME"),
+        Column("MISSED", right=True),
+    ]
+    return table(columns, [_schedule_row(row, now, width) for row in rows], width)
+
+
+def sandbox_run_lines(rows: Sequence[SandboxRunRow], now: datetime, width: int) -> list[Line]:
+    """The table of sandbox runs that go on."""
+    columns = [
+        Column("RUNNING"),
+        Column("FAMILY", least=8),
+        Column("AGE", right=True),
+        Column("LAST BEAT", right=True, spare=1),
+        Column("HOST", spare=2),
+        Column("RUN"),
+    ]
+    return table(columns, [_sandbox_run_row(row, now) for row in rows], width)
+
+
+def artifact_lines(rows: Sequence[ArtifactRow], now: datetime, width: int) -> list[Line]:
+    """The table of artifacts, with the whole of its names below each."""
+    columns = [
+        Column("VERIFIED"),
+        Column("PROMOTION"),
+        Column("FAMILY", least=8),
+        Column("BASE"),
+        Column("FILES", right=True),
+        Column("CHANGE", right=True),
+        Column("AGE", right=True, spare=1),
+        Column("ARTIFACT"),
+    ]
+    return table(columns, [_artifact_row(row, now, width) for row in rows], width)
 
 
 def run_lines(rows: Sequence[RunRow], now: datetime, width: int) -> list[Line]:
@@ -189,15 +248,14 @@ def pane_lines(snapshot: Snapshot, pane: Pane, width: int, rows: int = ROWS_SHOW
         return _pressure(boundaries.pressure, now, width, rows)
     if pane is Pane.DURABLE:
         return _durable(boundaries.durable, now, width, rows)
-    absent: Boundary[ClockData] | Boundary[SandboxData] = (
-        boundaries.clock if pane is Pane.CLOCK else boundaries.sandbox
-    )
-    return _heading(pane.value, absent, now, width)
+    if pane is Pane.CLOCK:
+        return _clock(boundaries.clock, now, width, rows)
+    return _sandbox(boundaries.sandbox, now, width, rows)
 
 
 def _heading(
     name: str,
-    boundary: Boundary[PressureData] | Boundary[DurableData] | Boundary[ClockData] | Boundary[SandboxData],
+    boundary: AnyBoundary,
     now: datetime,
     width: int,
 ) -> list[Line]:
@@ -222,9 +280,7 @@ def _heading(
     return paragraph(" · ".join(facts), width, first=(*lead, Span("  ")), rest=INDENT, tone=Tone.DIM)
 
 
-def _source(
-    boundary: Boundary[PressureData] | Boundary[DurableData], keys: Sequence[tuple[str, str]]
-) -> list[str]:
+def _source(boundary: AnyBoundary, keys: Sequence[tuple[str, str]]) -> list[str]:
     """Which server the figures are of: ``keys`` are (key of the source, word before its value)."""
     parts = []
     for key, word in keys:
@@ -234,7 +290,7 @@ def _source(
     return parts
 
 
-def _as_of(boundary: Boundary[PressureData] | Boundary[DurableData], now: datetime) -> list[Span]:
+def _as_of(boundary: AnyBoundary, now: datetime) -> list[Span]:
     """Marks figures that are not of now."""
     if boundary.status in (BoundaryStatus.OK, BoundaryStatus.DEGRADED) or boundary.observed_at is None:
         return []
@@ -282,6 +338,79 @@ def _durable(boundary: Boundary[DurableData], now: datetime, width: int, rows: i
         lines += run_lines(runs.items[:rows], now, width)
     lines += _rest(runs.total, len(runs.items), rows, "runs: joelclaw-tui runs list", width)
     return lines
+
+
+def _clock(boundary: Boundary[ClockData], now: datetime, width: int, rows: int) -> list[Line]:
+    lines = _heading("clock", boundary, now, width)
+    if boundary.status is BoundaryStatus.ABSENT:
+        return lines
+    data = boundary.data
+    source = _source(boundary, [("version", ""), ("url", "")])
+    if data is not None:
+        led = [] if data.leader is None else [f"leader {safe(data.leader, 60)}"]
+        source = [f"{data.engine} clock", *source, *led]
+    lines += flow([Span(part, Tone.DIM) for part in source], width)
+    if data is None:
+        return [*lines, *flow([Span(f"schedules {units.UNKNOWN}", Tone.WARN)], width)]
+    schedules = data.schedules
+    figures = (
+        (sum(bool(row.running) for row in schedules.items), "running", Tone.PLAIN),
+        (sum(row.missed or 0 for row in schedules.items), "missed", Tone.WARN),
+        (sum(bool(row.late) for row in schedules.items), "late", Tone.WARN),
+        (sum(row.enabled is False for row in schedules.items), "disabled", Tone.WARN),
+        (sum(row.drift is not None for row in schedules.items), "drifted", Tone.WARN),
+    )
+    lines += flow(
+        [*_as_of(boundary, now), units.many(schedules.total, "schedule"), *_figures(figures)], width
+    )
+    if schedules.items:
+        lines += schedule_lines(schedules.items[:rows], now, width)
+    lines += _rest(
+        schedules.total, len(schedules.items), rows, "schedules: joelclaw-tui schedule list", width
+    )
+    return lines
+
+
+def _sandbox(boundary: Boundary[SandboxData], now: datetime, width: int, rows: int) -> list[Line]:
+    lines = _heading("sandbox", boundary, now, width)
+    if boundary.status is BoundaryStatus.ABSENT:
+        return lines
+    data = boundary.data
+    source = _source(boundary, [("host", "host"), ("folder", "")])
+    lines += flow([Span(part, Tone.DIM) for part in source], width)
+    if data is None:
+        return [*lines, *flow([Span(f"artifacts {units.UNKNOWN}", Tone.WARN)], width)]
+    for backend in data.backends:
+        word = Span("available", Tone.GOOD) if backend.available else Span("not available", Tone.WARN)
+        told = Span(safe(backend.isolation, 200), Tone.DIM)
+        lines += flow([Span(safe(backend.name, 40)), word, told], width)
+    artifacts = data.artifacts
+    figures = (
+        (data.running.total, "running", Tone.PLAIN),
+        (sum(row.promotion in _UNDECIDED for row in artifacts.items), "to decide", Tone.STRONG),
+        (sum(row.promotion == "promoted" for row in artifacts.items), "promoted", Tone.PLAIN),
+        (sum(row.promotion == "rejected" for row in artifacts.items), "rejected", Tone.PLAIN),
+    )
+    lines += flow(
+        [*_as_of(boundary, now), units.many(artifacts.total, "artifact"), *_figures(figures)], width
+    )
+    if data.running.items:
+        lines += sandbox_run_lines(data.running.items[:rows], now, width)
+    lines += _rest(
+        data.running.total, len(data.running.items), rows, "sandbox runs: joelclaw-tui runs list", width
+    )
+    if artifacts.items:
+        lines += artifact_lines(artifacts.items[:rows], now, width)
+    lines += _rest(
+        artifacts.total, len(artifacts.items), rows, "artifacts: joelclaw-tui artifacts list", width
+    )
+    return lines
+
+
+def _figures(figures: Sequence[tuple[int, str, Tone]]) -> list[Span]:
+    return [
+        Span(f"{units.count(number)} {word}", tone if number else Tone.DIM) for number, word, tone in figures
+    ]
 
 
 def _rest(total: int, listed: int, rows: int, pointer: str, width: int) -> list[Line]:
@@ -394,6 +523,106 @@ def _run_row(row: RunRow, now: datetime, width: int) -> Row:
             safe(row.run_id, 60),
         ),
         tuple(below),
+    )
+
+
+def _schedule_row(row: ScheduleRow, now: datetime, width: int) -> Row:
+    fired = None if row.last_fire is None else fire_instant(row.last_fire)
+    last = units.UNKNOWN if fired is None else units.ago(fired, now)
+    return Row(
+        (
+            Span(safe(row.name, 60), Tone.STRONG),
+            _next(row, now),
+            "never" if row.last_fire is None else last,
+            _fired(row),
+            Span(
+                units.UNKNOWN if row.missed is None else units.count(row.missed),
+                Tone.DIM if row.missed == 0 else Tone.WARN,
+            ),
+        ),
+        tuple(flow(_schedule_facts(row), width, indent="    ")),
+    )
+
+
+def _next(row: ScheduleRow, now: datetime) -> Span:
+    """A disabled schedule has no next, whatever the clock computes."""
+    if row.enabled is None:
+        return Span(units.UNKNOWN, Tone.WARN)
+    if not row.enabled:
+        return Span("disabled", Tone.WARN)
+    if row.next is None:
+        return Span("-", Tone.DIM)
+    seconds = (row.next - now).total_seconds()
+    if seconds < -1:
+        return Span(f"{units.length(-seconds)} overdue", Tone.WARN)
+    return Span("now" if seconds < 1 else f"in {units.length(seconds)}")
+
+
+def _fired(row: ScheduleRow) -> Span:
+    """What came of the last fire: the end of its work, else where that stands, else why there is none."""
+    if row.last_fire is None:
+        return Span("-", Tone.DIM)
+    if row.last_outcome is not None:
+        tone = Tone.BAD if row.last_outcome in _BAD_ENDS else Tone.PLAIN
+        return Span(safe(row.last_outcome, 20), tone)
+    if row.running and (row.last_decision is None or row.last_decision in STARTING - {FireDecision.HELD}):
+        return Span("under way", Tone.GOOD)
+    return Span(safe(row.last_decision or units.UNKNOWN, 20))
+
+
+def _schedule_facts(row: ScheduleRow) -> list[Span]:
+    facts: list[Span] = []
+    if row.enabled is None and row.drift is None:
+        facts.append(Span("the clock has no job for it", Tone.WARN))
+    if row.missed:
+        facts.append(Span("missed: passed without a fire, and not made up for", Tone.WARN))
+    if row.late:
+        facts.append(Span("the last fire came late", Tone.WARN))
+    if row.drift is not None:
+        facts.append(Span(f"drift: {safe(row.drift, 200)}", Tone.WARN))
+    facts.append(Span(f"{safe(row.cron, 60)} {safe(row.timezone, 40)}", Tone.DIM))
+    if row.family is not None:
+        facts.append(Span(f"starts {safe(row.family, 100)} via {row.via}", Tone.DIM))
+        facts.append(Span(f"overlap {safe(row.overlap or units.UNKNOWN, 20)}", Tone.DIM))
+        facts.append(Span(f"misfire {safe(row.misfire or units.UNKNOWN, 20)}", Tone.DIM))
+    return facts
+
+
+def _sandbox_run_row(row: SandboxRunRow, now: datetime) -> Row:
+    if row.beat_age_s is None:
+        beat = Span("none yet", Tone.WARN)
+    else:
+        silent = row.beat_age_s > _SILENT_AFTER_S
+        beat = Span(f"{units.length(row.beat_age_s)} ago", Tone.WARN if silent else Tone.DIM)
+    return Row(
+        (
+            Span(safe(row.phase, 20), Tone.GOOD),
+            safe(row.family, 100),
+            units.length(units.since(row.started_at, now)),
+            beat,
+            safe(row.host, 60),
+            safe(row.run_id, 60),
+        )
+    )
+
+
+def _artifact_row(row: ArtifactRow, now: datetime, width: int) -> Row:
+    facts = [Span(f"{safe(row.repo, 200)} at {safe(row.base_sha[:12], 12)}", Tone.DIM)]
+    if row.branch is not None:
+        facts.append(Span(f"branch {safe(row.branch, 100)}", Tone.DIM))
+    facts.append(Span(f"run {safe(row.run_id, 60)}", Tone.DIM))
+    return Row(
+        (
+            _VERIFIED[row.verified],
+            Span(row.promotion, _PROMOTION_TONE.get(row.promotion, Tone.STRONG)),
+            safe(row.family, 100),
+            safe(row.base_sha[:7], 7),
+            units.count(row.files),
+            f"+{units.count(row.insertions)} −{units.count(row.deletions)}",
+            units.length(units.since(row.created_at, now)),
+            safe(row.artifact_id[:12], 12),
+        ),
+        tuple(flow(facts, width, indent="    ")),
     )
 
 

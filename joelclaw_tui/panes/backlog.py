@@ -15,7 +15,7 @@ from joelclaw_tui.widgets.age import age, count
 from joelclaw_tui.widgets.cells import Cell, Column, Row, Tone, cell
 from joelclaw_tui.widgets.live_table import LiveTable
 from joelclaw_tui.widgets.state import family_mark
-from joelclaw_tui.widgets.tones import joined, toned
+from joelclaw_tui.widgets.tones import advice, joined, tally, toned
 from runtime.actions.intents import ActionName, Intent
 from runtime.text import one_line
 from runtime.truth.document import Boundary, FamilyRow, PauseInfo, PressureData, Snapshot
@@ -185,17 +185,7 @@ def _age(seconds: float | None, tone: Tone) -> Cell:
 
 def _totals(data: PressureData) -> list[Content]:
     """All eight figures, zeros too: a pane that is too narrow for a column still tells its sum."""
-    parts = [
-        Content.assemble(
-            toned(
-                count(getattr(data.totals, field)),
-                tone if getattr(data.totals, field) else Tone.DIM,
-                bold=True,
-            ),
-            toned(f" {word}", Tone.DIM),
-        )
-        for field, word, tone in _TOTALS
-    ]
+    parts = [tally(getattr(data.totals, field), word, tone) for field, word, tone in _TOTALS]
     families = data.families
     if families.truncated:
         parts.append(toned(f"{len(families.items)} of {families.total:,} families shown", Tone.WARN))
@@ -205,23 +195,23 @@ def _totals(data: PressureData) -> list[Content]:
 def _sentence(family: FamilyRow, now: float) -> Content:
     """The one thing to know about a family, and the key that helps."""
     if family.stuck:
-        return _advice(
+        return advice(
             f"Runnable for {age(family.oldest_runnable_age_s)} and nothing drains it.", "f", "what to do"
         )
     if family.failing:
         failed = f"{family.failed_per_min:,} of {family.settled_per_min:,} settled in the last minute failed."
-        return _advice(failed, "⏎", "what failed")
+        return advice(failed, "⏎", "what failed")
     if family.paused is not None:
-        return _advice(_pause(family.paused, now), "r", "resume")
+        return advice(_pause(family.paused, now), "r", "resume")
     if not family.declared:
-        return _advice(
+        return advice(
             "Not in the lane file: its rows can't run until it is declared again.", "⏎", "its items"
         )
     if family.quarantined:
-        return _advice(f"{family.quarantined:,} in quarantine wait for a person.", "⏎", "its items")
+        return advice(f"{family.quarantined:,} in quarantine wait for a person.", "⏎", "its items")
     if family.dead:
         return Content.assemble(
-            _advice(f"{family.dead:,} dead, kept for replay.", "⏎", "what failed"),
+            advice(f"{family.dead:,} dead, kept for replay.", "⏎", "what failed"),
             "   ",
             toned("R ", Tone.INFO, bold=True),
             toned("replay", Tone.DIM),
@@ -238,12 +228,6 @@ def _pause(pause: PauseInfo, now: float) -> str:
     if pause.reason:
         parts.append(f": {one_line(pause.reason, 80)}")
     return "".join(parts)
-
-
-def _advice(text: str, key: str, label: str) -> Content:
-    return Content.assemble(
-        toned(f"{text}  ", Tone.PLAIN), toned(f"{key} ", Tone.INFO, bold=True), toned(label, Tone.DIM)
-    )
 
 
 def _named(targets: tuple[str, ...]) -> str:

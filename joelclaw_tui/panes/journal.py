@@ -34,7 +34,7 @@ _ORDER = (
 
 
 class JournalPane(BasePane):
-    NUMBER = 2
+    NUMBER = 3
     NAME = "journal"
     SYSTEM = "restate"
     COLUMNS = (

@@ -1,9 +1,9 @@
-"""A question with one field: how many, or for how long. An answer that makes no sense is refused there."""
+"""A question with one field: how many, for how long, or why. An answer that makes no sense is refused there."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import ClassVar
+from typing import ClassVar, Generic, TypeVar
 
 from textual.app import ComposeResult
 from textual.binding import BindingType
@@ -20,24 +20,37 @@ from runtime.lanefile import parse_duration
 
 _LENGTH_MAX_S = 366 * 86400.0
 
+Answered = TypeVar("Answered")
 
-class AskScreen(Dialog[float | None]):
-    """Answers with a number, or None when it was closed."""
+
+class AskScreen(Dialog[Answered | None], Generic[Answered]):
+    """Answers with what ``parse`` makes of the text, or None when it was closed."""
 
     BINDINGS: ClassVar[list[BindingType]] = [*bindings(Scope.DIALOG)]
 
-    def __init__(self, question: str, first: str, parse: Callable[[str], float], *, hint: str) -> None:
+    def __init__(
+        self,
+        question: str,
+        first: str,
+        parse: Callable[[str], Answered],
+        *,
+        hint: str,
+        max_length: int = 20,
+        placeholder: str = "",
+    ) -> None:
         """``parse`` raises `ValueError` with a sentence for the operator."""
         super().__init__()
         self._question = question
         self._first = first
         self._parse = parse
         self._hint = hint
+        self._max_length = max_length
+        self._placeholder = placeholder
 
     def compose(self) -> ComposeResult:
         with Vertical(classes="dialog") as box:
             box.border_title = Content(self._question)
-            yield Field(self._first, id="answer", max_length=20)
+            yield Field(self._first, id="answer", max_length=self._max_length, placeholder=self._placeholder)
             yield Static(toned(self._hint, Tone.DIM), id="ask-hint")
             yield Static(
                 Content.assemble(
@@ -82,3 +95,10 @@ def length_answer(text: str) -> float:
     if not 0 < seconds <= _LENGTH_MAX_S:
         raise ValueError("a length of time like 90s, 30m, 2h or 1d, please (at most 366 days)")
     return seconds
+
+
+def reason_answer(text: str) -> str:
+    """A reason that says something."""
+    if not text:
+        raise ValueError("a reason, please: it stays with the receipt")
+    return text

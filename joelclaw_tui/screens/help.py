@@ -26,6 +26,11 @@ _WORDS = (
     ("failing", "attempts end in failure right now"),
     ("dead", "failed for good; kept until somebody replays it"),
     ("quarantined", "can't be understood or admitted; waits for a person"),
+    ("missed", "an instant of the schedule passed without a fire, and nothing made up for it"),
+    ("late", "a fire that came after its instant"),
+    ("drift", "the clock's job is not what the lane file says"),
+    ("verified", "what the verification came to; the agent's own exit code has no say in it"),
+    ("stale", "not promoted, and its base has moved on since"),
     ("tries", "Restate's retries inside one attempt; a replay makes a new attempt"),
 )
 

@@ -1,8 +1,9 @@
-"""The panes: side by side where it is wide, one above the other where it is tall, else one at a time."""
+"""The panes: all in sight where it is wide and tall, two where it is one of both, else one at a time."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from enum import StrEnum
 from typing import ClassVar
 
 from textual import events
@@ -13,9 +14,11 @@ from textual.geometry import Size
 from textual.widget import Widget
 
 from joelclaw_tui.keymap import Scope, bindings
+from joelclaw_tui.panes.artifacts import ArtifactsPane
 from joelclaw_tui.panes.backlog import BacklogPane
 from joelclaw_tui.panes.base import BasePane
 from joelclaw_tui.panes.journal import JournalPane
+from joelclaw_tui.panes.schedule import SchedulePane
 from joelclaw_tui.screens.base import ConsoleScreen
 from joelclaw_tui.view import View
 from joelclaw_tui.widgets.cells import Tone
@@ -28,30 +31,70 @@ STACKED_HEIGHT = 36
 """Two panes above each other need this to show more than their frames."""
 
 
+class Layout(StrEnum):
+    """How the panes share the screen; the value is the screen's CSS class."""
+
+    SINGLE = "-single"
+    STACKED = "-stacked"
+    BESIDE = "-beside"
+    GRID = "-grid"
+
+
 class MainScreen(ConsoleScreen):
-    """Where one starts, and where Esc leads back to."""
+    """Where one starts, and where Esc leads back to.
+
+    Where only two panes fit, they are the one that has the keys and the one that had them before:
+    any two can be put together, and a pane that is in sight already stays where it is.
+    """
 
     BINDINGS: ClassVar[list[BindingType]] = [*bindings(Scope.MAIN)]
 
     def __init__(self) -> None:
         super().__init__()
         self.backlog = BacklogPane("backlog")
+        self.schedule = SchedulePane("schedule")
         self.journal = JournalPane("journal")
+        self.artifacts = ArtifactsPane("artifacts")
         self.shown = "backlog"
+        self.before = "journal"
+        """The pane that had the keys before; in the beginning, the other one that tells of work."""
 
     @property
     def panes(self) -> tuple[BasePane, ...]:
-        return (self.backlog, self.journal)
+        return (self.backlog, self.schedule, self.journal, self.artifacts)
+
+    @property
+    def present(self) -> tuple[BasePane, ...]:
+        """The panes of boundaries that this profile has, as far as one knows."""
+        snapshot = self.host.view.snapshot
+        if snapshot is None:
+            return self.panes
+        return tuple(
+            pane for pane in self.panes if pane.boundary(snapshot).status is not BoundaryStatus.ABSENT
+        )
 
     @property
     def pane(self) -> BasePane:
         """The pane that has the keys."""
         return next(pane for pane in self.panes if pane.id == self.shown)
 
+    @property
+    def in_sight(self) -> tuple[BasePane, ...]:
+        """The panes that the layout has room for, in their order."""
+        present = self.present
+        if self.has_class(Layout.GRID) or len(present) <= 1:
+            return present
+        if self.has_class(Layout.SINGLE):
+            return (self.pane,)
+        names = {pane.id for pane in present}
+        other = self.before
+        if other not in names or other == self.shown:
+            other = next(pane.id or "" for pane in present if pane.id != self.shown)
+        return tuple(pane for pane in present if pane.id in (self.shown, other))
+
     def compose_body(self) -> Iterable[Widget]:
         with Container(id="panes"):
-            yield self.backlog
-            yield self.journal
+            yield from self.panes
 
     def on_mount(self) -> None:
         self._arrange(self.app.size)
@@ -62,35 +105,52 @@ class MainScreen(ConsoleScreen):
 
     def show(self, view: View) -> None:
         super().show(view)
-        for pane in self.panes:
+        present = self.present
+        for pane in present:
             pane.show(view)
-        self._draw_tabs()
+        gone = bool(present) and self.pane not in present
+        if gone:
+            self._take_keys(present[0].id or self.shown)
+        self._arrange(self.app.size)
+        if gone:
+            self.pane.table.focus()
 
     def _arrange(self, size: Size) -> None:
-        wide = size.width >= SIDE_BY_SIDE_WIDTH
-        self.set_class(not wide and size.height >= STACKED_HEIGHT, "-stacked")
-        self.set_class(not wide and size.height < STACKED_HEIGHT, "-single")
-        self._show_one()
+        wide, tall = size.width >= SIDE_BY_SIDE_WIDTH, size.height >= STACKED_HEIGHT
+        if wide:
+            layout = Layout.GRID if tall and len(self.present) > 2 else Layout.BESIDE
+        else:
+            layout = Layout.STACKED if tall else Layout.SINGLE
+        for known in Layout:
+            self.set_class(known is layout, known)
+        self._show_those_in_sight()
 
-    def _show_one(self) -> None:
+    def _show_those_in_sight(self) -> None:
+        shown = self.in_sight
         for pane in self.panes:
-            pane.set_class(pane.id == self.shown, "-shown")
+            pane.set_class(pane in shown, "-shown")
+            pane.set_class(pane is shown[-1] and len(shown) % 2 == 1, "-alone")
         self._draw_tabs()
 
     def _draw_tabs(self) -> None:
-        tabs = self._tabs() if self.has_class("-single") else None
+        """The panes out of sight are named in the title of the first one that is in sight."""
+        shown = self.in_sight
+        hidden = [pane for pane in self.present if pane not in shown]
         for pane in self.panes:
-            pane.tabs = tabs
+            pane.tabs = None
+            if hidden and pane is shown[0]:
+                named = [other for other in self.present if other is pane or other in hidden]
+                pane.tabs = self._tabs(named, pane)
             pane.draw_title()
 
-    def _tabs(self) -> Content:
+    def _tabs(self, panes: Iterable[BasePane], current: BasePane) -> Content:
         snapshot = self.host.view.snapshot
         parts = []
-        for pane in self.panes:
-            current = pane.id == self.shown
+        for pane in panes:
+            here = pane is current
             tab = Content.assemble(
-                toned(f"{pane.NUMBER} ", Tone.INFO, bold=current),
-                toned(pane.NAME, Tone.PLAIN if current else Tone.DIM, bold=current),
+                toned(f"{pane.NUMBER} ", Tone.INFO, bold=here),
+                toned(pane.NAME, Tone.PLAIN if here else Tone.DIM, bold=here),
             )
             if snapshot is not None and (status := pane.boundary(snapshot).status) is not BoundaryStatus.OK:
                 mark = BOUNDARY[status]
@@ -102,19 +162,27 @@ class MainScreen(ConsoleScreen):
         """A click into the other pane is a switch too."""
         for pane in self.panes:
             if pane in event.widget.ancestors and self.shown != pane.id:
-                self.shown = pane.id or self.shown
-                self._show_one()
+                self._take_keys(pane.id or self.shown)
+
+    def _take_keys(self, name: str) -> None:
+        if name != self.shown:
+            self.shown, self.before = name, self.shown
+        self._show_those_in_sight()
 
     # --- keys
 
     def action_pane(self, name: str) -> None:
-        self.shown = name
-        self._show_one()
+        wanted = next(pane for pane in self.panes if pane.id == name)
+        if wanted not in self.present:
+            self.host.hint(f"This profile has no {wanted.SYSTEM}: there is nothing to show.")
+            return
+        self._take_keys(name)
         self.pane.table.focus()
 
-    def action_switch_pane(self) -> None:
-        others = [pane.id for pane in self.panes if pane.id != self.shown]
-        self.action_pane(others[0] or self.shown)
+    def action_switch_pane(self, by: int) -> None:
+        present = self.present
+        at = present.index(self.pane) if self.pane in present else 0
+        self.action_pane(present[(at + by) % len(present)].id or self.shown)
 
     def action_unfilter(self) -> None:
         self.pane.box.clear()

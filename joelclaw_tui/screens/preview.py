@@ -36,6 +36,11 @@ WORDS: dict[ActionName, tuple[str, str]] = {
     ActionName.RUN_CANCEL: ("cancel", "Cancel"),
     ActionName.RUN_KILL: ("kill", "Kill"),
     ActionName.RUN_RESUME: ("resume", "Resume"),
+    ActionName.SCHEDULE_RUN: ("run", "Run"),
+    ActionName.SCHEDULE_ENABLE: ("enable", "Enable"),
+    ActionName.SCHEDULE_DISABLE: ("disable", "Disable"),
+    ActionName.ARTIFACT_PROMOTE: ("promote", "Promote"),
+    ActionName.ARTIFACT_REJECT: ("reject", "Reject"),
 }
 """The word to type for what can't be undone, and what the button says."""
 

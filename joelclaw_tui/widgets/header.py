@@ -70,11 +70,12 @@ def _what(view: View, width: int) -> Content:
     if view.read_only:
         parts.insert(0, toned("read-only", Tone.WARN, bold=True))
     if snapshot is not None:
-        parts += [toned(text, Tone.DIM) for text in _targets(snapshot, wide=width >= 110)]
+        parts += [toned(text, Tone.DIM) for text in _targets(snapshot, width)]
     return joined(parts)
 
 
-def _targets(snapshot: Snapshot, *, wide: bool) -> list[str]:
+def _targets(snapshot: Snapshot, width: int) -> list[str]:
+    wide = width >= 110
     pressure, durable = snapshot.boundaries.pressure.source, snapshot.boundaries.durable.source
     redis = _known(pressure.get("server")) or "redis"
     if (database := pressure.get("database")) is not None:
@@ -83,6 +84,10 @@ def _targets(snapshot: Snapshot, *, wide: bool) -> list[str]:
         redis += f" run {run_id[:8]}"
     restate = f"restate {_known(durable.get('version')) or '?'}"
     targets = [redis, restate]
+    clock = snapshot.boundaries.clock.data
+    if width >= 140 and clock is not None:
+        led = "" if clock.leader is None else f" led by {one_line(clock.leader, 40)}"
+        targets.append(f"{clock.engine} clock{led}")
     if wide:
         lane_file = snapshot.runtime.lane_file
         targets.append(f"{one_line(lane_file.path, 40)} #{one_line(lane_file.sha256, 80)[:8]}")

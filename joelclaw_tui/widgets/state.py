@@ -6,8 +6,25 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from joelclaw_tui.widgets.cells import Cell, Tone, cell
-from runtime.model import ItemState, Outcome, RunStatus
-from runtime.truth.document import BoundaryStatus, FamilyRow, RunRow, Severity, VerdictStatus
+from runtime.model import (
+    STARTING,
+    FireDecision,
+    FireKind,
+    ItemState,
+    Outcome,
+    Promotion,
+    RunStatus,
+    Verified,
+)
+from runtime.truth.document import (
+    ArtifactRow,
+    BoundaryStatus,
+    FamilyRow,
+    RunRow,
+    ScheduleRow,
+    Severity,
+    VerdictStatus,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +109,84 @@ ITEM: dict[ItemState, Mark] = {
     ItemState.QUARANTINED: Mark("◆", "quarantined", Tone.WARN),
     ItemState.DISCARDED: Mark("⊘", "discarded", Tone.DIM),
 }
+
+_FAILED = frozenset({Outcome.FAILED, Outcome.KILLED, ItemState.DEAD, ItemState.QUARANTINED})
+
+_SCHEDULE: tuple[tuple[Callable[[ScheduleRow], bool], Mark], ...] = (
+    (lambda s: s.enabled is None, Mark("?", "unapplied", Tone.WARN)),
+    (lambda s: (s.missed or 0) > 0, Mark("▲", "missed", Tone.WARN)),
+    (lambda s: s.last_outcome in _FAILED, Mark("✕", "failed", Tone.WARN)),
+    (lambda s: s.drift is not None, Mark("≠", "drift", Tone.WARN)),
+    (lambda s: s.enabled is False, Mark("‖", "disabled", Tone.HELD)),
+    (lambda s: bool(s.running), Mark("▸", "running", Tone.OK)),
+    (lambda s: s.last_decision == FireDecision.HELD and s.last_outcome is None, Mark("‖", "held", Tone.HELD)),
+    (lambda s: bool(s.late), Mark("◔", "late", Tone.INFO)),
+)
+"""The first that holds is the word; the columns beside it tell the rest."""
+
+_ENABLED = Mark("○", "enabled", Tone.PLAIN)
+
+
+def schedule_mark(schedule: ScheduleRow) -> Mark:
+    return next((mark for holds, mark in _SCHEDULE if holds(schedule)), _ENABLED)
+
+
+_DECISION: dict[FireDecision, Mark] = {
+    FireDecision.STARTED: Mark("→", "started", Tone.PLAIN),
+    FireDecision.HELD: Mark("‖", "held", Tone.HELD),
+    FireDecision.DUPLICATE: Mark("·", "duplicate", Tone.DIM),
+    FireDecision.OVERLAP: Mark("≡", "overlap", Tone.INFO),
+    FireDecision.MISFIRE: Mark("⊘", "misfire", Tone.WARN),
+    FireDecision.UNDECLARED: Mark("?", "undeclared", Tone.WARN),
+}
+FIRE_KIND: dict[FireKind, Mark] = {
+    FireKind.SCHEDULED: Mark("◔", "scheduled", Tone.PLAIN),
+    FireKind.CAUGHT_UP: Mark("↻", "caught up", Tone.INFO),
+    FireKind.ASKED: Mark("!", "asked for", Tone.INFO),
+}
+_UNDER_WAY = Mark("▸", "under way", Tone.OK)
+
+
+def decision_mark(decision: str) -> Mark:
+    try:
+        return _DECISION[FireDecision(decision)]
+    except ValueError:
+        return Mark("?", decision, Tone.WARN)
+
+
+def work_mark(outcome: str) -> Mark:
+    """How the work of a fire ended; a word that this version doesn't know is shown as it is."""
+    if outcome in set(Outcome):
+        return _ENDED[Outcome(outcome)]
+    return ITEM[ItemState(outcome)] if outcome in set(ItemState) else Mark("?", outcome, Tone.WARN)
+
+
+def fire_mark(decision: str | None, outcome: str | None, *, running: bool) -> Mark:
+    """What came of a fire: the end of its work, else where that stands, else why there is none."""
+    if outcome is not None:
+        return work_mark(outcome)
+    if running and (decision is None or decision in STARTING - {FireDecision.HELD}):
+        return _UNDER_WAY
+    return Mark("–", "none yet", Tone.DIM) if decision is None else decision_mark(decision)
+
+
+VERIFIED: dict[Verified, Mark] = {
+    Verified.PASSED: Mark("✓", "passed", Tone.OK),
+    Verified.FAILED: Mark("✕", "failed", Tone.CRIT),
+    Verified.ABSENT: Mark("–", "absent", Tone.WARN),
+}
+PROMOTION: dict[Promotion, Mark] = {
+    Promotion.NONE: Mark("○", "none", Tone.PLAIN),
+    Promotion.PROMOTED: Mark("✓", "promoted", Tone.OK),
+    Promotion.REJECTED: Mark("⊘", "rejected", Tone.DIM),
+    Promotion.STALE: Mark("◔", "stale", Tone.WARN),
+}
+
+
+def undecided(artifact: ArtifactRow) -> bool:
+    """A person has still to promote or reject it."""
+    return artifact.promotion in (Promotion.NONE, Promotion.STALE)
+
 
 SEVERITY: dict[Severity, Mark] = {
     Severity.CRIT: Mark("■", "critical", Tone.CRIT),

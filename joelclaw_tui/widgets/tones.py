@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 from textual.content import Content
 
+from joelclaw_tui.widgets.age import count
 from joelclaw_tui.widgets.cells import Tone
 from joelclaw_tui.widgets.state import Mark
 
@@ -57,3 +58,17 @@ def spread(left: Content, right: Content, width: int) -> Content:
     if left.cell_length > room:
         left = left.truncate(room, ellipsis=True)
     return Content.assemble(left, " " * (width - left.cell_length - right.cell_length), right)
+
+
+def advice(text: str, key: str, label: str) -> Content:
+    """What there is to know, and the key that helps."""
+    return Content.assemble(
+        toned(f"{text}  ", Tone.PLAIN), toned(f"{key} ", Tone.INFO, bold=True), toned(label, Tone.DIM)
+    )
+
+
+def tally(number: int, word: str, tone: Tone) -> Content:
+    """A figure and its word; 0 is a figure too, but a quiet one."""
+    return Content.assemble(
+        toned(count(number), tone if number else Tone.DIM, bold=True), toned(f" {word}", Tone.DIM)
+    )

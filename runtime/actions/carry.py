@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Coroutine, Sequence
 from typing import Any, TypeVar
 
+from runtime.actions.absent import no_boundary
 from runtime.actions.intents import ActionName, Preview
 from runtime.actions.schedules import ScheduleCarrier
 from runtime.actions.tally import Tally
@@ -116,6 +117,8 @@ class Carrier:
                 | ActionName.SCHEDULE_APPLY
             ):
                 await self._schedules.carry_out(preview, tally, actor=actor)
+            case ActionName.ARTIFACT_PROMOTE | ActionName.ARTIFACT_REJECT:
+                raise no_boundary(preview.intent.action)
 
     async def _pause(self, preview: Preview, tally: Tally, lane: Lane, actor: str) -> None:
         waiting: set[str] = set()

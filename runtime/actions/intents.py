@@ -22,12 +22,14 @@ class ActionName(StrEnum):
     SCHEDULE_ENABLE = "schedule-enable"
     SCHEDULE_DISABLE = "schedule-disable"
     SCHEDULE_APPLY = "schedule-apply"
+    ARTIFACT_PROMOTE = "artifact-promote"
+    ARTIFACT_REJECT = "artifact-reject"
 
 
 @dataclass(frozen=True, slots=True)
 class Intent:
-    """``targets`` are families or globs (pause, resume, replay-family), item ids (replay-item)
-    or run ids (run-*), or schedules or globs (schedule-*)."""
+    """``targets`` are families or globs (pause, resume, replay-family), item ids (replay-item),
+    run ids (run-*), names of schedules (schedule-*) or artifact ids (artifact-*)."""
 
     action: ActionName
     targets: tuple[str, ...]
@@ -45,7 +47,7 @@ class Preview:
     preview_id: str
     intent: Intent
     ids: tuple[str, ...]
-    """Exactly what apply will touch: families, item ids, run ids or schedules."""
+    """Exactly what apply will touch: families, schedules, or ids of items, runs or artifacts."""
     matching: int
     """How many matched; more than ``len(ids)`` when the limit or ceiling cut the list."""
     title: str

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Coroutine, Mapping, Sequence
 from typing import Any, Never, TypeVar
 
+from runtime.actions.absent import no_boundary
 from runtime.actions.families import matching_families
 from runtime.actions.intents import ActionName, Intent
 from runtime.actions.plan import Plan
@@ -97,6 +98,8 @@ class Planner:
                 return await self._schedules.switch(intent)
             case ActionName.SCHEDULE_APPLY:
                 return await self._schedules.apply(intent)
+            case ActionName.ARTIFACT_PROMOTE | ActionName.ARTIFACT_REJECT:
+                raise no_boundary(intent.action)
 
     # --- families
 

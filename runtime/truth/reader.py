@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 from runtime.lanefile import LaneSource
 from runtime.model import (
+    Artifact,
     AuditTrail,
     Beat,
     ClockReader,
@@ -24,6 +25,7 @@ from runtime.model import (
     PressureReader,
     PressureReading,
     Receipt,
+    Refused,
     RunView,
     ScheduleChange,
     WorkItem,
@@ -240,6 +242,15 @@ class Reader:
         wanted = settings.dkron_url is not None or settings.wants_local_stack or self._lane.current.schedules
         return await self._clock_probe.look() if self._clock_probe is not None and wanted else None
 
+    async def artifact(self, artifact_id: str) -> Artifact | None:
+        """None when there is no such artifact. Raises `Refused`: this version has no sandbox."""
+        raise _absent("sandbox", artifact_id)
+
+    async def artifact_file(self, artifact_id: str, name: str, *, limit: int = 1_000_000) -> str:
+        """At most ``limit`` bytes of an artifact's ``patch``, ``verify`` or ``log``, as text.
+        Raises `Refused`: this version has no sandbox."""
+        raise _absent("sandbox", artifact_id)
+
     async def aclose(self) -> None:
         """Ends reads that are still outstanding. Call it before the connections are closed."""
         await asyncio.gather(
@@ -307,6 +318,14 @@ _ABSENT: dict[str, Any] = {
     "data": None,
 }
 """A boundary that this version has not."""
+
+
+def _absent(boundary: str, asked: str) -> Refused:
+    return Refused(
+        f"{one_line(asked, 80)}: this profile has no {boundary}",
+        fix="`joelclaw-tui --once` names the boundaries that it has",
+        code="boundary-absent",
+    )
 
 
 def _clamped(limit: int) -> int:

@@ -32,6 +32,7 @@ GOLDEN_DOCUMENTS: dict[str, Callable[[], str]] = {
     "once-empty.txt": lambda: shown(empty=True),
     "once-unknown.txt": lambda: shown(pressure_unknown=True, durable_down=True),
     "once-hostile.txt": lambda: shown(hostile=True),
+    "once-absent.txt": lambda: shown(absent=True),
     "once-narrow.txt": lambda: shown(48),
     "once.json": lambda: json_safe(sample_snapshot().model_dump_json(by_alias=True, indent=2)) + "\n",
     "once.svg": lambda: picture(snapshot_lines(sample_snapshot(), 80), 80),
@@ -50,7 +51,7 @@ def test_golden_documents(name: str) -> None:
 @pytest.mark.parametrize("width", [40, 60, 80, 120, 160])
 @pytest.mark.parametrize("hostile", [False, True])
 def test_every_line_fits(width: int, hostile: bool) -> None:
-    text = shown(width, hostile=hostile, families=60, pressure_unknown=True)
+    text = shown(width, hostile=hostile, families=60, pressure_unknown=True, sandbox_unknown=True)
     assert max(width_of(line) for line in text.splitlines()) <= width
 
 
@@ -87,6 +88,55 @@ def test_what_cannot_be_read_is_unknown_with_the_age_of_the_last_good_value() ->
     assert "unknown now; 42s ago it was" in text
     assert "live runs unknown" in text
     assert "0 live" not in text
+
+
+def test_the_words_of_schedules_are_told_apart() -> None:
+    text = shown(120)
+    blocks = dict(re.findall(r"^  ([a-z]+-?[a-z]*) .*\n((?:    .*\n)*)", text, re.MULTILINE))
+    rows = {line.split()[0]: " ".join(line.split()) for line in text.splitlines() if line.startswith("  ")}
+    assert "in 50m 34s 2m 56s ago succeeded 0" in rows["feeds-hourly"]
+    assert "0 0 * * * * America/Los_Angeles" in blocks["feeds-hourly"]
+    assert "disabled" in rows["backup-weekly"]
+    assert "unknown never" in rows["new-one"]
+    assert "the clock has no job for it" in blocks["new-one"]
+    assert "under way" in rows["repo-sync"]
+    assert "the last fire came late" in blocks["repo-sync"]
+    assert "held" in rows["digest-daily"]
+    assert "missed: passed without a fire" in blocks["cleanup"]
+    assert "drift: timezone is Europe/Berlin" in blocks["cleanup"]
+    assert "8 schedules · 1 running · 3 missed · 1 late · 1 disabled · 2 drifted" in text
+
+
+def test_the_words_of_artifacts_are_told_apart() -> None:
+    text = shown(120)
+    assert "6 artifacts · 2 running · 4 to decide · 1 promoted · 1 rejected" in text
+    assert re.search(r"verify +code/change +3m 12s +41s ago", text)
+    for verified, promotion in (
+        ("✓ passed", "none"),
+        ("✗ failed", "none"),
+        ("- absent", "none"),
+        ("✓ passed", "stale"),
+        ("✓ passed", "promoted"),
+        ("✗ failed", "rejected"),
+    ):
+        assert re.search(f"^  {verified} +{promotion} ", text, re.MULTILINE)
+    assert "docker · not available · not supported by this version" in text
+
+
+def test_a_clock_that_was_never_read_and_a_sandbox_that_does_not_answer_are_unknown() -> None:
+    text = shown(clock_down=True, sandbox_unknown=True)
+    assert "CLOCK  down  connection refused: http://127.0.0.1:8081" in text
+    assert "schedules unknown" in text
+    assert "0 schedules" not in text
+    assert "SANDBOX  unknown  no answer within 2 s · last good figures are 42s old" in text
+    assert "unknown now; 42s ago it was" in text
+
+
+def test_an_absent_boundary_is_one_line() -> None:
+    lines = shown(absent=True).splitlines()
+    for name in ("CLOCK", "SANDBOX"):
+        at = lines.index(f"{name}  absent  this profile has none")
+        assert lines[at + 1] == ""
 
 
 def test_an_empty_lane_shows_zeros_because_they_were_read() -> None:

@@ -5,29 +5,39 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from joelclaw_tui.app import ConsoleApp
 from joelclaw_tui.ports import Starter
 from joelclaw_tui.theming import Themes, load_themes
 from runtime.actions.intents import ActionName, Intent, Preview
 from runtime.model import (
+    Artifact,
+    Decision,
     Failure,
+    Fire,
+    FireDecision,
+    FireKind,
     ItemPage,
     ItemState,
     JournalEntry,
     OperatorError,
     Outcome,
     Priority,
+    Promotion,
     Receipt,
     ReceiptOutcome,
     RunStatus,
     RunView,
     TargetResult,
+    Verified,
+    VerifyStep,
     WorkItem,
 )
 from runtime.settings import Settings
-from runtime.truth.document import Snapshot
+from runtime.truth.document import ArtifactRow, Snapshot
 from tests.sample import NOW, item_id, sample_snapshot
 
 AT = NOW.timestamp()
@@ -49,6 +59,11 @@ class MemoryReader:
     snapshots: int = 0
     reads: list[tuple[str, ItemState, str | None]] = field(default_factory=list)
     receipts: list[Receipt] = field(default_factory=list)
+    all_fires: list[Fire] = field(default_factory=list)
+    texts: dict[str, str] = field(default_factory=dict)
+    """What an artifact's ``patch``, ``verify`` and ``log`` say."""
+    file_reads: list[tuple[str, str]] = field(default_factory=list)
+    fire_reads: list[str] = field(default_factory=list)
 
     async def snapshot(self) -> Snapshot:
         self.snapshots += 1
@@ -105,6 +120,23 @@ class MemoryReader:
     async def audit(self, limit: int = 100) -> Sequence[Receipt]:
         self._fail()
         return self.receipts[:limit]
+
+    async def fires(self, schedule: str, limit: int = 100) -> Sequence[Fire]:
+        self._fail()
+        self.fire_reads.append(schedule)
+        return self.all_fires[:limit]
+
+    async def artifact(self, artifact_id: str) -> Artifact | None:
+        self._fail()
+        data = self.current.boundaries.sandbox.data
+        items = [] if data is None else data.artifacts.items
+        row = next((row for row in items if row.artifact_id == artifact_id), None)
+        return None if row is None else sample_artifact(row)
+
+    async def artifact_file(self, artifact_id: str, name: str, *, limit: int = 1_000_000) -> str:
+        self._fail()
+        self.file_reads.append((artifact_id, name))
+        return self.texts.get(name, "").encode()[:limit].decode(errors="replace")
 
     def _fail(self) -> None:
         if self.error is not None:
@@ -199,6 +231,121 @@ def sample_item(
             ),
         ),
     )
+
+
+def sample_artifact(row: ArtifactRow) -> Artifact:
+    """The whole artifact of a row."""
+    verify = (
+        ()
+        if row.verified == "absent"
+        else (
+            VerifyStep(
+                ("python3", "-m", "pytest", "-q"), 0 if row.verified == "passed" else 1, 4.2, "verify-1.log"
+            ),
+        )
+    )
+    promotion = Promotion(row.promotion)
+    decided = promotion in (Promotion.PROMOTED, Promotion.REJECTED)
+    decision = Decision(
+        promotion, AT - 60, "ana@desk", None if row.branch else "not what was asked for", row.branch, None
+    )
+    return Artifact(
+        artifact_id=row.artifact_id,
+        run_id=row.run_id,
+        family=row.family,
+        repo=row.repo,
+        base="main",
+        base_sha=row.base_sha,
+        commit="9b1deb4d3b7d4bad9bdd2b0d7b3dcb6d00f1e2d3",
+        tree_sha="c0ffee254729296a45a3885639ac7e10f9d54979",
+        files=row.files,
+        insertions=row.insertions,
+        deletions=row.deletions,
+        paths=("app/feeds.py", "app/units.py", "tests/test_feeds.py")[: row.files],
+        left_out=("build/cache.bin: larger than 10 MB",),
+        verified=Verified(row.verified),
+        verify=verify,
+        agent_exit=0,
+        failure="the verification failed: python3 -m pytest -q ended with 1"
+        if row.verified == "failed"
+        else None,
+        limits={"memory": "312 MB of 2 GB", "disk": "18 MB of 1 GB", "time": "3m12s of 30m"},
+        isolation="bubblewrap: namespaces, seccomp, no network",
+        host="build-1",
+        created_at=row.created_at.timestamp(),
+        names=("agent.log", "change.bundle", "change.patch", "verify-1.log"),
+        promotion=promotion,
+        decision=decision if decided else None,
+    )
+
+
+PATCH = """\
+diff --git a/app/feeds.py b/app/feeds.py
+index 83db48f..bf269f4 100644
+--- a/app/feeds.py
++++ b/app/feeds.py
+@@ -10,5 +10,7 @@ def poll(feed):
+     if feed.paused:
+         return None
+-    answer = get(feed.url)
++    answer = get(feed.url, timeout=20)
++    if answer.status == 304:
++        return None
+ \tentries = parse(answer.text)
+     return entries[:LIMIT]
+diff --git a/app/units.py b/app/units.py
+index 1c2d3e4..5f6a7b8 100644
+--- a/app/units.py
++++ b/app/units.py
+@@ -1,3 +1,2 @@
+ LIMIT = 50
+--- an old comment that looks like a header
+ DAY = 86_400
+"""
+VERIFY = "....F\n1 failed, 4 passed in 3.91s\n"
+
+
+def sample_fires(schedule: str = "repo-sync") -> list[Fire]:
+    """The latest first: one under way, one that was missed and made up for, one skipped, one asked for."""
+
+    def fire(ago: float, **values: Any) -> Fire:
+        instant = AT - ago
+        known: dict[str, Any] = {
+            "fire_id": fire_id(schedule, instant),
+            "schedule": schedule,
+            "family": "repo/sync",
+            "kind": FireKind.SCHEDULED,
+            "instant": instant,
+            "decided_at": instant + 0.2,
+            "late": False,
+            "decision": FireDecision.STARTED,
+            "via": "queue",
+            "work_id": item_id("repo/sync", int(ago)),
+            "outcome": "succeeded",
+            "ended_at": instant + 31.0,
+        }
+        return Fire(**(known | values))
+
+    asked = f"{schedule}@01km0000000000000000000041"
+    return [
+        fire(566.0, outcome=None, ended_at=None, late=True, decided_at=AT - 540.0),
+        fire(1466.0, outcome="failed", kind=FireKind.CAUGHT_UP, late=True, missed_before=2),
+        fire(2366.0, decision=FireDecision.OVERLAP, work_id=None, outcome=None, ended_at=None),
+        fire(
+            2400.0,
+            fire_id=asked,
+            work_id=asked,
+            via="restate",
+            kind=FireKind.ASKED,
+            instant=None,
+            actor="ana@desk",
+        ),
+        fire(3266.0),
+    ]
+
+
+def fire_id(schedule: str, at: float) -> str:
+    return f"{schedule}@{datetime.fromtimestamp(at, UTC):%Y-%m-%dT%H:%M:%SZ}"
 
 
 def settings(folder: Path, *, refresh_s: float = 0.2) -> Settings:

@@ -71,6 +71,7 @@ async def on_screen(pilot: Pilot[int], kind: type[object]) -> None:
 
 
 async def test_it_names_lane_target_and_verdict_with_the_worst_finding(operator: MemoryOperator) -> None:
+    operator.reader.current = sample_snapshot(absent=True)
     async with opened(operator, (200, 50)) as (app, _):
         shown = screen_text(app)
         for words in (
@@ -169,7 +170,7 @@ async def test_hostile_text_reaches_no_screen_as_anything_but_text(operator: Mem
             ["f"],
             ["escape", "enter"],
             ["enter"],
-            ["escape", "escape", "2", "enter"],
+            ["escape", "escape", "3", "enter"],
             ["escape", "1", "p"],
         ):
             await pilot.press(*keys)
@@ -379,7 +380,7 @@ async def test_ids_that_changed_while_a_reason_was_typed_are_shown_again(operato
 async def test_what_can_not_be_undone_wants_its_word_typed(operator: MemoryOperator) -> None:
     operator.actions.destructive = True
     async with opened(operator) as (app, pilot):
-        await pilot.press("2", "k")
+        await pilot.press("3", "k")
         await on_screen(pilot, PreviewScreen)
         await pilot.press("enter", "y", "enter")
         await pilot.pause()
@@ -468,7 +469,7 @@ async def test_a_run_is_acted_on_from_the_journal(
     operator: MemoryOperator, key: str, action: ActionName
 ) -> None:
     async with opened(operator) as (app, pilot):
-        await pilot.press("2")
+        await pilot.press("3")
         run_id = main_screen(app).journal.table.cursor_key
         await pilot.press(key)
         await on_screen(pilot, PreviewScreen)
@@ -500,7 +501,7 @@ async def test_one_drills_down_from_family_to_item_to_run_and_walks_back(operato
 
 async def test_a_run_shows_its_journal(operator: MemoryOperator) -> None:
     async with opened(operator) as (app, pilot):
-        await pilot.press("2", "down", "enter")
+        await pilot.press("3", "down", "enter")
         await on_screen(pilot, RunScreen)
         await until(pilot, lambda: "Notification: Run" in screen_text(app), "the journal")
         assert "backing off" in screen_text(app)
@@ -615,6 +616,7 @@ async def test_no_key_acts_on_a_dialog_that_can_not_be_seen(operator: MemoryOper
 async def test_panes_share_the_screen_where_there_is_room_and_take_turns_where_not(
     operator: MemoryOperator, size: tuple[int, int], both: bool
 ) -> None:
+    operator.reader.current = sample_snapshot(absent=True)
     async with opened(operator, size) as (app, pilot):
         screen = main_screen(app)
         assert screen.backlog.display

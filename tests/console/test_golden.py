@@ -13,7 +13,15 @@ from textual.app import App
 from runtime.model import ItemState
 from runtime.truth.document import Snapshot
 from tests.console.driving import ready
-from tests.console.operator import MemoryOperator, console, sample_item, settings
+from tests.console.operator import (
+    PATCH,
+    VERIFY,
+    MemoryOperator,
+    console,
+    sample_fires,
+    sample_item,
+    settings,
+)
 from tests.sample import sample_snapshot
 
 FOLDER = Path(__file__).parents[2] / "snapshots"
@@ -35,16 +43,32 @@ GOLDENS = (
     Golden("console-80x24", (80, 24)),
     Golden("console-120x40", (120, 40)),
     Golden("console-200x60", (200, 60)),
-    Golden("console-journal-80x24", (80, 24), ("2",)),
+    Golden("console-journal-80x24", (80, 24), ("3",)),
+    Golden("console-schedule-80x24", (80, 24), ("2",)),
+    Golden("console-artifacts-80x24", (80, 24), ("4",)),
+    Golden("console-clock-and-sandbox-120x40", (120, 40), ("2", "4")),
+    Golden("console-absent-120x40", (120, 40), snapshot=sample_snapshot(absent=True)),
+    Golden("console-fires-80x24", (80, 24), ("2", "down", "enter")),
+    Golden("console-fires-120x40", (120, 40), ("2", "down", "enter")),
+    Golden("console-artifact-120x40", (120, 40), ("4", "down", "down", "enter")),
+    Golden("console-diff-80x24", (80, 24), ("4", "down", "down", "enter")),
+    Golden("console-verification-80x24", (80, 24), ("4", "down", "down", "down", "enter", "tab")),
+    Golden("console-manifest-80x24", (80, 24), ("4", "down", "down", "enter", "shift+tab")),
+    Golden("console-reject-80x24", (80, 24), ("4", "down", "down", "x")),
     Golden("console-light-120x40", (120, 40), theme="joelclaw-light"),
     Golden("console-preview-80x24", (80, 24), ("p",)),
-    Golden("console-kill-80x24", (80, 24), ("2", "k"), destructive=True),
+    Golden("console-kill-80x24", (80, 24), ("3", "k"), destructive=True),
     Golden("console-findings-80x24", (80, 24), ("f",)),
     Golden("console-help-80x24", (80, 24), ("question_mark",)),
     Golden("console-items-120x40", (120, 40), ("enter",)),
-    Golden("console-run-80x24", (80, 24), ("2", "down", "enter")),
+    Golden("console-run-80x24", (80, 24), ("3", "down", "enter")),
     Golden(
         "console-down-120x40", (120, 40), snapshot=sample_snapshot(durable_down=True, pressure_unknown=True)
+    ),
+    Golden(
+        "console-down-200x60",
+        (200, 60),
+        snapshot=sample_snapshot(clock_down=True, sandbox_unknown=True),
     ),
     Golden("console-hostile-120x40", (120, 40), snapshot=sample_snapshot(hostile=True)),
 )
@@ -66,6 +90,8 @@ async def picture(golden: Golden, folder: Path) -> str:
     operator = MemoryOperator(settings(folder, refresh_s=REFRESH_S))
     operator.reader.current = golden.snapshot
     operator.reader.all_items = {ItemState.DEAD: [sample_item(number) for number in range(3)]}
+    operator.reader.all_fires = sample_fires("feeds-poll")
+    operator.reader.texts = {"patch": PATCH, "verify": VERIFY, "log": "fixed the feed poller\n"}
     operator.actions.destructive = golden.destructive
     app = console(operator, theme=golden.theme)
     async with app.run_test(size=golden.size) as pilot:

@@ -11,10 +11,14 @@ from joelclaw_tui.screens.help import help_content
 
 TOGETHER = (
     {Scope.BACKLOG, Scope.TABLE, Scope.MAIN, Scope.EVERYWHERE, Scope.LEAVE},
+    {Scope.SCHEDULE, Scope.TABLE, Scope.MAIN, Scope.EVERYWHERE, Scope.LEAVE},
     {Scope.JOURNAL, Scope.TABLE, Scope.MAIN, Scope.EVERYWHERE, Scope.LEAVE},
+    {Scope.ARTIFACTS, Scope.TABLE, Scope.MAIN, Scope.EVERYWHERE, Scope.LEAVE},
     {Scope.ITEMS, Scope.TABLE, Scope.DRILL, Scope.EVERYWHERE, Scope.LEAVE},
     {Scope.ITEM, Scope.DRILL, Scope.EVERYWHERE, Scope.LEAVE},
     {Scope.RUN, Scope.TABLE, Scope.DRILL, Scope.EVERYWHERE, Scope.LEAVE},
+    {Scope.FIRES, Scope.TABLE, Scope.DRILL, Scope.EVERYWHERE, Scope.LEAVE},
+    {Scope.ARTIFACT, Scope.DRILL, Scope.EVERYWHERE, Scope.LEAVE},
     {Scope.PREVIEW, Scope.LEAVE},
     {Scope.DIALOG, Scope.LEAVE},
     {Scope.START, Scope.LEAVE},

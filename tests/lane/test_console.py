@@ -154,7 +154,7 @@ async def test_a_run_is_cancelled_and_killed_by_keys(desk: Desk) -> None:
     app = ConsoleApp(desk.operator, actor="ann")
     async with app.run_test(size=(80, 24)) as pilot:
         await ready(pilot)
-        await pilot.press("2")
+        await pilot.press("3")
         journal = main_screen(app).journal.table
         for verb, outcome in (("cancel", Outcome.CANCELLED), ("kill", Outcome.KILLED)):
             item_id = (await desk.operator.intake.enqueue("hangs/long", "1", origin="test")).item_id

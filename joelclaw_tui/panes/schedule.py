@@ -1,0 +1,200 @@
+"""The schedule: what the clock starts when, and what came of its fires. What needs somebody is on top."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from textual.binding import BindingType
+from textual.content import Content
+
+from joelclaw_tui.host import settled_targets
+from joelclaw_tui.keymap import Scope, bindings
+from joelclaw_tui.panes.base import BasePane
+from joelclaw_tui.widgets.age import age, ahead, count
+from joelclaw_tui.widgets.cells import Cell, Column, Row, Tone, cell
+from joelclaw_tui.widgets.live_table import LiveTable
+from joelclaw_tui.widgets.state import fire_mark, schedule_mark
+from joelclaw_tui.widgets.tones import advice, joined, tally, toned
+from runtime.actions.intents import ActionName, Intent
+from runtime.text import one_line
+from runtime.truth.document import Boundary, ClockData, ScheduleRow, Snapshot
+from runtime.truth.instants import fire_instant
+
+UNDECLARED = "not declared"
+"""Stands for the family of a job that the lane file does not have."""
+
+
+class SchedulePane(BasePane):
+    NUMBER = 2
+    NAME = "schedule"
+    SYSTEM = "clock"
+    COLUMNS = (
+        Column("SCHEDULE", 12, flex=2),
+        Column("STATE", 11),
+        Column("NEXT", 9, align="right"),
+        Column("LAST", 6, align="right"),
+        Column("OUTCOME", 12),
+        Column("LATE", 4, drop=2),
+        Column("MISSED", 6, align="right", drop=3),
+        Column("CRON", 14, flex=1, drop=1),
+        Column("ZONE", 12, flex=1, drop=4),
+        Column("FAMILY", 14, flex=1, drop=5),
+        Column("OVERLAP", 7, drop=6),
+        Column("MISFIRE", 7, drop=7),
+    )
+    BINDINGS: ClassVar[list[BindingType]] = [*bindings(Scope.SCHEDULE)]
+
+    def boundary(self, snapshot: Snapshot) -> Boundary[object]:
+        return snapshot.boundaries.clock  # type: ignore[return-value]  # read-only use of its envelope
+
+    def rows(self, snapshot: Snapshot) -> list[Row]:
+        data = snapshot.boundaries.clock.data
+        schedules = [] if data is None else data.schedules.items
+        # By name within each rank of urgency: rows move when a state changes, not with each fire.
+        ordered = sorted(schedules, key=lambda s: (schedule_mark(s).urgency, s.name))
+        now = self.host.now()
+        return [_row(schedule, now) for schedule in ordered]
+
+    def summary_of(self, snapshot: Snapshot) -> list[Content]:
+        data = snapshot.boundaries.clock.data
+        return [] if data is None else _totals(data, self.host.now())
+
+    def foot_of(self, snapshot: Snapshot, key: str) -> Content:
+        schedule = schedule_row(snapshot, key)
+        if schedule is None:
+            return Content()
+        facts = [
+            toned(one_line(schedule.name, 60), bold=True),
+            toned(f"{one_line(schedule.cron, 60)} {one_line(schedule.timezone, 40)}", Tone.DIM),
+            toned(f"{one_line(schedule.family or UNDECLARED, 60)} via {schedule.via or '–'}", Tone.DIM),
+            toned(
+                f"overlap {one_line(schedule.overlap or '–', 20)}, "
+                f"misfire {one_line(schedule.misfire or '–', 20)}",
+                Tone.DIM,
+            ),
+        ]
+        return Content("\n").join([schedule_sentence(schedule), joined(facts)])
+
+    def empty_of(self, snapshot: Snapshot) -> tuple[str, str]:
+        return "No schedules", "Declare one in the lane file: [schedules.NAME] with cron, timezone and family"
+
+    # --- keys
+
+    def action_schedule_verb(self, name: str) -> None:
+        if targets := self.table.chosen:
+            self.host.act(
+                Intent(ActionName(name), targets), lambda receipt: self.table.unmark(settled_targets(receipt))
+            )
+
+    def on_live_table_opened(self, message: LiveTable.Opened) -> None:
+        message.stop()
+        self.host.open_schedule(message.key)
+
+
+def schedule_row(snapshot: Snapshot, name: str) -> ScheduleRow | None:
+    """The row of that schedule; None when the snapshot has none."""
+    data = snapshot.boundaries.clock.data
+    return None if data is None else next((s for s in data.schedules.items if s.name == name), None)
+
+
+def next_cell(schedule: ScheduleRow, now: float) -> Cell:
+    """When the clock starts it next; a disabled one has no next, whatever the clock computes."""
+    if schedule.enabled is None:
+        return Cell("?", Tone.WARN)
+    if not schedule.enabled:
+        return Cell("off", Tone.HELD)
+    if schedule.next is None:
+        return Cell("–", Tone.DIM)
+    seconds = schedule.next.timestamp() - now
+    # A next in the past means that the clock has not got to it: that is no "now".
+    return Cell(f"{age(-seconds)} ago", Tone.WARN) if seconds < -1 else Cell(ahead(seconds))
+
+
+def last_fire_age(schedule: ScheduleRow, now: float) -> str:
+    at = None if schedule.last_fire is None else fire_instant(schedule.last_fire)
+    return age(None if at is None else now - at.timestamp())
+
+
+def schedule_sentence(schedule: ScheduleRow, *, opens: str = "its fires") -> Content:
+    """The one thing to know about a schedule, and the key that helps; ``opens``: what Enter shows."""
+    if schedule.enabled is None:
+        told = one_line(schedule.drift or "the clock has no job for it", 120)
+        return advice(f"Never starts: {told}.", "f", "what to do")
+    if schedule.missed:
+        told = (
+            f"{count(schedule.missed)} instants passed without a fire"
+            if schedule.missed > 1
+            else ("An instant passed without a fire")
+        )
+        return advice(f"{told}, not made up for.", "n", "run now")
+    if (mark := schedule_mark(schedule)).word == "failed":
+        ended = one_line(schedule.last_outcome or "", 30)
+        return advice(f"The work of its last fire: {ended}.", "⏎", opens)
+    if schedule.drift is not None:
+        return advice(
+            f"The clock's job is not the lane file's: {one_line(schedule.drift, 120)}.", "f", "what to do"
+        )
+    if not schedule.enabled:
+        return advice("Disabled: the clock starts it no more.", "e", "enable")
+    if mark.word == "held":
+        return advice("Its last fire is held: the family is paused.", "1", "backlog")
+    if schedule.running:
+        late = "; it came late" if schedule.late else ""
+        return toned(f"The work of its last fire goes on{late}.", Tone.DIM)
+    if schedule.late:
+        return toned("Its last fire came late.", Tone.DIM)
+    return toned("Nothing to do here.", Tone.DIM)
+
+
+def _row(schedule: ScheduleRow, now: float) -> Row:
+    fired = fire_mark(schedule.last_decision, schedule.last_outcome, running=bool(schedule.running))
+    never = schedule.last_fire is None
+    return Row(
+        key=schedule.name,
+        cells=(
+            cell(schedule.name),
+            schedule_mark(schedule).cell(),
+            next_cell(schedule, now),
+            Cell(last_fire_age(schedule, now), Tone.DIM if never else Tone.PLAIN),
+            Cell("–", Tone.DIM) if never else fired.cell(),
+            Cell("late", Tone.WARN) if schedule.late else Cell("", Tone.DIM),
+            Cell("unknown", Tone.WARN)
+            if schedule.missed is None
+            else Cell(count(schedule.missed), Tone.WARN if schedule.missed else Tone.DIM),
+            cell(schedule.cron, Tone.DIM),
+            cell(schedule.timezone, Tone.DIM),
+            cell(schedule.family or UNDECLARED),
+            cell(schedule.overlap or "–", Tone.DIM),
+            cell(schedule.misfire or "–", Tone.DIM),
+        ),
+        search=f"{schedule.last_fire or ''} {schedule.drift or ''}",
+    )
+
+
+def _totals(data: ClockData, now: float) -> list[Content]:
+    schedules = data.schedules.items
+    due = [s for s in schedules if s.enabled and s.next is not None]
+    first = min(due, key=lambda s: (s.next, s.name), default=None)
+    parts = [
+        tally(data.schedules.total, "schedule" if data.schedules.total == 1 else "schedules", Tone.PLAIN)
+    ]
+    if first is not None and first.next is not None:
+        when = ahead(first.next.timestamp() - now)
+        parts.append(toned(f"next {one_line(first.name, 30)} {when}", Tone.DIM))
+    figures = (
+        (sum(bool(s.running) for s in schedules), "running", Tone.OK),
+        (sum(s.missed or 0 for s in schedules), "missed", Tone.WARN),
+        (sum(bool(s.late) for s in schedules), "late", Tone.WARN),
+        (sum(s.enabled is False for s in schedules), "disabled", Tone.HELD),
+        (sum(s.drift is not None for s in schedules), "drifted", Tone.WARN),
+    )
+    parts += [tally(number, word, tone) for number, word, tone in figures]
+    parts.append(
+        toned(
+            data.engine if data.leader is None else f"{data.engine} led by {one_line(data.leader, 30)}",
+            Tone.DIM,
+        )
+    )
+    if data.schedules.truncated:
+        parts.append(toned(f"{len(schedules)} of {data.schedules.total:,} schedules shown", Tone.WARN))
+    return parts
