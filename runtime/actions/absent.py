@@ -5,7 +5,14 @@ from __future__ import annotations
 from runtime.actions.intents import ActionName
 from runtime.model import Refused
 
-CLOCK_ACTIONS = frozenset({ActionName.SCHEDULE_RUN, ActionName.SCHEDULE_ENABLE, ActionName.SCHEDULE_DISABLE})
+CLOCK_ACTIONS = frozenset(
+    {
+        ActionName.SCHEDULE_RUN,
+        ActionName.SCHEDULE_ENABLE,
+        ActionName.SCHEDULE_DISABLE,
+        ActionName.SCHEDULE_APPLY,
+    }
+)
 SANDBOX_ACTIONS = frozenset({ActionName.ARTIFACT_PROMOTE, ActionName.ARTIFACT_REJECT})
 
 
