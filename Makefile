@@ -1,4 +1,5 @@
 # make demo   the environment, the local stack, real work, the console
+# make down   stops the demo's servers
 # make test   the environment, the checks and the tests: what .ci/run calls
 #
 # Another Python than the first fitting one on PATH: make env PYTHON=/path/to/python3.12
@@ -9,15 +10,20 @@ STAMP := $(VENV)/.installed
 
 # A machine's own settings for other projects must not reach into this environment.
 unexport PYTHONPATH PYTHONHOME PIP_USER PIP_TARGET PIP_PREFIX
+# And nothing here may ever install into the machine's own Python.
+export PIP_REQUIRE_VIRTUALENV := 1
 
-.PHONY: env lint format test soak demo bench clean
+.PHONY: env lint format test soak demo down bench clean
 
 env: $(STAMP)
 
+# What is in $(VENV) is used only when it is a whole environment of its own: with half of one, pip
+# would install into the machine's Python.
 $(STAMP): pyproject.toml constraints.txt
 	@set -e; found=; \
 	fits='import sys; sys.exit(sys.version_info < (3, 11))'; \
-	if [ ! -x $(BIN)/python ] || ! $(BIN)/python -c "import pip; $$fits" 2>/dev/null; then \
+	ours='import pip, sys; sys.exit(sys.version_info < (3, 11) or sys.prefix == sys.base_prefix)'; \
+	if [ ! -x $(BIN)/python ] || ! $(BIN)/python -c "$$ours" 2>/dev/null; then \
 		for python in $(PYTHON) python3 python3.14 python3.13 python3.12 python3.11 python; do \
 			if command -v $$python >/dev/null 2>&1 && $$python -c "$$fits" 2>/dev/null; then found=$$python; break; fi; \
 		done; \
@@ -47,6 +53,9 @@ soak: env
 
 demo: env
 	@$(BIN)/joelclaw-tui demo
+
+down: env
+	@$(BIN)/joelclaw-tui --profile demo down
 
 bench: env
 	$(BIN)/python -m bench.idle

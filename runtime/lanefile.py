@@ -38,7 +38,7 @@ from runtime.model import (
     UnknownFamily,
     family_tag,
 )
-from runtime.settings import Settings, config_dir
+from runtime.settings import DEMO_PROFILE, Settings, config_dir
 
 MAX_IN_FLIGHT_DEFAULT = 200
 def _priority(value: object) -> Priority:
@@ -155,6 +155,11 @@ class Lane:
             ) from None
 
     @property
+    def tags(self) -> dict[str, str]:
+        """Family by the tag that ends its items' ids."""
+        return {family_tag(name): name for name in self.families}
+
+    @property
     def limits(self) -> dict[str, int]:
         """``max_in_flight`` by family."""
         return {name: family.max_in_flight for name, family in self.families.items()}
@@ -220,13 +225,21 @@ def load_lane(path: Path, now: Now) -> Lane:
     return parse_lane(text, path.absolute(), loaded_at=now())
 
 
+def demo_lane_file(settings: Settings) -> Path:
+    """The lane file that ``joelclaw-tui demo`` writes for its own profile."""
+    return settings.state / "lane.toml"
+
+
 def find_lane(settings: Settings) -> Path:
-    """The lane file's path: settings (``--lane``, ``JOELCLAW_LANE``), ``./lane.toml``, the user's folder.
+    """The lane file's path: settings (``--lane``, ``JOELCLAW_LANE``), the demo's own in its profile,
+    ``./lane.toml``, the user's folder.
 
     Raises `ConfigError` when there is none.
     """
     if settings.lane is not None:
         return settings.lane.expanduser().absolute()
+    if settings.profile == DEMO_PROFILE:
+        return demo_lane_file(settings)
     for candidate in (Path.cwd() / "lane.toml", config_dir() / "lane.toml"):
         if candidate.is_file():
             return candidate

@@ -15,8 +15,6 @@ from dataclasses import dataclass, field
 from enum import IntEnum, StrEnum
 from typing import Protocol, runtime_checkable
 
-from ulid import ULID
-
 LAYOUT_VERSION = 1
 """Version of every name that outlives a process: Redis keys, Restate services, state folders."""
 
@@ -158,6 +156,8 @@ def family_tag(family: str) -> str:
 
 def new_item_id(family: str, *, at_s: float) -> str:
     """A ULID of the instant ``at_s`` (seconds since the epoch), ``-``, the family's tag."""
+    from ulid import ULID  # late: looking makes no ids, and this import takes 20 ms
+
     return f"{ULID.from_timestamp(at_s)!s}".lower() + "-" + family_tag(family)
 
 
@@ -452,8 +452,8 @@ class RunView:
     created_at: float | None
     modified_at: float | None
     completed_at: float | None
-    tries: int
-    """Restate's retries inside this attempt, the first try included."""
+    tries: int | None
+    """Restate's tries inside this attempt, the first included; it forgets them once a run has ended."""
     next_try_at: float | None
     last_failure: str | None
     family: str | None = None

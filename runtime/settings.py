@@ -21,6 +21,8 @@ from pydantic_settings import BaseSettings, InitSettingsSource, PydanticBaseSett
 from runtime.model import LAYOUT_VERSION, ConfigError
 
 APP = "joelclaw-tui"
+DEMO_PROFILE = "demo"
+"""Always there: its servers, lane and state are the demo's own, apart from everything else."""
 SOCKET_PATH_MAX = 100
 """Bytes. ``sockaddr_un`` holds 108 on Linux and 104 on macOS, the ending NUL included."""
 
@@ -141,7 +143,7 @@ def _config_values(*earlier: PydanticBaseSettingsSource) -> dict[str, Any]:
     try:
         data = tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        return {}
+        data = {}
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise ConfigError(f"{path}: {error}", fix="correct the file, or move it away") from None
     profiles = data.pop("profiles", {})
@@ -150,7 +152,7 @@ def _config_values(*earlier: PydanticBaseSettingsSource) -> dict[str, Any]:
         name = source().get("profile", name)
     if not isinstance(profiles, dict) or not isinstance(profiles.get(name, {}), dict):
         raise ConfigError(f"{path}: [profiles.{name}] is not a table", fix="correct the file")
-    if name != "local" and name not in profiles:
+    if name not in ("local", DEMO_PROFILE) and name not in profiles:
         raise ConfigError(
             f"{path}: no [profiles.{name}]", fix=f"add a table [profiles.{name}] or use another --profile"
         )

@@ -6,6 +6,7 @@ sequence in them. Markup is not handled here: whoever renders passes plain text.
 
 from __future__ import annotations
 
+import re
 import unicodedata
 
 _SHOWN = {"\n": "⏎", "\t": "→", "\r": "␍"}
@@ -46,3 +47,12 @@ def _visible(character: str) -> str:
     if character in _BIDI_AND_INVISIBLE or unicodedata.category(character) in ("Cc", "Cf", "Cs", "Co", "Cn"):
         return f"\\u{code:04x}"
     return character
+
+
+_UNSAFE_IN_JSON = re.compile("[\x7f-\x9f\xad\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff]")
+
+
+def json_safe(document: str) -> str:
+    """The same JSON document, with what JSON allows raw and a terminal would obey written as ``\\uXXXX``:
+    C1 controls, bidirectional and invisible characters."""
+    return _UNSAFE_IN_JSON.sub(lambda match: f"\\u{ord(match.group()):04x}", document)

@@ -6,13 +6,14 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 from runtime.model import family_tag
 from runtime.truth.document import (
-    Absent,
     Boundaries,
     Boundary,
     BoundaryStatus,
+    ClockData,
     DurableData,
     FamilyRow,
     Finding,
@@ -23,6 +24,7 @@ from runtime.truth.document import (
     ProcessRow,
     RunRow,
     RuntimeInfo,
+    SandboxData,
     Severity,
     Snapshot,
     Totals,
@@ -81,8 +83,8 @@ def sample_snapshot(
         boundaries=Boundaries(
             pressure=pressure,
             durable=durable,
-            clock=_absent(),
-            sandbox=_absent(),
+            clock=Boundary[ClockData](**_ABSENT),
+            sandbox=Boundary[SandboxData](**_ABSENT),
         ),
         runtime=_runtime(),
         transitional=Transitional(),
@@ -297,10 +299,14 @@ def _durable(runs: list[RunRow], *, down: bool) -> Boundary[DurableData]:
     )
 
 
-def _absent() -> Boundary[Absent]:
-    return Boundary[Absent](
-        status=BoundaryStatus.ABSENT, observed_at=None, latency_ms=None, source={}, error=None, data=None
-    )
+_ABSENT: dict[str, Any] = {
+    "status": BoundaryStatus.ABSENT,
+    "observed_at": None,
+    "latency_ms": None,
+    "source": {},
+    "error": None,
+    "data": None,
+}
 
 
 def _findings(*, hostile: bool, quiet: bool, durable_down: bool, pressure_unknown: bool) -> list[Finding]:

@@ -438,6 +438,6 @@ def _error_lines(errors: Counter[str]) -> list[str]:
 def _run_line(run: RunView, now: float) -> str:
     family = "" if run.family is None else f" of {run.family}"
     age = "" if run.created_at is None else f", begun {length(now - run.created_at)} ago"
-    tried = f", {run.tries} tries" if run.tries > 1 else ""
+    tried = f", {run.tries} tries" if (run.tries or 0) > 1 else ""
     why = f": {one_line(run.last_failure, 120)}" if run.last_failure else ""
     return f"{run.run_id}{family}: {run.status}{age}{tried}{why}"

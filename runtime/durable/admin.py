@@ -12,6 +12,7 @@ from typing import Any, Self
 
 import httpx
 
+from runtime.durable.address import shown_url, split_address
 from runtime.model import BoundaryDown
 from runtime.text import one_line
 
@@ -37,9 +38,7 @@ class Admin:
     def __init__(self, url: str) -> None:
         """``url``: ``http(s)://`` or ``unix:/path``."""
         self.url = url
-        socket = url.removeprefix("unix:") if url.startswith("unix:") else None
-        self._base = "http://restate" if socket else url.rstrip("/")
-        self._socket = socket
+        self._base, self._socket = split_address(url)
         self._client: httpx.AsyncClient | None = None
 
     async def __aenter__(self) -> Self:
@@ -101,7 +100,7 @@ class Admin:
 
     def down(self, what: str) -> BoundaryDown:
         return BoundaryDown(
-            f"Restate's admin API at {self.url} {one_line(what)}",
+            f"Restate's admin API at {shown_url(self.url)} {one_line(what)}",
             fix="see `joelclaw-tui doctor`; is the address right?",
         )
 

@@ -13,8 +13,8 @@ from types import TracebackType
 from typing import Any, Self
 
 import aiohttp
-from yarl import URL
 
+from runtime.durable.address import shown_url, split_address
 from runtime.durable.request import MalformedRun, encode_request
 from runtime.model import Accepted, BoundaryDown, Refused, RunRequest, run_service
 from runtime.text import one_line
@@ -43,9 +43,8 @@ class Ingress:
         self, url: str, lane: str, *, connections: int = CONNECTIONS, timeout_s: float = TIMEOUT_S
     ) -> None:
         """``url``: ``http(s)://`` or ``unix:/path``. ``timeout_s`` is for one request."""
-        self._url = url
-        self._socket = url.removeprefix("unix:") if url.startswith("unix:") else None
-        self._base = "http://restate" if self._socket else url.rstrip("/")
+        self._shown = shown_url(url)
+        self._base, self._socket = split_address(url)
         self._service = run_service(lane)
         self._turns = asyncio.Semaphore(connections)
         self._connections = connections
@@ -72,12 +71,11 @@ class Ingress:
             body = encode_request(request)
         except MalformedRun as error:
             raise Refused(error.message, fix=error.fix, code=error.code) from None
-        url = URL(f"{self._base}/{self._service}/{request.run_id}/run/send", encoded=True)
         async with self._turns:
-            status, answer = await self._post(url, body)
+            status, answer = await self._post(f"{self._base}/{self._service}/{request.run_id}/run/send", body)
         return self._accepted(status, answer)
 
-    async def _post(self, url: URL, body: bytes) -> tuple[int, bytes]:
+    async def _post(self, url: str, body: bytes) -> tuple[int, bytes]:
         left = _STALE_RETRIES
         try:
             async with asyncio.timeout(self._timeout_s):
@@ -126,7 +124,7 @@ class Ingress:
 
     def _down(self, what: str, *, code: str | None = None) -> BoundaryDown:
         return BoundaryDown(
-            f"Restate's ingress at {self._url} {one_line(what)}",
+            f"Restate's ingress at {self._shown} {one_line(what)}",
             fix="see `joelclaw-tui doctor`; the work waits in the queue meanwhile",
             code=code,
         )

@@ -67,13 +67,21 @@ async def keep_registered(
     recheck_s: float = RECHECK_S,
 ) -> None:
     """`register` again every ``recheck_s`` seconds until cancelled: a Restate that lost its data, or
-    that another worker registered at, learns this worker's address again."""
-    known: str | None = None
+    that another worker registered at, learns this worker's address again. ``on_registered`` is told the
+    deployment when it is another one, and after each problem."""
+    told: str | None = None
+
+    def failed(error: OperatorError) -> None:
+        nonlocal told
+        told = None  # the next success is news
+        if on_problem is not None:
+            on_problem(error)
+
     while True:
-        deployment = await register(admin_url, worker_url, lane, on_problem=on_problem)
-        if deployment != known and on_registered is not None:
+        deployment = await register(admin_url, worker_url, lane, on_problem=failed)
+        if deployment != told and on_registered is not None:
             on_registered(deployment)
-        known = deployment
+        told = deployment
         await asyncio.sleep(recheck_s)
 
 

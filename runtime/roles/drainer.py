@@ -39,7 +39,12 @@ async def run_drainer(settings: Settings) -> None:
     workers = LiveWorkers(heartbeats)
     async with (
         Ingress(targets.restate_ingress_url, name) as ingress,
-        Journal(targets.restate_admin_url, name, lane) as journal,
+        Journal(
+            targets.restate_admin_url,
+            name,
+            lambda: lane.current.tags,
+            ingress_url=targets.restate_ingress_url,
+        ) as journal,
     ):
         drainer = Drainer(
             queue,

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import sys
+import traceback
 from collections.abc import Sequence
+from pathlib import Path
 
 from runtime.model import ExitCode, OperatorError, UsageError
 from runtime.settings import Settings, load_settings
@@ -50,16 +52,26 @@ def main(argv: Sequence[str] | None = None) -> int:
         asyncio.run(_run_all(roles))
     except* OperatorError as group:
         error = _first(group)
+        assert isinstance(error, OperatorError)  # noqa: S101 - except* caught nothing else
         log(error.message + (f" ({error.fix})" if error.fix else ""))
         code = int(error.exit_code)
     except* KeyboardInterrupt:
         code = int(ExitCode.INTERRUPTED)
+    except* Exception as group:  # noqa: BLE001 - the last stop: a defect ends the process, which is then started anew
+        log(f"ended by a defect: {_where(_first(group))}")
+        code = int(ExitCode.ATTENTION)
     return code
 
 
-def _first(group: BaseExceptionGroup[OperatorError]) -> OperatorError:
+def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
     error: BaseException = group
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]
-    assert isinstance(error, OperatorError)  # noqa: S101 - except* caught nothing else
     return error
+
+
+def _where(error: BaseException) -> str:
+    """What and where, on one line."""
+    frames = traceback.extract_tb(error.__traceback__)[-3:]
+    places = " < ".join(f"{Path(frame.filename).name}:{frame.lineno}" for frame in reversed(frames))
+    return f"{type(error).__name__}: {error} at {places}"

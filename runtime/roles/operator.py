@@ -49,7 +49,10 @@ async def open_operator(settings: Settings) -> AsyncIterator[Operator]:
     addresses = Addresses(url, targets.restate_admin_url, targets.restate_ingress_url)
     try:
         async with Journal(
-            targets.restate_admin_url, name, lane, ingress_url=targets.restate_ingress_url
+            targets.restate_admin_url,
+            name,
+            lambda: lane.current.tags,
+            ingress_url=targets.restate_ingress_url,
         ) as journal:
             reader = Reader(
                 settings=settings,

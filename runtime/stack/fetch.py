@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import fcntl
 import os
 import shutil
 import signal
 import tempfile
 import time
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 from runtime.stack.find import (
@@ -26,6 +24,7 @@ from runtime.stack.find import (
     restate_in,
     version_of,
 )
+from runtime.stack.lock import only_one
 from runtime.text import one_line
 
 NPM_TIMEOUT_S = 900.0
@@ -56,7 +55,9 @@ async def fetch_restate(progress: Progress) -> Binary:
             f"can't write to {cache_dir()}: {error.strerror}",
             fix="correct its rights, or set JOELCLAW_CACHE_DIR",
         ) from None
-    async with _only_one(cache_dir() / "fetch.lock", progress):
+    async with only_one(
+        cache_dir() / "fetch.lock", progress, doing="fetching the Restate server", within_s=NPM_TIMEOUT_S
+    ):
         found = await asyncio.to_thread(look_for_restate)  # another process may just have fetched it
         if found:
             return found
@@ -153,19 +154,3 @@ def _clear_leftovers(home: Path) -> None:
         shutil.rmtree(leftover, ignore_errors=True)
     if home.exists():  # it is there, yet its program does not run
         shutil.rmtree(home, ignore_errors=True)
-
-
-@contextlib.asynccontextmanager
-async def _only_one(path: Path, progress: Progress) -> AsyncIterator[None]:
-    with path.open("a") as lock:
-        told = False
-        while True:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                if not told:
-                    progress("another process is fetching the Restate server; waiting for it")
-                    told = True
-                await asyncio.sleep(0.2)
-        yield

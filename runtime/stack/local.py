@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import fcntl
 import json
 import os
 import subprocess
@@ -32,6 +31,7 @@ from runtime.stack.files import write_private
 from runtime.stack.find import Binary, Progress, find_restate, find_valkey
 from runtime.stack.folders import prepare_sockets, prepare_state
 from runtime.stack.health import why_not_bindable
+from runtime.stack.lock import only_one
 from runtime.stack.logs import LOG_NAMES, read_log, tail
 from runtime.stack.marks import Mark, end_marked, live_marks, read_mark
 from runtime.stack.programs import (
@@ -40,6 +40,7 @@ from runtime.stack.programs import (
     SUPERVISOR,
     VALKEY,
     Program,
+    program_table,
     programs_json,
     python_path,
     restate_program,
@@ -231,7 +232,7 @@ class LocalStack:
 
     def _write_programs(self, programs: Sequence[Program], lane_path: Path) -> None:
         everything = (*programs, supervisor_program(self._paths))
-        write_private(self._paths.programs, programs_json(everything, lane_path))
+        write_private(self._paths.programs, programs_json(program_table(everything), lane_path))
 
     async def _launch(self, programs: Sequence[Program], progress: Progress) -> None:
         launch = asyncio.ensure_future(asyncio.to_thread(self._launch_supervisor))
@@ -295,10 +296,11 @@ class LocalStack:
                 fix="run `joelclaw-tui down`, then `joelclaw-tui up`",
             )
         before = self._current_lane()
-        if before != lane_path:
-            progress(
-                f"lane file is now {lane_path} (was {before}): restarting {', '.join(r.name for r in roles)}"
-            )
+        table, fresh = self._program_table(), program_table(roles)
+        if before != lane_path or any(table.get(name) != spec for name, spec in fresh.items()):
+            moved = before != lane_path
+            why = f"lane file is now {lane_path} (was {before})" if moved else "their settings changed"
+            progress(f"{why}: restarting {', '.join(role.name for role in roles)}")
             await self._restart_roles(roles, lane_path, progress)
             return
         missing = [role for role in roles if states[role.name].status not in _UP]
@@ -312,8 +314,7 @@ class LocalStack:
             progress(f"the local stack runs already, on lane file {lane_path}")
 
     async def _restart_roles(self, roles: Sequence[Program], lane_path: Path, progress: Progress) -> None:
-        fresh = json.loads(programs_json(roles, lane_path))
-        merged = {"lane": fresh["lane"], "programs": {**self._program_table(), **fresh["programs"]}}
+        table = {**self._program_table(), **program_table(roles)}
         for role in reversed(roles):
             await asyncio.to_thread(self._supervisor.stop, role.name)
         for role in reversed(roles):
@@ -323,7 +324,7 @@ class LocalStack:
                 within_s=ROLES_WITHIN_S + role.stop_wait_s,
             )
         await asyncio.to_thread(self._check_ports, roles)
-        await asyncio.to_thread(write_private, self._paths.programs, json.dumps(merged, indent=1) + "\n")
+        await asyncio.to_thread(write_private, self._paths.programs, programs_json(table, lane_path))
         await self._start_roles(roles, progress)
 
     # --- stopping ---
@@ -423,27 +424,10 @@ class LocalStack:
             fix=f"see the whole log: `joelclaw-tui logs {program or SUPERVISOR}`",
         )
 
-    @contextlib.asynccontextmanager
-    async def _alone(self, progress: Progress) -> AsyncIterator[None]:
-        deadline = time.monotonic() + LOCK_WITHIN_S
-        told = False
-        with self._paths.lock.open("a") as lock:
-            while True:
-                try:
-                    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                    break
-                except BlockingIOError:
-                    if time.monotonic() > deadline:
-                        raise Refused(
-                            "another process has been starting or stopping the stack for "
-                            f"{LOCK_WITHIN_S / 60:.0f} minutes",
-                            fix="end it, then try again",
-                        ) from None
-                if not told:
-                    progress("another process is starting or stopping the stack; waiting for it")
-                    told = True
-                await asyncio.sleep(_LOOK_EVERY_S)
-            yield
+    def _alone(self, progress: Progress) -> contextlib.AbstractAsyncContextManager[None]:
+        return only_one(
+            self._paths.lock, progress, doing="starting or stopping the stack", within_s=LOCK_WITHIN_S
+        )
 
 
 def _order(state: ProgramState) -> tuple[int, str]:

@@ -115,9 +115,9 @@ def python_path() -> dict[str, str]:
     return {} if root in installed else {"PYTHONPATH": str(root)}
 
 
-def programs_json(programs: Sequence[Program], lane_path: Path) -> str:
-    """What `runtime.stack.launch` reads. No secret is in it."""
-    table = {
+def program_table(programs: Sequence[Program]) -> dict[str, object]:
+    """By name, what `runtime.stack.launch` needs of each. No secret is in it."""
+    return {
         program.name: {
             "argv": list(program.argv),
             "cwd": str(program.cwd),
@@ -126,4 +126,8 @@ def programs_json(programs: Sequence[Program], lane_path: Path) -> str:
         }
         for program in programs
     }
+
+
+def programs_json(table: Mapping[str, object], lane_path: Path) -> str:
+    """The file that `runtime.stack.launch` reads, and by which a later `up` knows the lane."""
     return json.dumps({"lane": str(lane_path), "programs": table}, indent=1) + "\n"

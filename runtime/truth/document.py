@@ -143,7 +143,8 @@ class RunRow(Part):
     attempt: int
     created_at: datetime | None
     completed_at: datetime | None
-    tries: int
+    tries: int | None
+    """None once the run has ended: Restate keeps no count then."""
     next_try_at: datetime | None
     last_failure: str | None
     progress: Progress | None
@@ -152,6 +153,73 @@ class RunRow(Part):
 class DurableData(Part):
     live: dict[str, int]
     runs: Bounded[RunRow]
+
+
+class ScheduleRow(Part):
+    name: str
+    cron: str
+    timezone: str
+    family: str
+    via: Literal["queue", "restate"]
+    enabled: bool | None
+    """None: the clock does not have it (see ``drift``)."""
+    next: datetime | None
+    last_fire: str | None
+    """Its fire id."""
+    last_decision: str | None
+    last_outcome: str | None
+    """How its work ended; None while it goes on, or when there is none."""
+    running: bool
+    missed: int
+    """Instants that passed without a fire and were not made up for, as far as the record goes."""
+    late: bool
+    overlap: str
+    misfire: str
+    drift: str | None
+    """How the clock's job differs from the lane file, in words; None: it does not."""
+
+
+class ClockData(Part):
+    engine: Literal["dkron", "embedded"]
+    leader: str | None
+    schedules: Bounded[ScheduleRow]
+
+
+class BackendRow(Part):
+    name: str
+    available: bool
+    isolation: str
+    """What it isolates, or why it can't be used, in words."""
+
+
+class SandboxRunRow(Part):
+    run_id: str
+    family: str
+    phase: str
+    started_at: datetime
+    beat_age_s: float | None
+    host: str
+
+
+class ArtifactRow(Part):
+    artifact_id: str
+    run_id: str
+    family: str
+    repo: str
+    base_sha: str
+    files: int
+    insertions: int
+    deletions: int
+    verified: Literal["passed", "failed", "absent"]
+    promotion: Literal["none", "promoted", "rejected", "stale"]
+    branch: str | None
+    created_at: datetime
+
+
+class SandboxData(Part):
+    backends: list[BackendRow]
+    running: Bounded[SandboxRunRow]
+    artifacts: Bounded[ArtifactRow]
 
 
 D = TypeVar("D")
@@ -167,15 +235,11 @@ class Boundary(Part, Generic[D]):
     data: D | None
 
 
-class Absent(Part):
-    """No data: this boundary has no shape yet."""
-
-
 class Boundaries(Part):
     pressure: Boundary[PressureData]
     durable: Boundary[DurableData]
-    clock: Boundary[Absent]
-    sandbox: Boundary[Absent]
+    clock: Boundary[ClockData]
+    sandbox: Boundary[SandboxData]
 
 
 class ProcessRow(Part):

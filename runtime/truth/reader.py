@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Sequence
+from typing import Any
 
 from runtime.lanefile import LaneSource
 from runtime.model import (
@@ -31,12 +32,13 @@ from runtime.truth.addresses import Addresses
 from runtime.truth.commands import Commands
 from runtime.truth.deadline import within
 from runtime.truth.document import (
-    Absent,
     Boundaries,
     Boundary,
     BoundaryStatus,
+    ClockData,
     Finding,
     PressureData,
+    SandboxData,
     Severity,
     Snapshot,
     Transitional,
@@ -126,8 +128,8 @@ class Reader:
                     pressure, self._told, _status("pressure", pressure, findings), self._addresses
                 ),
                 durable=durable_boundary(durable, _status("durable", durable, findings), self._addresses),
-                clock=_absent(),
-                sandbox=_absent(),
+                clock=Boundary[ClockData](**_ABSENT),
+                sandbox=Boundary[SandboxData](**_ABSENT),
             ),
             runtime=runtime_info(beats, facts.processes, self._lane),
             transitional=Transitional(),
@@ -252,10 +254,15 @@ def _status(
     return BoundaryStatus.DEGRADED if wrong else BoundaryStatus.OK
 
 
-def _absent() -> Boundary[Absent]:
-    return Boundary(
-        status=BoundaryStatus.ABSENT, observed_at=None, latency_ms=None, source={}, error=None, data=None
-    )
+_ABSENT: dict[str, Any] = {
+    "status": BoundaryStatus.ABSENT,
+    "observed_at": None,
+    "latency_ms": None,
+    "source": {},
+    "error": None,
+    "data": None,
+}
+"""A boundary that this version has not."""
 
 
 def _clamped(limit: int) -> int:

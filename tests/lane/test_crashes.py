@@ -7,6 +7,8 @@ import sys
 from collections import Counter
 from pathlib import Path
 
+import pytest
+
 from runtime.model import ItemState, Priority
 from tests.lane.operating import operator_of, until
 from tests.lane.processes import LaneProcesses
@@ -46,6 +48,20 @@ handler = "noop"
 async def test_every_item_is_settled_once_whoever_is_killed(
     short_dir: Path, valkey: ValkeyServer, restate: RestateServer
 ) -> None:
+    await settle_through_kills(short_dir, valkey, restate, items=ITEMS, rounds=2)
+
+
+@pytest.mark.soak
+async def test_many_more_items_through_many_more_kills(
+    short_dir: Path, valkey: ValkeyServer, restate: RestateServer
+) -> None:
+    await settle_through_kills(short_dir, valkey, restate, items=5 * ITEMS, rounds=10)
+
+
+async def settle_through_kills(
+    short_dir: Path, valkey: ValkeyServer, restate: RestateServer, *, items: int, rounds: int
+) -> None:
+    """Kills the drainer and the worker ``rounds`` times each, evenly over the work."""
     async with open_sink() as sink:
         lane = LaneProcesses(short_dir, valkey, restate, lane_text(sink))
         try:
@@ -53,7 +69,7 @@ async def test_every_item_is_settled_once_whoever_is_killed(
             lane.start("drainer")
             async with operator_of(lane) as operator:
                 families = (*HTTP_FAMILIES, *HTTP_FAMILIES, *HTTP_FAMILIES, "repo/checked", "nothing/done")
-                plan = [(families[n % len(families)], Priority(n % 4)) for n in range(ITEMS)]
+                plan = [(families[n % len(families)], Priority(n % 4)) for n in range(items)]
                 gate = asyncio.Semaphore(32)
 
                 async def enqueue(number: int, family: str, priority: Priority) -> tuple[str, str]:
@@ -68,7 +84,7 @@ async def test_every_item_is_settled_once_whoever_is_killed(
                         *(enqueue(n, family, level) for n, (family, level) in enumerate(plan))
                     )
                 )
-                assert len(made) == ITEMS
+                assert len(made) == items
 
                 async def settled() -> int:
                     counts = [
@@ -77,9 +93,11 @@ async def test_every_item_is_settled_once_whoever_is_killed(
                     ]
                     return sum(counts)
 
-                for share, role in ((0.1, "drainer"), (0.3, "worker"), (0.5, "drainer"), (0.7, "worker")):
+                kills = [(n + 0.5) / (2 * rounds + 1) for n in range(2 * rounds)]
+                for number, share in enumerate(kills):
+                    role = ("drainer", "worker")[number % 2]
 
-                    async def reached(bound: float = share * ITEMS) -> bool:
+                    async def reached(bound: float = share * items) -> bool:
                         return await settled() >= bound
 
                     await until(reached, f"{share:.0%} settled\n{lane.log('worker')[-2000:]}")
@@ -87,9 +105,9 @@ async def test_every_item_is_settled_once_whoever_is_killed(
                     lane.start(role)
 
                 async def all_settled() -> bool:
-                    return await settled() == ITEMS
+                    return await settled() == items
 
-                await until(all_settled, "everything settled", within_s=120)
+                await until(all_settled, "everything settled", within_s=120 * items / ITEMS)
 
                 for item_id, family in made.items():
                     item = await operator.reader.item(item_id)
@@ -100,7 +118,7 @@ async def test_every_item_is_settled_once_whoever_is_killed(
                 assert data is not None
                 totals = data.totals
                 assert (totals.waiting, totals.leased, totals.in_flight, totals.dead) == (0, 0, 0, 0)
-                assert sum(row.succeeded_total for row in data.families.items) == ITEMS
+                assert sum(row.succeeded_total for row in data.families.items) == items
 
             expected = {f"{item_id}.1" for item_id, family in made.items() if family != "nothing/done"}
             assert set(sink.effects) == expected

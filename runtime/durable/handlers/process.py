@@ -136,12 +136,15 @@ async def run_process(
     where its time was over.
     """
     ending_s = min(ENDING_MAX_S, timeout_s / 4)
-    if cwd is not None and not _is_folder(cwd):
-        raise HandlerFailure(f"the working folder {cwd} does not exist", retryable=False)
-    async with _pipes(drain_s=ending_s / 3) as pipes:
-        process = await _start(argv, env=env, cwd=cwd, folder=folder, pipes=pipes)
-        with guard.watching(process.pid, folder):
+    _check(argv[0], env, cwd)
+    async with _pipes(drain_s=ending_s / 3) as pipes, _gate() as gate:
+        process = await _start(
+            [*_GATED, str(folder / PAYLOAD), *argv], env=env, cwd=cwd, gate=gate, pipes=pipes
+        )
+        with contextlib.ExitStack() as watch:
             try:
+                watch.enter_context(guard.watching(process.pid, folder))
+                gate.open()
                 async with asyncio.timeout(timeout_s - ending_s):
                     code = await process.wait()
             except TimeoutError:
@@ -166,10 +169,8 @@ class _Pipes:
     stderr: Output
 
     def close_writers(self) -> None:
-        for fd in (self.out_fd, self.err_fd):
-            if fd >= 0:
-                os.close(fd)
-        self.out_fd = self.err_fd = -1
+        self.out_fd = _closed(self.out_fd)
+        self.err_fd = _closed(self.err_fd)
 
 
 @contextlib.asynccontextmanager
@@ -200,34 +201,78 @@ async def _pipes(*, drain_s: float) -> AsyncIterator[_Pipes]:
             transport.close()
 
 
+_GATED = ("/bin/sh", "-c", 'read -r go && exec "$@" <"$0"')
+"""The program begins only when it is told to, and not at all when the worker dies before it has told the
+guard of it. The shell gives way to the program, and sees its arguments as arguments only."""
+
+
+@dataclass(slots=True)
+class _Gate:
+    read_fd: int
+    write_fd: int
+
+    def open(self) -> None:
+        with contextlib.suppress(BrokenPipeError):  # killed already; its end is seen as any other
+            os.write(self.write_fd, b"go\n")
+        self.close()
+
+    def close_reader(self) -> None:
+        self.read_fd = _closed(self.read_fd)
+
+    def close(self) -> None:
+        self.close_reader()
+        self.write_fd = _closed(self.write_fd)
+
+
+@contextlib.asynccontextmanager
+async def _gate() -> AsyncIterator[_Gate]:
+    gate = _Gate(*os.pipe())
+    try:
+        yield gate
+    finally:
+        gate.close()
+
+
+def _closed(fd: int) -> int:
+    if fd >= 0:
+        os.close(fd)
+    return -1
+
+
+def _check(program: str, env: Mapping[str, str], cwd: str | None) -> None:
+    """Raises `HandlerFailure` (final) for what can't be run, in better words than a shell's."""
+    if cwd is not None and not Path(cwd).is_dir():
+        raise HandlerFailure(f"the working folder {cwd} does not exist", retryable=False)
+    place = str(Path(cwd or ".", program)) if "/" in program else program
+    try:
+        found = shutil.which(place, path=env.get("PATH"))
+    except ValueError as error:
+        raise HandlerFailure(f"program {program} can't be run: {error}", retryable=False) from None
+    if found is None:
+        raise HandlerFailure(f"program {program} was not found, or may not be run", retryable=False)
+
+
 async def _start(
-    argv: Sequence[str], *, env: Mapping[str, str], cwd: str | None, folder: Path, pipes: _Pipes
+    argv: Sequence[str], *, env: Mapping[str, str], cwd: str | None, gate: _Gate, pipes: _Pipes
 ) -> asyncio.subprocess.Process:
-    """The started program; our copies of its pipe ends are closed."""
-    stdin = os.open(folder / PAYLOAD, os.O_RDONLY)
+    """The started process, waiting at the gate; our copies of its pipe ends are closed."""
     try:
         return await asyncio.create_subprocess_exec(
             *argv,
             env=env,
             cwd=cwd,
-            stdin=stdin,
+            stdin=gate.read_fd,
             stdout=pipes.out_fd,
             stderr=pipes.err_fd,
             start_new_session=True,
         )
-    except (FileNotFoundError, NotADirectoryError):
-        raise HandlerFailure(f"program {argv[0]} was not found", retryable=False) from None
-    except PermissionError:
-        raise HandlerFailure(f"program {argv[0]} may not be run", retryable=False) from None
-    except ValueError as error:
-        raise HandlerFailure(f"program {argv[0]} can't be run: {error}", retryable=False) from None
-    except OSError as error:
-        # Being out of processes, memory or files may pass; a file that is no program won't.
-        raise HandlerFailure(
-            f"program {argv[0]} did not start: {error.strerror}", retryable=error.errno in _MAY_PASS
-        ) from None
+    except (OSError, ValueError) as error:
+        # Being out of processes, memory or files may pass; a null byte or too long a list won't.
+        may_pass = isinstance(error, OSError) and error.errno in _MAY_PASS
+        said = error.strerror if isinstance(error, OSError) else error
+        raise HandlerFailure(f"the program did not start: {said}", retryable=may_pass) from None
     finally:
-        os.close(stdin)
+        gate.close_reader()
         pipes.close_writers()
 
 
@@ -244,10 +289,6 @@ async def _end_group(process: asyncio.subprocess.Process, *, grace_s: float) -> 
     finally:
         _signal_group(process.pid, signal.SIGKILL)
     await process.wait()
-
-
-def _is_folder(path: str) -> bool:
-    return Path(path).is_dir()
 
 
 def _signal_group(group: int, number: int) -> bool:

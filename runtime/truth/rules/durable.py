@@ -35,10 +35,10 @@ def backing_off(facts: Facts) -> Iterator[Sighting]:
         return
     groups: dict[str, list[RunView]] = {}
     for run in reading.runs:
-        if run.status is RunStatus.BACKING_OFF and run.tries >= MANY_TRIES:
+        if run.status is RunStatus.BACKING_OFF and (run.tries or 0) >= MANY_TRIES:
             groups.setdefault(run.family or "of no declared family", []).append(run)
     for family, runs in groups.items():
-        worst = max(runs, key=lambda run: run.tries)
+        worst = max(runs, key=lambda run: run.tries or 0)
         why = f": {one_line(worst.last_failure, 160)}" if worst.last_failure else ""
         name = one_line(family, 100)
         yield Sighting(

@@ -1,0 +1,438 @@
+"""The console: one app that takes snapshots, hands them to panes, and sends intents to the action layer.
+
+Readings and actions run in tasks that never touch a widget: readings come back as messages to
+one handler, which owns the view; actions come back to the one flow that asked for them. What
+nobody expected is caught at one place, logged, and told calmly; no traceback is ever shown.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import sys
+import time
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, ClassVar, TypeVar
+
+from rich.text import Text
+from textual.app import App
+from textual.binding import BindingType
+from textual.message import Message
+
+from joelclaw_tui.crash_log import write_crash
+from joelclaw_tui.keymap import Scope, bindings
+from joelclaw_tui.ports import ConsoleOperator, ConsoleReader, Progress, Starter
+from joelclaw_tui.refresher import Arrived, Failed, Late, Reading, Refresher
+from joelclaw_tui.screens.audit import AuditScreen
+from joelclaw_tui.screens.base import ConsoleScreen, RoomGuard
+from joelclaw_tui.screens.findings import FindingsScreen
+from joelclaw_tui.screens.help import HelpScreen
+from joelclaw_tui.screens.item import ItemScreen
+from joelclaw_tui.screens.items import ItemsScreen, first_state
+from joelclaw_tui.screens.main import MainScreen
+from joelclaw_tui.screens.preview import PreviewScreen
+from joelclaw_tui.screens.problem import ProblemScreen
+from joelclaw_tui.screens.receipt import ReceiptScreen, went_well
+from joelclaw_tui.screens.run import RunScreen
+from joelclaw_tui.screens.start import StartScreen
+from joelclaw_tui.theming import Themes, load_themes
+from joelclaw_tui.view import Problem, View
+from runtime.actions.actor import os_actor
+from runtime.actions.intents import Intent, Preview
+from runtime.model import ExitCode, Now, OperatorError, Receipt, Refused, UsageError
+from runtime.text import one_line
+from runtime.truth.deadline import within
+
+T = TypeVar("T")
+
+ORIGIN = "console"
+DEADLINE_FACTOR = 3.0
+"""A look-up may ask several boundaries in turn, each within its own deadline; this bounds the sum."""
+LEAVE_WITHIN_S = 10.0
+"""How long leaving waits for a cancelled start or action to put things in order."""
+NOTICE_S = 5.0
+
+
+class ReadingEnded(Message):
+    """One turn of the refresher."""
+
+    def __init__(self, reading: Reading) -> None:
+        super().__init__()
+        self.reading = reading
+
+
+class ConsoleApp(App[int]):
+    """The full-screen console on one operator's ports."""
+
+    CSS_PATH = "app.tcss"
+    TITLE = "joelclaw"
+    ENABLE_COMMAND_PALETTE = False
+    BINDINGS: ClassVar[list[BindingType]] = [*bindings(Scope.LEAVE)]
+
+    def __init__(
+        self,
+        operator: ConsoleOperator,
+        *,
+        starter: Starter | None = None,
+        theme: str | None = None,
+        themes: Themes | None = None,
+        actor: str | None = None,
+        now: Now = time.time,
+    ) -> None:
+        """``theme`` defaults to the settings'; ``themes`` to the shipped ones and the user's;
+        ``actor`` to the operating system's user."""
+        super().__init__()
+        self._operator = operator
+        self._starter = starter
+        self._now = now
+        self._actor = actor or os_actor()
+        self._themes = themes or load_themes()
+        self._view = View(settings=operator.settings)
+        self._refresher: Refresher | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._starting: asyncio.Future[ConsoleOperator | None] | None = None
+        self._asking = False
+        self._acting = 0
+        self._leaving = False
+        for known in self._themes.themes.values():
+            self.register_theme(known)
+        chosen, message = self._themes.choose(theme or operator.settings.theme)
+        self.theme = chosen.name
+        self._messages = [*self._themes.messages, *([message] if message else [])]
+
+    # --- what screens may ask for (ConsoleHost)
+
+    @property
+    def view(self) -> View:
+        return self._view
+
+    @property
+    def source(self) -> ConsoleReader:
+        return self._operator.reader
+
+    def now(self) -> float:
+        return self._now()
+
+    def read_now(self) -> None:
+        if self._refresher is not None:
+            self._refresher.read_now()
+
+    async def look(self, reading: Coroutine[Any, Any, T], what: str) -> T | Problem:
+        settings = self._operator.settings
+        bounded = within(
+            settings.probe_deadline_s * DEADLINE_FACTOR,
+            reading,
+            boundary=what,
+            address=f"profile {settings.profile}",
+        )
+        return await self._guarded(bounded, f"reading {what}")
+
+    def act(self, intent: Intent, then: Callable[[Receipt], None] | None = None) -> None:
+        if not self._asking:
+            self._spawn(self._act(intent, then))
+
+    def tell(self, problem: Problem, title: str) -> None:
+        self.push_screen(ProblemScreen(problem, title))
+
+    def hint(self, text: str) -> None:
+        self.notify(one_line(text, 300), markup=False, timeout=NOTICE_S)
+
+    def open_items(self, family: str) -> None:
+        snapshot = self._view.snapshot
+        data = None if snapshot is None else snapshot.boundaries.pressure.data
+        row = None if data is None else next((f for f in data.families.items if f.name == family), None)
+        self.push_screen(ItemsScreen(family, first_state(row)))
+
+    def open_item(self, item_id: str) -> None:
+        self.push_screen(ItemScreen(item_id))
+
+    def open_run(self, run_id: str) -> None:
+        self.push_screen(RunScreen(run_id))
+
+    # --- life
+
+    def on_mount(self) -> None:
+        for message in self._messages:
+            self.hint(message)
+        self.push_screen(MainScreen())
+        if self._starter is None:
+            self._watch()
+        else:
+            self.push_screen(StartScreen(self._start), lambda _up: self._watch())
+
+    def _watch(self) -> None:
+        """Begins to take snapshots, for as long as the console is open."""
+        settings = self._operator.settings
+
+        def publish(reading: Reading) -> None:
+            self.post_message(ReadingEnded(reading))
+
+        self._refresher = Refresher(
+            self._operator.reader.snapshot,
+            publish,
+            every_s=settings.refresh_s,
+            deadline_s=settings.probe_deadline_s * DEADLINE_FACTOR,
+        )
+        self._spawn(self._refresher.run())
+
+    async def _start(self, progress: Progress) -> Problem | None:
+        """The starter in a task of its own, which leaving can cancel and then wait for."""
+        if self._starter is None:
+            return None
+        starting = asyncio.ensure_future(self._starter(progress))
+        self._starting = starting
+        done = await self._guarded(_result_of(starting), "starting the local stack")
+        if isinstance(done, Problem):
+            return done
+        if done is not None:
+            self._operator = done
+            self._view = View(settings=done.settings)
+        return None
+
+    async def action_leave_console(self) -> None:
+        """Leaves once what is under way is in order; asked a second time, at once."""
+        starting = self._starting is not None and not self._starting.done()
+        if self._leaving or not (starting or self._acting):
+            self.exit(int(ExitCode.INTERRUPTED if starting else ExitCode.OK))
+            return
+        self._leaving = True
+        if self._acting:
+            self.hint("An action is under way: leaving as soon as it is done. Once more to leave now.")
+        else:
+            self.hint("Putting things in order. Once more to leave now.")
+            self._spawn(self._leave_start())
+
+    async def _leave_start(self) -> None:
+        if self._starting is not None:
+            self._starting.cancel()
+            await asyncio.wait({self._starting}, timeout=LEAVE_WITHIN_S)
+        self.exit(int(ExitCode.INTERRUPTED))
+
+    async def settle(self) -> None:
+        """After the screen is closed: ends what still runs, and waits for it to end in order."""
+        left = {task for task in (*self._tasks, self._starting) if task is not None and not task.done()}
+        for task in left:
+            task.cancel()
+        if left:
+            await asyncio.wait(left, timeout=LEAVE_WITHIN_S)
+
+    # --- readings
+
+    def on_reading_ended(self, message: ReadingEnded) -> None:
+        """The one place where the view changes with what was read."""
+        if self._view.held:
+            return
+        match message.reading:
+            case Arrived(snapshot):
+                self._view = replace(self._view, snapshot=snapshot, problem=None, late=False)
+            case Failed(error):
+                self._view = replace(
+                    self._view, problem=self._problem_of(error, "taking a snapshot"), late=False
+                )
+            case Late():
+                self._view = replace(self._view, late=True)
+        self._show()
+
+    def _show(self) -> None:
+        """Only the screen on top: below an open dialog nothing moves until it is closed."""
+        if isinstance(self.screen, ConsoleScreen):
+            self.screen.show(self._view)
+
+    # --- actions
+
+    async def _act(self, intent: Intent, then: Callable[[Receipt], None] | None) -> None:
+        self._asking = True
+        try:
+            preview = await self._confirmed(intent)
+        finally:
+            self._asking = False
+        if preview is None:
+            return
+        self.hint(f"{preview.title} …")
+        self._acting += 1
+        try:
+            applied = self._operator.actions.apply(preview, actor=self._actor, origin=ORIGIN)
+            receipt = await self._guarded(applied, preview.title)
+        finally:
+            self._acting -= 1
+        self.read_now()
+        self.clear_notifications()
+        if isinstance(receipt, Problem):
+            self.tell(receipt, "Not done")
+        else:
+            if then is not None:
+                then(receipt)
+            if went_well(receipt):
+                self.hint(receipt.summary)
+            else:
+                self.push_screen(ReceiptScreen(receipt))
+        if self._leaving and not self._acting:
+            self.exit(int(ExitCode.OK))
+
+    async def _confirmed(self, intent: Intent) -> Preview | None:
+        """The preview that the operator said yes to; None when there was none, or no.
+
+        The action layer applies a preview only as it made it, so a reason given on the screen
+        needs one more preview. It counts only when it touches exactly what was shown.
+        """
+        while True:
+            preview = await self.look(self._operator.actions.preview(intent), "the preview")
+            if isinstance(preview, Problem):
+                self.tell(preview, "Not possible")
+                return None
+            while True:
+                answer = await self._ask(preview)
+                if answer is None or answer.intent.reason == preview.intent.reason:
+                    return None if answer is None else preview
+                again = await self.look(self._operator.actions.preview(answer.intent), "the preview")
+                if isinstance(again, Problem):
+                    self.tell(again, "Not possible")
+                    return None
+                if again.ids == preview.ids:
+                    return again
+                self.hint("What it would touch has changed meanwhile: look again.")
+                preview = again
+
+    async def _ask(self, preview: Preview) -> Preview | None:
+        answered: asyncio.Future[Preview | None] = asyncio.get_running_loop().create_future()
+        self.push_screen(PreviewScreen(preview), answered.set_result)
+        return await answered
+
+    # --- keys that work everywhere
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        if action != "leave_console" and isinstance(self.screen, RoomGuard) and self.screen.too_small:
+            return False
+        return super().check_action(action, parameters)
+
+    def action_findings(self) -> None:
+        self._toggle(FindingsScreen)
+
+    def action_audit(self) -> None:
+        self._toggle(AuditScreen)
+
+    def action_help(self) -> None:
+        self._toggle(HelpScreen)
+
+    def _toggle(self, kind: type[ConsoleScreen]) -> None:
+        """Opens the screen; its own key closes it again."""
+        if isinstance(self.screen, kind):
+            self.screen.dismiss()
+        else:
+            self.push_screen(kind())
+
+    def action_switch_theme(self) -> None:
+        self.theme = self._themes.after(self.theme).name
+        self._show()
+        self.hint(f"theme {self.theme}")
+
+    def action_hold(self) -> None:
+        self._view = replace(self._view, held=not self._view.held)
+        self._show()
+        if not self._view.held:
+            self.read_now()
+
+    # --- what goes wrong
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        """Work of the app's own; what nobody expected in it is told, and the console goes on."""
+        task = asyncio.create_task(self._told(work))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _told(self, work: Coroutine[Any, Any, None]) -> None:
+        problem = await self._guarded(work, "the console's own work")
+        if isinstance(problem, Problem):
+            self.tell(problem, "Something went wrong")
+
+    async def _guarded(self, work: Coroutine[Any, Any, T], what: str) -> T | Problem:
+        try:
+            return await work
+        except Exception as error:  # noqa: BLE001 - the one place where the unexpected is caught
+            return self._problem_of(error, what)
+
+    def _problem_of(self, error: Exception, what: str) -> Problem:
+        if isinstance(error, OperatorError):
+            return Problem.of(error)
+        path = write_crash(self._operator.settings.state, what, error, at=self._now())
+        return Problem(
+            message=one_line(f"{what}: an error that nobody expected ({type(error).__name__})", 300),
+            fix=_where(path),
+            code="unexpected",
+        )
+
+    def _handle_exception(self, error: Exception) -> None:
+        """Textual's hook for an error in a handler or in drawing: it closes the app with a traceback.
+        Here the traceback goes to the log, and a sentence to the operator."""
+        path = write_crash(self._operator.settings.state, "drawing", error, at=self._now())
+        self._return_code = int(ExitCode.ATTENTION)
+        if self._exception is None:
+            self._exception = error
+            self._exception_event.set()
+        self.panic(Text(f"The console met an error of its own and closed; the work goes on. {_where(path)}"))
+
+
+def _where(path: Path | None) -> str:
+    return (
+        "its details could not be written down"
+        if path is None
+        else f"details are in {one_line(str(path), 300)}"
+    )
+
+
+async def _result_of(task: asyncio.Future[T]) -> T:
+    """A task's result; the waiter's own cancellation is not passed on to it."""
+    await asyncio.wait({task})
+    if task.cancelled():
+        raise Refused("the start was called off", fix="r tries again")
+    return task.result()
+
+
+async def run_console(
+    operator: ConsoleOperator, starter: Starter | None = None, theme: str | None = None
+) -> int:
+    """The full-screen console until the operator leaves it. Returns the process's exit code.
+
+    ``starter`` starts the local stack while its progress is shown; None: everything runs already,
+    or is not ours to start. ``theme`` overrides the settings'. Await it in the loop that opened
+    ``operator``. On return nothing of the console runs any more and the terminal is as before.
+    Raises `UsageError` without a terminal.
+    """
+    _need_a_terminal()
+    app = ConsoleApp(operator, starter=starter, theme=theme)
+    with _leaving_on_signals(app):
+        try:
+            code = await app.run_async()
+        finally:
+            await app.settle()
+    return int(code if code is not None else app.return_code or ExitCode.OK)
+
+
+def _need_a_terminal() -> None:
+    """Keys come from standard input, and Textual draws on standard error."""
+    for name, stream in (("standard input", sys.__stdin__), ("standard error", sys.__stderr__)):
+        if stream is None or not stream.isatty():
+            raise UsageError(
+                f"the console needs a terminal: {name} is none", fix="joelclaw-tui --once prints the snapshot"
+            )
+
+
+@contextmanager
+def _leaving_on_signals(app: ConsoleApp) -> Iterator[None]:
+    """A signal from outside closes the console as a key would: the terminal is put in order."""
+    loop = asyncio.get_running_loop()
+    added = []
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        try:
+            loop.add_signal_handler(number, app.exit, int(ExitCode.INTERRUPTED))
+        except (NotImplementedError, RuntimeError, ValueError):  # not the main thread: not ours to handle
+            break
+        added.append(number)
+    try:
+        yield
+    finally:
+        for number in added:
+            loop.remove_signal_handler(number)

@@ -1,0 +1,170 @@
+"""Changing something: preview, consent, carrying out, receipt. Every action command goes this way.
+
+The rules of what may be done live in the action layer; here is only the asking.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from joelclaw_tui.cli import units
+from joelclaw_tui.cli.documents import preview_document, receipt_document
+from joelclaw_tui.cli.output import Answer, NextStep
+from joelclaw_tui.cli.paper import INDENT, Line, Span, Tone, line, paragraph, safe
+from joelclaw_tui.cli.session import Session, with_operator
+from runtime.actions.intents import ActionName, Intent, Preview
+from runtime.model import ExitCode, OperatorError, Receipt, ReceiptOutcome, Refused, TargetResult, UsageError
+
+if TYPE_CHECKING:
+    from runtime.roles.operator import Operator
+
+IDS_SHOWN = 20
+"""Ids listed for people; ``--json`` lists all."""
+
+_WRONG = (ReceiptOutcome.FAILED, ReceiptOutcome.REFUSED)
+_OUTCOME_TONE = {
+    ReceiptOutcome.DONE: Tone.GOOD,
+    ReceiptOutcome.ACCEPTED: Tone.GOOD,
+    ReceiptOutcome.MOVED_ON: Tone.WARN,
+    ReceiptOutcome.FAILED: Tone.BAD,
+    ReceiptOutcome.REFUSED: Tone.BAD,
+}
+
+
+def act(session: Session, action: ActionName, *, until: float | None = None) -> ExitCode:
+    """Carries out the action on the command's targets. ``until``: when a pause ends by itself."""
+    arguments = session.arguments
+    intent = Intent(
+        action=action,
+        targets=tuple(dict.fromkeys(arguments.targets)),
+        reason=arguments.reason,
+        limit=arguments.max,
+        until=until,
+    )
+
+    async def work(operator: Operator) -> Answer:
+        preview = await operator.actions.preview(intent)
+        if arguments.dry_run:
+            return Answer(
+                [
+                    *preview_lines(preview, session.out.width),
+                    line(Span("dry run: nothing was changed", Tone.DIM)),
+                ],
+                {"dry_run": True, "preview": preview_document(preview)},
+            )
+        if not preview.ids:
+            return Answer(
+                [line(Span(f"{safe(preview.title)}: nothing to do", Tone.DIM))],
+                {"preview": preview_document(preview), "receipt": None},
+            )
+        _consent(session, preview)
+        from runtime.actions.actor import os_actor  # late: asks the system who this is
+
+        receipt = await operator.actions.apply(preview, actor=os_actor(), origin="cli")
+        return _done(receipt, session.out.width)
+
+    return session.out.answer(with_operator(session.settings, work))
+
+
+def preview_lines(preview: Preview, width: int) -> list[Line]:
+    """What would change, where, and what that means."""
+    lines = paragraph(safe(preview.title), width, first=(), rest=INDENT, tone=Tone.STRONG)
+    lines += paragraph(
+        f"on {safe(preview.target, 500)}", width, first=line(INDENT), rest="    ", tone=Tone.DIM
+    )
+    for fact in preview.lines:
+        lines += paragraph(safe(fact), width, first=line(INDENT), rest="    ")
+    for warning in preview.warnings:
+        lines += paragraph(
+            safe(warning), width, first=line(INDENT, Span("! ", Tone.WARN)), rest="    ", tone=Tone.WARN
+        )
+    for target in preview.ids[:IDS_SHOWN]:
+        lines.append(line("    ", Span(safe(target, 120), Tone.DIM)))
+    if len(preview.ids) > IDS_SHOWN:
+        lines.append(
+            line(
+                "    ",
+                Span(f"and {units.count(len(preview.ids) - IDS_SHOWN)} more (--json lists all)", Tone.DIM),
+            )
+        )
+    if preview.matching > len(preview.ids):
+        lines.append(
+            line(
+                INDENT,
+                Span(
+                    f"{units.count(preview.matching)} match; this touches {units.count(len(preview.ids))}",
+                    Tone.WARN,
+                ),
+            )
+        )
+    return lines
+
+
+def _consent(session: Session, preview: Preview) -> None:
+    """Raises unless this may go on. Read-only mode is not asked about: the action layer refuses it."""
+    if session.arguments.yes or session.settings.read_only:
+        return
+    if session.out.can_ask():
+        session.out.notes(preview_lines(preview, session.out.width))
+        if not session.out.ask("Do this?"):
+            raise Refused(
+                "not confirmed: nothing was changed", fix="answer y, or give --yes", code="not-confirmed"
+            )
+        return
+    if len(preview.ids) > 1 or preview.destructive:
+        what = (
+            f"{units.count(len(preview.ids))} things"
+            if len(preview.ids) > 1
+            else "something that can't be undone"
+        )
+        raise UsageError(
+            f"{safe(preview.title)}: this touches {what}, and nobody can be asked here",
+            fix="look with --dry-run, then give --yes",
+            code="needs-consent",
+        )
+
+
+def _done(receipt: Receipt, width: int) -> Answer:
+    wrong = [result for result in receipt.results if result.outcome in _WRONG]
+    lines = paragraph(safe(receipt.summary), width, first=(), rest=INDENT, tone=Tone.STRONG)
+    lines += result_lines(_worst_first(receipt.results)[:IDS_SHOWN], width)
+    hidden = receipt.results_total - min(len(receipt.results), IDS_SHOWN)
+    if hidden > 0:
+        lines.append(line(INDENT, Span(f"and {units.count(hidden)} more", Tone.DIM)))
+    if receipt.warning:
+        lines += paragraph(
+            safe(receipt.warning), width, first=line(Span("! ", Tone.WARN)), rest=INDENT, tone=Tone.WARN
+        )
+    error = None
+    if wrong:
+        error = OperatorError(
+            f"{units.count(len(wrong))} of {units.count(receipt.results_total)} did not succeed",
+            fix="see each one's reason above, then ask again for those",
+            code="partial-failure",
+        )
+    return Answer(
+        lines,
+        {"receipt": receipt_document(receipt)},
+        ExitCode.ATTENTION if wrong else ExitCode.OK,
+        error,
+        (NextStep("joelclaw-tui audit", "see the receipt"),) if wrong else (),
+    )
+
+
+def result_lines(results: Sequence[TargetResult], width: int) -> list[Line]:
+    lines: list[Line] = []
+    for result in results:
+        detail = f": {safe(result.detail)}" if result.detail else ""
+        lines += paragraph(
+            f"{safe(result.target, 120)}{detail}",
+            width,
+            first=line(INDENT, Span(f"{result.outcome.value}  ", _OUTCOME_TONE[result.outcome])),
+            rest="    ",
+        )
+    return lines
+
+
+def _worst_first(results: Sequence[TargetResult]) -> list[TargetResult]:
+    order = [*_WRONG, ReceiptOutcome.MOVED_ON, ReceiptOutcome.ACCEPTED, ReceiptOutcome.DONE]
+    return sorted(results, key=lambda result: order.index(result.outcome))

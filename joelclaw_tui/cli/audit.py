@@ -1,0 +1,54 @@
+"""``audit``: the latest receipts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from joelclaw_tui.cli import units
+from joelclaw_tui.cli.documents import receipt_document
+from joelclaw_tui.cli.output import Answer
+from joelclaw_tui.cli.paper import INDENT, Line, Span, Tone, flow, line, paragraph, safe
+from joelclaw_tui.cli.session import Session, with_operator
+from runtime.model import ExitCode, Receipt
+
+if TYPE_CHECKING:
+    from runtime.roles.operator import Operator
+
+
+def audit(session: Session) -> ExitCode:
+    """Newest first."""
+
+    async def work(operator: Operator) -> Sequence[Receipt]:
+        return await operator.reader.audit(session.arguments.limit)
+
+    receipts = with_operator(session.settings, work)
+    lines: list[Line] = []
+    for receipt in receipts:
+        lines += _receipt_lines(receipt, session.out.width)
+    if not receipts:
+        lines = [line(Span("no receipts yet", Tone.DIM))]
+    return session.out.answer(
+        Answer(lines, {"receipts": [receipt_document(receipt) for receipt in receipts]})
+    )
+
+
+def _receipt_lines(receipt: Receipt, width: int) -> list[Line]:
+    when = units.UNKNOWN if receipt.at <= 0 else units.clock(datetime.fromtimestamp(receipt.at, UTC))
+    outcomes: dict[str, int] = {}
+    for result in receipt.results:
+        outcomes[result.outcome.value] = outcomes.get(result.outcome.value, 0) + 1
+    facts = [
+        f"{safe(receipt.actor, 100)} from {safe(receipt.origin, 60)}",
+        *(f"{units.count(number)} {word}" for word, number in outcomes.items()),
+    ]
+    if receipt.results_total > len(receipt.results):
+        facts.append(f"{units.count(receipt.results_total)} in all")
+    if receipt.reason:
+        facts.append(f"reason: {safe(receipt.reason, 200)}")
+    lines = paragraph(safe(receipt.summary), width, first=line(Span(f"{when}  ", Tone.DIM)), rest=INDENT)
+    lines += flow([Span(fact, Tone.DIM) for fact in facts], width)
+    if receipt.warning:
+        lines += flow([Span(f"! {safe(receipt.warning)}", Tone.WARN)], width)
+    return lines

@@ -1,0 +1,54 @@
+"""One boundary of the snapshot as a command's answer: ``queue list`` and ``runs list``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from joelclaw_tui.cli.output import Answer
+from joelclaw_tui.cli.paper import Span, Tone, line
+from joelclaw_tui.cli.session import Session, with_operator
+from joelclaw_tui.cli.snapshot_text import Pane, pane_lines
+from runtime.model import ExitCode
+from runtime.truth.document import LIST_BOUND, BoundaryStatus, RunRow, Snapshot, bounded
+
+if TYPE_CHECKING:
+    from runtime.roles.operator import Operator
+
+
+def boundary_answer(session: Session, pane: Pane, wanted: Callable[[RunRow], bool] | None = None) -> Answer:
+    """``wanted`` chooses among the listed runs. Exit code 3 while the boundary can't be read."""
+
+    async def work(operator: Operator) -> Snapshot:
+        return await operator.reader.snapshot()
+
+    snapshot = with_operator(session.settings, work)
+    notes = []
+    if wanted is not None:
+        snapshot, cut = _choose(snapshot, wanted)
+        if cut:
+            notes = [
+                line(Span(f"  chosen among the {LIST_BOUND} runs that are listed; there are more", Tone.WARN))
+            ]
+    boundaries = snapshot.boundaries
+    boundary = boundaries.pressure if pane is Pane.PRESSURE else boundaries.durable
+    unreadable = boundary.status in (BoundaryStatus.DOWN, BoundaryStatus.UNKNOWN)
+    return Answer(
+        [*pane_lines(snapshot, pane, session.out.width, LIST_BOUND), *notes],
+        boundary.model_dump(mode="json", by_alias=True),
+        ExitCode.DOWN if unreadable else ExitCode.OK,
+    )
+
+
+def _choose(snapshot: Snapshot, wanted: Callable[[RunRow], bool]) -> tuple[Snapshot, bool]:
+    """The snapshot with only the wanted runs, and whether the list had been cut before."""
+    durable = snapshot.boundaries.durable
+    if durable.data is None:
+        return snapshot, False
+    runs = durable.data.runs
+    chosen = bounded([row for row in runs.items if wanted(row)])
+    if runs.truncated:
+        chosen = chosen.model_copy(update={"truncated": True})
+    data = durable.data.model_copy(update={"runs": chosen})
+    boundaries = snapshot.boundaries.model_copy(update={"durable": durable.model_copy(update={"data": data})})
+    return snapshot.model_copy(update={"boundaries": boundaries}), runs.truncated

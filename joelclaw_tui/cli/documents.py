@@ -1,0 +1,118 @@
+"""Items, runs, receipts and previews as the JSON that ``--json`` prints. Instants are RFC 3339 in UTC."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+from runtime.actions.intents import Preview
+from runtime.model import Failure, ItemPage, JournalEntry, Receipt, RunView, WorkItem
+
+
+def instant(seconds: float | None) -> str | None:
+    """Seconds since the epoch as RFC 3339; None for what is unknown or no instant."""
+    if seconds is None:
+        return None
+    try:
+        moment = datetime.fromtimestamp(seconds, UTC)
+    except (OverflowError, ValueError, OSError):
+        return None
+    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def item_document(item: WorkItem) -> dict[str, Any]:
+    return {
+        "item_id": item.item_id,
+        "family": item.family,
+        "state": item.state.value,
+        "priority": item.priority.name,
+        "attempt": item.attempt,
+        "run_id": item.run_id,
+        "enqueued_at": instant(item.enqueued_at),
+        "since": instant(item.since),
+        "due_at": instant(item.due_at),
+        "dedup_key": item.dedup_key,
+        "origin": item.origin,
+        "lease_owner": item.lease_owner,
+        "failures": [_failure(failure) for failure in item.failures],
+        "payload": item.payload,
+    }
+
+
+def page_document(page: ItemPage) -> dict[str, Any]:
+    return {
+        "items": [item_document(item) for item in page.items],
+        "total": page.total,
+        "truncated": page.cursor is not None,
+        "cursor": page.cursor,
+    }
+
+
+def run_document(run: RunView) -> dict[str, Any]:
+    return {
+        "run_id": run.run_id,
+        "invocation_id": run.invocation_id,
+        "family": run.family,
+        "status": run.status.value,
+        "outcome": run.outcome.value if run.outcome is not None else None,
+        "created_at": instant(run.created_at),
+        "modified_at": instant(run.modified_at),
+        "completed_at": instant(run.completed_at),
+        "tries": run.tries,
+        "next_try_at": instant(run.next_try_at),
+        "last_failure": run.last_failure,
+        "deployment": run.deployment,
+    }
+
+
+def journal_document(entry: JournalEntry) -> dict[str, Any]:
+    return {
+        "index": entry.index,
+        "kind": entry.kind,
+        "name": entry.name,
+        "at": instant(entry.at),
+        "detail": entry.detail,
+    }
+
+
+def receipt_document(receipt: Receipt) -> dict[str, Any]:
+    return {
+        "receipt_id": receipt.receipt_id,
+        "at": instant(receipt.at),
+        "actor": receipt.actor,
+        "origin": receipt.origin,
+        "lane": receipt.lane,
+        "action": receipt.action,
+        "summary": receipt.summary,
+        "reason": receipt.reason,
+        "results": [
+            {"target": result.target, "outcome": result.outcome.value, "detail": result.detail}
+            for result in receipt.results
+        ],
+        "results_total": receipt.results_total,
+        "warning": receipt.warning,
+    }
+
+
+def preview_document(preview: Preview) -> dict[str, Any]:
+    return {
+        "preview_id": preview.preview_id,
+        "action": preview.intent.action.value,
+        "title": preview.title,
+        "target": preview.target,
+        "ids": list(preview.ids),
+        "matching": preview.matching,
+        "lines": list(preview.lines),
+        "warnings": list(preview.warnings),
+        "destructive": preview.destructive,
+        "created_at": instant(preview.created_at),
+    }
+
+
+def _failure(failure: Failure) -> dict[str, Any]:
+    return {
+        "attempt": failure.attempt,
+        "outcome": failure.outcome.value,
+        "message": failure.message,
+        "at": instant(failure.at),
+    }

@@ -1,0 +1,70 @@
+"""``enqueue``: one payload from the command line, a file or standard input onto the queue."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO
+
+from joelclaw_tui.cli.output import Answer
+from joelclaw_tui.cli.paper import Span, Tone, line, safe
+from joelclaw_tui.cli.session import Session, with_operator
+from runtime.model import Enqueued, ExitCode, UsageError
+
+if TYPE_CHECKING:
+    from runtime.roles.operator import Operator
+
+
+def enqueue(session: Session) -> ExitCode:
+    """Prints the item's id."""
+    arguments = session.arguments
+    payload = read_data(arguments.data, session.settings.payload_limit)
+
+    async def work(operator: Operator) -> Enqueued:
+        return await operator.intake.enqueue(
+            arguments.family,
+            payload,
+            origin="cli",
+            priority=arguments.priority,
+            delay_s=arguments.delay,
+            dedup_key=arguments.dedup_key,
+        )
+
+    enqueued = with_operator(session.settings, work)
+    if enqueued.duplicate and not session.out.as_json:
+        session.out.note("that dedup key is known: this is the first item's id, and nothing was added")
+    return session.out.answer(
+        Answer(
+            [line(Span(safe(enqueued.item_id, 80), Tone.PLAIN))],
+            {"item_id": enqueued.item_id, "duplicate": enqueued.duplicate, "family": arguments.family},
+        )
+    )
+
+
+def read_data(given: str, limit: int) -> bytes | str:
+    """The payload of ``--data``: JSON text, ``@FILE`` or ``-``. Never reads more than ``limit + 1``
+    bytes, which is enough to see that it is too large. Raises `UsageError`."""
+    if given == "-":
+        if sys.stdin is None:
+            raise UsageError("standard input is closed", fix="give --data JSON or @FILE")
+        return _read(sys.stdin.buffer, limit, "standard input")
+    if given.startswith("@"):
+        path = Path(given[1:])
+        try:
+            with path.open("rb") as file:
+                return _read(file, limit, str(path))
+        except (OSError, ValueError) as error:
+            reason = error.strerror if isinstance(error, OSError) else str(error)
+            raise UsageError(
+                f"{path} can't be read: {reason}", fix="give --data @FILE with a readable file"
+            ) from None
+    return given
+
+
+def _read(file: BinaryIO, limit: int, name: str) -> bytes:
+    try:
+        return file.read(limit + 1)
+    except OSError as error:
+        raise UsageError(
+            f"{name} can't be read: {error.strerror}", fix="check where the data comes from"
+        ) from None

@@ -1,0 +1,446 @@
+"""The grammar of the command line: what may be said, and the help that explains it."""
+
+from __future__ import annotations
+
+import argparse
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import IO, NoReturn
+
+from runtime.model import ItemState, Priority, UsageError
+
+PROGRAM = "joelclaw-tui"
+FORMATS = ("table", "json", "jsonl", "svg")
+PANES = ("pressure", "durable", "clock", "sandbox", "backlog", "journal", "schedule", "artifacts")
+WATCH_LEAST_S, WATCH_MOST_S = 0.2, 86_400.0
+DURATION_MOST_S = 366 * 86_400.0
+LIST_MOST = 1000
+ROLES = ("worker", "drainer", "gateway")
+
+NOT_YET = {
+    "schedule": ("list", "diff", "apply", "run", "enable", "disable", "history"),
+    "artifacts": ("list", "show", "diff", "verify", "promote", "reject", "export"),
+    "queue": ("discard", "reprioritize", "export", "adopt"),
+    "runs": ("suspend", "retry", "approve", "decline"),
+}
+"""Commands of the contract that this version does not have. They say so instead of guessing."""
+
+
+class HelpShown(Exception):
+    """``--help`` or ``--version`` was asked for: ``text`` is the data."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(text)
+        self.text = text
+
+
+def parse(argv: Sequence[str]) -> argparse.Namespace:
+    """The arguments as a namespace with ``command`` (``""`` for the bare program).
+
+    Raises `UsageError`, `HelpShown`.
+    """
+    arguments = build_parser().parse_args(list(argv))
+    if getattr(arguments, "version", False):
+        raise HelpShown(f"{PROGRAM} {_version()}")
+    _check_top_level(arguments)
+    return arguments
+
+
+def build_parser() -> argparse.ArgumentParser:
+    everywhere = _everywhere()
+    parser = _Parser(
+        prog=PROGRAM,
+        parents=[everywhere],
+        description="Operator console for asynchronous agent work. Without a command it opens full-screen.",
+        epilog=_epilog(
+            "joelclaw-tui demo",
+            "joelclaw-tui --once",
+            "joelclaw-tui --once --format jsonl --watch 5",
+            "joelclaw-tui queue pause 'content/*' --for 2h --reason maintenance",
+            note="exit codes: 0 fine, 1 attention or partial failure, 2 usage or configuration,\n"
+            "3 a boundary is down or unreadable, 4 timed out, 130 interrupted",
+        ),
+    )
+    parser.set_defaults(command="", json=False)
+    parser.add_argument("--version", action="store_true", help="print the version")
+    parser.add_argument("--once", action="store_true", help="print one snapshot and exit; starts nothing")
+    parser.add_argument("--format", choices=FORMATS, help="of --once: table (default), json, jsonl or svg")
+    parser.add_argument(
+        "--pane",
+        action="append",
+        choices=PANES,
+        metavar="NAME",
+        help="of --once: only this block (pressure, durable, clock, sandbox); repeatable; JSON is always whole",
+    )
+    parser.add_argument(
+        "--watch", type=_watch, metavar="SECONDS", help="of --once: again every so many seconds, until Ctrl+C"
+    )
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", parser_class=_Parser)
+    build = _Builder(commands, everywhere)
+    _add_stack(build)
+    _add_enqueue(build)
+    _add_queue(build)
+    _add_runs(build)
+    _add_families(build)
+    _add_audit(build)
+    _add_config(build)
+    for name in ("schedule", "artifacts"):
+        build.not_yet(name)
+    return parser
+
+
+# --- the commands ---
+
+
+def _add_stack(build: _Builder) -> None:
+    build.command("up", "start the local stack", examples=["joelclaw-tui up"])
+    build.command("down", "stop what `up` started; loses nothing", examples=["joelclaw-tui down"])
+    build.command(
+        "doctor", "check this machine and the stack; changes nothing", examples=["joelclaw-tui doctor"]
+    )
+    demo = build.command(
+        "demo",
+        "start the local stack, put real work through it, open the console",
+        examples=["joelclaw-tui demo"],
+    )
+    demo.add_argument(
+        "--no-console", action="store_true", help="print the snapshot instead of opening the console"
+    )
+    logs = build.command(
+        "logs", "print the log of one part of the stack", examples=["joelclaw-tui logs worker -f"]
+    )
+    logs.add_argument("role", metavar="ROLE", help="worker, drainer, gateway, valkey or restate")
+    logs.add_argument("-f", "--follow", action="store_true", help="go on until Ctrl+C")
+    logs.add_argument(
+        "-n", "--lines", type=_bounded(0, 100_000), default=100, metavar="N", help="last lines (100)"
+    )
+    serve = build.command(
+        "serve", "run roles in the foreground", examples=["joelclaw-tui serve worker drainer gateway"]
+    )
+    serve.add_argument("roles", metavar="ROLE", nargs="+", choices=ROLES, help=", ".join(ROLES))
+
+
+def _add_enqueue(build: _Builder) -> None:
+    enqueue = build.command(
+        "enqueue",
+        "put one piece of work on the queue and print its id",
+        examples=[
+            """joelclaw-tui enqueue content/updated --data '{"id": 7}'""",
+            "joelclaw-tui enqueue content/updated --data @payload.json --priority P0",
+            "cat payload.json | joelclaw-tui enqueue content/updated --data - --dedup-key page-7",
+        ],
+    )
+    enqueue.add_argument("family", metavar="FAMILY", help="as declared in the lane file")
+    enqueue.add_argument("--data", default="{}", metavar="JSON|@FILE|-", help="the payload (default {})")
+    enqueue.add_argument("--priority", type=_priority, metavar="P0..P3", help="default: the family's own")
+    enqueue.add_argument("--dedup-key", metavar="K", help="the same key again is the same item")
+    enqueue.add_argument(
+        "--delay", type=_duration(zero=True), default=0.0, metavar="LENGTH", help="not before, like 90s or 5m"
+    )
+
+
+def _add_queue(build: _Builder) -> None:
+    queue = build.group("queue", "what waits: families and items")
+    listing = queue.command(
+        "list",
+        "families; with one family, its items in a state",
+        examples=["joelclaw-tui queue list", "joelclaw-tui queue list content/updated --state dead"],
+    )
+    listing.add_argument("family", metavar="FAMILY", nargs="?", help="list this family's items")
+    listing.add_argument(
+        "--state",
+        type=_state,
+        metavar="STATE",
+        help=f"default waiting; one of {', '.join(state.value for state in ItemState)}",
+    )
+    _add_paging(listing)
+    show = queue.command(
+        "show", "one item with its payload and failures", examples=["joelclaw-tui queue show ITEM_ID"]
+    )
+    show.add_argument("item_id", metavar="ITEM_ID")
+    pause = queue.command(
+        "pause",
+        "hold families: nothing of them is admitted until they are resumed",
+        action=True,
+        examples=["joelclaw-tui queue pause 'content/*' --for 2h --reason maintenance"],
+    )
+    pause.add_argument("targets", metavar="FAMILY", nargs="+", help="a family or a glob like 'content/*'")
+    pause.add_argument(
+        "--for", dest="length", type=_duration(), metavar="LENGTH", help="ends by itself, like 2h"
+    )
+    resume = queue.command(
+        "resume", "lift a pause", action=True, examples=["joelclaw-tui queue resume content/updated"]
+    )
+    resume.add_argument("targets", metavar="FAMILY", nargs="+", help="a family or a glob")
+    replay = queue.command(
+        "replay",
+        "run dead or quarantined items again, as new attempts",
+        action=True,
+        examples=["joelclaw-tui queue replay content/updated --max 50", "joelclaw-tui queue replay ITEM_ID"],
+    )
+    replay.add_argument(
+        "targets", metavar="FAMILY|ITEM_ID", nargs="+", help="families (or globs), or item ids"
+    )
+    queue.not_yet()
+
+
+def _add_runs(build: _Builder) -> None:
+    runs = build.group("runs", "what runs and what already happened")
+    listing = runs.command(
+        "list", "live runs, unhealthiest first, then the latest", examples=["joelclaw-tui runs list"]
+    )
+    listing.add_argument(
+        "--status", metavar="STATUS", help="only these, like backing-off, paused or completed"
+    )
+    listing.add_argument("--family", metavar="FAMILY", help="only this family's")
+    for name, summary in (("show", "one run"), ("journal", "a run's journal, step by step")):
+        command = runs.command(name, summary, examples=[f"joelclaw-tui runs {name} RUN_ID"])
+        command.add_argument("run_id", metavar="RUN_ID")
+        if name == "journal":
+            command.add_argument("--limit", type=_bounded(1, LIST_MOST), default=200, metavar="N", help="200")
+    for name, summary in (
+        ("cancel", "end runs in good order: their clean-up still happens"),
+        ("kill", "end runs at once, without clean-up"),
+        ("resume", "let paused or backing-off runs try again now"),
+    ):
+        command = runs.command(
+            name, summary, action=True, examples=[f"joelclaw-tui runs {name} RUN_ID --yes"]
+        )
+        command.add_argument("targets", metavar="RUN_ID", nargs="+")
+    runs.not_yet()
+
+
+def _add_families(build: _Builder) -> None:
+    families = build.group("families", "what the lane file declares")
+    families.command("list", "the declared families", examples=["joelclaw-tui families list"])
+    check = families.command(
+        "check",
+        "validate the lane file; exit 2 with line and reason when it is refused",
+        examples=["joelclaw-tui families check lane.toml"],
+    )
+    check.add_argument("file", metavar="FILE", nargs="?", help="default: the lane file in use")
+
+
+def _add_audit(build: _Builder) -> None:
+    audit = build.command(
+        "audit", "the latest receipts: who changed what, and why", examples=["joelclaw-tui audit"]
+    )
+    audit.add_argument("--limit", type=_bounded(1, LIST_MOST), default=100, metavar="N", help="100")
+
+
+def _add_config(build: _Builder) -> None:
+    config = build.group("config", "settings")
+    config.command(
+        "show", "the settings in force, without secrets", examples=["joelclaw-tui config show --json"]
+    )
+    schema = config.command(
+        "schema", "the JSON Schema of a document", examples=["joelclaw-tui config schema snapshot"]
+    )
+    schema.add_argument("document", nargs="?", choices=("snapshot", "settings", "lane"), default="settings")
+
+
+def _add_paging(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--limit", type=_bounded(1, LIST_MOST), default=100, metavar="N", help="items a page (100)"
+    )
+    parser.add_argument("--cursor", metavar="C", help="go on from where the last page ended")
+
+
+def _everywhere() -> _Parser:
+    """Options that stand before or after a command. Suppressed defaults: one place never undoes the other."""
+    parser = _Parser(add_help=False)
+    group = parser.add_argument_group("where")
+    unset = argparse.SUPPRESS
+    group.add_argument("--profile", metavar="P", default=unset, help="which profile of the settings")
+    group.add_argument("--lane", metavar="FILE", default=unset, help="the lane file")
+    group.add_argument("--read-only", action="store_true", default=unset, help="refuse every change")
+    group.add_argument("--theme", metavar="T", default=unset, help="of the console")
+    return parser
+
+
+def _check_top_level(arguments: argparse.Namespace) -> None:
+    if arguments.once and arguments.command:
+        raise UsageError(
+            f"--once and the command {arguments.command!r} exclude each other", fix="use one of them"
+        )
+    if not arguments.once:
+        for name in ("format", "pane", "watch"):
+            if getattr(arguments, name) is not None:
+                raise UsageError(f"--{name} belongs to --once", fix=f"{PROGRAM} --once --{name} ...")
+    if arguments.watch is not None and arguments.format in ("json", "svg"):
+        raise UsageError(
+            f"--watch can't print several documents of format {arguments.format}",
+            fix="use --format jsonl (one document a line) or table",
+        )
+
+
+# --- how parsers are made ---
+
+
+@dataclass(frozen=True)
+class _Builder:
+    """Adds commands under one set of subparsers."""
+
+    into: argparse._SubParsersAction[_Parser]
+    everywhere: _Parser
+    prefix: str = ""
+
+    def command(
+        self, name: str, summary: str, *, examples: Sequence[str], action: bool = False
+    ) -> argparse.ArgumentParser:
+        parser = self.into.add_parser(
+            name,
+            help=summary,
+            description=summary[0].upper() + summary[1:] + ".",
+            parents=[self.everywhere],
+            epilog=_epilog(*examples),
+        )
+        parser.set_defaults(command=f"{self.prefix}{name}")
+        parser.add_argument("--json", action="store_true", help="one JSON envelope on stdout")
+        if action:
+            _add_action_options(parser)
+        return parser
+
+    def group(self, name: str, summary: str) -> _Builder:
+        parser = self.into.add_parser(name, help=summary, description=summary[0].upper() + summary[1:] + ".")
+        parser.group_name = name
+        commands = parser.add_subparsers(
+            title="commands", metavar="COMMAND", parser_class=_Parser, required=True
+        )
+        return _Builder(commands, self.everywhere, f"{name} ")
+
+    def not_yet(self, name: str = "") -> None:
+        """Recognizes the contract's commands that this version lacks, whatever follows them."""
+        if name:
+            parser = self.into.add_parser(name, help="(not supported by this version)", add_help=False)
+            parser.not_yet = name
+            return
+        group = self.prefix.strip()
+        for missing in NOT_YET[group]:
+            self.into.add_parser(missing, add_help=False).not_yet = f"{group} {missing}"
+
+
+def _add_action_options(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("action")
+    group.add_argument(
+        "--dry-run", action="store_true", help="show exactly what would change, and change nothing"
+    )
+    group.add_argument("--yes", action="store_true", help="don't ask")
+    group.add_argument("--reason", metavar="TEXT", help="kept in the receipt")
+    group.add_argument("--max", type=_bounded(1, 100_000), metavar="N", help="touch at most so many")
+
+
+class _Parser(argparse.ArgumentParser):
+    """argparse that raises instead of printing and leaving."""
+
+    not_yet: str | None = None
+    group_name: str | None = None
+
+    def __init__(self, *args: object, **options: object) -> None:
+        options.setdefault("formatter_class", argparse.RawDescriptionHelpFormatter)
+        options["allow_abbrev"] = False
+        super().__init__(*args, **options)  # type: ignore[arg-type]
+
+    def parse_known_args(  # type: ignore[override]
+        self, args: Sequence[str] | None = None, namespace: argparse.Namespace | None = None
+    ) -> tuple[argparse.Namespace, list[str]]:
+        if self.not_yet is not None:
+            raise UsageError(
+                f"`{self.not_yet}` is not supported by this version",
+                fix=f"see `{PROGRAM} --help` for what is",
+                code="not-supported",
+            )
+        return super().parse_known_args(args, namespace)
+
+    def error(self, message: str) -> NoReturn:
+        raise UsageError(f"{self.prog}: {message}", fix=f"see `{self.prog} --help`")
+
+    def exit(self, status: int = 0, message: str | None = None) -> NoReturn:
+        raise UsageError(message or f"{self.prog}: ended with {status}")
+
+    def print_help(self, file: IO[str] | None = None) -> None:  # type: ignore[override]
+        raise HelpShown(self.format_help())
+
+
+def _epilog(*examples: str, note: str = "") -> str:
+    shown = "examples:\n" + "\n".join(f"  {example}" for example in examples)
+    return f"{shown}\n\n{note}" if note else shown
+
+
+def _version() -> str:
+    from importlib.metadata import PackageNotFoundError, version  # late: slow, and rarely asked for
+
+    try:
+        return version(PROGRAM)
+    except PackageNotFoundError:
+        return "(a checkout, not installed)"
+
+
+# --- values ---
+
+
+def _priority(text: str) -> Priority:
+    try:
+        return Priority.parse(text)
+    except UsageError as error:
+        raise argparse.ArgumentTypeError(error.message) from None
+
+
+def _state(text: str) -> ItemState:
+    try:
+        return ItemState(text.replace("-", "_").lower())
+    except ValueError:
+        raise argparse.ArgumentTypeError(
+            f"{text[:40]!r} is not a state; states are {', '.join(state.value for state in ItemState)}"
+        ) from None
+
+
+class _bounded:  # noqa: N801 - reads as a function
+    """An integer from ``least`` to ``most``."""
+
+    def __init__(self, least: int, most: int) -> None:
+        self.least, self.most = least, most
+
+    def __call__(self, text: str) -> int:
+        if (
+            not text.isascii()
+            or not text.isdigit()
+            or len(text) > 9
+            or not self.least <= int(text) <= self.most
+        ):
+            raise argparse.ArgumentTypeError(
+                f"{text[:40]!r} is not a whole number from {self.least:,} to {self.most:,}"
+            )
+        return int(text)
+
+
+class _duration:  # noqa: N801 - reads as a function
+    """A length of time like ``90s`` or ``1h30m``, in seconds; ``zero``: may be none at all."""
+
+    def __init__(self, *, zero: bool = False) -> None:
+        self.zero = zero
+
+    def __call__(self, text: str) -> float:
+        from runtime.lanefile import parse_duration  # late: only where a length is given
+
+        try:
+            seconds = parse_duration(text[:100])
+        except ValueError as error:
+            raise argparse.ArgumentTypeError(str(error)) from None
+        if not math.isfinite(seconds) or seconds > DURATION_MOST_S or (seconds <= 0 and not self.zero):
+            raise argparse.ArgumentTypeError(f"{text[:40]!r} is not a length of time above 0 and up to 366d")
+        return seconds
+
+
+def _watch(text: str) -> float:
+    """Seconds, as a plain number or a length of time like ``2s``."""
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = _duration()(text)
+    if not WATCH_LEAST_S <= seconds <= WATCH_MOST_S:
+        raise argparse.ArgumentTypeError(
+            f"{text[:40]!r} is not from {WATCH_LEAST_S} to {WATCH_MOST_S:,.0f} seconds"
+        )
+    return seconds

@@ -1,0 +1,198 @@
+"""``queue``: families and items, pause, resume, replay."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from joelclaw_tui.cli import units
+from joelclaw_tui.cli.acting import act
+from joelclaw_tui.cli.boundary import boundary_answer
+from joelclaw_tui.cli.documents import item_document, page_document
+from joelclaw_tui.cli.output import Answer, NextStep
+from joelclaw_tui.cli.paper import (
+    DETAIL,
+    INDENT,
+    Column,
+    Line,
+    Row,
+    Span,
+    Tone,
+    flow,
+    line,
+    paragraph,
+    safe,
+    table,
+)
+from joelclaw_tui.cli.session import Session, with_operator
+from joelclaw_tui.cli.snapshot_text import Pane
+from runtime.actions.intents import ActionName
+from runtime.model import ITEM_ID, ExitCode, ItemPage, ItemState, NotFound, UsageError, WorkItem
+from runtime.text import many_lines
+
+if TYPE_CHECKING:
+    from runtime.roles.operator import Operator
+
+
+def list_(session: Session) -> ExitCode:
+    arguments = session.arguments
+    if arguments.family is None:
+        if arguments.state is not None or arguments.cursor is not None:
+            raise UsageError(
+                "--state and --cursor list one family's items",
+                fix="name it: joelclaw-tui queue list FAMILY ...",
+            )
+        return session.out.answer(boundary_answer(session, Pane.PRESSURE))
+    state = arguments.state or ItemState.WAITING
+
+    async def work(operator: Operator) -> ItemPage:
+        return await operator.reader.items(
+            arguments.family, state, cursor=arguments.cursor, limit=arguments.limit
+        )
+
+    page = with_operator(session.settings, work)
+    steps: tuple[NextStep, ...] = ()
+    if page.cursor is not None:
+        words = [
+            "joelclaw-tui",
+            "queue",
+            "list",
+            arguments.family,
+            "--state",
+            state.value,
+            "--cursor",
+            page.cursor,
+        ]
+        steps = (NextStep(shlex.join(words), "the next page"),)
+    return session.out.answer(
+        Answer(
+            _page_lines(page, arguments.family, state, session.out.width),
+            {"family": arguments.family, "state": state.value, **page_document(page)},
+            next_steps=steps,
+        )
+    )
+
+
+def show(session: Session) -> ExitCode:
+    item_id: str = session.arguments.item_id
+
+    async def work(operator: Operator) -> WorkItem | None:
+        return await operator.reader.item(item_id)
+
+    item = with_operator(session.settings, work)
+    if item is None:
+        raise NotFound(
+            f"no item {safe(item_id, 80)}",
+            fix="settled items are kept for a while only; see `joelclaw-tui queue list`",
+        )
+    return session.out.answer(Answer(_item_lines(item, session.out.width), item_document(item)))
+
+
+def pause(session: Session) -> ExitCode:
+    length = session.arguments.length
+    return act(session, ActionName.PAUSE, until=None if length is None else time.time() + length)
+
+
+def resume(session: Session) -> ExitCode:
+    return act(session, ActionName.RESUME)
+
+
+def replay(session: Session) -> ExitCode:
+    items = [ITEM_ID.fullmatch(target) is not None for target in session.arguments.targets]
+    if any(items) and not all(items):
+        raise UsageError(
+            "item ids and families can't be replayed together",
+            fix="ask twice: once for items, once for families",
+        )
+    return act(session, ActionName.REPLAY_ITEM if any(items) else ActionName.REPLAY_FAMILY)
+
+
+COMMANDS: dict[str, Callable[[Session], ExitCode]] = {
+    "list": list_,
+    "show": show,
+    "pause": pause,
+    "resume": resume,
+    "replay": replay,
+}
+
+
+def _page_lines(page: ItemPage, family: str, state: ItemState, width: int) -> list[Line]:
+    word = state.value.replace("_", " ")
+    lines = [line(Span(f"{units.count(page.total)} {word}", Tone.STRONG), f" in {safe(family, 100)}")]
+    if not page.items:
+        return lines
+    now = time.time()
+    columns = [
+        Column("ITEM"),
+        Column("PRI"),
+        Column("ATTEMPT", right=True, spare=1),
+        Column("SINCE", right=True),
+        Column("ORIGIN", least=6, spare=1),
+    ]
+    rows = []
+    for item in page.items:
+        facts: list[Span] = []
+        if item.due_at is not None and item.state is ItemState.DELAYED:
+            facts.append(Span(f"due in {units.length(item.due_at - now)}", Tone.DIM))
+        if item.failures:
+            facts.append(Span(safe(item.failures[-1].message, 200), Tone.DIM))
+        rows.append(
+            Row(
+                (
+                    item.item_id,
+                    item.priority.name,
+                    units.count(item.attempt),
+                    units.length(now - item.since),
+                    safe(item.origin or "-", 60),
+                ),
+                tuple(flow(facts, width, indent="    ")),
+            )
+        )
+    return lines + table(columns, rows, width)
+
+
+def _item_lines(item: WorkItem, width: int) -> list[Line]:
+    now = time.time()
+    lines = [line(Span(item.item_id, Tone.STRONG), f"  {item.state.value.replace('_', ' ')}")]
+    lines += flow(
+        [
+            f"family {safe(item.family, 100)}",
+            f"priority {item.priority.name}",
+            f"attempt {item.attempt}",
+            f"run {item.run_id}",
+        ],
+        width,
+    )
+    facts = [
+        f"enqueued {units.length(now - item.enqueued_at)} ago",
+        f"in this state for {units.length(now - item.since)}",
+        f"from {safe(item.origin, 60) if item.origin else units.UNKNOWN}",
+    ]
+    if item.due_at is not None:
+        facts.append(f"due in {units.length(item.due_at - now)}" if item.due_at > now else "due")
+    if item.dedup_key is not None:
+        facts.append(f"dedup key {safe(item.dedup_key, 100)}")
+    if item.lease_owner is not None:
+        facts.append(f"leased by {safe(item.lease_owner, 100)}")
+    lines += flow(facts, width)
+    for failure in item.failures:
+        lines += paragraph(
+            safe(failure.message, 1000),
+            width,
+            first=line(INDENT, Span(f"attempt {failure.attempt} {failure.outcome.value}: ", Tone.BAD)),
+            rest=DETAIL,
+        )
+    if not item.payload:
+        return [*lines, line(INDENT, Span("no payload is kept once an item is settled", Tone.DIM))]
+    return [*lines, line(INDENT, "payload"), *(line("    ", text) for text in _pretty(item.payload))]
+
+
+def _pretty(payload: str) -> list[str]:
+    try:
+        shown = json.dumps(json.loads(payload), ensure_ascii=False, indent=2)
+    except (ValueError, RecursionError):
+        shown = payload
+    return many_lines(shown).split("\n")

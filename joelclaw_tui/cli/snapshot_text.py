@@ -1,0 +1,416 @@
+"""A snapshot as lines for people: header, verdict, one block a pane, the runtime's processes.
+
+Renders the document and nothing else, so its figures are those of the JSON.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from enum import StrEnum
+
+from joelclaw_tui.cli import units
+from joelclaw_tui.cli.paper import (
+    BLANK,
+    DETAIL,
+    INDENT,
+    Column,
+    Line,
+    Row,
+    Span,
+    Tone,
+    flow,
+    line,
+    paragraph,
+    safe,
+    table,
+)
+from runtime.truth.document import (
+    Boundary,
+    BoundaryStatus,
+    ClockData,
+    DurableData,
+    FamilyRow,
+    Finding,
+    PauseInfo,
+    PressureData,
+    ProcessRow,
+    RunRow,
+    SandboxData,
+    Severity,
+    Snapshot,
+    Totals,
+    VerdictStatus,
+)
+
+ROWS_SHOWN = 25
+"""Rows of one table; the JSON document has up to 100 and a pointer says where the rest is."""
+
+
+class Pane(StrEnum):
+    PRESSURE = "pressure"
+    DURABLE = "durable"
+    CLOCK = "clock"
+    SANDBOX = "sandbox"
+
+
+PANE_ALIASES = {
+    "backlog": Pane.PRESSURE,
+    "journal": Pane.DURABLE,
+    "schedule": Pane.CLOCK,
+    "artifacts": Pane.SANDBOX,
+}
+"""The console's names of the panes."""
+
+_STATUS_TONE = {
+    BoundaryStatus.OK: Tone.GOOD,
+    BoundaryStatus.DEGRADED: Tone.WARN,
+    BoundaryStatus.DOWN: Tone.BAD,
+    BoundaryStatus.UNKNOWN: Tone.WARN,
+    BoundaryStatus.ABSENT: Tone.DIM,
+}
+_VERDICT_TONE = {
+    VerdictStatus.OK: Tone.GOOD,
+    VerdictStatus.DEGRADED: Tone.WARN,
+    VerdictStatus.DOWN: Tone.BAD,
+}
+_MARK = {
+    Severity.CRIT: Span("✗ ", Tone.BAD),
+    Severity.WARN: Span("! ", Tone.WARN),
+    Severity.INFO: Span("· ", Tone.DIM),
+}
+_COUNTS = ("waiting", "held", "throttled", "delayed", "leased", "in_flight", "dead", "quarantined")
+_COUNT_TITLES = ("WAITING", "HELD", "THROTTLED", "DELAYED", "LEASED", "IN FLIGHT", "DEAD", "QUAR")
+_RUN_TONE = {
+    "paused": Tone.BAD,
+    "backing-off": Tone.WARN,
+    "failed": Tone.BAD,
+    "killed": Tone.BAD,
+    "cancelled": Tone.WARN,
+    "succeeded": Tone.GOOD,
+    "running": Tone.GOOD,
+}
+
+
+def snapshot_lines(snapshot: Snapshot, width: int, panes: Sequence[Pane] = tuple(Pane)) -> list[Line]:
+    """The whole snapshot in ``width`` cells; ``panes``: which blocks, in this order."""
+    lines = [*_header(snapshot, width), BLANK, *_verdict(snapshot, width)]
+    for pane in panes:
+        lines += [BLANK, *pane_lines(snapshot, pane, width)]
+    return [*lines, BLANK, *_runtime(snapshot, width)]
+
+
+def family_lines(rows: Sequence[FamilyRow], now: datetime, width: int) -> list[Line]:
+    """The table of families, with what each one's state means below it."""
+    columns = [Column("FAMILY", least=12), Column("PRI", spare=1)]
+    used = [any(getattr(row, key) for row in rows) for key in _COUNTS]
+    # A column in which every figure is 0 may go: the totals above still say 0.
+    columns += [
+        Column(title, right=True, spare=0 if has else 2)
+        for title, has in zip(_COUNT_TITLES, used, strict=True)
+    ]
+    return table(columns, [_family_row(row, now, width) for row in rows], width, gap=2)
+
+
+def run_lines(rows: Sequence[RunRow], now: datetime, width: int) -> list[Line]:
+    """The table of runs, with the failure and the next try below each."""
+    columns = [
+        Column("STATUS"),
+        Column("FAMILY", least=8),
+        Column("TRIES", right=True, spare=1),
+        Column("AGE", right=True, spare=1),
+        Column("RUN"),
+    ]
+    return table(columns, [_run_row(row, now, width) for row in rows], width)
+
+
+def _header(snapshot: Snapshot, width: int) -> list[Line]:
+    mode = Span("read-only", Tone.WARN) if snapshot.read_only else Span("changes allowed", Tone.DIM)
+    lane = snapshot.runtime.lane_file
+    lines = flow(
+        [
+            Span(f"lane {safe(snapshot.lane)}", Tone.STRONG),
+            f"profile {safe(snapshot.profile)}",
+            mode,
+            Span(units.clock(snapshot.generated_at), Tone.DIM),
+        ],
+        width,
+        indent="",
+    )
+    lines += flow(
+        [f"lane file {safe(lane.path)}", Span(f"sha256 {safe(lane.sha256[:12])}", Tone.DIM)], width, indent=""
+    )
+    if lane.error is not None:
+        lines += paragraph(
+            f"the file as it is now is refused: {safe(lane.error)}",
+            width,
+            first=line(Span("! ", Tone.WARN)),
+            rest=INDENT,
+            tone=Tone.WARN,
+        )
+    return lines
+
+
+def _verdict(snapshot: Snapshot, width: int) -> list[Line]:
+    verdict = snapshot.verdict
+    word = Span(verdict.status.upper(), _VERDICT_TONE[verdict.status])
+    lines = paragraph(safe(verdict.summary), width, first=(word, Span("  ")), rest=INDENT)
+    for finding in verdict.findings:
+        lines += _finding(finding, snapshot.generated_at, width)
+    return lines
+
+
+def _finding(finding: Finding, now: datetime, width: int) -> list[Line]:
+    for_how_long = "" if finding.since is None else f" (for {units.length(units.since(finding.since, now))})"
+    tone = Tone.DIM if finding.severity is Severity.INFO else Tone.PLAIN
+    lines = paragraph(
+        safe(finding.message) + for_how_long,
+        width,
+        first=(Span(INDENT), _MARK[finding.severity]),
+        rest="    ",
+        tone=tone,
+    )
+    for action in finding.next_actions:
+        lines += paragraph(
+            f"{safe(action.command)}  # {safe(action.description)}",
+            width,
+            first=line("    ", Span("$ ", Tone.DIM)),
+            rest=DETAIL,
+            tone=Tone.DIM,
+        )
+    return lines
+
+
+def pane_lines(snapshot: Snapshot, pane: Pane, width: int, rows: int = ROWS_SHOWN) -> list[Line]:
+    """One boundary's block; ``rows``: at most so many of its table."""
+    boundaries = snapshot.boundaries
+    now = snapshot.generated_at
+    if pane is Pane.PRESSURE:
+        return _pressure(boundaries.pressure, now, width, rows)
+    if pane is Pane.DURABLE:
+        return _durable(boundaries.durable, now, width, rows)
+    absent: Boundary[ClockData] | Boundary[SandboxData] = (
+        boundaries.clock if pane is Pane.CLOCK else boundaries.sandbox
+    )
+    return _heading(pane.value, absent, now, width)
+
+
+def _heading(
+    name: str,
+    boundary: Boundary[PressureData] | Boundary[DurableData] | Boundary[ClockData] | Boundary[SandboxData],
+    now: datetime,
+    width: int,
+) -> list[Line]:
+    lead = (
+        Span(name.upper(), Tone.STRONG),
+        Span("  "),
+        Span(boundary.status.value, _STATUS_TONE[boundary.status]),
+    )
+    facts: list[str] = []
+    readable = boundary.status in (BoundaryStatus.OK, BoundaryStatus.DEGRADED)
+    if boundary.error is not None:
+        facts.append(safe(boundary.error))
+    if readable and boundary.observed_at is not None:
+        took = "" if boundary.latency_ms is None else f" in {boundary.latency_ms:.1f} ms"
+        facts.append(f"read {units.ago(boundary.observed_at, now)}{took}")
+    elif boundary.status is BoundaryStatus.ABSENT:
+        facts.append("this profile has none")
+    elif boundary.data is not None and boundary.observed_at is not None:
+        facts.append(f"last good figures are {units.length(units.since(boundary.observed_at, now))} old")
+    else:
+        facts.append("never read, so every figure is unknown")
+    return paragraph(" · ".join(facts), width, first=(*lead, Span("  ")), rest=INDENT, tone=Tone.DIM)
+
+
+def _source(
+    boundary: Boundary[PressureData] | Boundary[DurableData], keys: Sequence[tuple[str, str]]
+) -> list[str]:
+    """Which server the figures are of: ``keys`` are (key of the source, word before its value)."""
+    parts = []
+    for key, word in keys:
+        value = boundary.source.get(key)
+        if value is not None:
+            parts.append(f"{word} {safe(str(value))}".strip())
+    return parts
+
+
+def _as_of(boundary: Boundary[PressureData] | Boundary[DurableData], now: datetime) -> list[Span]:
+    """Marks figures that are not of now."""
+    if boundary.status in (BoundaryStatus.OK, BoundaryStatus.DEGRADED) or boundary.observed_at is None:
+        return []
+    age = units.length(units.since(boundary.observed_at, now))
+    return [Span(f"{units.UNKNOWN} now; {age} ago it was", Tone.WARN)]
+
+
+def _pressure(boundary: Boundary[PressureData], now: datetime, width: int, rows: int) -> list[Line]:
+    lines = _heading("pressure", boundary, now, width)
+    source = _source(boundary, [("server", ""), ("url", ""), ("run_id", "run"), ("database", "db")])
+    lines += flow([Span(part, Tone.DIM) for part in source], width)
+    if boundary.data is None:
+        return [*lines, *flow([Span(f"{word} {units.UNKNOWN}", Tone.WARN) for word in _words()], width)]
+    lines += flow([*_as_of(boundary, now), *_totals(boundary.data.totals)], width)
+    families = boundary.data.families
+    if families.items:
+        lines += family_lines(families.items[:rows], now, width)
+    lines += _rest(families.total, len(families.items), rows, "families: joelclaw-tui queue list", width)
+    return lines
+
+
+def _durable(boundary: Boundary[DurableData], now: datetime, width: int, rows: int) -> list[Line]:
+    lines = _heading("durable", boundary, now, width)
+    source = _source(
+        boundary, [("version", "restate"), ("admin_url", ""), ("service", ""), ("deployment", "worker")]
+    )
+    lines += flow([Span(part, Tone.DIM) for part in source], width)
+    if boundary.data is None:
+        return [*lines, *flow([Span(f"live runs {units.UNKNOWN}", Tone.WARN)], width)]
+    live = boundary.data.live
+    total = sum(live.values())
+    lines += flow(
+        [
+            *_as_of(boundary, now),
+            Span(f"{units.count(total)} live", Tone.STRONG if total else Tone.DIM),
+            *(
+                Span(f"{units.count(number)} {safe(word)}", _RUN_TONE.get(word, Tone.PLAIN))
+                for word, number in live.items()
+            ),
+        ],
+        width,
+    )
+    runs = boundary.data.runs
+    if runs.items:
+        lines += run_lines(runs.items[:rows], now, width)
+    lines += _rest(runs.total, len(runs.items), rows, "runs: joelclaw-tui runs list", width)
+    return lines
+
+
+def _rest(total: int, listed: int, rows: int, pointer: str, width: int) -> list[Line]:
+    """Says what the table leaves out, and where more of it is listed."""
+    shown = min(listed, rows)
+    if total <= shown:
+        return []
+    text = pointer if listed > shown else pointer.partition(":")[0] + " than this list holds"
+    return flow([Span(f"{units.count(total - shown)} more {text}", Tone.DIM)], width)
+
+
+def _words() -> list[str]:
+    return [key.replace("_", " ") for key in _COUNTS]
+
+
+def _totals(totals: Totals) -> list[Span]:
+    tones = {"dead": Tone.BAD, "quarantined": Tone.BAD, "held": Tone.WARN, "throttled": Tone.WARN}
+    spans = []
+    for key, word in zip(_COUNTS, _words(), strict=True):
+        number: int = getattr(totals, key)
+        spans.append(
+            Span(f"{units.count(number)} {word}", tones.get(key, Tone.PLAIN) if number else Tone.DIM)
+        )
+    return spans
+
+
+def _family_row(row: FamilyRow, now: datetime, width: int) -> Row:
+    name = Span(safe(row.name, 100), Tone.STRONG)
+    cells: list[str | Span] = [name, row.priority or "?"]
+    for key in _COUNTS:
+        number: int = getattr(row, key)
+        cells.append(Span(units.count(number), _count_tone(key, number)))
+    return Row(tuple(cells), tuple(flow(_family_facts(row, now), width, indent="    ")))
+
+
+def _count_tone(key: str, number: int) -> Tone:
+    if number == 0:
+        return Tone.DIM
+    if key in ("dead", "quarantined"):
+        return Tone.BAD
+    return Tone.WARN if key in ("held", "throttled") else Tone.PLAIN
+
+
+def _family_facts(row: FamilyRow, now: datetime) -> list[Span]:
+    facts: list[Span] = []
+    if row.paused is not None:
+        facts += _pause(row.paused, now)
+    if row.stuck:
+        facts.append(Span("stuck: runnable, and nothing drains it", Tone.BAD))
+    if row.failing:
+        facts.append(Span(f"failing: {units.count(row.failed_per_min)} failed in the last minute", Tone.BAD))
+    if row.throttled:
+        facts.append(Span("throttled by max_in_flight", Tone.WARN))
+    if row.oldest_runnable_age_s is not None:
+        facts.append(Span(f"oldest runnable {units.length(row.oldest_runnable_age_s)}", Tone.DIM))
+    if row.oldest_held_age_s is not None:
+        facts.append(Span(f"oldest held {units.length(row.oldest_held_age_s)}", Tone.DIM))
+    if row.enqueued_per_min or row.settled_per_min:
+        facts.append(
+            Span(
+                f"{units.count(row.enqueued_per_min)} in, {units.count(row.settled_per_min)} settled a minute",
+                Tone.DIM,
+            )
+        )
+    if row.eta_s is not None:
+        facts.append(Span(f"about {units.length(row.eta_s)} to drain", Tone.DIM))
+    if not row.declared:
+        facts.append(Span("not declared in the lane file", Tone.WARN))
+    if row.route == "transitional":
+        facts.append(Span("transitional route", Tone.WARN))
+    return facts
+
+
+def _pause(pause: PauseInfo, now: datetime) -> list[Span]:
+    by = "a machine" if pause.kind == "machine" else "a person"
+    facts = [
+        Span(
+            f"paused ({safe(pause.mode, 20)}) by {safe(pause.by, 60)}, {by},"
+            f" for {units.length(units.since(pause.since, now))}",
+            Tone.WARN,
+        )
+    ]
+    if pause.until is not None:
+        left = (pause.until - now).total_seconds()
+        facts.append(Span(f"ends in {units.length(left)}" if left > 0 else "has ended", Tone.WARN))
+    if pause.reason:
+        facts.append(Span(f"reason: {safe(pause.reason, 120)}", Tone.WARN))
+    return facts
+
+
+def _run_row(row: RunRow, now: datetime, width: int) -> Row:
+    word = row.outcome if row.status == "completed" and row.outcome else row.status
+    age = "unknown" if row.created_at is None else units.length(units.since(row.created_at, now))
+    below: list[Line] = []
+    facts: list[Span] = []
+    if row.next_try_at is not None:
+        wait = (row.next_try_at - now).total_seconds()
+        facts.append(Span("next try now" if wait <= 0 else f"next try in {units.length(wait)}", Tone.WARN))
+    if row.last_failure and word != "succeeded":
+        facts.append(Span(safe(row.last_failure, 200), Tone.DIM))
+    if facts:
+        below = flow(facts, width, indent="    ")
+    family = safe(row.family, 100) if row.family is not None else units.UNKNOWN
+    return Row(
+        (
+            Span(safe(word, 20), _RUN_TONE.get(word, Tone.PLAIN)),
+            family,
+            "–" if row.tries is None else units.count(row.tries),
+            age,
+            safe(row.run_id, 60),
+        ),
+        tuple(below),
+    )
+
+
+def _runtime(snapshot: Snapshot, width: int) -> list[Line]:
+    runtime = snapshot.runtime
+    parts = [
+        _processes("drainer", runtime.drainers),
+        _processes("worker", runtime.workers),
+        _processes("gateway", [runtime.gateway] if runtime.gateway is not None else []),
+    ]
+    return [line(Span("RUNTIME", Tone.STRONG)), *flow(parts, width)]
+
+
+def _processes(role: str, rows: Sequence[ProcessRow]) -> Span:
+    alive = sum(row.alive for row in rows)
+    silent = [row.beat_age_s for row in rows if not row.alive]
+    text = f"{alive} {role}{'s' if alive != 1 else ''} alive"
+    if silent:
+        text += f", {len(silent)} silent for {units.length(min(silent))}"
+    return Span(text, Tone.GOOD if alive else Tone.WARN)

@@ -1,0 +1,166 @@
+"""``up``, ``down``, ``doctor``, ``logs``: the local stack from the command line."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+from joelclaw_tui.cli.documents import instant
+from joelclaw_tui.cli.output import Answer, NextStep, StdoutClosed
+from joelclaw_tui.cli.paper import Column, Line, Row, Span, Tone, line, paragraph, safe, table
+from joelclaw_tui.cli.session import Session
+from runtime.model import ExitCode, OperatorError
+
+if TYPE_CHECKING:
+    from runtime.stack.doctor import Check
+    from runtime.stack.local import StackState
+
+
+def up(session: Session) -> ExitCode:
+    """Progress goes to stderr; stdout gets what runs."""
+    from runtime.roles.local import local_stack
+    from runtime.stack.endpoints import StackPaths, peek_targets
+
+    state = asyncio.run(local_stack(session.settings).up(session.out.note))
+    targets = peek_targets(session.settings)
+    gateway = f"http://{targets.gateway_bind}" if targets.gateway_bind is not None else None
+    endpoints = {
+        "redis": targets.redis_url,
+        "restate_ingress": targets.restate_ingress_url,
+        "restate_admin": targets.restate_admin_url,
+        "gateway": gateway,
+    }
+    lines = [
+        *_state_lines(state, session.out.width),
+        line(
+            "  ",
+            Span(f"gateway {gateway}, its token is in {StackPaths.of(session.settings).endpoints}", Tone.DIM),
+        ),
+    ]
+    return session.out.answer(
+        Answer(
+            lines,
+            {**_state_document(state), "endpoints": endpoints},
+            ExitCode.OK if state.healthy else ExitCode.ATTENTION,
+            next_steps=(
+                NextStep("joelclaw-tui", "open the console"),
+                NextStep("joelclaw-tui down", "stop the stack; nothing is lost"),
+            ),
+        )
+    )
+
+
+def down(session: Session) -> ExitCode:
+    from runtime.stack.local import LocalStack
+
+    stopped = asyncio.run(LocalStack(session.settings).down(session.out.note))
+    word = "the local stack is down; its data stays" if stopped else "no local stack was running"
+    return session.out.answer(Answer([line(word)], {"stopped": stopped}))
+
+
+def doctor(session: Session) -> ExitCode:
+    """Exit 1 when a check warns or fails."""
+    from runtime.stack.doctor import doctor as examine
+
+    checks = asyncio.run(examine(session.settings))
+    fine = all(check.status == "ok" for check in checks)
+    failed = [check for check in checks if check.status == "fail"]
+    error = OperatorError(f"{len(failed)} of {len(checks)} checks failed", code="unfit") if failed else None
+    result = {
+        "checks": [
+            {"name": check.name, "status": str(check.status), "message": check.message, "fix": check.fix}
+            for check in checks
+        ]
+    }
+    lines = [shown for check in checks for shown in _check_lines(check, session.out.width)]
+    return session.out.answer(Answer(lines, result, ExitCode.OK if fine else ExitCode.ATTENTION, error))
+
+
+def logs(session: Session) -> ExitCode:
+    """Lines of a log as they are; with ``--json`` in one envelope, which ends and can't follow."""
+    from runtime.model import UsageError
+    from runtime.stack.local import LocalStack
+
+    arguments = session.arguments
+    if arguments.follow and session.out.as_json:
+        raise UsageError("--follow never ends, and --json is one document", fix="leave one of them out")
+    stack = LocalStack(session.settings)
+
+    async def collect() -> list[str]:
+        return [text async for text in stack.logs(arguments.role, lines=arguments.lines)]
+
+    async def follow() -> None:
+        async for text in stack.logs(arguments.role, follow=True, lines=arguments.lines):
+            session.out.data(text)
+
+    if arguments.follow:
+        with suppress(StdoutClosed):
+            asyncio.run(follow())
+        return ExitCode.OK
+    texts = asyncio.run(collect())
+    return session.out.answer(
+        Answer([line(text) for text in texts], {"role": arguments.role, "lines": texts})
+    )
+
+
+COMMANDS: dict[str, Callable[[Session], ExitCode]] = {"up": up, "down": down, "doctor": doctor, "logs": logs}
+
+
+def _state_lines(state: StackState, width: int) -> list[Line]:
+    columns = [
+        Column("PART"),
+        Column("STATE"),
+        Column("PID", right=True),
+        Column("DETAIL", least=10, spare=1),
+    ]
+    rows = [
+        Row(
+            (
+                program.name,
+                Span(program.status.value, Tone.GOOD if program.status == "running" else Tone.WARN),
+                "-" if program.pid is None else str(program.pid),
+                Span(safe(program.detail, 200), Tone.DIM),
+            )
+        )
+        for program in state.programs
+    ]
+    return table(columns, rows, width, indent="")
+
+
+def _state_document(state: StackState) -> dict[str, Any]:
+    return {
+        "running": state.running,
+        "healthy": state.healthy,
+        "lane_file": None if state.lane_path is None else str(state.lane_path),
+        "programs": [
+            {
+                "name": program.name,
+                "status": program.status.value,
+                "pid": program.pid,
+                "started_at": instant(program.started_at),
+                "detail": program.detail,
+            }
+            for program in state.programs
+        ],
+    }
+
+
+_CHECK = {
+    "ok": Span("ok    ", Tone.GOOD),
+    "warn": Span("warn  ", Tone.WARN),
+    "fail": Span("FAIL  ", Tone.BAD),
+}
+
+
+def _check_lines(check: Check, width: int) -> list[Line]:
+    mark = _CHECK[str(check.status)]
+    lines = paragraph(
+        f"{safe(check.name, 60)}: {safe(check.message, 500)}", width, first=(mark,), rest="      "
+    )
+    if check.fix and check.status != "ok":
+        lines += paragraph(
+            safe(check.fix, 500), width, first=line(Span("      fix: ", Tone.DIM)), rest="           "
+        )
+    return lines

@@ -1,0 +1,234 @@
+"""Every key of the console, once. Bindings, key bar, help and the README's table are made from this.
+
+A key has an id (``backlog.pause``) so that settings can re-map it later, and a scope: the place
+in which it means something. Within one scope chain no key means two things (a test holds that).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from textual.binding import Binding
+
+
+class Scope(StrEnum):
+    """Where a key works; the value is the heading of the help."""
+
+    EVERYWHERE = "Everywhere"
+    MAIN = "Panes"
+    TABLE = "Tables"
+    BACKLOG = "Backlog: families"
+    JOURNAL = "Journal: runs"
+    ITEMS = "Items of a family"
+    ITEM = "One item"
+    RUN = "One run"
+    DRILL = "Below the panes"
+    PREVIEW = "Preview of an action"
+    DIALOG = "Dialogs"
+    START = "Start"
+    LEAVE = "Leaving"
+
+
+@dataclass(frozen=True, slots=True)
+class KeySpec:
+    """One key. ``rank`` orders the key bar: what ranks lower is dropped last; None: help only."""
+
+    id: str
+    keys: tuple[str, ...]
+    action: str
+    label: str
+    help: str
+    scope: Scope
+    rank: int | None = None
+    shown: str | None = None
+    """How the key is written, where Textual's name for it isn't what a person would say."""
+    priority: bool = False
+    """Works even while a text field has the focus."""
+
+    @property
+    def display(self) -> str:
+        return self.shown or " ".join(self.keys)
+
+
+def _key(
+    scope: Scope,
+    name: str,
+    keys: str,
+    action: str,
+    label: str,
+    text: str,
+    rank: int | None = None,
+    shown: str | None = None,
+    priority: bool = False,
+) -> KeySpec:
+    place = scope.name.lower()
+    return KeySpec(f"{place}.{name}", tuple(keys.split()), action, label, text, scope, rank, shown, priority)
+
+
+KEYS: tuple[KeySpec, ...] = (
+    _key(
+        Scope.BACKLOG,
+        "pause",
+        "p",
+        "pause",
+        "pause",
+        "Pause the family, or the marked ones, until resumed",
+        10,
+    ),
+    _key(Scope.BACKLOG, "pause-for", "P", "pause_for", "pause for", "Pause for a length of time", 34),
+    _key(Scope.BACKLOG, "resume", "r", "resume", "resume", "Lift the pause", 11),
+    _key(
+        Scope.BACKLOG, "replay", "R", "replay", "replay dead", "Replay up to N dead items as new attempts", 12
+    ),
+    _key(
+        Scope.JOURNAL,
+        "cancel",
+        "c",
+        "run_verb('run-cancel')",
+        "cancel",
+        "Cancel the run; it may clean up",
+        10,
+    ),
+    _key(Scope.JOURNAL, "kill", "k", "run_verb('run-kill')", "kill", "Kill the run; nothing cleans up", 11),
+    _key(
+        Scope.JOURNAL,
+        "resume",
+        "u",
+        "run_verb('run-resume')",
+        "resume",
+        "Resume a paused run, or try it at once",
+        12,
+    ),
+    _key(Scope.JOURNAL, "item", "i", "open_item", "item", "Open the run's item", 35),
+    _key(Scope.ITEMS, "replay", "r", "replay", "replay", "Replay the item, or the marked ones", 10),
+    _key(Scope.ITEMS, "run", "o", "open_run", "run", "Open the run of the item's attempt", 12),
+    _key(
+        Scope.ITEMS,
+        "next-state",
+        "right l",
+        "state(1)",
+        "next state",
+        "Show the items in the next state",
+        13,
+        "→",
+    ),
+    _key(
+        Scope.ITEMS,
+        "previous-state",
+        "left h",
+        "state(-1)",
+        "previous state",
+        "Show the items in the state before",
+        14,
+        "←",
+    ),
+    _key(Scope.ITEM, "replay", "r", "replay", "replay", "Replay the item as a new attempt", 10),
+    _key(Scope.ITEM, "run", "o", "open_run", "run", "Open the run of the current attempt", 12),
+    _key(Scope.RUN, "cancel", "c", "run_verb('run-cancel')", "cancel", "Cancel the run; it may clean up", 10),
+    _key(Scope.RUN, "kill", "k", "run_verb('run-kill')", "kill", "Kill the run; nothing cleans up", 11),
+    _key(
+        Scope.RUN,
+        "resume",
+        "u",
+        "run_verb('run-resume')",
+        "resume",
+        "Resume a paused run, or try it at once",
+        12,
+    ),
+    _key(Scope.RUN, "item", "i", "open_item", "item", "Open the run's item", 13),
+    _key(Scope.TABLE, "open", "enter", "open", "open", "Open the row under the cursor", 2, "⏎"),
+    _key(
+        Scope.TABLE,
+        "filter",
+        "slash",
+        "filter",
+        "filter",
+        "Filter the rows; !text hides what matches",
+        20,
+        "/",
+    ),
+    _key(Scope.TABLE, "mark", "space", "mark", "mark", "Mark or unmark the row", 30),
+    _key(Scope.TABLE, "mark-all", "A", "mark_all", "mark all", "Mark every row shown, or unmark all", 36),
+    _key(Scope.TABLE, "move", "up down", "move", "move", "Move by one row", None, "↑ ↓"),
+    _key(Scope.TABLE, "page", "pageup pagedown", "page", "page", "Move by a page", None, "PgUp PgDn"),
+    _key(
+        Scope.TABLE,
+        "ends",
+        "home end",
+        "ends",
+        "ends",
+        "To the first row (and follow it), to the last",
+        None,
+        "Home End",
+    ),
+    _key(
+        Scope.MAIN, "switch", "tab shift+tab", "switch_pane", "switch pane", "Go to the other pane", 15, "tab"
+    ),
+    _key(Scope.MAIN, "backlog", "1", "pane('backlog')", "backlog", "Show the backlog", None),
+    _key(Scope.MAIN, "journal", "2", "pane('journal')", "journal", "Show the journal", None),
+    _key(Scope.MAIN, "hold", "z", "app.hold", "hold still", "Hold the screen still, or let it go on", 33),
+    _key(
+        Scope.MAIN, "unfilter", "escape", "unfilter", "clear", "Clear the filter, then the marks", None, "esc"
+    ),
+    _key(Scope.DRILL, "back", "escape backspace", "back", "back", "Back to where you came from", 1, "esc"),
+    _key(Scope.PREVIEW, "confirm", "y", "confirm", "confirm", "Do exactly what is shown", 1),
+    _key(Scope.PREVIEW, "leave", "escape n", "leave", "leave", "Leave everything as it is", 2, "esc"),
+    _key(Scope.DIALOG, "close", "escape", "close", "close", "Close the dialog", 1, "esc"),
+    _key(Scope.START, "retry", "r", "retry", "try again", "Try to start again", 1),
+    _key(Scope.START, "look", "l", "look", "look anyway", "Open the console as things are", 2),
+    _key(
+        Scope.EVERYWHERE,
+        "findings",
+        "f",
+        "app.findings",
+        "findings",
+        "What is wrong, and what to do about it",
+        21,
+    ),
+    _key(Scope.EVERYWHERE, "audit", "a", "app.audit", "audit", "Recent actions and their receipts", 32),
+    _key(Scope.EVERYWHERE, "again", "ctrl+r f5", "read_again", "read again", "Look again now", 37, "ctrl+r"),
+    _key(Scope.EVERYWHERE, "theme", "t", "app.switch_theme", "theme", "Switch to the next theme", 38),
+    _key(Scope.EVERYWHERE, "help", "question_mark f1", "app.help", "help", "This page", 3, "?"),
+    _key(Scope.LEAVE, "quit", "q", "leave_console", "quit", "Quit the console; the work goes on", 4),
+    _key(
+        Scope.LEAVE,
+        "interrupt",
+        "ctrl+c ctrl+q",
+        "leave_console",
+        "quit",
+        "Quit from dialogs and fields too",
+        None,
+        "ctrl+c",
+        True,
+    ),
+)
+
+BY_ID = {spec.id: spec for spec in KEYS}
+_TABLE_ACTIONS = {"table.move", "table.page", "table.ends"}
+"""Several keys with a direction each: the table binds them itself, help only names them."""
+
+
+def bindings(*scopes: Scope) -> list[Binding]:
+    """The Textual bindings of these scopes, one for each key."""
+    return [
+        Binding(key, spec.action, spec.label, id=spec.id, key_display=spec.display, priority=spec.priority)
+        for spec in KEYS
+        if spec.scope in scopes and spec.id not in _TABLE_ACTIONS
+        for key in spec.keys
+    ]
+
+
+def sections() -> list[tuple[Scope, list[KeySpec]]]:
+    """The keys by scope, in the order of the help page."""
+    return [(scope, specs) for scope in Scope if (specs := [spec for spec in KEYS if spec.scope is scope])]
+
+
+def markdown_table() -> str:
+    """The table of keys for the README."""
+    lines = ["| where | key | what it does |", "|---|---|---|"]
+    for scope, specs in sections():
+        for number, spec in enumerate(specs):
+            place = scope.value if number == 0 else ""
+            lines.append(f"| {place} | `{spec.display}` | {spec.help} |")
+    return "\n".join(lines) + "\n"

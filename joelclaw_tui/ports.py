@@ -1,0 +1,52 @@
+"""What the console needs of the runtime, as ports: one reader, one action layer, the settings.
+
+`runtime.roles.operator.Operator` fits `ConsoleOperator`; a test hands in one of its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Protocol
+
+from runtime.actions.intents import Intent, Preview
+from runtime.model import ItemPage, ItemState, JournalEntry, Receipt, RunView, WorkItem
+from runtime.settings import Settings
+from runtime.truth.document import Snapshot
+
+
+class ConsoleReader(Protocol):
+    """The read side. Looking changes nothing. Every method may raise `OperatorError`."""
+
+    async def snapshot(self) -> Snapshot: ...
+    async def items(
+        self, family: str, state: ItemState, *, cursor: str | None = None, limit: int = 100
+    ) -> ItemPage: ...
+    async def item(self, item_id: str) -> WorkItem | None: ...
+    async def run(self, run_id: str) -> RunView | None: ...
+    async def journal(self, invocation_id: str, *, limit: int = 200) -> Sequence[JournalEntry]: ...
+    async def audit(self, limit: int = 100) -> Sequence[Receipt]: ...
+
+
+class ConsoleActions(Protocol):
+    """The one action layer. Both methods raise `OperatorError`; read-only mode is refused there."""
+
+    async def preview(self, intent: Intent) -> Preview: ...
+    async def apply(self, preview: Preview, *, actor: str, origin: str) -> Receipt: ...
+
+
+class ConsoleOperator(Protocol):
+    @property
+    def settings(self) -> Settings: ...
+    @property
+    def reader(self) -> ConsoleReader: ...
+    @property
+    def actions(self) -> ConsoleActions: ...
+
+
+Progress = Callable[[str], None]
+"""Takes one line of progress, as plain text; call it from the event loop's thread."""
+
+Starter = Callable[[Progress], Awaitable[ConsoleOperator | None]]
+"""Starts the local stack. Returns the operator to use from then on, when the start made its
+addresses known; None keeps the one that the console was opened with. Raises `OperatorError`.
+Cancelled when the operator leaves before it is done: it must then leave nothing half-done."""

@@ -1,0 +1,84 @@
+"""A question with one field: how many, or for how long. An answer that makes no sense is refused there."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import ClassVar
+
+from textual.app import ComposeResult
+from textual.binding import BindingType
+from textual.containers import Vertical
+from textual.content import Content
+from textual.widgets import Input, Static
+
+from joelclaw_tui.keymap import Scope, bindings
+from joelclaw_tui.screens.base import Dialog
+from joelclaw_tui.widgets.cells import Tone
+from joelclaw_tui.widgets.field import Field
+from joelclaw_tui.widgets.tones import toned
+from runtime.lanefile import parse_duration
+
+_LENGTH_MAX_S = 366 * 86400.0
+
+
+class AskScreen(Dialog[float | None]):
+    """Answers with a number, or None when it was closed."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [*bindings(Scope.DIALOG)]
+
+    def __init__(self, question: str, first: str, parse: Callable[[str], float], *, hint: str) -> None:
+        """``parse`` raises `ValueError` with a sentence for the operator."""
+        super().__init__()
+        self._question = question
+        self._first = first
+        self._parse = parse
+        self._hint = hint
+
+    def compose(self) -> ComposeResult:
+        with Vertical(classes="dialog") as box:
+            box.border_title = Content(self._question)
+            yield Field(self._first, id="answer", max_length=20)
+            yield Static(toned(self._hint, Tone.DIM), id="ask-hint")
+            yield Static(
+                Content.assemble(
+                    toned("⏎ ", Tone.INFO, bold=True),
+                    toned("go on to the preview   ", Tone.DIM),
+                    toned("esc ", Tone.INFO, bold=True),
+                    toned("leave", Tone.DIM),
+                )
+            )
+
+    def on_input_submitted(self, event: Input.Submitted) -> None:
+        event.stop()
+        try:
+            answer = self._parse(event.value.strip())
+        except ValueError as error:
+            self.query_one("#ask-hint", Static).update(toned(str(error), Tone.WARN))
+        else:
+            self.dismiss(answer)
+
+    def action_close(self) -> None:
+        self.dismiss(None)
+
+
+def count_answer(ceiling: int) -> Callable[[str], float]:
+    """A parser of whole numbers from 1 to ``ceiling``."""
+
+    def parse(text: str) -> float:
+        digits = text.replace(",", "")
+        if not (digits.isascii() and digits.isdigit() and 1 <= int(digits) <= ceiling):
+            raise ValueError(f"a whole number from 1 to {ceiling:,}, please")
+        return float(digits)
+
+    return parse
+
+
+def length_answer(text: str) -> float:
+    """Seconds of a length like ``30m``, above 0 and within a year."""
+    try:
+        seconds = parse_duration(text)
+    except ValueError:
+        seconds = 0.0
+    if not 0 < seconds <= _LENGTH_MAX_S:
+        raise ValueError("a length of time like 90s, 30m, 2h or 1d, please (at most 366 days)")
+    return seconds

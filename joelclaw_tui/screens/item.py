@@ -1,0 +1,117 @@
+"""One item: what it is, where it stands, what failed before, and its payload."""
+
+from __future__ import annotations
+
+import json
+from typing import ClassVar
+
+from textual.binding import BindingType
+from textual.content import Content
+
+from joelclaw_tui.keymap import Scope, bindings
+from joelclaw_tui.screens.detail import DetailScreen, fact
+from joelclaw_tui.screens.problem import problem_content
+from joelclaw_tui.view import Problem
+from joelclaw_tui.widgets.age import age, ahead
+from joelclaw_tui.widgets.cells import Tone
+from joelclaw_tui.widgets.state import ITEM
+from joelclaw_tui.widgets.tones import mark_content, toned
+from runtime.actions.intents import ActionName, Intent
+from runtime.model import WorkItem, run_id_of
+from runtime.text import many_lines, one_line
+
+_PAYLOAD_SHOWN = 20_000
+"""Characters of a payload on the screen."""
+
+
+class ItemScreen(DetailScreen):
+    BINDINGS: ClassVar[list[BindingType]] = [*bindings(Scope.ITEM)]
+
+    def __init__(self, item_id: str) -> None:
+        super().__init__()
+        self.item_id = item_id
+        self.item: WorkItem | None = None
+
+    def on_mount(self) -> None:
+        self.fill(f"item {one_line(self.item_id, 60)}", [toned("Reading …", Tone.DIM)], Content())
+        self.action_read_again()
+
+    def action_read_again(self) -> None:
+        self.run_worker(self._read(), exclusive=True)
+
+    async def _read(self) -> None:
+        title = f"item {one_line(self.item_id, 60)}"
+        found = await self.host.look(self.host.source.item(self.item_id), title)
+        if isinstance(found, Problem):
+            self.fill(title, [problem_content(found)], toned("ctrl+r reads again", Tone.DIM))
+        elif found is None:
+            self.fill(
+                title,
+                [toned("There is no such item: it was settled and forgotten, or never was.", Tone.WARN)],
+                Content(),
+            )
+        else:
+            self.item = found
+            self.fill(title, item_facts(found, self.host.now()), item_text(found))
+
+    def action_replay(self) -> None:
+        self.host.act(
+            Intent(ActionName.REPLAY_ITEM, (self.item_id,)), lambda _receipt: self.action_read_again()
+        )
+
+    def action_open_run(self) -> None:
+        if self.item is not None:
+            self.host.open_run(self.item.run_id)
+
+
+def item_facts(item: WorkItem, now: float) -> list[Content]:
+    state = Content.assemble(mark_content(ITEM[item.state]), toned(f" for {age(now - item.since)}", Tone.DIM))
+    facts = [
+        fact("state", state),
+        fact("family", toned(one_line(item.family, 100))),
+        fact("priority", toned(item.priority.name)),
+        fact("attempt", toned(str(item.attempt))),
+        fact("run", toned(item.run_id)),
+        fact(
+            "enqueued",
+            toned(f"{age(now - item.enqueued_at)} ago, by {one_line(item.origin or 'somebody unknown', 60)}"),
+        ),
+    ]
+    if item.due_at is not None:
+        facts.append(fact("due", toned(ahead(item.due_at - now))))
+    if item.dedup_key is not None:
+        facts.append(fact("dedup key", toned(one_line(item.dedup_key, 200))))
+    if item.lease_owner is not None:
+        facts.append(fact("leased by", toned(one_line(item.lease_owner, 200))))
+    return facts
+
+
+def item_text(item: WorkItem) -> Content:
+    parts: list[Content] = []
+    if item.failures:
+        parts.append(toned(f"FAILURES ({len(item.failures)})", Tone.DIM, bold=True))
+        for failure in reversed(item.failures):
+            parts.append(
+                toned(f"✕ {run_id_of(item.item_id, failure.attempt)} {failure.outcome.value}", Tone.CRIT)
+            )
+            parts.append(toned(_indented(many_lines(failure.message, 4_000))))
+        parts.append(Content())
+    parts.append(toned("PAYLOAD", Tone.DIM, bold=True))
+    if item.payload:
+        parts.append(toned(pretty(item.payload)))
+    else:
+        parts.append(toned("not kept once settled", Tone.DIM))
+    return Content("\n").join(parts)
+
+
+def pretty(payload: str) -> str:
+    """A payload for reading: indented where it is JSON of a sane size, cleaned in any case."""
+    try:
+        text = json.dumps(json.loads(payload), indent=2, ensure_ascii=False)
+    except (ValueError, RecursionError):
+        text = payload
+    return many_lines(text, _PAYLOAD_SHOWN)
+
+
+def _indented(text: str) -> str:
+    return "\n".join(f"  {line}" for line in text.splitlines())

@@ -1,0 +1,160 @@
+"""Preview and confirm: exactly what an action would touch, and nothing happens before a yes.
+
+What is shown is the frozen preview; no refresh reaches this screen. What can't be undone asks
+for its own word, typed; everything else for ``y`` or Enter on the button.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import ClassVar
+
+from textual.app import ComposeResult
+from textual.binding import BindingType
+from textual.containers import Horizontal, Vertical
+from textual.content import Content
+from textual.widgets import Button, Input, Static
+
+from joelclaw_tui.keymap import Scope, bindings
+from joelclaw_tui.screens.base import Dialog
+from joelclaw_tui.widgets.cells import Column, Row, Tone, cell
+from joelclaw_tui.widgets.field import Field
+from joelclaw_tui.widgets.live_table import LiveTable
+from joelclaw_tui.widgets.tones import toned
+from runtime.actions.intents import ActionName, Preview
+from runtime.text import one_line
+
+REASON_MAX = 300
+_LINES_MAX = 6
+_IDS_IN_SIGHT = 8
+
+WORDS: dict[ActionName, tuple[str, str]] = {
+    ActionName.PAUSE: ("pause", "Pause"),
+    ActionName.RESUME: ("resume", "Resume"),
+    ActionName.REPLAY_ITEM: ("replay", "Replay"),
+    ActionName.REPLAY_FAMILY: ("replay", "Replay"),
+    ActionName.RUN_CANCEL: ("cancel", "Cancel"),
+    ActionName.RUN_KILL: ("kill", "Kill"),
+    ActionName.RUN_RESUME: ("resume", "Resume"),
+}
+"""The word to type for what can't be undone, and what the button says."""
+
+
+class PreviewScreen(Dialog[Preview | None]):
+    """Answers with the very preview that it showed, with the reason in it; None: leave everything."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [*bindings(Scope.PREVIEW)]
+
+    def __init__(self, preview: Preview) -> None:
+        super().__init__()
+        self.preview = preview
+        self._word, verb = WORDS[preview.intent.action]
+        self._button = f"{verb} {len(preview.ids):,}"
+        self.ids = LiveTable(
+            (Column("EXACTLY THESE", 20, flex=1, cut="middle"),),
+            empty="Nothing to do",
+            opens=False,
+            markable=False,
+            id="ids",
+        )
+
+    def compose(self) -> ComposeResult:
+        preview = self.preview
+        with Vertical(
+            classes="dialog preview -destructive" if preview.destructive else "dialog preview"
+        ) as box:
+            box.border_title = Content(one_line(preview.title, 100))
+            yield Static(
+                Content.assemble(toned("on ", Tone.DIM), toned(one_line(preview.target, 300))), classes="line"
+            )
+            yield Static(Content("\n").join(self._facts()), id="facts")
+            yield self.ids
+            if preview.ids:
+                with Horizontal(classes="field"):
+                    yield Static(toned("why", Tone.DIM), classes="label")
+                    yield Field(
+                        preview.intent.reason or "",
+                        id="reason",
+                        max_length=REASON_MAX,
+                        placeholder="a reason, for the audit trail",
+                    )
+                if preview.destructive:
+                    with Horizontal(classes="field"):
+                        yield Static(toned("sure?", Tone.CRIT), classes="label")
+                        yield Field(
+                            id="word", max_length=20, placeholder=f"type {self._word}: this can't be undone"
+                        )
+            with Horizontal(classes="buttons"):
+                if preview.ids:
+                    yield Button(self._button, id="do", compact=True, disabled=preview.destructive)
+                yield Button("Leave as it is", id="leave", compact=True)
+                yield Static(self._keys(), classes="keys")
+
+    def on_mount(self) -> None:
+        self.ids.set_rows(Row(key=str(n), cells=(cell(name),)) for n, name in enumerate(self.preview.ids))
+        self.ids.styles.height = 1 + max(1, min(_IDS_IN_SIGHT, len(self.preview.ids)))
+        if not self.preview.ids:
+            self.query_one("#leave").focus()
+        elif self.preview.destructive:
+            self.query_one("#word").focus()
+        else:
+            self.query_one("#do").focus()
+
+    def _facts(self) -> list[Content]:
+        preview = self.preview
+        lines = [toned(one_line(line, 300)) for line in preview.lines[:_LINES_MAX]]
+        if preview.matching > len(preview.ids):
+            lines.append(
+                toned(
+                    f"▲ {len(preview.ids):,} of {preview.matching:,} that match: the rest is left as it is",
+                    Tone.WARN,
+                )
+            )
+        lines += [
+            toned(f"▲ {one_line(warning, 300)}", Tone.WARN) for warning in preview.warnings[:_LINES_MAX]
+        ]
+        return lines
+
+    def _keys(self) -> Content:
+        confirm = "" if self.preview.destructive or not self.preview.ids else "y "
+        parts = [toned(confirm, Tone.INFO, bold=True), toned("confirm   ", Tone.DIM)] if confirm else []
+        return Content.assemble(
+            *parts,
+            toned("esc ", Tone.INFO, bold=True),
+            toned("leave   ", Tone.DIM),
+            toned("tab ", Tone.INFO, bold=True),
+            toned("next", Tone.DIM),
+        )
+
+    def on_input_changed(self, event: Input.Changed) -> None:
+        event.stop()
+        if event.input.id == "word":
+            self.query_one("#do", Button).disabled = not self._sure()
+
+    def on_input_submitted(self, event: Input.Submitted) -> None:
+        """Enter goes on: from the reason to the next field, from the right word to the deed."""
+        event.stop()
+        if event.input.id == "word":
+            self.action_confirm()
+        else:
+            self.focus_next()
+
+    def on_button_pressed(self, event: Button.Pressed) -> None:
+        event.stop()
+        if event.button.id == "do":
+            self.action_confirm()
+        else:
+            self.action_leave()
+
+    def action_confirm(self) -> None:
+        if self.preview.ids and self._sure():
+            reason = self.query_one("#reason", Input).value.strip() or None
+            self.dismiss(replace(self.preview, intent=replace(self.preview.intent, reason=reason)))
+
+    def action_leave(self) -> None:
+        self.dismiss(None)
+
+    def _sure(self) -> bool:
+        if not self.preview.destructive:
+            return True
+        return self.query_one("#word", Input).value.strip().casefold() == self._word

@@ -1,0 +1,139 @@
+"""Rows, columns, cells and filters of the live table: values only, nothing here draws.
+
+Text from outside becomes a `Cell` through `cell`, which cleans it; a cell is never markup.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Literal
+
+from rich.cells import cell_len, set_cell_size
+
+from runtime.text import one_line
+
+GAP = 2
+"""Cells between two columns."""
+GUTTER = 2
+"""Cells before the first column: the cursor and the mark."""
+
+
+class Tone(StrEnum):
+    """What a text means; the theme says how that looks."""
+
+    PLAIN = "plain"
+    DIM = "dim"
+    OK = "ok"
+    WARN = "warn"
+    CRIT = "crit"
+    INFO = "info"
+    HELD = "held"
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    text: str
+    tone: Tone = Tone.PLAIN
+
+
+def cell(text: str, tone: Tone = Tone.PLAIN) -> Cell:
+    """A cell of text from outside, cleaned for a terminal."""
+    if text.isascii() and text.isprintable() and len(text) <= 300:
+        return Cell(text, tone)
+    return Cell(one_line(text), tone)
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """``key`` names the row for as long as it lives; ``search`` is found by the filter beside the cells."""
+
+    key: str
+    cells: tuple[Cell, ...]
+    search: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """``width`` is what it needs, ``flex`` its share of what is left over (0: fixed).
+    Columns with the highest ``drop`` are hidden first when space is short; 0 is never hidden."""
+
+    title: str
+    width: int
+    flex: int = 0
+    align: Literal["left", "right"] = "left"
+    drop: int = 0
+    cut: Literal["end", "middle"] = "end"
+
+
+def fit(columns: Sequence[Column], available: int) -> list[tuple[int, int]]:
+    """``(index, width)`` of the columns that are shown in ``available`` cells."""
+    shown = list(range(len(columns)))
+
+    def needed() -> int:
+        return sum(columns[i].width for i in shown) + GAP * (len(shown) - 1)
+
+    while needed() > available:
+        candidates = [i for i in shown if columns[i].drop > 0]
+        if not candidates:
+            break
+        # Of equals the right one goes first.
+        shown.remove(max(candidates, key=lambda i: (columns[i].drop, i)))
+    widths = {i: columns[i].width for i in shown}
+    spare = available - needed()
+    flexible = [i for i in shown if columns[i].flex]
+    if spare > 0 and flexible:
+        shares = sum(columns[i].flex for i in flexible)
+        for i in flexible:
+            widths[i] += spare * columns[i].flex // shares
+        widths[flexible[-1]] += available - sum(widths.values()) - GAP * (len(shown) - 1)
+    elif spare < 0:
+        for i in sorted(flexible, key=lambda i: -columns[i].width):
+            give = min(-spare, max(0, widths[i] - 4))
+            widths[i] -= give
+            spare += give
+    return [(i, widths[i]) for i in shown]
+
+
+def cut_to(text: str, width: int, align: str = "left", cut: str = "end") -> str:
+    """``text`` in exactly ``width`` cells; what is cut off is marked by ``…``."""
+    if width <= 0:
+        return ""
+    length = cell_len(text)
+    if length <= width:
+        return " " * (width - length) + text if align == "right" else text + " " * (width - length)
+    if cut == "middle" and width >= 9:
+        tail = text[-(width // 2) :]
+        while cell_len(tail) > width // 2:
+            tail = tail[1:]
+        head = set_cell_size(text, width - cell_len(tail) - 1)
+        return f"{head}…{tail}"
+    return set_cell_size(text, width - 1) + "…"
+
+
+@dataclass(frozen=True, slots=True)
+class Filter:
+    """A plain substring, whatever its case; with ``!`` before it, rows that have it are hidden."""
+
+    needle: str = ""
+    inverse: bool = False
+
+    @classmethod
+    def parse(cls, text: str) -> Filter:
+        inverse = text.startswith("!")
+        return cls(needle=text[1:].casefold() if inverse else text.casefold(), inverse=inverse)
+
+    def __bool__(self) -> bool:
+        return bool(self.needle)
+
+    def __str__(self) -> str:
+        return ("!" if self.inverse else "") + self.needle
+
+    def takes(self, row: Row) -> bool:
+        if not self.needle:
+            return True
+        found = self.needle in row.search.casefold() or any(
+            self.needle in entry.text.casefold() for entry in row.cells
+        )
+        return found != self.inverse

@@ -1,0 +1,117 @@
+"""State words: each with a symbol and a tone, so that colour is never the only sign."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from joelclaw_tui.widgets.cells import Cell, Tone, cell
+from runtime.model import ItemState, Outcome, RunStatus
+from runtime.truth.document import BoundaryStatus, FamilyRow, RunRow, Severity, VerdictStatus
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    symbol: str
+    word: str
+    tone: Tone
+
+    def cell(self) -> Cell:
+        return cell(f"{self.symbol} {self.word}", self.tone)
+
+    @property
+    def urgency(self) -> int:
+        """0 and 1 for what needs somebody, 2 for what somebody stopped, 3 for everything else."""
+        return {Tone.CRIT: 0, Tone.WARN: 1, Tone.HELD: 2}.get(self.tone, 3)
+
+
+_FAMILY: tuple[tuple[Callable[[FamilyRow], bool], Mark], ...] = (
+    (lambda f: f.stuck, Mark("■", "stuck", Tone.CRIT)),
+    (lambda f: f.failing, Mark("▲", "failing", Tone.CRIT)),
+    (lambda f: f.paused is not None and f.paused.kind == "machine", Mark("‖", "auto-paused", Tone.WARN)),
+    (lambda f: f.paused is not None and f.held > 0, Mark("‖", "held", Tone.HELD)),
+    (lambda f: f.paused is not None, Mark("‖", "paused", Tone.HELD)),
+    (lambda f: not f.declared, Mark("?", "undeclared", Tone.WARN)),
+    (lambda f: f.quarantined > 0, Mark("◆", "quarantined", Tone.WARN)),
+    (lambda f: f.dead > 0, Mark("✕", "dead items", Tone.WARN)),
+    (lambda f: f.throttled > 0, Mark("≡", "throttled", Tone.INFO)),
+    (lambda f: f.in_flight + f.leased > 0, Mark("▸", "working", Tone.OK)),
+    (lambda f: f.waiting > 0, Mark("○", "waiting", Tone.PLAIN)),
+    (lambda f: f.delayed > 0, Mark("◔", "delayed", Tone.DIM)),
+)
+"""The first that holds is the word; the figures beside it tell the rest."""
+
+_IDLE = Mark("·", "idle", Tone.DIM)
+
+
+def family_mark(family: FamilyRow) -> Mark:
+    return next((mark for holds, mark in _FAMILY if holds(family)), _IDLE)
+
+
+_RUN = {
+    RunStatus.PENDING: Mark("○", "pending", Tone.DIM),
+    RunStatus.SCHEDULED: Mark("◔", "scheduled", Tone.DIM),
+    RunStatus.READY: Mark("○", "ready", Tone.PLAIN),
+    RunStatus.RUNNING: Mark("▸", "running", Tone.OK),
+    RunStatus.BACKING_OFF: Mark("↻", "backing off", Tone.WARN),
+    RunStatus.SUSPENDED: Mark("◌", "suspended", Tone.INFO),
+    RunStatus.PAUSED: Mark("‖", "paused", Tone.CRIT),
+    RunStatus.COMPLETED: Mark("–", "completed", Tone.DIM),
+}
+_ENDED = {
+    Outcome.SUCCEEDED: Mark("✓", "succeeded", Tone.DIM),
+    Outcome.FAILED: Mark("✕", "failed", Tone.CRIT),
+    Outcome.CANCELLED: Mark("⊘", "cancelled", Tone.WARN),
+    Outcome.KILLED: Mark("⊗", "killed", Tone.WARN),
+}
+
+
+def run_mark(status: str, outcome: str | None) -> Mark:
+    """The mark of a run; a word that this version doesn't know is shown as it is."""
+    try:
+        known = RunStatus(status)
+        if known is RunStatus.COMPLETED and outcome is not None:
+            return _ENDED[Outcome(outcome)]
+        return _RUN.get(known, Mark("?", known.value, Tone.WARN))
+    except ValueError:
+        return Mark("?", outcome or status, Tone.WARN)
+
+
+def run_row_mark(run: RunRow) -> Mark:
+    return run_mark(run.status, run.outcome)
+
+
+ITEM: dict[ItemState, Mark] = {
+    ItemState.DELAYED: Mark("◔", "delayed", Tone.DIM),
+    ItemState.WAITING: Mark("○", "waiting", Tone.PLAIN),
+    ItemState.LEASED: Mark("◒", "leased", Tone.INFO),
+    ItemState.ADMITTING: Mark("◓", "admitting", Tone.INFO),
+    ItemState.IN_FLIGHT: Mark("▸", "in flight", Tone.OK),
+    ItemState.SUCCEEDED: Mark("✓", "succeeded", Tone.DIM),
+    ItemState.DEAD: Mark("✕", "dead", Tone.CRIT),
+    ItemState.QUARANTINED: Mark("◆", "quarantined", Tone.WARN),
+    ItemState.DISCARDED: Mark("⊘", "discarded", Tone.DIM),
+}
+
+SEVERITY: dict[Severity, Mark] = {
+    Severity.CRIT: Mark("■", "critical", Tone.CRIT),
+    Severity.WARN: Mark("▲", "warning", Tone.WARN),
+    Severity.INFO: Mark("·", "info", Tone.DIM),
+}
+
+VERDICT: dict[VerdictStatus, Mark] = {
+    VerdictStatus.OK: Mark("●", "ok", Tone.OK),
+    VerdictStatus.DEGRADED: Mark("▲", "degraded", Tone.WARN),
+    VerdictStatus.DOWN: Mark("■", "down", Tone.CRIT),
+}
+
+BOUNDARY: dict[BoundaryStatus, Mark] = {
+    BoundaryStatus.OK: Mark("●", "ok", Tone.OK),
+    BoundaryStatus.DEGRADED: Mark("▲", "degraded", Tone.WARN),
+    BoundaryStatus.DOWN: Mark("■", "down", Tone.CRIT),
+    BoundaryStatus.UNKNOWN: Mark("?", "unknown", Tone.CRIT),
+    BoundaryStatus.ABSENT: Mark("–", "absent", Tone.DIM),
+}
+
+READABLE = frozenset({BoundaryStatus.OK, BoundaryStatus.DEGRADED})
+"""While a boundary is one of these, its figures are of now."""

@@ -1,0 +1,405 @@
+"""The program as a process, on real servers: streams, exit codes, envelopes, interrupts."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import pty
+import re
+import select
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import termios
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from runtime.truth.document import Snapshot
+from tests.lane.processes import LaneProcesses
+from tests.servers import RestateServer, ValkeyServer
+
+LANE = """
+lane = "cli"
+[families."content/updated"]
+handler = "noop"
+priority = "P1"
+[families."content/removed"]
+handler = "noop"
+[families.feeds]
+handler = "noop"
+"""
+
+
+@pytest.fixture(scope="module")
+def lane(module_valkey: ValkeyServer, module_restate: RestateServer) -> Iterator[LaneProcesses]:
+    """Servers and a lane file, and no role: what is enqueued stays."""
+    folder = Path(tempfile.mkdtemp(prefix="jt-cli-"))
+    processes = LaneProcesses(folder, module_valkey, module_restate, LANE)
+    (folder / "config").mkdir()
+    (folder / "config" / "config.toml").write_text("[profiles.other]\n")
+    yield processes
+    processes.stop()
+    shutil.rmtree(folder)
+
+
+@pytest.fixture
+def nowhere(lane: LaneProcesses, tmp_path: Path) -> LaneProcesses:
+    """The same lane where no server listens."""
+    lost = LaneProcesses.__new__(LaneProcesses)
+    lost.__dict__.update(lane.__dict__)
+    lost.environment = {
+        **lane.environment,
+        "JOELCLAW_REDIS_URL": f"unix://{tmp_path}/no.sock",
+        "JOELCLAW_RESTATE_INGRESS_URL": f"unix:{tmp_path}/no.sock",
+        "JOELCLAW_RESTATE_ADMIN_URL": f"unix:{tmp_path}/no.sock",
+        "JOELCLAW_STATE_DIR": str(tmp_path / "state"),
+    }
+    return lost
+
+
+def envelope(done: subprocess.CompletedProcess[bytes]) -> dict[str, Any]:
+    document: dict[str, Any] = json.loads(done.stdout)
+    assert set(document) == {"ok", "command", "result", "error", "fix", "next_actions"}
+    assert document["ok"] == (done.returncode == 0)
+    return document
+
+
+def enqueue(lane: LaneProcesses, family: str, *more: str) -> str:
+    done = lane.command("enqueue", family, *more)
+    assert done.returncode == 0, done.stderr
+    assert re.fullmatch(rb"[0-9a-z]{26}-[a-z2-7]{5}\n", done.stdout)
+    return done.stdout.decode().strip()
+
+
+# --- --once ---
+
+
+def test_once_prints_the_document_and_nothing_else_on_stdout(lane: LaneProcesses) -> None:
+    done = lane.command("--once", "--format", "json")
+    snapshot = Snapshot.model_validate_json(done.stdout)
+    assert (snapshot.lane, snapshot.boundaries.pressure.status) == ("cli", "degraded")
+    assert done.stderr == b""
+    assert done.returncode == 1  # no drainer and no worker: attention
+
+
+def test_once_as_table_shows_the_same_lane_in_80_columns(lane: LaneProcesses) -> None:
+    done = lane.command("--once")
+    lines = done.stdout.decode().splitlines()
+    assert lines[0].startswith("lane cli · profile local")
+    assert max(len(line) for line in lines) <= 80
+    assert b"\x1b" not in done.stdout
+
+
+def test_once_prints_the_document_also_when_every_boundary_is_down(nowhere: LaneProcesses) -> None:
+    done = nowhere.command("--once", "--format", "jsonl")
+    snapshot = Snapshot.model_validate_json(done.stdout)
+    assert done.returncode == 3
+    assert snapshot.boundaries.pressure.status == "down"
+    assert snapshot.boundaries.pressure.data is None
+
+
+def test_looking_leaves_no_file_and_no_process(nowhere: LaneProcesses, tmp_path: Path) -> None:
+    for words in (["--once"], ["queue", "list"], ["runs", "list"], ["audit"], ["config", "show"], ["doctor"]):
+        nowhere.command(*words)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("words", [["--once"], ["queue", "list"], ["families", "check"], ["--help"]])
+def test_no_command_ever_loads_textual(lane: LaneProcesses, words: list[str]) -> None:
+    done = subprocess.run(
+        [sys.executable, "-X", "importtime", "-m", "joelclaw_tui", *words],
+        env=lane.environment, capture_output=True, timeout=60, check=False,
+    )  # fmt: skip
+    loaded = {line.rpartition(b"|")[2].strip() for line in done.stderr.splitlines() if b"|" in line}
+    assert b"joelclaw_tui.cli.main" in loaded
+    assert not {name for name in loaded if name.split(b".")[0] == b"textual" or name == b"joelclaw_tui.app"}
+
+
+def test_watch_prints_a_document_a_line_until_interrupted(lane: LaneProcesses) -> None:
+    process = _start(lane, "--once", "--format", "jsonl", "--watch", "0.2")
+    assert process.stdout is not None
+    first, second = (Snapshot.model_validate_json(process.stdout.readline()) for _ in range(2))
+    assert second.generated_at > first.generated_at
+    process.send_signal(signal.SIGINT)
+    _, stderr = process.communicate(timeout=20)
+    assert (process.returncode, stderr) == (130, b"")
+
+
+INTERRUPTED_WHILE_LOADING = """
+import os, signal, sys
+
+class Interrupt:
+    module = sys.argv.pop(1)
+
+    def find_spec(self, name, path=None, target=None):
+        if name == self.module:
+            sys.meta_path.remove(self)
+            os.kill(os.getpid(), signal.SIGINT)
+
+sys.meta_path.insert(0, Interrupt())
+from joelclaw_tui.__main__ import main
+sys.exit(main())
+"""
+
+
+@pytest.mark.parametrize(
+    "module",
+    ["argparse", "runtime.model", "pydantic", "runtime.lanefile", "redis.asyncio", "runtime.roles.operator"],
+)
+def test_an_interrupt_while_modules_load_is_quiet(lane: LaneProcesses, module: str) -> None:
+    process = _start(lane, "--once", program=("-c", INTERRUPTED_WHILE_LOADING, module))
+    stdout, stderr = process.communicate(timeout=20)
+    assert (process.returncode, stdout, stderr) == (130, b"", b"")
+
+
+@pytest.mark.parametrize("form", ["table", "json"])
+def test_a_reader_that_leaves_is_no_error(lane: LaneProcesses, form: str) -> None:
+    pipe = f"{sys.executable} -m joelclaw_tui --once --format {form} --pane durable | head -1"
+    done = subprocess.run(
+        ["bash", "-c", pipe], env=lane.environment, capture_output=True, timeout=60, check=False
+    )
+    assert b"Traceback" not in done.stderr
+    assert b"Broken" not in done.stderr
+    process = _start(lane, "--once", "--format", "jsonl", "--watch", "0.2")
+    assert process.stdout is not None
+    process.stdout.readline()
+    process.stdout.close()
+    assert process.wait(20) == 1  # the last snapshot's own code
+    assert process.stderr is not None
+    assert process.stderr.read() == b""
+
+
+def test_a_full_disk_is_told_in_one_line(lane: LaneProcesses) -> None:
+    with Path("/dev/full").open("wb") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "joelclaw_tui", "config", "schema"],
+            env=lane.environment, stdout=full, stderr=subprocess.PIPE, timeout=60, check=False,
+        )  # fmt: skip
+    assert done.returncode == 1
+    assert b"stdout can't be written" in done.stderr
+    assert b"Traceback" not in done.stderr
+
+
+# --- intake ---
+
+
+def test_enqueued_work_is_listed_and_shown(lane: LaneProcesses) -> None:
+    item_id = enqueue(lane, "feeds", "--data", '{"page": 7}', "--priority", "P0", "--dedup-key", "seven")
+    listed = envelope(lane.command("queue", "list", "feeds", "--json"))
+    assert item_id in [item["item_id"] for item in listed["result"]["items"]]
+    shown = envelope(lane.command("queue", "show", item_id, "--json"))["result"]
+    assert (shown["payload"], shown["priority"], shown["origin"]) == ('{"page":7}', "P0", "cli")
+    assert item_id.encode() in lane.command("queue", "list", "feeds").stdout
+    again = envelope(lane.command("enqueue", "feeds", "--dedup-key", "seven", "--json"))
+    assert again["result"] == {"item_id": item_id, "duplicate": True, "family": "feeds"}
+
+
+def test_the_payload_comes_from_a_file_or_standard_input(lane: LaneProcesses, tmp_path: Path) -> None:
+    (tmp_path / "data.json").write_bytes(b'["\xc3\xa9"]')
+    for words, stdin in ((["--data", f"@{tmp_path}/data.json"], None), (["--data", "-"], b'["\xc3\xa9"]')):
+        done = lane.command("enqueue", "feeds", *words, stdin=stdin)
+        item_id = done.stdout.decode().strip()
+        assert envelope(lane.command("queue", "show", item_id, "--json"))["result"]["payload"] == '["é"]'
+
+
+def test_an_endless_standard_input_is_not_read_to_its_end(lane: LaneProcesses) -> None:
+    with Path("/dev/zero").open("rb") as endless:
+        done = subprocess.run(
+            [sys.executable, "-m", "joelclaw_tui", "enqueue", "feeds", "--data", "-"],
+            env=lane.environment, stdin=endless, capture_output=True, timeout=60, check=False,
+        )  # fmt: skip
+    assert done.returncode == 2
+    assert b"the limit is 1,048,576" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "code"),
+    [
+        (["enqueue", "no/such"], "unknown-family"),
+        (["enqueue", "\x1b[31m\u202e"], "unknown-family"),
+        (["enqueue", "feeds", "--data", "{"], "bad-payload"),
+        (["enqueue", "feeds", "--data", "@/no/such/file"], "usage"),
+        (["enqueue", "feeds", "--data", "@/"], "usage"),
+        (["enqueue", "feeds", "--read-only"], "read-only"),
+        (["queue", "show", "not-an-id"], "not-found"),
+        (["queue", "list", "no/such"], "unknown-family"),
+        (["queue", "pause", "no/such", "--yes"], None),
+        (["queue", "replay", "feeds", "01" + "0" * 24 + "-aaaaa"], "usage"),
+        (["runs", "show", "not-a-run"], "not-found"),
+        (["--profile", "nope", "queue", "list"], "config"),
+        (["--lane", "/no/lane.toml", "queue", "list"], "config"),
+    ],
+)
+def test_bad_input_is_exit_2_with_what_to_do_and_no_traceback(
+    lane: LaneProcesses, words: list[str], code: str | None
+) -> None:
+    done = lane.command(*words, "--json")
+    told = envelope(done)
+    assert done.returncode == 2, told
+    if code is not None:
+        assert told["error"]["code"] == code
+    assert told["fix"]
+    for_people = lane.command(*words)
+    assert for_people.returncode == 2
+    assert for_people.stdout == b""
+    assert b"fix:" in for_people.stderr
+    assert b"Traceback" not in for_people.stderr
+    assert not set(for_people.stderr.decode()) & set("\x1b\u202e")
+
+
+def test_with_redis_down_work_is_refused_with_exit_3(nowhere: LaneProcesses) -> None:
+    done = nowhere.command("enqueue", "feeds", "--json")
+    assert (done.returncode, envelope(done)["error"]["code"]) == (3, "boundary-down")
+    assert nowhere.command("queue", "list").returncode == 3
+    assert nowhere.command("runs", "list").returncode == 3
+
+
+# --- actions ---
+
+
+def paused(lane: LaneProcesses) -> set[str]:
+    rows = envelope(lane.command("queue", "list", "--json"))["result"]["data"]["families"]["items"]
+    return {row["name"] for row in rows if row["paused"] is not None}
+
+
+def test_a_pause_is_previewed_then_done_then_lifted_and_receipted(lane: LaneProcesses) -> None:
+    preview = envelope(lane.command("queue", "pause", "content/*", "--dry-run", "--json"))["result"][
+        "preview"
+    ]
+    assert sorted(preview["ids"]) == ["content/removed", "content/updated"]
+    assert paused(lane) == set()
+    done = lane.command("queue", "pause", "content/*", "--for", "2h", "--reason", "upkeep", "--yes", "--json")
+    receipt = envelope(done)["result"]["receipt"]
+    assert [result["outcome"] for result in receipt["results"]] == ["done", "done"]
+    assert (receipt["origin"], receipt["reason"]) == ("cli", "upkeep")
+    assert paused(lane) == {"content/removed", "content/updated"}
+    assert lane.command("queue", "resume", "content/*", "--yes").returncode == 0
+    assert paused(lane) == set()
+    summaries = [entry["action"] for entry in envelope(lane.command("audit", "--json"))["result"]["receipts"]]
+    assert summaries[:2] == ["resume", "pause"]
+
+
+def test_without_a_terminal_more_than_one_thing_needs_yes(lane: LaneProcesses) -> None:
+    lane.environment["CI"] = "true"
+    try:
+        done = lane.command("queue", "pause", "content/*", "--json")
+    finally:
+        del lane.environment["CI"]
+    assert (done.returncode, envelope(done)["error"]["code"]) == (2, "needs-consent")
+    assert paused(lane) == set()
+
+
+def test_max_bounds_what_an_action_touches(lane: LaneProcesses) -> None:
+    preview = envelope(lane.command("queue", "pause", "*", "--max", "1", "--dry-run", "--json"))["result"][
+        "preview"
+    ]
+    assert (len(preview["ids"]), preview["matching"]) == (1, 3)
+
+
+def test_read_only_mode_refuses_without_asking(lane: LaneProcesses) -> None:
+    done = lane.command("--read-only", "queue", "pause", "content/*", "--json")
+    assert (done.returncode, envelope(done)["error"]["code"]) == (2, "read-only")
+    assert paused(lane) == set()
+
+
+# --- at a terminal ---
+
+
+class Terminal:
+    """The program on a pseudo-terminal."""
+
+    def __init__(self, lane: LaneProcesses, *words: str) -> None:
+        self._master, slave = pty.openpty()
+        self._seen = b""
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "joelclaw_tui", *words],
+            env={**lane.environment, "TERM": "xterm"},
+            stdin=slave, stdout=slave, stderr=slave, start_new_session=True, preexec_fn=_take_terminal,  # noqa: PLW1509 - no threads here
+        )  # fmt: skip
+        os.close(slave)
+
+    def until(self, text: bytes, within_s: float = 20.0) -> bytes:
+        while text not in self._seen:
+            ready, _, _ = select.select([self._master], [], [], within_s)
+            assert ready, f"no {text!r} in {self._seen!r}"
+            try:
+                more = os.read(self._master, 65536)
+            except OSError:
+                more = b""
+            assert more, f"ended without {text!r}: {self._seen!r}"
+            self._seen += more
+        return self._seen
+
+    def type(self, keys: bytes) -> None:
+        os.write(self._master, keys)
+
+    def end(self) -> tuple[int, bytes]:
+        while True:
+            try:
+                more = os.read(self._master, 65536)
+            except OSError:
+                break
+            if not more:
+                break
+            self._seen += more
+        code = self.process.wait(20)
+        os.close(self._master)
+        return code, self._seen
+
+
+@pytest.mark.parametrize(
+    ("keys", "code", "is_paused"),
+    [(b"n\n", 1, False), (b"\n", 1, False), (b"\x03", 130, False), (b"y\n", 0, True)],
+)
+def test_a_person_is_asked_with_the_preview_in_view(
+    lane: LaneProcesses, keys: bytes, code: int, is_paused: bool
+) -> None:
+    terminal = Terminal(lane, "queue", "pause", "feeds")
+    seen = terminal.until(b"[y/N]")
+    assert b"feeds" in seen
+    terminal.type(keys)
+    ended, said = terminal.end()
+    assert ended == code, said
+    assert b"Traceback" not in said
+    assert paused(lane) == ({"feeds"} if is_paused else set())
+    if is_paused:
+        assert lane.command("queue", "resume", "feeds").returncode == 0
+
+
+def test_colour_is_for_terminals_that_want_it(lane: LaneProcesses) -> None:
+    _, coloured = Terminal(lane, "--once").end()
+    assert b"\x1b[" in coloured
+    lane.environment["NO_COLOR"] = "1"
+    try:
+        _, plain = Terminal(lane, "--once").end()
+    finally:
+        del lane.environment["NO_COLOR"]
+    assert b"\x1b[" not in plain
+
+
+def _start(
+    lane: LaneProcesses, *words: str, program: tuple[str, ...] = ("-m", "joelclaw_tui")
+) -> subprocess.Popen[bytes]:
+    """Started so that SIGINT works in it even where the tests' own parent ignores it."""
+    return subprocess.Popen(
+        [sys.executable, *program, *words],
+        env=lane.environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        preexec_fn=_heed_interrupts,  # noqa: PLW1509 - no threads here
+    )
+
+
+def _heed_interrupts() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
+def _take_terminal() -> None:
+    fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+    _heed_interrupts()

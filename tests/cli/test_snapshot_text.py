@@ -1,0 +1,146 @@
+"""``--once`` as a table: its figures are the document's, and its words are never blurred."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from joelclaw_tui.cli.output import Output
+from joelclaw_tui.cli.paper import plain, width_of
+from joelclaw_tui.cli.parser import parse
+from joelclaw_tui.cli.snapshot_text import ROWS_SHOWN, Pane, snapshot_lines
+from joelclaw_tui.cli.svg import picture
+from runtime.text import json_safe
+from tests.sample import HOSTILE, sample_snapshot
+
+GOLDEN = Path(__file__).parents[2] / "snapshots"
+UPDATE = bool(os.environ.get("UPDATE_SNAPSHOTS"))
+
+
+def shown(width: int = 80, **variations: bool | int) -> str:
+    snapshot = sample_snapshot(**variations)  # type: ignore[arg-type]
+    return "\n".join(plain(line) for line in snapshot_lines(snapshot, width)) + "\n"
+
+
+GOLDEN_DOCUMENTS: dict[str, Callable[[], str]] = {
+    "once.txt": shown,
+    "once-empty.txt": lambda: shown(empty=True),
+    "once-unknown.txt": lambda: shown(pressure_unknown=True, durable_down=True),
+    "once-hostile.txt": lambda: shown(hostile=True),
+    "once-narrow.txt": lambda: shown(48),
+    "once.json": lambda: json_safe(sample_snapshot().model_dump_json(by_alias=True, indent=2)) + "\n",
+    "once.svg": lambda: picture(snapshot_lines(sample_snapshot(), 80), 80),
+}
+
+
+@pytest.mark.parametrize("name", GOLDEN_DOCUMENTS)
+def test_golden_documents(name: str) -> None:
+    made = GOLDEN_DOCUMENTS[name]()
+    path = GOLDEN / name
+    if UPDATE:
+        path.write_text(made, encoding="utf-8")
+    assert made == path.read_text(encoding="utf-8"), "if the change is wanted: UPDATE_SNAPSHOTS=1"
+
+
+@pytest.mark.parametrize("width", [40, 60, 80, 120, 160])
+@pytest.mark.parametrize("hostile", [False, True])
+def test_every_line_fits(width: int, hostile: bool) -> None:
+    text = shown(width, hostile=hostile, families=60, pressure_unknown=True)
+    assert max(width_of(line) for line in text.splitlines()) <= width
+
+
+def test_figures_are_those_of_the_document() -> None:
+    snapshot = sample_snapshot()
+    text = shown()
+    data = snapshot.boundaries.pressure.data
+    assert data is not None
+    for key, number in data.totals.model_dump().items():
+        assert f"{number:,} {key.replace('_', ' ')}" in text
+    for row in data.families.items:
+        line = next(line for line in text.splitlines() if line.strip().startswith(row.name))
+        figures = [int(word.replace(",", "")) for word in re.findall(r"(?<=\s)[\d,]+(?=\s|$)", line)]
+        assert figures == [
+            row.waiting, row.held, row.throttled, row.delayed, row.leased, row.in_flight, row.dead, row.quarantined
+        ]  # fmt: skip
+
+
+def test_held_throttled_delayed_waiting_and_stuck_are_different_words() -> None:
+    text = shown()
+    blocks = dict(re.findall(r"^  ((?:[a-z]+)/\w+) .*\n((?:    .*\n)*)", text, re.MULTILINE))
+    assert "paused" in blocks["email/digest"]
+    assert "oldest held 2h 5m" in blocks["email/digest"]
+    assert "oldest runnable" not in blocks["email/digest"]
+    assert "throttled by max_in_flight" in blocks["content/updated"]
+    assert "stuck" not in blocks["content/updated"]
+    assert "stuck: runnable, and nothing drains it" in blocks["repo/sync"]
+    assert "not declared" in blocks["old/import"]
+
+
+def test_what_cannot_be_read_is_unknown_with_the_age_of_the_last_good_value() -> None:
+    text = shown(pressure_unknown=True, durable_down=True)
+    assert "PRESSURE  unknown  no answer within 2 s · last good figures are 42s old" in text
+    assert "unknown now; 42s ago it was" in text
+    assert "live runs unknown" in text
+    assert "0 live" not in text
+
+
+def test_an_empty_lane_shows_zeros_because_they_were_read() -> None:
+    text = shown(empty=True)
+    assert "0 waiting · 0 held" in text
+    assert "unknown" not in text
+
+
+def test_hostile_text_is_shown_and_not_obeyed() -> None:
+    text = shown(hostile=True)
+    assert not set(text) & set("\x1b\x07\x9b\u202e\u202c\r\t")
+    assert "[bold red]x[/]" in text
+    document = json_safe(sample_snapshot(hostile=True).model_dump_json(by_alias=True))
+    assert not set(document) & set("\x1b\x07\x9b\u202e\u202c")
+    assert HOSTILE in [
+        row.name for row in sample_snapshot(hostile=True).model_validate_json(document).boundaries.pressure.data.families.items  # type: ignore[union-attr]
+    ]  # fmt: skip
+
+
+def test_a_long_list_says_how_much_it_leaves_out() -> None:
+    text = shown(families=200)
+    assert text.count("bulk/f") == ROWS_SHOWN - 5
+    assert "180 more families: joelclaw-tui queue list" in text
+
+
+def test_panes_are_chosen_by_name() -> None:
+    lines = [plain(line) for line in snapshot_lines(sample_snapshot(), 80, [Pane.DURABLE])]
+    assert any(line.startswith("DURABLE") for line in lines)
+    assert not any(line.startswith("PRESSURE") for line in lines)
+
+
+def test_read_only_mode_is_in_the_header() -> None:
+    assert "read-only" in shown(read_only=True).splitlines()[0]
+    assert "read-only" not in shown().splitlines()[0]
+
+
+def test_every_next_action_is_a_command_that_can_be_given() -> None:
+    for finding in sample_snapshot(durable_down=True, pressure_unknown=True).verdict.findings:
+        for action in finding.next_actions:
+            program, *words = shlex.split(action.command)
+            assert program == "joelclaw-tui"
+            parse(words)
+
+
+def test_a_picture_needs_nothing_from_the_network() -> None:
+    drawn = picture(snapshot_lines(sample_snapshot(), 80), 80)
+    assert "@font-face" not in drawn
+    assert not re.findall(r"url\((?!#)|<image|href", drawn)
+
+
+def test_width_follows_columns_where_there_is_no_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("COLUMNS", raising=False)
+    assert Output("", as_json=False).width == 80
+    monkeypatch.setenv("COLUMNS", "132")
+    assert Output("", as_json=False).width == 132
+    monkeypatch.setenv("COLUMNS", "-7x")
+    assert Output("", as_json=False).width == 80

@@ -1,0 +1,184 @@
+"""The console on a real terminal: it always leaves it as it was, and never shows a traceback."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import pty
+import select
+import signal
+import struct
+import subprocess
+import sys
+import termios
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+LIMIT_S = 20.0
+PROGRAM = """
+import asyncio, sys
+from pathlib import Path
+from joelclaw_tui.app import run_console
+from joelclaw_tui.panes.backlog import BacklogPane
+from tests.console.operator import MemoryOperator, settings
+
+def broken(*_):
+    raise ZeroDivisionError("a bug in drawing")
+
+if sys.argv[2] == "broken":
+    BacklogPane.rows = broken
+async def start(progress):
+    progress("downloading")
+    try:
+        await asyncio.Event().wait()
+    finally:
+        Path(sys.argv[1], "in-order").touch()
+async def main():
+    operator = MemoryOperator(settings(Path(sys.argv[1])))
+    return await run_console(operator, start if sys.argv[2] == "start" else None)
+sys.exit(asyncio.run(main()))
+"""
+CAUGHT = """
+from runtime.model import UsageError
+try:
+    asyncio.run(main())
+except UsageError as error:
+    print(error.message, error.fix)
+"""
+"""In place of the last line: what the command line does with it."""
+RESTORED = (b"\x1b[?1049l", b"\x1b[?25h")
+"""Back from the alternate screen, and the cursor shown."""
+
+
+class Terminal:
+    """A console in a pseudo terminal of 80 x 24."""
+
+    def __init__(self, folder: Path, mode: str) -> None:
+        self._ours, theirs = pty.openpty()
+        fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
+        self.before = termios.tcgetattr(theirs)
+        self._theirs = theirs
+        self.drawn = b""
+        self.process = subprocess.Popen(
+            [sys.executable, "-c", PROGRAM, str(folder), mode],
+            stdin=theirs,
+            stdout=theirs,
+            stderr=theirs,
+            start_new_session=True,
+            env={**os.environ, "TERM": "xterm-256color", "JOELCLAW_CONFIG_DIR": str(folder)},
+        )
+
+    def until(self, text: bytes) -> None:
+        """Reads until ``text`` was drawn."""
+        deadline = time.monotonic() + LIMIT_S
+        while text not in self.drawn:
+            assert self._read(deadline - time.monotonic()), (
+                f"{text!r} was never drawn: {self.drawn[-2000:]!r}"
+            )
+
+    def press(self, keys: bytes) -> None:
+        os.write(self._ours, keys)
+
+    def end(self) -> int:
+        """The exit code, once the process has ended and everything it drew was read."""
+        deadline = time.monotonic() + LIMIT_S
+        while self.process.poll() is None:
+            assert time.monotonic() < deadline, "it does not end"
+            self._read(0.05)
+        while self._read(0.05):
+            pass
+        return self.process.returncode
+
+    def modes(self) -> list[object]:
+        return termios.tcgetattr(self._theirs)
+
+    def close(self) -> None:
+        if self.process.poll() is None:
+            self.process.kill()
+        self.process.wait()
+        os.close(self._ours)
+        os.close(self._theirs)
+
+    def _read(self, seconds: float) -> bool:
+        readable, _, _ = select.select([self._ours], [], [], max(0.0, seconds))
+        if readable:
+            self.drawn += os.read(self._ours, 65536)
+        return bool(readable)
+
+
+@pytest.fixture
+def terminal(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Terminal]:
+    terminal = Terminal(tmp_path, getattr(request, "param", "plain"))
+    yield terminal
+    terminal.close()
+
+
+def check_left_in_order(terminal: Terminal) -> None:
+    assert b"Traceback" not in terminal.drawn
+    for sequence in RESTORED:
+        assert sequence in terminal.drawn
+    assert terminal.modes()[:4] == terminal.before[:4]
+
+
+@pytest.mark.parametrize("keys", [b"q", b"\x03"], ids=["q", "ctrl+c"])
+def test_leaving_by_key_puts_the_terminal_in_order(terminal: Terminal, keys: bytes) -> None:
+    terminal.until(b"content/upd")
+    terminal.press(keys)
+    assert terminal.end() == 0
+    check_left_in_order(terminal)
+
+
+@pytest.mark.parametrize(
+    "number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP], ids=lambda number: number.name
+)
+def test_leaving_by_signal_puts_the_terminal_in_order(terminal: Terminal, number: signal.Signals) -> None:
+    terminal.until(b"content/upd")
+    terminal.process.send_signal(number)
+    assert terminal.end() == 130
+    check_left_in_order(terminal)
+
+
+@pytest.mark.parametrize("terminal", ["start"], indirect=True)
+@pytest.mark.parametrize("how", ["key", "signal"])
+def test_leaving_during_the_start_waits_until_it_is_in_order(
+    terminal: Terminal, tmp_path: Path, how: str
+) -> None:
+    terminal.until(b"downloading")
+    if how == "key":
+        terminal.press(b"\x03")
+    else:
+        terminal.process.send_signal(signal.SIGTERM)
+    assert terminal.end() == 130
+    assert (tmp_path / "in-order").exists()
+    check_left_in_order(terminal)
+
+
+@pytest.mark.parametrize("terminal", ["broken"], indirect=True)
+def test_a_bug_in_drawing_ends_in_a_sentence_and_a_log(terminal: Terminal, tmp_path: Path) -> None:
+    assert terminal.end() == 1
+    check_left_in_order(terminal)
+    assert b"error of its own" in terminal.drawn
+    assert "a bug in drawing" in (tmp_path / "console.log").read_text()
+
+
+def test_without_a_terminal_it_refuses_and_says_what_to_do_instead(tmp_path: Path) -> None:
+    ended = subprocess.run(
+        [
+            sys.executable,
+            "-c",
+            PROGRAM.replace("sys.exit(asyncio.run(main()))", CAUGHT),
+            str(tmp_path),
+            "plain",
+        ],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=LIMIT_S,
+        check=False,
+    )
+    assert "needs a terminal" in ended.stdout
+    assert "--once" in ended.stdout
+    assert ended.stderr == ""

@@ -1,0 +1,41 @@
+"""Functions that the tests' ``python`` handlers call."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from typing import Any
+
+
+def double(payload: dict[str, int]) -> dict[str, Any]:
+    return {"doubled": payload["n"] * 2, "pid": os.getpid(), "run": os.environ["JOELCLAW_RUN_ID"]}
+
+
+async def double_inside(payload: dict[str, int]) -> dict[str, Any]:
+    await asyncio.sleep(0)
+    return {"doubled": payload["n"] * 2, "pid": os.getpid()}
+
+
+def raises(payload: object) -> None:
+    raise ValueError("\x1b[31mno good\x1b[0m\nsecond line")
+
+
+def hangs(payload: object) -> None:
+    time.sleep(600)
+
+
+async def hangs_inside(payload: object) -> None:
+    await asyncio.sleep(600)
+
+
+def leaves(payload: object) -> None:
+    os._exit(7)
+
+
+def not_json(payload: object) -> object:
+    return {1, 2}
+
+
+def huge(payload: object) -> str:
+    return "x" * 1_000_000

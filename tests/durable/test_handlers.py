@@ -1,0 +1,364 @@
+"""What each handler does with success, failure, hanging, and hostile programs and answers."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from aiohttp import web
+
+from runtime.durable.handlers import Call, HandlerFailure, Handlers
+from runtime.durable.handlers.base import RESULT_MAX
+from runtime.lanefile import Family
+from tests.durable.rig import a_request, eventually
+
+
+@pytest.fixture
+async def handlers() -> AsyncIterator[Handlers]:
+    async with Handlers() as handlers:
+        yield handlers
+
+
+def a_call(payload: str = '{"n": 21}', **family: Any) -> Call:
+    return Call(a_request("a/b", payload), Family.model_validate(family), Path(__file__).parent)
+
+
+def a_command(*argv: str, timeout: str = "20s", **more: Any) -> Call:
+    return a_call(handler="command", command=list(argv), timeout=timeout, **more)
+
+
+def alive(pid: int) -> bool:
+    """A killed orphan stays a zombie where nobody reaps; it runs no more."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+# --- command ----------------------------------------------------------------
+
+
+async def test_a_command_gets_its_payload_both_ways_and_a_small_environment(
+    handlers: Handlers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("JOELCLAW_GATEWAY_TOKEN", "worker's own secret")
+    monkeypatch.setenv("THE_KEY", "s3cret-value")
+    script = (
+        "import json,os,stat,sys; p=os.environ['JOELCLAW_PAYLOAD']; "
+        "print(json.dumps({'stdin': sys.stdin.read(), 'file': open(p).read(), "
+        "'mode': stat.S_IMODE(os.stat(p).st_mode), 'env': sorted(os.environ), 'key': len(os.environ['KEY'])}))"
+    )
+    call = a_command(sys.executable, "-c", script, env={"KEY": {"env": "THE_KEY"}, "PLAIN": "1"})
+    result = json.loads(await handlers.run(call))
+    told = json.loads(result["stdout"])
+    assert told["stdin"] == told["file"] == '{"n": 21}'
+    assert told["mode"] == 0o600
+    assert told["key"] == len("s3cret-value")
+    allowed = {
+        "PATH",
+        "HOME",
+        "LANG",
+        "LC_CTYPE",
+        "KEY",
+        "PLAIN",
+        "PWD",
+        "OLDPWD",
+        "SHLVL",
+        "_",
+    }  # some a shell's
+    names = {"PAYLOAD", "RUN_ID", "ITEM_ID", "ATTEMPT", "FAMILY"}
+    assert set(told["env"]) <= allowed | {f"JOELCLAW_{name}" for name in names}
+
+
+async def test_a_secret_never_comes_back_in_a_result_or_an_error(
+    handlers: Handlers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("THE_KEY", "s3cret-value")
+    env = {"KEY": {"env": "THE_KEY"}}
+    shown = await handlers.run(a_command("sh", "-c", "echo key=$KEY", env=env))
+    assert b"s3cret" not in shown
+    assert b"key=***" in shown
+    with pytest.raises(HandlerFailure) as failure:
+        await handlers.run(a_command("sh", "-c", "echo $KEY >&2; exit 1", env=env))
+    assert failure.value.message == "sh exited with 1: ***"
+
+
+async def test_a_secret_that_is_not_set_is_final_and_named(handlers: Handlers) -> None:
+    with pytest.raises(HandlerFailure, match="NO_SUCH_SECRET") as failure:
+        await handlers.run(a_command("true", env={"KEY": {"env": "NO_SUCH_SECRET"}}))
+    assert not failure.value.retryable
+
+
+async def test_a_failing_command_says_its_last_line_cleaned(handlers: Handlers) -> None:
+    with pytest.raises(HandlerFailure) as failure:
+        await handlers.run(
+            a_command("sh", "-c", r"echo first >&2; printf '\033]0;owned\007\033[31mlast\n' >&2; exit 3")
+        )
+    assert failure.value.retryable
+    assert failure.value.message.startswith("sh exited with 3: ")
+    assert "last" in failure.value.message
+    assert "\x1b" not in failure.value.message
+
+
+@pytest.mark.parametrize(
+    "argv", [("no-such-program-anywhere",), ("sh", "-c", "exit 127"), ("sh", "-c", "exit 126")]
+)
+async def test_a_program_that_can_not_be_run_is_final(handlers: Handlers, argv: tuple[str, ...]) -> None:
+    with pytest.raises(HandlerFailure) as failure:
+        await handlers.run(a_command(*argv))
+    assert not failure.value.retryable
+
+
+async def test_a_missing_working_folder_is_final_and_named(handlers: Handlers) -> None:
+    with pytest.raises(HandlerFailure, match="/no/such/folder") as failure:
+        await handlers.run(a_command("true", cwd="/no/such/folder"))
+    assert not failure.value.retryable
+
+
+async def test_a_command_that_hangs_is_ended_with_its_whole_group(handlers: Handlers, tmp_path: Path) -> None:
+    pids = tmp_path / "pids"
+    # Both ignore SIGTERM, so only the SIGKILL of the group ends them.
+    script = f"trap '' TERM; sleep 600 & echo $$ $! > {pids}; wait; sleep 600"
+    began = asyncio.get_running_loop().time()
+    with pytest.raises(HandlerFailure, match="was killed") as failure:
+        await handlers.run(a_command("sh", "-c", script, timeout="1s"))
+    assert failure.value.retryable
+    assert asyncio.get_running_loop().time() - began < 1.5
+    main, child = map(int, pids.read_text().split())
+    await eventually(lambda: not alive(main) and not alive(child), 2)
+
+
+async def test_children_that_a_command_leaves_behind_are_gone_and_hold_nothing(
+    handlers: Handlers, tmp_path: Path
+) -> None:
+    pid = tmp_path / "pid"
+    async with asyncio.timeout(10):
+        result = json.loads(
+            await handlers.run(a_command("sh", "-c", f"echo done; sleep 600 & echo $! > {pid}"))
+        )
+    assert result["stdout"] == "done\n"
+    await eventually(lambda: not alive(int(pid.read_text())), 5)
+
+
+async def test_a_child_that_escaped_its_group_and_keeps_the_pipe_does_not_hold_the_try(
+    handlers: Handlers, tmp_path: Path
+) -> None:
+    pid = tmp_path / "pid"
+    script = f"import os,time\nprint('done', flush=True)\nif os.fork() == 0:\n os.setsid(); open({str(pid)!r}, 'w').write(str(os.getpid())); time.sleep(600)\nimport pathlib\nwhile not pathlib.Path({str(pid)!r}).exists(): time.sleep(.01)"
+    try:
+        async with asyncio.timeout(10):
+            result = json.loads(await handlers.run(a_command(sys.executable, "-c", script)))
+        assert result["stdout"] == "done\n"
+    finally:
+        os.kill(int(pid.read_text()), signal.SIGKILL)
+
+
+async def test_arguments_are_arguments_and_never_a_shells(handlers: Handlers) -> None:
+    hostile = ["$(touch /tmp/never)", "; exit 9", "'\"", "", "-n", "`id`"]
+    script = "import json,sys; print(json.dumps(sys.argv[1:]))"
+    result = json.loads(await handlers.run(a_command(sys.executable, "-c", script, *hostile)))
+    assert json.loads(result["stdout"]) == hostile
+
+
+async def test_a_cancelled_command_is_killed_before_the_cancellation_goes_on(
+    handlers: Handlers, tmp_path: Path
+) -> None:
+    pid = tmp_path / "pid"
+    task = asyncio.create_task(
+        handlers.run(a_command("sh", "-c", f"echo $$ > {pid}.new; mv {pid}.new {pid}; exec sleep 600"))
+    )
+    await eventually(pid.exists)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert not alive(int(pid.read_text()))
+
+
+async def test_endless_output_is_cut_to_its_head_and_tail(handlers: Handlers) -> None:
+    script = "import sys; print('HEAD'); [sys.stdout.write('x'*1000) for _ in range(20000)]; print('TAIL')"
+    result = json.loads(await handlers.run(a_command(sys.executable, "-c", script)))
+    assert result["stdout"].startswith("HEAD\n")
+    assert result["stdout"].endswith("TAIL\n")
+    assert "bytes left out" in result["stdout"]
+    assert result["stdout_bytes"] == 20_000_000 + 10
+    assert len(json.dumps(result)) <= RESULT_MAX
+
+
+async def test_no_private_folder_is_left_behind(
+    handlers: Handlers, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    await handlers.run(a_command("true"))
+    with pytest.raises(HandlerFailure):
+        await handlers.run(a_command("false"))
+    assert not any(tmp_path.glob("*"))  # noqa: ASYNC240 - a test may look
+
+
+# --- python -----------------------------------------------------------------
+
+
+async def test_a_plain_function_runs_in_a_process_of_its_own(handlers: Handlers) -> None:
+    call = a_call(handler="python", call="tests.durable.sample_calls:double")
+    result = json.loads(await handlers.run(call))
+    assert result["doubled"] == 42
+    assert result["pid"] != os.getpid()
+    assert result["run"] == call.request.run_id
+
+
+async def test_an_async_function_runs_in_the_worker(handlers: Handlers) -> None:
+    result = json.loads(
+        await handlers.run(a_call(handler="python", call="tests.durable.sample_calls:double_inside"))
+    )
+    assert result == {"doubled": 42, "pid": os.getpid()}
+
+
+async def test_a_module_beside_the_lane_file_is_found(handlers: Handlers, tmp_path: Path) -> None:
+    (tmp_path / "beside_the_lane.py").write_text("def f(payload):\n    return payload\n")
+    family = Family.model_validate({"handler": "python", "call": "beside_the_lane:f"})
+    assert await handlers.run(Call(a_request("a/b", "[1]"), family, tmp_path)) == b"[1]"
+
+
+@pytest.mark.parametrize(
+    ("function", "says", "retryable"),
+    [
+        ("tests.durable.sample_calls:raises", "ValueError", True),
+        ("tests.durable.sample_calls:leaves", "exited with 7", True),
+        ("tests.durable.sample_calls:not_json", "not JSON", False),
+        ("tests.durable.sample_calls:absent", "has no function absent", False),
+        ("no_such_module:f", "does not import", False),
+    ],
+)
+async def test_what_a_function_does_wrong_is_said(
+    handlers: Handlers, function: str, says: str, retryable: bool
+) -> None:
+    with pytest.raises(HandlerFailure) as failure:
+        await handlers.run(a_call(handler="python", call=function))
+    assert says in failure.value.message
+    assert failure.value.retryable is retryable
+    assert "\x1b" not in failure.value.message
+    assert "\n" not in failure.value.message
+
+
+@pytest.mark.parametrize("function", ["hangs", "hangs_inside"])
+async def test_a_function_that_hangs_is_ended(handlers: Handlers, function: str) -> None:
+    with pytest.raises(HandlerFailure) as failure:
+        await handlers.run(
+            a_call(handler="python", call=f"tests.durable.sample_calls:{function}", timeout="1500ms")
+        )
+    assert failure.value.retryable
+
+
+async def test_a_large_result_is_cut_with_a_note(handlers: Handlers) -> None:
+    text = await handlers.run(a_call(handler="python", call="tests.durable.sample_calls:huge"))
+    assert len(text) <= RESULT_MAX
+    result = json.loads(text)
+    assert result["truncated"] is True
+    assert result["bytes"] > 1_000_000
+
+
+# --- http -------------------------------------------------------------------
+
+
+class Target:
+    """A server that answers as it is told and keeps what it got."""
+
+    def __init__(self) -> None:
+        self.requests: list[tuple[dict[str, str], bytes]] = []
+        self.answer = web.Response(text="thanks")
+        self.url = ""
+
+    async def handle(self, request: web.Request) -> web.StreamResponse:
+        self.requests.append((dict(request.headers), await request.read()))
+        if request.path == "/hang":
+            await asyncio.sleep(600)
+        if request.path == "/endless":
+            stream = web.StreamResponse()
+            await stream.prepare(request)
+            while True:
+                await stream.write(b"x" * 65536)
+        return web.Response(
+            status=int(request.path.strip("/")), text="\x1b[31msaid", headers={"Location": "/200"}
+        )
+
+
+@pytest.fixture
+async def target() -> AsyncIterator[Target]:
+    target = Target()
+    app = web.Application()
+    app.router.add_route("*", "/{any:.*}", target.handle)
+    runner = web.AppRunner(app, shutdown_timeout=0.1)
+    await runner.setup()
+    site = web.TCPSite(runner, "127.0.0.1", 0)
+    await site.start()
+    target.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
+    yield target
+    await runner.cleanup()
+
+
+async def test_http_sends_the_payload_with_one_key_for_all_tries(handlers: Handlers, target: Target) -> None:
+    call = a_call(
+        handler="http", url=f"{target.url}/201", headers={"X-Own": "1", "Idempotency-Key": "forged"}
+    )
+    for _ in range(2):
+        assert json.loads(await handlers.run(call))["status"] == 201
+    for headers, body in target.requests:
+        assert body == b'{"n": 21}'
+        assert headers["Idempotency-Key"] == call.request.run_id
+        assert headers["X-Joelclaw-Item"] == call.request.item_id
+        assert headers["X-Joelclaw-Attempt"] == "1"
+        assert headers["X-Joelclaw-Family"] == "a/b"
+        assert headers["X-Own"] == "1"
+
+
+@pytest.mark.parametrize(
+    ("status", "retryable"),
+    [
+        (500, True),
+        (503, True),
+        (408, True),
+        (425, True),
+        (429, True),
+        (400, False),
+        (404, False),
+        (302, False),
+    ],
+)
+async def test_only_2xx_is_success(handlers: Handlers, target: Target, status: int, retryable: bool) -> None:
+    with pytest.raises(HandlerFailure) as failure:
+        await handlers.run(a_call(handler="http", url=f"{target.url}/{status}?token=hidden"))
+    assert f"answered {status}" in failure.value.message
+    assert failure.value.retryable is retryable
+    assert len(target.requests) == 1
+    assert "\x1b" not in failure.value.message
+    assert "hidden" not in failure.value.message
+
+
+async def test_http_that_hangs_ends_at_its_timeout(handlers: Handlers, target: Target) -> None:
+    with pytest.raises(HandlerFailure, match="no end within its timeout of 0.3 s") as failure:
+        await handlers.run(a_call(handler="http", url=f"{target.url}/hang", timeout="300ms"))
+    assert failure.value.retryable
+
+
+async def test_http_reads_an_endless_answer_to_a_bound(handlers: Handlers, target: Target) -> None:
+    result = json.loads(
+        await handlers.run(a_call(handler="http", url=f"{target.url}/endless", timeout="10s"))
+    )
+    assert result["truncated"] is True
+    assert len(result["body"]) == 8 * 1024
+
+
+async def test_http_to_nobody_is_tried_again(handlers: Handlers) -> None:
+    with pytest.raises(HandlerFailure) as failure:
+        await handlers.run(a_call(handler="http", url="http://127.0.0.1:9/x"))
+    assert failure.value.retryable
+
+
+async def test_noop_gives_nothing(handlers: Handlers) -> None:
+    assert await handlers.run(a_call(handler="noop")) == b"null"

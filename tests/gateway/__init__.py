@@ -1,0 +1,1 @@
+"""The HTTP gateway over a real socket, with a real Valkey behind it."""

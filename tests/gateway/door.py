@@ -1,0 +1,131 @@
+"""A gateway on a loopback port for one test, and raw requests to it."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from runtime.gateway.app import IntakePort, ReaderPort, build_gateway
+from runtime.gateway.bind import listen
+from runtime.gateway.serve import serve_gateway
+from runtime.lanefile import LaneSource
+from runtime.ledger.connection import connect
+from runtime.model import BoundaryDown
+from runtime.pressure.intake import Intake
+from runtime.pressure.queue import Queue
+from runtime.settings import Settings
+from runtime.truth.document import Snapshot
+from tests.sample import sample_snapshot
+
+TOKEN = "sesame-7f3a"
+LIMIT = 1000
+
+LANE = """
+lane = "door"
+[families."content/updated"]
+handler = "noop"
+[families."feeds"]
+handler = "noop"
+"""
+
+
+class SampleReader:
+    """Tells the busy sample, with hostile text in it."""
+
+    async def snapshot(self) -> Snapshot:
+        return sample_snapshot(hostile=True)
+
+
+class DownReader:
+    async def snapshot(self) -> Snapshot:
+        raise BoundaryDown("nobody is there", fix="start it")
+
+
+class BrokenReader:
+    async def snapshot(self) -> Snapshot:
+        raise ZeroDivisionError("the secret is \x1b[31m42")
+
+
+@dataclass
+class Door:
+    port: int
+    stop: asyncio.Event
+    served: asyncio.Task[None]
+    log: list[str] = field(default_factory=list)
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    def client(self, token: str | None = TOKEN) -> httpx.AsyncClient:
+        headers = {} if token is None else {"Authorization": f"Bearer {token}"}
+        return httpx.AsyncClient(base_url=self.url, headers=headers, trust_env=False)
+
+    async def raw(self, request: bytes, *, then: bytes = b"", within_s: float = 5.0) -> tuple[int, Any]:
+        """Sends bytes as they are and reads one answer, while the request stays open."""
+        reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
+        try:
+            async with asyncio.timeout(within_s):
+                writer.write(request)
+                await writer.drain()
+                head = await reader.readuntil(b"\r\n\r\n")
+                status = int(head.split(b" ", 2)[1])
+                lengths = [
+                    int(line.split(b":")[1])
+                    for line in head.split(b"\r\n")
+                    if line.lower().startswith(b"content-length:")
+                ]
+                return status, json.loads(await reader.readexactly(lengths[0]))
+        finally:
+            writer.close()
+
+
+@asynccontextmanager
+async def open_door(
+    intake: IntakePort,
+    reader: ReaderPort | None = None,
+    *,
+    body_timeout_s: float = 15.0,
+    enqueue_timeout_s: float = 10.0,
+) -> AsyncIterator[Door]:
+    log: list[str] = []
+    stop = asyncio.Event()
+    listener = listen("127.0.0.1", 0)
+    port: int = listener.getsockname()[1]
+    app = build_gateway(
+        intake=intake,
+        reader=reader or SampleReader(),
+        token=TOKEN,
+        payload_limit=LIMIT,
+        log=log.append,
+        body_timeout_s=body_timeout_s,
+        enqueue_timeout_s=enqueue_timeout_s,
+    )
+    served = asyncio.create_task(serve_gateway(app, listener, stop))
+    try:
+        yield Door(port, stop, served, log)
+    finally:
+        stop.set()
+        await served
+
+
+@asynccontextmanager
+async def real_intake(url: str, folder: Path, *, read_only: bool = False) -> AsyncIterator[Intake]:
+    """The real door to a real queue."""
+    path = folder / "lane.toml"
+    path.write_text(LANE)
+    lane = LaneSource(path, time.time)
+    redis = connect(url)
+    settings = Settings(lane=path, state_dir=folder / "state", read_only=read_only, payload_limit=LIMIT)
+    try:
+        yield Intake(redis, url, Queue(redis, url, "door"), lane, settings, time.time)
+    finally:
+        await redis.aclose()
