@@ -63,14 +63,16 @@ class Sandbox(Table):
     @classmethod
     def _network(cls, value: object) -> object:
         if isinstance(value, list):
-            raise ValueError("a list of hosts is not supported by this version; use network = \"none\"")
+            raise ValueError('a list of hosts is not supported by this version; use network = "none"')
         return value
 
     @field_validator("repo")
     @classmethod
     def _repo(cls, value: str) -> str:
         if not value.startswith("/") or not value.isprintable():
-            raise ValueError("must be the absolute path of a repository on this host (addresses are not supported by this version)")
+            raise ValueError(
+                "must be the absolute path of a repository on this host (addresses are not supported by this version)"
+            )
         return value
 
     @field_validator("base")
@@ -102,7 +104,9 @@ class Sandbox(Table):
     def _env_names(cls, value: dict[str, Any]) -> dict[str, Any]:
         for name, text in value.items():
             if not _ENV_NAME.fullmatch(name) or name.startswith(_RESERVED_ENV):
-                raise ValueError(f"{name!r} can't be set: a variable is letters, digits and _, and not JOELCLAW_*, GIT_* or LD_*")
+                raise ValueError(
+                    f"{name!r} can't be set: a variable is letters, digits and _, and not JOELCLAW_*, GIT_* or LD_*"
+                )
             if isinstance(text, str) and "\0" in text:
                 raise ValueError(f"{name!r} has a NUL byte")
         return value

@@ -24,10 +24,7 @@ from pydantic import (
 )
 
 from runtime.lane_sandbox import Sandbox
-from runtime.lane_values import Duration as Duration
-from runtime.lane_values import SecretRef as SecretRef
-from runtime.lane_values import Table
-from runtime.lane_values import parse_duration as parse_duration
+from runtime.lane_values import Duration, SecretRef, Table, parse_duration
 from runtime.model import (
     FAMILY_NAME,
     FAMILY_NAME_MAX,
@@ -40,7 +37,24 @@ from runtime.model import (
 )
 from runtime.settings import DEMO_PROFILE, Settings, config_dir
 
+__all__ = [
+    "Duration",
+    "Family",
+    "Lane",
+    "LaneFile",
+    "LaneSource",
+    "Retry",
+    "SecretRef",
+    "demo_lane_file",
+    "find_lane",
+    "load_lane",
+    "parse_duration",
+    "parse_lane",
+]
+
 MAX_IN_FLIGHT_DEFAULT = 200
+
+
 def _priority(value: object) -> Priority:
     if not isinstance(value, str) or value not in Priority.__members__:
         raise ValueError("must be one of P0, P1, P2, P3")

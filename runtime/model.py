@@ -782,6 +782,17 @@ class SandboxEnd:
 
 
 @dataclass(frozen=True, slots=True)
+class SandboxBase:
+    """What a run stands on, found out once."""
+
+    repo: str
+    name: str
+    """As it was asked for: a branch, a tag or a SHA."""
+    sha: str
+    is_branch: bool
+
+
+@dataclass(frozen=True, slots=True)
 class PromotionPlan:
     """What a promotion would do, found out by looking only."""
 
@@ -795,11 +806,11 @@ class PromotionPlan:
 class SandboxRunner(Protocol):
     """Starts and ends sandbox runs on this host. Each call may be repeated without doing it twice."""
 
-    async def resolve(self, request: RunRequest) -> str:
-        """The SHA of the run's base. Raises `ConfigError` (final), `OperatorError`."""
+    async def resolve(self, request: RunRequest) -> SandboxBase:
+        """The run's base as a SHA. Raises `ConfigError` (final), `OperatorError`."""
         ...
 
-    async def launch(self, request: RunRequest, base_sha: str, report: ReportTo) -> None:
+    async def launch(self, request: RunRequest, base: SandboxBase, report: ReportTo) -> None:
         """Starts the run's shim unless there was one already. Raises `ConfigError` (final), `OperatorError`."""
         ...
 
@@ -828,7 +839,9 @@ class SandboxReader(Protocol):
         """What is wrong with its files, by their hashes; empty when all are as the manifest says."""
         ...
 
-    async def plan_promotion(self, artifact_id: str, branch: str | None, *, unverified: bool) -> PromotionPlan:
+    async def plan_promotion(
+        self, artifact_id: str, branch: str | None, *, unverified: bool
+    ) -> PromotionPlan:
         """Raises `NotFound`, `Refused` with the reason and the fix."""
         ...
 

@@ -28,8 +28,10 @@ class NotRegistered(OperatorError):
 @cache
 def code_version() -> str:
     """Changes with whatever Restate keeps about the service: its handlers and their options."""
-    source = Path(__file__).with_name("workflow.py").read_bytes()
-    return hashlib.sha256(source).hexdigest()[:16]
+    digest = hashlib.sha256()
+    for name in ("workflow.py", "sandbox_run.py"):
+        digest.update(Path(__file__).with_name(name).read_bytes())
+    return digest.hexdigest()[:16]
 
 
 async def register(

@@ -5,7 +5,10 @@ from __future__ import annotations
 import asyncio
 import time
 
+from runtime.durable.journal import Journal
 from runtime.durable.registration import keep_registered
+from runtime.durable.sandbox_run import SandboxPorts, build_sandbox_runs
+from runtime.durable.tries import Tries
 from runtime.durable.worker import serve_worker
 from runtime.durable.workflow import build_app
 from runtime.lanefile import LaneSource, find_lane
@@ -14,6 +17,8 @@ from runtime.ledger.connection import connect
 from runtime.model import OperatorError
 from runtime.pressure.queue import Queue
 from runtime.pressure.settlements import Settlements
+from runtime.sandbox.janitor import Janitor
+from runtime.sandbox.runner import Runner
 from runtime.settings import Settings
 from runtime.stack.endpoints import resolve_targets
 
@@ -31,7 +36,16 @@ async def run_worker(settings: Settings) -> None:
     redis = connect(targets.redis_url)
     settlements = Settlements(Queue(redis, targets.redis_url, name))
     identity = (targets.restate_identity_key,) if targets.restate_identity_key else ()
-    app = build_app(lane, settlements, time.time, identity)
+    journal = Journal(
+        targets.restate_admin_url, name, lambda: lane.current.tags, ingress_url=targets.restate_ingress_url
+    )
+    sandboxes = build_sandbox_runs(
+        SandboxPorts(
+            lane, settlements, Runner(settings.state, lane, time.time), targets.restate_ingress_url, Tries()
+        )
+    )
+    janitor = Janitor(settings.state, journal, time.time)
+    app = build_app(lane, settlements, time.time, identity, services=[sandboxes])
     state: dict[str, str | None] = {"deployment": None, "problem": None}
 
     def registered(deployment: str) -> None:
@@ -50,6 +64,8 @@ async def run_worker(settings: Settings) -> None:
             "oldest_started_at": app.oldest_started_at,
             "deployment": state["deployment"],
             "last_error": state["problem"],
+            "sandboxes": janitor.alive,
+            "janitor_error": janitor.last_error,
         }
 
     async def register_until_stopped() -> None:
@@ -73,7 +89,9 @@ async def run_worker(settings: Settings) -> None:
             serve_worker(app, str(bind), stop=process.stop),
             process.beat(Heartbeats(redis, targets.redis_url, name), lane, detail),
             register_until_stopped(),
+            janitor.run(process.stop),
         )
     finally:
         await app.aclose()
+        await journal.aclose()
         await redis.aclose()

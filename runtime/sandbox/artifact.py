@@ -19,7 +19,16 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from runtime.model import Artifact, Decision, NotFound, OperatorError, Promotion, Refused, Verified, VerifyStep
+from runtime.model import (
+    Artifact,
+    Decision,
+    NotFound,
+    OperatorError,
+    Promotion,
+    Refused,
+    Verified,
+    VerifyStep,
+)
 from runtime.sandbox.files import canonical, read_bounded, sync_folder, write_whole
 from runtime.sandbox.places import ARTIFACT_ID, Places
 from runtime.text import one_line
@@ -176,7 +185,7 @@ def find(places: Places, wanted: str) -> str:
 def all_ids(places: Places) -> list[str]:
     """Every artifact's id, from the folders themselves. Raises `OSError`."""
     try:
-        names = os.listdir(places.artifacts)
+        names = [path.name for path in places.artifacts.iterdir()]
     except FileNotFoundError:
         return []
     return [name for name in names if ARTIFACT_ID.fullmatch(name)]

@@ -27,7 +27,7 @@ from runtime.sandbox.patch import Change, make_change, write_bundle, write_patch
 from runtime.sandbox.places import Places
 from runtime.sandbox.pulse import BudgetSpent, Pulse, StopAsked
 from runtime.sandbox.run import RunFolder, RunSpec, RunState
-from runtime.sandbox.tree import TreeTooLarge, read_tree
+from runtime.sandbox.tree import read_tree
 from runtime.text import one_line
 
 MESSAGE_MAX = 300
@@ -84,7 +84,11 @@ class Errand:
             failure = str(stop)
         except BudgetSpent:
             failure = f"timed out in phase {self._state.phase} after {self._spec.timeout_s:g} s in all"
-            words = limit_words(self._found.agent_use, self._limits, killed=True) if self._found.agent_use else None
+            words = (
+                limit_words(self._found.agent_use, self._limits, killed=True)
+                if self._found.agent_use
+                else None
+            )
             failure += f"; {words}" if words else ""
         except RunFailed as failed:
             failure = str(failed)
@@ -104,14 +108,18 @@ class Errand:
         self._mounts.enter()
         backend = Bubblewrap(self._mounts)
         mounts = self._bound_mounts()
-        base = self._found.base = open_base(self._folder.path / "git", Path(self._spec.mirror), self._spec.base_sha)
+        base = self._found.base = open_base(
+            self._folder.path / "git", Path(self._spec.mirror), self._spec.base_sha
+        )
         tree = self._fresh_tree(base, base.sha)
         self._enter("agent", agent_starts=self._state.agent_starts + 1)
         self._run_agent(backend, tree, mounts)
         self._enter("patch")
         found = read_tree(tree, object_format=base.object_format, submodules=base.submodules)
         message = f"{self._spec.family}: run {self._spec.run_id}\n\nJoelclaw-Run: {self._spec.run_id}\nJoelclaw-Base: {base.sha}\n"
-        change = self._found.change = make_change(base, tree, found, message=message, at=int(self._state.started_at))
+        change = self._found.change = make_change(
+            base, tree, found, message=message, at=int(self._state.started_at)
+        )
         self._mounts.release(tree)
         self._check_agent()
         self._enter("verify")
@@ -164,7 +172,9 @@ class Errand:
         words = limit_words(use, self._limits, killed=code == 137)
         last = self._last_line(AGENT_LOG)
         said = f": {last}" if last else ""
-        raise RunFailed(f"agent exited with {code}; {words}{said}" if words else f"agent exited with {code}{said}")
+        raise RunFailed(
+            f"agent exited with {code}; {words}{said}" if words else f"agent exited with {code}{said}"
+        )
 
     def _verify(self, backend: Bubblewrap, base: Base, sha: str, mounts: Mapping[str, Path]) -> None:
         if not self._spec.verify:
@@ -191,7 +201,8 @@ class Errand:
                 last = self._last_line(name)
                 detail = "; ".join(part for part in (words, last) if part)
                 raise RunFailed(
-                    f"verification failed: {one_line(argv[0], 60)} exited with {code}" + (f": {detail}" if detail else "")
+                    f"verification failed: {one_line(argv[0], 60)} exited with {code}"
+                    + (f": {detail}" if detail else "")
                 )
         self._found.verified = Verified.PASSED
         self._mounts.release(tree)
@@ -259,7 +270,9 @@ class Errand:
             except (OSError, OperatorError) as error:
                 outcome = Outcome.FAILED
                 said = error.message if isinstance(error, OperatorError) else str(error)
-                message = one_line(f"{message + '; ' if message else ''}the artifact can't be kept: {said}", MESSAGE_MAX)
+                message = one_line(
+                    f"{message + '; ' if message else ''}the artifact can't be kept: {said}", MESSAGE_MAX
+                )
         shutil.rmtree(self._folder.path / "git", ignore_errors=True)
         if artifact_id is not None:
             shutil.rmtree(self._logs, ignore_errors=True)
@@ -302,7 +315,9 @@ class Errand:
                     "insertions": change.insertions if change else 0,
                     "deletions": change.deletions if change else 0,
                     "paths": [_shown(path) for path in change.paths[:PATHS_MAX]] if change else [],
-                    "left_out": [f"{_shown(out.path)}: {out.reason}" for out in change.left_out[:LEFT_OUT_MAX]]
+                    "left_out": [
+                        f"{_shown(out.path)}: {out.reason}" for out in change.left_out[:LEFT_OUT_MAX]
+                    ]
                     if change
                     else [],
                     "verified": found.verified.value,
@@ -357,5 +372,7 @@ def _use_words(use: Use | None, limits: Limits) -> dict[str, str]:
     memory += f", hit {use.memory_hit} times" if use.memory_hit else ""
     pids = f"{'?' if use.pids_peak is None else use.pids_peak} of {limits.pids}"
     pids += f", refused {use.pids_hit} times" if use.pids_hit else ""
-    disk = f"{size_words(use.disk_peak)} of {size_words(limits.disk)}" + (", was full" if use.disk_full else "")
+    disk = f"{size_words(use.disk_peak)} of {size_words(limits.disk)}" + (
+        ", was full" if use.disk_full else ""
+    )
     return {"memory": memory, "processes": pids, "disk": disk}

@@ -44,7 +44,9 @@ _SETTINGS = {
     "commit.gpgSign": "false",
     "log.showSignature": "false",
 }
-ATTRIBUTES = "* !text !eol -ident -filter !diff !merge -working-tree-encoding -export-subst -export-ignore !crlf\n"
+ATTRIBUTES = (
+    "* !text !eol -ident -filter !diff !merge -working-tree-encoding -export-subst -export-ignore !crlf\n"
+)
 """For ``info/attributes``, which outranks every ``.gitattributes``: bytes go in and out as they are."""
 IDENTITY = {
     "GIT_AUTHOR_NAME": "joelclaw sandbox",
@@ -138,7 +140,9 @@ def run_git(
     try:
         output, said = process.communicate(given if isinstance(given, bytes) else None, timeout_s)
     except subprocess.TimeoutExpired:
-        raise GitFailed(f"{what} had not ended after {timeout_s:g} s", fix="is the disk overloaded?") from None
+        raise GitFailed(
+            f"{what} had not ended after {timeout_s:g} s", fix="is the disk overloaded?"
+        ) from None
     finally:
         if process.poll() is None:
             process.kill()

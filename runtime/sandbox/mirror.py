@@ -42,11 +42,16 @@ def git_dir_of(repo: Path) -> Path:
         common = candidate / "commondir"
         if common.is_file():
             candidate = (candidate / common.read_text(encoding="utf-8").strip()).resolve()
-        if (candidate / "objects").is_dir() and (candidate / "refs").is_dir() and (candidate / "HEAD").exists():
+        if (
+            (candidate / "objects").is_dir()
+            and (candidate / "refs").is_dir()
+            and (candidate / "HEAD").exists()
+        ):
             return candidate.resolve()
     except (OSError, UnicodeDecodeError) as error:
         raise NoRepository(
-            f"{one_line(str(repo))} can't be read: {one_line(str(error))}", fix="check the path and its rights"
+            f"{one_line(str(repo))} can't be read: {one_line(str(error))}",
+            fix="check the path and its rights",
         ) from None
     raise NoRepository(f"{one_line(str(repo))} is not a Git repository", fix="correct repo in the lane file")
 
@@ -77,9 +82,18 @@ def refresh(places: Places, repo: Path) -> Path:
         upload_pack = [] if owner is None else [f"--upload-pack={_as(owner)} git-upload-pack"]
         run_git(
             [
-                "fetch", "--quiet", "--force", "--prune", "--no-tags", "--no-write-fetch-head", "--no-auto-maintenance",
-                "--no-recurse-submodules", *upload_pack, str(source),
-                "+refs/heads/*:refs/heads/*", "+refs/tags/*:refs/tags/*",
+                "fetch",
+                "--quiet",
+                "--force",
+                "--prune",
+                "--no-tags",
+                "--no-write-fetch-head",
+                "--no-auto-maintenance",
+                "--no-recurse-submodules",
+                *upload_pack,
+                str(source),
+                "+refs/heads/*:refs/heads/*",
+                "+refs/tags/*:refs/tags/*",
             ],
             git_dir=mirror,
             config=config,

@@ -105,7 +105,9 @@ def write_patch(base: Base, commit: str, into: Path) -> None:
             into=file,
         )  # fmt: skip
     if into.stat().st_size > PATCH_MAX:
-        raise ChangeTooLarge(f"the patch has {size_words(into.stat().st_size)}", fix="let the agent change less")
+        raise ChangeTooLarge(
+            f"the patch has {size_words(into.stat().st_size)}", fix="let the agent change less"
+        )
     index = base.git_dir / "apply.index"
     extra = {"GIT_INDEX_FILE": str(index)}
     try:
@@ -140,7 +142,9 @@ def open_pack(bundle: Path) -> Iterator[IO[bytes]]:
 
 
 def _tree_of(base: Base, commit: str) -> str:
-    return run_git(["rev-parse", "--verify", f"{commit}^{{tree}}"], git_dir=base.git_dir).decode("ascii").strip()
+    return (
+        run_git(["rev-parse", "--verify", f"{commit}^{{tree}}"], git_dir=base.git_dir).decode("ascii").strip()
+    )
 
 
 def _without_leaving_links(
@@ -150,7 +154,7 @@ def _without_leaving_links(
     kept: dict[bytes, Blob] = {}
     for path, blob in found.blobs.items():
         if blob.mode == LINK and base.blobs.get(path) != blob:
-            target = os.readlink(os.fsencode(tree) + b"/" + path)
+            target = os.readlink(os.fsencode(tree) + b"/" + path)  # noqa: PTH115 - bytes
             if link_leaves(path, target):
                 left_out.append(LeftOut(path, "a link that points out of the tree"))
                 continue
@@ -210,7 +214,7 @@ def _write_import(
 def _write_data(file: IO[bytes], tree: Path, path: bytes, blob: Blob) -> None:
     place = os.fsencode(tree) + b"/" + path
     if blob.mode == LINK:
-        target = os.readlink(place)
+        target = os.readlink(place)  # noqa: PTH115 - bytes
         file.write(b"data %d\n" % len(target) + target + b"\n")
         return
     with os.fdopen(os.open(place, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK), "rb") as source:
@@ -229,12 +233,26 @@ def _chunks(source: IO[bytes], size: int) -> Iterator[bytes]:
 
 def quoted(path: bytes) -> bytes:
     """A path as fast-import wants it when it has anything but plain characters (git-fast-import(1))."""
-    return b'"' + b"".join(bytes([c]) if 32 <= c < 127 and c not in b'"\\' else b"\\%03o" % c for c in path) + b'"'
+    return (
+        b'"'
+        + b"".join(bytes([c]) if 32 <= c < 127 and c not in b'"\\' else b"\\%03o" % c for c in path)
+        + b'"'
+    )
 
 
 def _count_lines(base: Base, commit: str) -> tuple[int, int]:
     told = run_git(
-        ["diff-tree", "-r", "--numstat", "-z", "--no-renames", "--no-ext-diff", "--no-textconv", base.sha, commit],
+        [
+            "diff-tree",
+            "-r",
+            "--numstat",
+            "-z",
+            "--no-renames",
+            "--no-ext-diff",
+            "--no-textconv",
+            base.sha,
+            commit,
+        ],
         git_dir=base.git_dir,
     )
     insertions = deletions = 0

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ARTIFACT_ID = re.compile(r"[0-9a-f]{64}")
-RUN_FOLDER = re.compile(r"[0-9a-z]{26}-[a-z2-7]{5}\.[1-9][0-9]{0,8}")
+RUN_FOLDER = re.compile(r"[0-9A-Za-z_-][0-9A-Za-z@:_.+-]{0,199}\.[1-9][0-9]{0,8}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +34,10 @@ class Places:
         return self.root / "artifacts"
 
     def mirror(self, repo: Path) -> Path:
-        return self.mirrors / f"{hashlib.sha256(str(repo).encode('utf-8', 'surrogateescape')).hexdigest()[:32]}.git"
+        return (
+            self.mirrors
+            / f"{hashlib.sha256(str(repo).encode('utf-8', 'surrogateescape')).hexdigest()[:32]}.git"
+        )
 
     def run(self, run_id: str) -> Path:
         """The whole run id names the folder: a prefix of one could be two."""

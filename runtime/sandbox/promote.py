@@ -112,13 +112,17 @@ def _checked(kept: Kept, branch: str | None, *, unverified: bool) -> tuple[Promo
     short = kept.artifact_id[:12]
     artifact = artifacts.view(kept, artifacts.decisions(kept.folder), stale=False)
     if manifest.commit is None:
-        raise Refused(f"artifact {short} changes nothing", fix="there is nothing to promote", code="nothing-to-do")
+        raise Refused(
+            f"artifact {short} changes nothing", fix="there is nothing to promote", code="nothing-to-do"
+        )
     if artifact.promotion is Promotion.REJECTED:
         check_rejectable(artifact)
     wrong = artifacts.check(kept)
     if wrong:
         raise Refused(
-            f"artifact {short} is damaged: {wrong[0]}", fix="restore it from a copy, or replay its item", code="artifact-damaged"
+            f"artifact {short} is damaged: {wrong[0]}",
+            fix="restore it from a copy, or replay its item",
+            code="artifact-damaged",
         )
     if not unverified and (manifest.verified is not Verified.PASSED or manifest.failure is not None):
         why = "failed" if manifest.failure else manifest.verified.value

@@ -58,7 +58,9 @@ class Reading:
     async def check(self, artifact_id: str) -> Sequence[str]:
         return await asyncio.to_thread(lambda: artifacts.check(self._load(artifact_id)))
 
-    async def plan_promotion(self, artifact_id: str, branch: str | None, *, unverified: bool) -> PromotionPlan:
+    async def plan_promotion(
+        self, artifact_id: str, branch: str | None, *, unverified: bool
+    ) -> PromotionPlan:
         return await asyncio.to_thread(
             lambda: promotion.plan(self._places, artifact_id, branch, unverified=unverified)
         )
@@ -96,10 +98,14 @@ class Reading:
 
     def _running(self) -> list[SandboxRunView]:
         try:
-            names = sorted(name for name in os.listdir(self._places.runs) if RUN_FOLDER.fullmatch(name))
+            names = sorted(
+                path.name for path in self._places.runs.iterdir() if RUN_FOLDER.fullmatch(path.name)
+            )
         except FileNotFoundError:
             return []
-        return [view for name in names if (view := _run_view(RunFolder(self._places.runs / name))) is not None]
+        return [
+            view for name in names if (view := _run_view(RunFolder(self._places.runs / name))) is not None
+        ]
 
     def _index(self) -> None:
         ids = set(artifacts.all_ids(self._places))
@@ -162,7 +168,13 @@ class Control:
     ) -> Decision:
         return await asyncio.to_thread(
             lambda: promotion.promote(
-                self._places, artifact_id, branch, unverified=unverified, actor=actor, reason=reason, now=self._now
+                self._places,
+                artifact_id,
+                branch,
+                unverified=unverified,
+                actor=actor,
+                reason=reason,
+                now=self._now,
             )
         )
 
@@ -217,4 +229,3 @@ def _stamp(path: Path) -> _Stamp:
     except OSError:
         return None
     return status.st_mtime_ns, status.st_size
-

@@ -120,7 +120,9 @@ class RunFolder:
         write_whole(self.path / STATE, state.model_dump_json().encode())
 
     def beat(self) -> None:
-        with os.fdopen(os.open(self.path / BEAT, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600), "wb") as file:
+        with os.fdopen(
+            os.open(self.path / BEAT, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600), "wb"
+        ) as file:
             os.utime(file.fileno())
 
     def beat_at(self) -> float | None:

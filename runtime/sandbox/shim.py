@@ -16,13 +16,12 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
-from runtime.model import Outcome, SandboxEnd
+from runtime.model import Outcome, ReportTo, SandboxEnd
 from runtime.sandbox.errand import Errand
 from runtime.sandbox.files import create_lock, take_lock
 from runtime.sandbox.pulse import Pulse
 from runtime.sandbox.report import FIRST_WAIT_S, MAX_WAIT_S, end_document, post
 from runtime.sandbox.run import DamagedRun, RunFolder, RunSpec, RunState, host_name
-from runtime.model import ReportTo
 from runtime.text import one_line
 
 REPORT_FOR_S = 24 * 3600.0

@@ -130,7 +130,7 @@ class _Walk:
         if stat.S_ISDIR(kind):
             inner = os.open(name, _FOLDER, dir_fd=folder)
             if place in self._submodules:
-                if os.listdir(inner):
+                if os.listdir(inner):  # noqa: PTH208 - a descriptor
                     self._leave(place, "it lies in a submodule")
                 return os.close(inner)
             if depth >= DEPTH_MAX:

@@ -31,8 +31,17 @@ GIVEN = "/run/joelclaw"
 """Where the payload and other given files are, inside."""
 PATH = "/usr/local/bin:/usr/bin:/bin"
 SHM_BYTES = 64 * 2**20
-DEV_NAMES = ("bin", "sbin", "lib", "lib32", "lib64", "libx32")
-_ETC = ("alternatives", "ld.so.cache", "ld.so.conf", "ld.so.conf.d", "ssl/certs", "ca-certificates", "localtime", "mime.types")
+TOP_NAMES = ("bin", "sbin", "lib", "lib32", "lib64", "libx32")
+_ETC = (
+    "alternatives",
+    "ld.so.cache",
+    "ld.so.conf",
+    "ld.so.conf.d",
+    "ssl/certs",
+    "ca-certificates",
+    "localtime",
+    "mime.types",
+)
 _PASSWD = "agent:x:{uid}:{gid}:agent:/tmp:/bin/sh\n"  # noqa: S105 - a table of users, no password
 _GROUP = "agent:x:{gid}:\n"
 _HOSTS = "127.0.0.1 localhost\n::1 localhost\n"
@@ -87,9 +96,15 @@ def availability() -> Availability:
     if missing:
         return Availability(False, missing, found[0])
     version, groups = find_parents()
-    held = f"cgroup v{version}: {', '.join(groups)}" if groups else "process limits and a watcher (no cgroup can be made)"
+    held = (
+        f"cgroup v{version}: {', '.join(groups)}"
+        if groups
+        else "process limits and a watcher (no cgroup can be made)"
+    )
     filtered = "system call filter" if seccomp.supported() else "no system call filter for this processor"
-    return Availability(True, f"bwrap of {found[1]}, all namespaces, no capability, {filtered}, {held}", found[0])
+    return Availability(
+        True, f"bwrap of {found[1]}, all namespaces, no capability, {filtered}, {held}", found[0]
+    )
 
 
 def _namespaces_missing() -> str | None:
@@ -294,22 +309,31 @@ def _reap(pid: int) -> None:
     )
 
 
-def _arguments(
-    command: Command, status_fd: int, *, memory_is_counted: bool, inherited: list[int]
-) -> bytes:
+def _arguments(command: Command, status_fd: int, *, memory_is_counted: bool, inherited: list[int]) -> bytes:
     """bwrap's options, NUL-separated. Descriptors that it needs are added to ``inherited``."""
     words = [
         "--unshare-all", "--unshare-user", "--disable-userns", "--die-with-parent", "--new-session",
         "--cap-drop", "ALL", "--clearenv", "--hostname", "sandbox", "--json-status-fd", str(status_fd),
         "--ro-bind", "/usr", "/usr",
     ]  # fmt: skip
-    for name in DEV_NAMES:
-        place = Path("/", name)
-        if place.is_symlink():
-            words += ["--symlink", str(place.readlink()).lstrip("/"), f"/{name}"]
-        elif place.is_dir():
+    for name in TOP_NAMES:
+        host = Path("/", name)
+        if host.is_symlink():
+            words += ["--symlink", str(host.readlink()).lstrip("/"), f"/{name}"]
+        elif host.is_dir():
             words += ["--ro-bind", f"/{name}", f"/{name}"]
-    words += ["--proc", "/proc", "--dev", "/dev", "--size", str(SHM_BYTES), "--perms", "1777", "--tmpfs", "/dev/shm"]  # noqa: S108
+    words += [
+        "--proc",
+        "/proc",
+        "--dev",
+        "/dev",
+        "--size",
+        str(SHM_BYTES),
+        "--perms",
+        "1777",
+        "--tmpfs",
+        "/dev/shm",  # noqa: S108
+    ]
     words += ["--size", str(command.limits.scratch), "--perms", "1777", "--tmpfs", "/tmp", "--tmpfs", "/run"]  # noqa: S108
     for name in _ETC:
         words += ["--ro-bind-try", f"/etc/{name}", f"/etc/{name}"]
@@ -327,7 +351,13 @@ def _arguments(
     words += ["--bind", str(command.tree), TREE]
     for inside, outside in command.mounts.items():
         words += ["--ro-bind", str(outside), inside]
-    for name, value in {"PATH": PATH, "HOME": "/tmp", "LANG": "C.UTF-8", "TMPDIR": "/tmp", **command.env}.items():  # noqa: S108
+    for name, value in {
+        "PATH": PATH,
+        "HOME": "/tmp",  # noqa: S108
+        "LANG": "C.UTF-8",
+        "TMPDIR": "/tmp",  # noqa: S108
+        **command.env,
+    }.items():
         words += ["--setenv", name, value]
     words += ["--chdir", TREE, "--remount-ro", "/run", "--remount-ro", "/dev", "--remount-ro", "/"]
     filter_program = seccomp.program(memory_is_counted=memory_is_counted)

@@ -59,7 +59,10 @@ class Cgroups:
 
     def open_procs(self) -> list[int]:
         """Descriptors to which the sandbox's first process writes ``0`` to join, before it gives up its rights."""
-        return [os.open(folder / "cgroup.procs", os.O_WRONLY | os.O_CLOEXEC) for folder in set(self._folders.values())]
+        return [
+            os.open(folder / "cgroup.procs", os.O_WRONLY | os.O_CLOEXEC)
+            for folder in set(self._folders.values())
+        ]
 
     def counters(self) -> CgroupCounters:
         memory, pids = self._folders.get("memory"), self._folders.get("pids")
@@ -161,7 +164,10 @@ def _limit(folder: Path, controller: str, limits: Limits, version: int) -> None:
     if controller == "memory":
         _write(folder / ("memory.limit_in_bytes" if old else "memory.max"), limits.memory)
         with contextlib.suppress(OSError):  # not every kernel counts swap
-            _write(folder / ("memory.memsw.limit_in_bytes" if old else "memory.swap.max"), limits.memory if old else 0)
+            _write(
+                folder / ("memory.memsw.limit_in_bytes" if old else "memory.swap.max"),
+                limits.memory if old else 0,
+            )
     elif controller == "pids":
         _write(folder / "pids.max", limits.pids)
     elif limits.cpus is not None:

@@ -7,6 +7,7 @@ with the shim, however it ends. Works as root, and for others in a user namespac
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
 import tempfile
@@ -76,7 +77,7 @@ class PrivateMounts:
                 f"no private mount namespace: {error.strerror}",
                 fix="allow user namespaces (kernel.unprivileged_userns_clone=1, user.max_user_namespaces>0), or run the worker as root",
             ) from None
-        base = Path(tempfile.mkdtemp(prefix="joelclaw-sandbox-", dir="/tmp"))  # noqa: S108 - a place that every account can reach
+        base = Path(tempfile.mkdtemp(prefix="joelclaw-sandbox-", dir="/tmp"))
         # Whoever holds the sandbox passes through by name; what is in here is mounted for us only.
         base.chmod(0o711)
         self._base = base
@@ -86,7 +87,9 @@ class PrivateMounts:
         target = self._target()
         inodes = max(4096, size // 2**20 * _INODES_PER_MIB)
         options = f"size={size},nr_inodes={inodes},mode=0700,uid={account.uid},gid={account.gid}"
-        _call("mount", b"tmpfs", os.fsencode(target), b"tmpfs", _MS_NOSUID | _MS_NODEV, options.encode("ascii"))
+        _call(
+            "mount", b"tmpfs", os.fsencode(target), b"tmpfs", _MS_NOSUID | _MS_NODEV, options.encode("ascii")
+        )
         return target
 
     def bind(self, source: Path) -> Path:
@@ -107,10 +110,8 @@ class PrivateMounts:
         if self._base is None:
             return
         for place in sorted(self._base.iterdir(), reverse=True):
-            try:
+            with contextlib.suppress(OSError):  # it was released before
                 _call("umount2", os.fsencode(place), _MNT_DETACH)
-            except OSError:
-                pass  # it was released before
             place.rmdir() if place.is_dir() else place.unlink()
         self._base.rmdir()
         self._base = None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,7 +18,7 @@ def watch(root: int) -> Watched:
     """The process ``root`` and all that descend from it, their threads counted. Blocks for some milliseconds."""
     children: dict[int, list[int]] = {}
     threads: dict[int, int] = {}
-    for name in os.listdir("/proc"):
+    for name in [path.name for path in Path("/proc").iterdir()]:
         if name.isdigit() and (told := _parent_and_threads(int(name))) is not None:
             children.setdefault(told[0], []).append(int(name))
             threads[int(name)] = told[1]
