@@ -96,7 +96,6 @@ def environment(*, config: Path | None = None, extra: Mapping[str, str] | None =
         "GIT_OPTIONAL_LOCKS": "0",
         "GIT_NO_LAZY_FETCH": "1",
         "GIT_NO_REPLACE_OBJECTS": "1",
-        "GIT_LITERAL_PATHSPECS": "1",
         **(extra or {}),
     }
 

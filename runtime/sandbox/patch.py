@@ -174,11 +174,12 @@ def _without_ignored(base: Base, tree: Path, blobs: Mapping[bytes, Blob]) -> dic
             ["check-ignore", "--no-index", "--stdin", "-z"],
             git_dir=base.git_dir,
             extra={"GIT_WORK_TREE": str(tree), "GIT_INDEX_FILE": str(index)},
-            given=b"\0".join(new) + b"\0",
+            # A name that begins with a colon would be taken for pathspec magic (gitglossary(7)).
+            given=b"".join(b"./" + path + b"\0" for path in new),
             cwd=tree,
             fine=(0, 1),
         )
-        ignored.update(told.split(b"\0"))
+        ignored.update(path.removeprefix(b"./") for path in told.split(b"\0"))
     finally:
         index.unlink(missing_ok=True)
     return {path: blob for path, blob in blobs.items() if path in base.blobs or path not in ignored}
