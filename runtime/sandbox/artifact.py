@@ -10,7 +10,6 @@ import hashlib
 import json
 import os
 import re
-import secrets
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -138,11 +137,9 @@ def keep(places: Places, staging: Path, manifest: Mapping[str, Any]) -> str:
     return artifact_id
 
 
-def staging_folder(places: Places) -> Path:
-    """An empty private folder beside the artifacts; its name can't be taken for one."""
-    folder = places.artifacts / f".new-{secrets.token_hex(8)}"
-    folder.mkdir(mode=0o700)
-    return folder
+def staging_folder(places: Places, run_id: str) -> Path:
+    """Where a run's artifact is put together, beside the artifacts; its name can't be taken for one."""
+    return places.artifacts / f".new-{run_id}"
 
 
 def load(places: Places, artifact_id: str) -> Kept:

@@ -21,7 +21,7 @@ from runtime.sandbox.git import Account, GitFailed
 from runtime.sandbox.isolation.account import account_for
 from runtime.sandbox.isolation.bubblewrap import GIVEN, Bubblewrap, Command, Held, availability
 from runtime.sandbox.isolation.limits import Limits, Use, limit_words, size_words
-from runtime.sandbox.isolation.mounts import PrivateMounts, adopt_orphans, disk_use
+from runtime.sandbox.isolation.mounts import PrivateMounts, disk_use
 from runtime.sandbox.materialize import Base, check_out, open_base
 from runtime.sandbox.patch import Change, make_change, write_bundle, write_patch
 from runtime.sandbox.places import Places
@@ -34,6 +34,11 @@ MESSAGE_MAX = 300
 _POLL_S = 0.05
 _READ = 64 * 1024
 _READ_OUT_S = 2.0
+
+
+def group_prefix(run_id: str) -> str:
+    """Of the names of a run's cgroups."""
+    return f"joelclaw-{run_id}-"
 
 
 class RunFailed(Exception):
@@ -104,8 +109,8 @@ class Errand:
     def _work(self) -> None:
         self._logs.mkdir(mode=0o700, exist_ok=True)
         self._enter("materialize")
-        adopt_orphans()
         self._mounts.enter()
+        self._enter("materialize", mount_points=str(self._mounts.base))
         backend = Bubblewrap(self._mounts)
         mounts = self._bound_mounts()
         base = self._found.base = open_base(
@@ -236,7 +241,7 @@ class Errand:
 
     def _hold(self, backend: Bubblewrap, command: Command, log: Capture, *, name: str) -> tuple[int, Use]:
         """Runs it to its end; whatever ends this, nothing of it is left."""
-        held = backend.start(command, name=f"joelclaw-{self._spec.run_id}-{name}")
+        held = backend.start(command, name=f"{group_prefix(self._spec.run_id)}{name}")
         code: int | None = None
         try:
             while code is None:
@@ -290,7 +295,8 @@ class Errand:
 
     def _keep(self, failure: str | None) -> str:
         found, spec = self._found, self._spec
-        staging = staging_folder(self._places)
+        staging = staging_folder(self._places, spec.run_id)
+        staging.mkdir(mode=0o700)
         try:
             for log in sorted(self._logs.iterdir()):
                 shutil.copyfile(log, staging / log.name)
@@ -335,7 +341,7 @@ class Errand:
             shutil.rmtree(staging, ignore_errors=True)
             raise
 
-    def _enter(self, phase: str, **more: int) -> None:
+    def _enter(self, phase: str, **more: int | str) -> None:
         self._state = self._state.model_copy(update={"phase": phase, **more})
         self._folder.write_state(self._state)
 

@@ -56,7 +56,9 @@ def make_change(base: Base, tree: Path, found: Found, *, message: str, at: int) 
     kept_submodules = {path: blob for path, blob in base.blobs.items() if blob.mode == SUBMODULE}
     changed = {path: blob for path, blob in blobs.items() if base.blobs.get(path) != blob}
     removed = [path for path in base.blobs if path not in blobs and path not in kept_submodules]
-    removed = [path for path in removed if path not in {gone.path for gone in left_out}]
+    # What stands where something is left out stays as it was.
+    places = {out.path for out in left_out}
+    removed = [path for path in removed if not any(place in places for place in _with_folders(path))]
     if not changed and not removed:
         return Change(None, _tree_of(base, base.sha), 0, 0, 0, (), tuple(left_out))
     size = sum(found.sizes[path] for path in changed)
@@ -183,6 +185,13 @@ def _without_ignored(base: Base, tree: Path, blobs: Mapping[bytes, Blob]) -> dic
     finally:
         index.unlink(missing_ok=True)
     return {path: blob for path, blob in blobs.items() if path in base.blobs or path not in ignored}
+
+
+def _with_folders(path: bytes) -> Iterator[bytes]:
+    """``a/b/c``, ``a/b``, ``a``."""
+    while path:
+        yield path
+        path = path.rpartition(b"/")[0]
 
 
 def _write_import(

@@ -57,6 +57,8 @@ class Pulse:
         """Raises `StopAsked` or `BudgetSpent` when it is time."""
         if self._terminated:
             raise StopAsked("the shim was told to end (SIGTERM)", cancelled=False)
+        if not self._folder.path.exists():
+            raise StopAsked("its folder was removed", cancelled=True)
         reason = self._folder.stop_reason()
         if reason is not None:
             raise StopAsked(reason, cancelled=True)

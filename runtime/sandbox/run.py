@@ -84,6 +84,8 @@ class RunState(BaseModel):
     message: str | None = None
     verified: Verified = Verified.ABSENT
     artifact_id: str | None = None
+    mount_points: str | None = None
+    """The folder of its private mounts, to be removed by whoever finds the shim gone."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,14 +11,19 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shutil
 import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
 
 from runtime.model import Outcome, ReportTo, SandboxEnd
-from runtime.sandbox.errand import Errand
+from runtime.sandbox.artifact import staging_folder
+from runtime.sandbox.errand import Errand, group_prefix
 from runtime.sandbox.files import create_lock, take_lock
+from runtime.sandbox.isolation.cgroups import remove_left_over
+from runtime.sandbox.isolation.mounts import remove_mount_points
+from runtime.sandbox.places import Places
 from runtime.sandbox.pulse import Pulse
 from runtime.sandbox.report import FIRST_WAIT_S, MAX_WAIT_S, end_document, post
 from runtime.sandbox.run import DamagedRun, RunFolder, RunSpec, RunState, host_name
@@ -126,7 +131,17 @@ def give_up(folder: RunFolder, spec: RunSpec) -> RunState:
         update={"outcome": Outcome.FAILED, "message": LOST.format(phase=state.phase), "phase": "lost"}
     )
     folder.write_state(final)
+    _clear_away(folder, spec, state)
     return final
+
+
+def _clear_away(folder: RunFolder, spec: RunSpec, state: RunState) -> None:
+    """What ended with the shim left its places behind. Its logs stay: there is no artifact that has them."""
+    if state.mount_points is not None:
+        remove_mount_points(Path(state.mount_points))
+    remove_left_over(group_prefix(spec.run_id))
+    shutil.rmtree(folder.path / "git", ignore_errors=True)
+    shutil.rmtree(staging_folder(Places(Path(spec.artifacts).parent), spec.run_id), ignore_errors=True)
 
 
 def report(folder: RunFolder, spec: RunSpec, state: RunState) -> None:
@@ -134,7 +149,9 @@ def report(folder: RunFolder, spec: RunSpec, state: RunState) -> None:
     body = end_document(end_of(state))
     target = ReportTo(spec.report_url, spec.report_socket)
     until, wait = time.monotonic() + REPORT_FOR_S, FIRST_WAIT_S
-    while time.monotonic() < until and not folder.collected and folder.stop_reason() is None:
+    while folder.path.exists() and not folder.collected and time.monotonic() < until:
+        if folder.stop_reason() is not None:
+            return
         post(target, body)
         _wait_collected(folder, wait)
         wait = min(wait * 2, MAX_WAIT_S)

@@ -36,7 +36,12 @@ def git(repo: Path, *arguments: str) -> str:
     done = subprocess.run(
         ["git", "-c", "user.name=Ada", "-c", "user.email=ada@example.org", *arguments],
         cwd=repo,
-        env={"PATH": os.environ["PATH"], "HOME": "/nonexistent", "GIT_CONFIG_NOSYSTEM": "1"},
+        env={
+            "PATH": os.environ["PATH"],
+            "HOME": "/nonexistent",
+            "GIT_CONFIG_NOSYSTEM": "1",
+            "GIT_CONFIG_GLOBAL": str(Path(__file__).with_name("person.gitconfig")),
+        },
         capture_output=True,
         check=True,
     )
@@ -147,7 +152,10 @@ class Workshop:
         return folder
 
     def start(
-        self, folder: RunFolder, secrets: Mapping[str, str] | None = None, env: Mapping[str, str] | None = None
+        self,
+        folder: RunFolder,
+        secrets: Mapping[str, str] | None = None,
+        env: Mapping[str, str] | None = None,
     ) -> str:
         """The shim's first word."""
         command, environment = shim_command(self.who)
@@ -181,6 +189,19 @@ class Workshop:
     def python(self, code: str, **more: Any) -> Ended:
         """An agent in the sandbox's own Python."""
         return self.run(["python3", "-I", "-c", code], **more)
+
+    def stop(self, folder: RunFolder, reason: str) -> None:
+        """As whoever runs the shim."""
+        other = self.who == OTHER and os.geteuid() == 0
+        if other:
+            os.setegid(USER)
+            os.seteuid(USER)
+        try:
+            folder.ask_stop(reason)
+        finally:
+            if other:
+                os.seteuid(0)
+                os.setegid(0)
 
     @staticmethod
     def _give(place: Path) -> None:
@@ -257,7 +278,11 @@ def _python_for_others() -> str | None:
 @contextmanager
 def reachable_by_all(folder: Path) -> Iterator[Path]:
     """``folder`` and those above it as far as they are ours, so that another user may pass."""
-    before = {place: place.stat().st_mode for place in (folder, *folder.parents) if place.stat().st_uid == os.geteuid()}
+    before = {
+        place: place.stat().st_mode
+        for place in (folder, *folder.parents)
+        if place.stat().st_uid == os.geteuid()
+    }
     for place, mode in before.items():
         if not mode & 0o001 and place != Path("/"):
             place.chmod(mode | 0o011)

@@ -47,7 +47,13 @@ def test_the_artifact_is_named_by_its_manifest_which_vouches_for_every_file(shop
 
 
 def test_bundle_and_patch_both_lead_from_the_base_to_the_same_tree(shop: Workshop, tmp_path: Path) -> None:
-    ended = shop.run(["sh", "-c", "rm sub/deep.txt; mkdir answer; mv answer.txt answer/; printf 'a\\0b' > bin; chmod 755 bin"])
+    ended = shop.run(
+        [
+            "sh",
+            "-c",
+            "rm sub/deep.txt; mkdir answer; mv answer.txt answer/; printf 'a\\0b' > bin; chmod 755 bin",
+        ]
+    )
     by_bundle = tmp_path / "bundle"
     git(tmp_path, "clone", "--quiet", str(shop.repo), str(by_bundle))
     git(by_bundle, "fetch", "--quiet", str(ended.artifact / "change.bundle"), "refs/heads/joelclaw-run")
@@ -62,7 +68,8 @@ def test_bundle_and_patch_both_lead_from_the_base_to_the_same_tree(shop: Worksho
 
 def test_payload_arrives_as_file_and_on_standard_input(workshop: Workshop) -> None:
     ended = workshop.run(
-        ["sh", "-c", 'cat > stdin; cp "$JOELCLAW_PAYLOAD" file; echo $JOELCLAW_BASE > base'], payload='{"é":[1]}'
+        ["sh", "-c", 'cat > stdin; cp "$JOELCLAW_PAYLOAD" file; echo $JOELCLAW_BASE > base'],
+        payload='{"é":[1]}',
     )
     assert ended.patch.count('+{"é":[1]}') == 2
     assert ended.manifest["base_sha"] in ended.patch
@@ -92,7 +99,13 @@ def test_an_exact_base_is_checked_out_also_when_the_branch_has_moved_on(shop: Wo
 
 def test_ignored_files_are_not_part_of_the_change(shop: Workshop) -> None:
     commit(shop.repo, {".gitignore": "build/\n*.pyc\n"})
-    ended = shop.run(["sh", "-c", "mkdir build sub/x; touch build/a sub/x/b.pyc sub/x/kept ':(glob)x'; echo 42 > answer.txt"])
+    ended = shop.run(
+        [
+            "sh",
+            "-c",
+            "mkdir build sub/x; touch build/a sub/x/b.pyc sub/x/kept ':(glob)x'; echo 42 > answer.txt",
+        ]
+    )
     assert ended.manifest["paths"] == [":(glob)x", "answer.txt", "sub/x/kept"]
 
 
@@ -130,13 +143,17 @@ def test_one_budget_covers_agent_and_verification(shop: Workshop) -> None:
 def test_an_agent_that_hangs_is_ended_and_nothing_of_it_is_left(workshop: Workshop) -> None:
     ended = workshop.run(["sh", "-c", "setsid sleep 98765 & trap '' TERM; sleep 98766"], timeout_s=1.5)
     assert ended.state.message == "timed out in phase agent after 1.5 s in all"
-    assert "9876" not in subprocess.run(["ps", "-eo", "args"], capture_output=True, check=True).stdout.decode()
+    assert (
+        "9876" not in subprocess.run(["ps", "-eo", "args"], capture_output=True, check=True).stdout.decode()
+    )
 
 
 def test_children_that_the_agent_leaves_do_not_hold_the_run(workshop: Workshop) -> None:
     ended = workshop.run(["sh", "-c", "setsid sleep 87654 & echo 42 > answer.txt"], verify=[CHECK])
     assert ended.state.outcome is Outcome.SUCCEEDED
-    assert "87654" not in subprocess.run(["ps", "-eo", "args"], capture_output=True, check=True).stdout.decode()
+    assert (
+        "87654" not in subprocess.run(["ps", "-eo", "args"], capture_output=True, check=True).stdout.decode()
+    )
 
 
 def test_a_tree_that_does_not_fit_is_named_before_the_agent_starts(shop: Workshop) -> None:
@@ -164,7 +181,9 @@ def test_mounts_are_shown_read_only(workshop: Workshop) -> None:
     tool = workshop.folder / "opt" / "tool"
     tool.mkdir(parents=True)
     (tool / "version").write_text("7\n")
-    ended = workshop.run(["sh", "-c", f"cat {tool}/version; echo x > {tool}/version || echo refused"], mounts=[str(tool)])
+    ended = workshop.run(
+        ["sh", "-c", f"cat {tool}/version; echo x > {tool}/version || echo refused"], mounts=[str(tool)]
+    )
     assert "7\n" in ended.log
     assert "refused" in ended.log
     assert (tool / "version").read_text() == "7\n"
@@ -194,9 +213,9 @@ def test_two_repositories_do_not_share_a_mirror(shop: Workshop) -> None:
 
 
 def test_nothing_of_a_run_stays_outside_its_folders(workshop: Workshop) -> None:
-    before = set(Path("/tmp").glob("joelclaw-sandbox-*"))  # noqa: S108
+    before = set(Path("/tmp").glob("joelclaw-sandbox-*"))
     ended = workshop.run(FIX, verify=[CHECK])
-    assert set(Path("/tmp").glob("joelclaw-sandbox-*")) == before  # noqa: S108
+    assert set(Path("/tmp").glob("joelclaw-sandbox-*")) == before
     assert not list(Path("/sys/fs/cgroup").glob(f"**/joelclaw-{ended.state.run_id}*"))
     assert {path.name for path in ended.folder.path.iterdir()} == {
         "spec.json", "state.json", "lock", "beat", "collected", "shim.log",

@@ -8,18 +8,17 @@ from __future__ import annotations
 
 import contextlib
 import importlib.util
-import json
 import os
 import shutil
 import signal
-import subprocess
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NoReturn
 
 from runtime.sandbox.git import Account
-from runtime.sandbox.isolation import seccomp
+from runtime.sandbox.isolation import keeper, seccomp
 from runtime.sandbox.isolation.cgroups import Cgroups, find_parents
 from runtime.sandbox.isolation.limits import Limits, Use, set_process_limits
 from runtime.sandbox.isolation.mounts import IsolationMissing, PrivateMounts, disk_use
@@ -45,7 +44,7 @@ _ETC = (
 _PASSWD = "agent:x:{uid}:{gid}:agent:/tmp:/bin/sh\n"  # noqa: S105 - a table of users, no password
 _GROUP = "agent:x:{gid}:\n"
 _HOSTS = "127.0.0.1 localhost\n::1 localhost\n"
-_DRAIN_WAIT_S = 5.0
+_END_WAIT_S = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,23 +155,24 @@ class Held:
         self._tree = command.tree
         self._cgroups = cgroups
         self._use = Use(0, False, None, None, None, None)
-        self._init: int | None = None
         self._watched = Watched(0, 0)
-        self._watcher_kills = 0
+        self._code: int | None = None
+        self._said = b""
+        self._keeper_said = b""
         self.output, write = os.pipe()
         self._status, status_write = os.pipe()
-        self._said = b""
+        self._keeper, keeper_write = os.pipe()
         procs = cgroups.open_procs()
         counted = cgroups.has("memory")
         inherited: list[int] = [status_write]
         try:
             arguments = _arguments(command, status_write, memory_is_counted=counted, inherited=inherited)
             inherited.append(args_fd := seccomp.sealed_file("arguments", arguments))
-            stdin = seccomp.sealed_file("stdin", command.stdin)
-            inherited.append(stdin)
+            inherited.append(stdin := seccomp.sealed_file("stdin", command.stdin))
+            argv = [str(program), "--args", str(args_fd), "--", *command.argv]
             account, drop = command.account, os.geteuid() == 0
 
-            def before_exec() -> None:
+            def become() -> NoReturn:
                 for descriptor in procs:
                     os.write(descriptor, b"0")
                 set_process_limits(command.limits, memory_is_counted=counted)
@@ -181,31 +181,23 @@ class Held:
                     os.setgroups([])
                     os.setresgid(account.gid, account.gid, account.gid)
                     os.setresuid(account.uid, account.uid, account.uid)
+                for descriptor in inherited:
+                    os.set_inheritable(descriptor, True)
+                for target, source in ((0, stdin), (1, write), (2, write)):
+                    os.dup2(source, target)
+                os.execve(program, argv, {"PATH": PATH})  # noqa: S606 - the sandbox itself
 
-            self._process = subprocess.Popen(
-                [str(program), "--args", str(args_fd), "--", *command.argv],
-                env={"PATH": PATH},
-                cwd="/",
-                stdin=stdin,
-                stdout=write,
-                stderr=write,
-                pass_fds=[fd for fd in inherited if fd != stdin],
-                preexec_fn=before_exec,  # noqa: PLW1509 - the shim has one thread
-            )
+            self._child = keeper.start(become, keeper_write)
         except BaseException:
-            os.close(self.output)
-            os.close(self._status)
+            for descriptor in (self.output, self._status, self._keeper):
+                os.close(descriptor)
             cgroups.remove()
             raise
         finally:
-            for descriptor in (*inherited, *procs, write):
+            for descriptor in (*inherited, *procs, write, keeper_write):
                 os.close(descriptor)
-        os.set_blocking(self.output, False)
-        os.set_blocking(self._status, False)
-
-    @property
-    def memory_is_counted(self) -> bool:
-        return self._cgroups.has("memory")
+        for descriptor in (self.output, self._status, self._keeper):
+            os.set_blocking(descriptor, False)
 
     def poll(self) -> int | None:
         """The command's exit code (128 + n for a signal), once it has ended; None while it runs.
@@ -213,33 +205,38 @@ class Held:
         A command that could not be begun raises `IsolationMissing`.
         """
         self._observe()
-        if self._process.poll() is None:
+        if not self._has_ended(os.WNOHANG):
             return None
-        self._read_status()
-        code = self._process.returncode
-        if self._init is None and code != 0:
+        self._said += _read_all(self._status)
+        if b"child-pid" not in self._said:
             raise IsolationMissing(
                 "the sandbox could not be set up",
                 fix="see the log of the run: bwrap says there what it could not do",
             )
-        return code if code >= 0 else 128 - code
+        return self._code
 
     def kill(self) -> None:
         """SIGKILL to all of it; `end` waits."""
-        self._cgroups.kill()
-        if self._process.poll() is None:
-            self._process.kill()
+        pid = self._keeper_pid()
+        if self._code is None and pid is not None:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
 
     def end(self) -> Use:
         """Ends all that is left and waits until it is gone; then what it used. Call it in any case."""
-        self.kill()
-        self._process.wait()
-        self._read_status()
-        if self._init is not None:
-            _reap(self._init)
+        until = time.monotonic() + _END_WAIT_S
+        while not self._has_ended(os.WNOHANG):
+            self.kill()  # again: its number may not have been told yet
+            if time.monotonic() > until:
+                raise IsolationMissing(
+                    f"a sandbox did not end within {_END_WAIT_S:g} s of SIGKILL",
+                    fix="is the machine out of memory, or a disk hung?",
+                )
+            time.sleep(0.005)
         self._observe()
         self._cgroups.remove()
-        os.close(self._status)
+        for descriptor in (self._status, self._keeper):
+            os.close(descriptor)
         return self._use
 
     @property
@@ -247,24 +244,38 @@ class Held:
         """The most seen so far."""
         return self._use
 
+    def _has_ended(self, how: int) -> bool:
+        if self._code is None:
+            ended, status = os.waitpid(self._child, how)
+            if ended:
+                code = os.waitstatus_to_exitcode(status)
+                self._code = code if code >= 0 else 128 - code
+        return self._code is not None
+
+    def _keeper_pid(self) -> int | None:
+        self._keeper_said += _read_all(self._keeper)
+        line, end, _ = self._keeper_said.partition(b"\n")
+        return int(line) if end else None
+
     def _observe(self) -> None:
         """Reads the counters. Without a memory cgroup it is the one who ends what is over the limit."""
-        self._read_status()
         disk = disk_use(self._tree)
         memory_peak, memory_hit = self._use.memory_peak, self._use.memory_hit
         pids_peak, pids_hit = self._use.pids_peak, self._use.pids_hit
         if not self._cgroups.has("memory") or not self._cgroups.has("pids"):
-            if self._init is not None and self._process.poll() is None:
-                self._watched = watch(self._init)
+            pid = self._keeper_pid()
+            if pid is not None and self._code is None:
+                self._watched = watch(pid)
+            tasks = max(0, self._watched.tasks - 1)  # the keeper is ours
             if not self._cgroups.has("memory"):
                 now = self._watched.memory + disk.used
                 memory_peak = max(memory_peak or 0, now)
-                if now > self.limits.memory and self._process.poll() is None:
+                if now > self.limits.memory and self._code is None:
                     memory_hit = (memory_hit or 0) + 1
-                    self._process.kill()
+                    self.kill()
             if not self._cgroups.has("pids"):
-                pids_peak = max(pids_peak or 0, self._watched.tasks)
-                if self._watched.tasks >= self.limits.pids:
+                pids_peak = max(pids_peak or 0, tasks)
+                if tasks >= self.limits.pids:
                     pids_hit = (pids_hit or 0) + 1
         counters = self._cgroups.counters()
         self._use = Use(
@@ -276,37 +287,13 @@ class Held:
             pids_hit=pids_hit if counters.pids_refused is None else counters.pids_refused,
         )
 
-    def _read_status(self) -> None:
-        """bwrap tells on this pipe the host's number of the sandbox's first process."""
-        if self._init is not None:
-            return
-        with contextlib.suppress(BlockingIOError, OSError):
-            self._said += os.read(self._status, 4096)
-        for line in self._said.splitlines():
-            with contextlib.suppress(ValueError):
-                value = json.loads(line)
-                if isinstance(value, dict) and isinstance(value.get("child-pid"), int):
-                    self._init = value["child-pid"]
 
-
-def _reap(pid: int) -> None:
-    """Waits for the sandbox's first process; the kernel lets it go only after all others of it."""
-    until = time.monotonic() + _DRAIN_WAIT_S
-    while time.monotonic() < until:
-        try:
-            done, _ = os.waitpid(pid, os.WNOHANG)
-            if done:
-                return
-        except ChildProcessError:
-            if not Path(f"/proc/{pid}").exists():
-                return
-            with contextlib.suppress(ProcessLookupError, PermissionError):
-                os.kill(pid, signal.SIGKILL)
-        time.sleep(0.005)
-    raise IsolationMissing(
-        f"process {pid} of a sandbox did not end within {_DRAIN_WAIT_S:g} s of SIGKILL",
-        fix="is the machine out of memory, or a disk hung?",
-    )
+def _read_all(descriptor: int) -> bytes:
+    """What has come by now; the descriptor does not block."""
+    try:
+        return os.read(descriptor, 64 * 1024)
+    except BlockingIOError:
+        return b""
 
 
 def _arguments(command: Command, status_fd: int, *, memory_is_counted: bool, inherited: list[int]) -> bytes:

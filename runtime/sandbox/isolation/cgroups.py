@@ -74,12 +74,6 @@ class Cgroups:
             pids_refused=_named(pids, "pids.events", "max"),
         )
 
-    def kill(self) -> None:
-        """Ends everything in the groups, where the kernel offers that at once."""
-        for folder in set(self._folders.values()):
-            with contextlib.suppress(OSError):
-                (folder / "cgroup.kill").write_text("1", encoding="ascii")
-
     def remove(self) -> None:
         """Once all of it has ended. A group that does not go is left: it is empty of rights and of work."""
         until = time.monotonic() + _REMOVE_WAIT_S
@@ -95,6 +89,15 @@ class Cgroups:
                     time.sleep(0.01)
                 else:
                     break
+
+
+def remove_left_over(prefix: str) -> None:
+    """Removes the empty groups whose names begin with ``prefix``: those of a shim that was killed."""
+    for parent in set(find_parents()[1].values()):
+        with contextlib.suppress(OSError):
+            for folder in parent.iterdir():
+                if folder.name.startswith(prefix):
+                    folder.rmdir()
 
 
 def find_parents() -> tuple[int, dict[str, Path]]:

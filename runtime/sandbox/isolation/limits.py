@@ -43,7 +43,7 @@ def set_process_limits(limits: Limits, *, memory_is_counted: bool) -> None:
         (resource.RLIMIT_CORE, 0),
         (resource.RLIMIT_FSIZE, max(limits.disk, limits.scratch)),
         (resource.RLIMIT_NOFILE, FILES_MAX),
-        (resource.RLIMIT_NPROC, limits.pids + 3),  # bubblewrap's own
+        (resource.RLIMIT_NPROC, limits.pids + 4),  # bubblewrap's own and ours
         (resource.RLIMIT_MEMLOCK, 2**20),
         (resource.RLIMIT_MSGQUEUE, 0),
     ):

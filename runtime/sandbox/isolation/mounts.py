@@ -22,9 +22,9 @@ _CLONE_NEWUSER = 0x10000000
 _MS_RDONLY, _MS_NOSUID, _MS_NODEV, _MS_REMOUNT = 1, 2, 4, 32
 _MS_BIND, _MS_REC, _MS_PRIVATE, _MS_SLAVE = 4096, 16384, 1 << 18, 1 << 19
 _MNT_DETACH = 2
-_PR_SET_CHILD_SUBREAPER = 36
 _PR_SET_DUMPABLE = 4
 _INODES_PER_MIB = 256
+MOUNTS_PREFIX = "joelclaw-sandbox-"
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
@@ -77,7 +77,7 @@ class PrivateMounts:
                 f"no private mount namespace: {error.strerror}",
                 fix="allow user namespaces (kernel.unprivileged_userns_clone=1, user.max_user_namespaces>0), or run the worker as root",
             ) from None
-        base = Path(tempfile.mkdtemp(prefix="joelclaw-sandbox-", dir="/tmp"))
+        base = Path(tempfile.mkdtemp(prefix=MOUNTS_PREFIX, dir="/tmp"))
         # Whoever holds the sandbox passes through by name; what is in here is mounted for us only.
         base.chmod(0o711)
         self._base = base
@@ -126,6 +126,20 @@ class PrivateMounts:
         return target
 
 
+def remove_mount_points(base: Path) -> None:
+    """What a shim that was killed left: the mounts ended with it, their empty places did not."""
+    if not base.name.startswith(MOUNTS_PREFIX):
+        return
+    with contextlib.suppress(OSError):
+        for place in base.iterdir():
+            # Only what is empty goes: nothing that somebody else put there.
+            if place.is_dir() and not place.is_symlink():
+                place.rmdir()
+            elif place.lstat().st_size == 0:
+                place.unlink()
+        base.rmdir()
+
+
 def disk_use(tree: Path) -> DiskUse:
     status = os.statvfs(tree)
     return DiskUse(
@@ -133,11 +147,6 @@ def disk_use(tree: Path) -> DiskUse:
         size=status.f_blocks * status.f_frsize,
         full=status.f_bavail == 0 or status.f_favail == 0,
     )
-
-
-def adopt_orphans() -> None:
-    """Makes this process the parent of its descendants' orphans, so that it can see them end."""
-    _call("prctl", _PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 
 
 def _call(name: str, *arguments: object) -> None:
