@@ -195,7 +195,9 @@ def parse_lane(text: str, path: Path, *, loaded_at: float) -> Lane:
     """Raises `ConfigError` with line and reason."""
     try:
         data = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+    except RecursionError:
+        raise ConfigError(f"{path}: nested too deep", fix="a lane file needs a few levels only") from None
+    except ValueError as error:  # TOML's own errors, and numbers too long to be one
         raise ConfigError(f"{path}: not valid TOML: {error}", fix="correct that line") from None
     try:
         parsed = LaneFile.model_validate(data)

@@ -206,10 +206,6 @@ class ItemState(StrEnum):
     DISCARDED = "discarded"
 
 
-SETTLED_STATES = frozenset({ItemState.SUCCEEDED, ItemState.DISCARDED})
-"""Nothing more happens to these without a person; all others are the backlog or its failures."""
-
-
 class Outcome(StrEnum):
     """How a run ended."""
 
@@ -265,7 +261,7 @@ class WorkItem:
     attempt: int
     """The current attempt, from 1."""
     payload: str
-    """JSON text exactly as it was accepted; empty once settled."""
+    """JSON text exactly as it was accepted; in a page its first 4 KiB; empty once settled."""
     enqueued_at: float
     since: float
     """When it entered its present state."""
@@ -361,6 +357,8 @@ class FamilyReading:
     oldest_runnable_age_s: float | None
     oldest_held_age_s: float | None
     pause: Pause | None
+    pause_epoch: int
+    """Changes with every pause and resume: by it a resume knows that it lifts what was shown."""
     enqueued_per_min: int
     settled_per_min: int
     """Runs that ended in the last 55 to 60 seconds, well or not; ``failed_per_min`` are part of them."""
@@ -402,6 +400,13 @@ class SettleResult(StrEnum):
     """The item has a newer attempt, or was discarded: nothing changed."""
     UNKNOWN = "unknown"
     """No such item: nothing changed."""
+
+
+class ResumeResult(StrEnum):
+    RESUMED = "resumed"
+    NOT_PAUSED = "not-paused"
+    PAUSED_ANEW = "paused-anew"
+    """Somebody paused or resumed it since the epoch that was given: nothing changed."""
 
 
 class ReplayResult(StrEnum):
@@ -579,7 +584,7 @@ class RunStarter(Protocol):
 
     async def start(self, request: RunRequest) -> Accepted:
         """Raises `BoundaryDown` when it can't be known to have been accepted,
-        `Refused` when it was refused for good (malformed, no such service)."""
+        `Refused` when it was refused for good (malformed)."""
         ...
 
 
@@ -618,11 +623,13 @@ class PressureReader(Protocol):
 
 class PressureControl(Protocol):
     async def pause(
-        self, family: str, *, actor: str, kind: PauseKind, reason: str | None, until: float | None
+        self, family: str, *, actor: str, kind: PauseKind, reason: str | None, for_s: float | None
     ) -> Paused: ...
     async def still_admitting(self, family: str) -> int: ...
-    async def resume(self, family: str, *, actor: str, kind: PauseKind) -> bool:
-        """True when there was a pause to lift."""
+    async def resume(
+        self, family: str, *, actor: str, kind: PauseKind, epoch: int | None = None
+    ) -> ResumeResult:
+        """``epoch``: lift only what was in force then."""
         ...
 
     async def replay(self, family: str, item_ids: Sequence[str]) -> Mapping[str, ReplayResult]: ...

@@ -7,12 +7,13 @@ from typing import NoReturn
 
 from runtime.model import PayloadError, PayloadTooLarge
 
+WHITE_SPACE = " \t\r\n"
 MAX_DEPTH = 100
 """Nesting beyond this is refused: other JSON readers down the way have limits of their own."""
 
 
 def parse_payload(raw: bytes | str, limit: int) -> str:
-    """``raw`` as compact JSON text of at most ``limit`` bytes.
+    """``raw`` as text of at most ``limit`` bytes that is one JSON value; not a character of it is changed.
 
     Strict JSON (RFC 8259): no NaN or Infinity, valid UTF-8, no lone surrogates.
     Raises `PayloadTooLarge`, `PayloadError`.
@@ -31,8 +32,7 @@ def parse_payload(raw: bytes | str, limit: int) -> str:
         value = json.loads(text, parse_constant=_no_constant)
         if _depth(value) > MAX_DEPTH:
             raise PayloadError(f"payload is nested deeper than {MAX_DEPTH} levels", fix="flatten it")
-        compact = json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
-        compact.encode("utf-8")
+        json.dumps(value, ensure_ascii=False, allow_nan=False).encode("utf-8")
     except RecursionError:
         raise PayloadError(f"payload is nested deeper than {MAX_DEPTH} levels", fix="flatten it") from None
     except UnicodeEncodeError:
@@ -44,7 +44,7 @@ def parse_payload(raw: bytes | str, limit: int) -> str:
         ) from None
     except ValueError as error:
         raise PayloadError(f"payload is not JSON: {error}", fix="send one JSON value") from None
-    return compact
+    return text.strip(WHITE_SPACE)
 
 
 def _no_constant(name: str) -> NoReturn:

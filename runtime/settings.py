@@ -144,7 +144,7 @@ def _config_values(*earlier: PydanticBaseSettingsSource) -> dict[str, Any]:
         data = tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         data = {}
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise ConfigError(f"{path}: {error}", fix="correct the file, or move it away") from None
     profiles = data.pop("profiles", {})
     name = data.get("profile", "local")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from urllib.parse import urlsplit, urlunsplit
 
 _SHOWN = {"\n": "⏎", "\t": "→", "\r": "␍"}
 _BIDI_AND_INVISIBLE = frozenset("\u061c\u200b\u200e\u200f\u2028\u2029\u2060\ufeff") | {
@@ -32,6 +33,17 @@ def many_lines(text: str, limit: int = 20_000) -> str:
         for c in text[:limit].replace("\r\n", "\n")
     )
     return shown if len(text) <= limit else shown + f"\n… {len(text) - limit} more characters"
+
+
+def without_credentials(url: str) -> str:
+    """An address fit to be shown: no user, password or query, on one line."""
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return "an address that is not a URL"
+    if not parts.scheme:
+        return one_line(url.rpartition("@")[2])
+    return one_line(urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", "")))
 
 
 def _visible(character: str) -> str:

@@ -33,8 +33,9 @@ def test_the_limit_counts_bytes() -> None:
         parse_payload('"ééé"', 7)
 
 
-def test_json_is_kept_exactly_but_for_white_space() -> None:
-    assert parse_payload(b' { "b" : [1.50, "\\u0000", null] }\n', 100) == '{"b":[1.5,"\\u0000",null]}'
+def test_json_is_kept_to_the_letter_but_for_white_space_around_it() -> None:
+    given = '{ "b" : [1.50, 123456789012345678.99, 1e15, "\\u0000", null], "b": 2 }'
+    assert parse_payload(f"\n {given}\n".encode(), 100) == given
 
 
 def test_escape_sequences_and_direction_overrides_are_made_visible() -> None:

@@ -76,6 +76,7 @@ class Actions:
             lookup=durable,
             runs=runs,
             addresses=addresses,
+            now=now,
             call_deadline_s=call_deadline_s,
             pause_wait_s=pause_wait_s,
         )
@@ -106,6 +107,7 @@ class Actions:
             target=one_line(plan.target, 500),
             created_at=now,
             destructive=plan.destructive,
+            pause_epochs=plan.pause_epochs,
         )
         self._freezer.keep(preview)
         return preview

@@ -11,11 +11,13 @@ from runtime.actions.tally import Tally
 from runtime.lanefile import Lane
 from runtime.model import (
     BoundaryDown,
+    Now,
     OperatorError,
     PauseKind,
     PressureControl,
     ReceiptOutcome,
     ReplayResult,
+    ResumeResult,
     RunControl,
     RunLookup,
     RunStatus,
@@ -40,6 +42,14 @@ _VERBS = {
     ActionName.RUN_CANCEL: RunVerb.CANCEL,
     ActionName.RUN_KILL: RunVerb.KILL,
     ActionName.RUN_RESUME: RunVerb.RESUME,
+}
+_RESUMED = {
+    ResumeResult.RESUMED: (ReceiptOutcome.DONE, "resumed"),
+    ResumeResult.NOT_PAUSED: (ReceiptOutcome.MOVED_ON, "it was no longer paused"),
+    ResumeResult.PAUSED_ANEW: (
+        ReceiptOutcome.MOVED_ON,
+        "its pause is another than the one shown: look again",
+    ),
 }
 _REPLAYED = {
     ReplayResult.REPLAYED: (ReceiptOutcome.DONE, "waits as a new attempt"),
@@ -69,6 +79,7 @@ class Carrier:
         lookup: RunLookup,
         runs: RunControl,
         addresses: Addresses,
+        now: Now,
         call_deadline_s: float = CALL_DEADLINE_S,
         pause_wait_s: float = PAUSE_WAIT_S,
     ) -> None:
@@ -76,6 +87,7 @@ class Carrier:
         self._lookup = lookup
         self._runs = runs
         self._addresses = addresses
+        self._now = now
         self._call_deadline_s = call_deadline_s
         self._pause_wait_s = pause_wait_s
 
@@ -94,6 +106,7 @@ class Carrier:
 
     async def _pause(self, preview: Preview, tally: Tally, lane: Lane, actor: str) -> None:
         waiting: set[str] = set()
+        until = preview.intent.until
         for family in preview.ids:
             if family not in lane.families:
                 tally.put(family, ReceiptOutcome.REFUSED, _UNDECLARED)
@@ -103,7 +116,7 @@ class Carrier:
                 actor=actor,
                 kind=PauseKind.PERSON,
                 reason=preview.intent.reason,
-                until=preview.intent.until,
+                for_s=None if until is None else until - self._now(),
             )
             paused = await self._redis(pause, (family,), tally)
             if paused is None:
@@ -117,8 +130,8 @@ class Carrier:
         await self._until_in_force(waiting, tally)
 
     async def _until_in_force(self, waiting: set[str], tally: Tally) -> None:
-        clock = asyncio.get_running_loop().time
-        end = clock() + self._pause_wait_s
+        passed = asyncio.get_running_loop().time
+        end = passed() + self._pause_wait_s
         while waiting:
             for family in sorted(waiting):
                 try:
@@ -138,18 +151,16 @@ class Carrier:
                 else:
                     tally.put(family, ReceiptOutcome.DONE, _IN_FORCE)
                     waiting.discard(family)
-            if not waiting or clock() >= end:
+            if not waiting or passed() >= end:
                 return
             await asyncio.sleep(PAUSE_POLL_S)
 
     async def _resume(self, preview: Preview, tally: Tally, actor: str) -> None:
-        for family in preview.ids:
-            lifted = await self._redis(
-                self._pressure.resume(family, actor=actor, kind=PauseKind.PERSON), (family,), tally
-            )
-            if lifted is not None:
-                outcome = ReceiptOutcome.DONE if lifted else ReceiptOutcome.MOVED_ON
-                tally.put(family, outcome, "resumed" if lifted else "it was no longer paused")
+        for family, epoch in zip(preview.ids, preview.pause_epochs, strict=True):
+            resume = self._pressure.resume(family, actor=actor, kind=PauseKind.PERSON, epoch=epoch)
+            result = await self._redis(resume, (family,), tally)
+            if result is not None:
+                tally.put(family, *_RESUMED[result])
 
     async def _replay(self, preview: Preview, tally: Tally, lane: Lane) -> None:
         by_tag = {family_tag(family): family for family in lane.families}

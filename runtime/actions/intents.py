@@ -54,3 +54,5 @@ class Preview:
     created_at: float
     destructive: bool
     """True when it can't be undone: a confirmation is always asked for."""
+    pause_epochs: tuple[int, ...] = ()
+    """resume only: the epoch of each id's pause; one that was paused anew since is left alone."""

@@ -62,6 +62,7 @@ class Plan:
     warnings: tuple[str, ...]
     target: str
     destructive: bool = False
+    pause_epochs: tuple[int, ...] = ()
 
 
 class Planner:
@@ -174,6 +175,7 @@ class Planner:
             lines=_bounded(lines),
             warnings=_bounded([*warnings, *await self._nobody()]),
             target=self._pressure_target(lane, reading),
+            pause_epochs=tuple(known[name].pause_epoch for name in ids),
         )
 
     async def _replay_families(self, intent: Intent) -> Plan:

@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from runtime.lanefile import LaneSource
+from runtime.lanefile import Lane, LaneSource
 from runtime.model import BoundaryDown, Lease, OperatorError, Refused, RunRequest, RunStarter
 from runtime.pressure.queue import Queue
 
@@ -23,6 +23,7 @@ BATCH = 128
 SWEEP_EVERY_S = 1.0
 """A look at the queue at least this often: it catches what a lost wake-up missed, and delayed work."""
 BACK_OFF_MAX_S = 5.0
+TURN_WAIT_S = 0.01
 
 
 @dataclass(slots=True)
@@ -86,20 +87,32 @@ class Drainer:
         if not self._workers_alive():
             self.stats.idle_because = "no live worker: nothing is admitted"
             return 0
-        demands = await self._queue.peek(lane.limits)
-        slots = min(BATCH, self._lane_max - sum(demand.busy for demand in demands))
-        self.stats.idle_because = "the lane is full" if slots <= 0 else None
-        weights = {name: family.weight for name, family in lane.families.items()}
-        wanted = allocate(demands, weights, slots=max(0, slots), turn=self._turn)
-        self._turn += 1
-        if not wanted:
+        leases = await self._claim(lane)
+        if not leases:
             return 0
-        leases = await self._queue.claim(wanted, lane.limits, owner=self._owner)
-        # Urgent first, also within the batch: the sends below start in this order.
-        leases.sort(key=lambda lease: lease.priority)
         begun = await self._queue.begin_admit(leases)
-        await self._admit(begun)
+        # Urgent first, also within the batch: the sends start in this order.
+        await self._admit(sorted(begun, key=lambda lease: lease.priority))
         return len(leases)
+
+    async def _claim(self, lane: Lane) -> list[Lease]:
+        """In this drainer's turn: what others claimed before is counted, so that the lane's limit holds."""
+        if not await self._queue.take_turn(self._owner):
+            self.wake.set()  # somebody else's turn: short, so look again soon
+            await asyncio.sleep(TURN_WAIT_S)
+            return []
+        try:
+            demands = await self._queue.peek(lane.limits)
+            slots = min(BATCH, self._lane_max - sum(demand.busy for demand in demands))
+            self.stats.idle_because = "the lane is full" if slots <= 0 else None
+            weights = {name: family.weight for name, family in lane.families.items()}
+            wanted = allocate(demands, weights, slots=max(0, slots), turn=self._turn)
+            self._turn += 1
+            if not wanted:
+                return []
+            return await self._queue.claim(wanted, lane.limits, owner=self._owner)
+        finally:
+            await self._queue.end_turn(self._owner)
 
     async def _admit(self, leases: Sequence[Lease]) -> None:
         outcomes = await asyncio.gather(*(self._send(lease) for lease in leases))

@@ -9,6 +9,7 @@ left for a person, since its effects may have happened.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -23,6 +24,7 @@ PAGE = 200
 SETTLE_GRACE_S = 5.0
 """A run in flight for less is not compared: its own last step settles it."""
 UNKNOWN_SHOWN = 20
+UNDECLARED_GRACE_S = 10.0
 
 
 @dataclass(slots=True)
@@ -34,7 +36,10 @@ class ReconcilerStats:
     settled: int = 0
     """Runs settled from Restate's tables since the start."""
     unknown_runs: tuple[str, ...] = ()
-    """In flight here, not known to Restate, at the last pass."""
+    """In flight here, not known to Restate, at the last pass: the first of them."""
+    unknown_total: int = 0
+    abandoned: int = 0
+    """Items of removed families that were quarantined since the start."""
     last_pass_error: str | None = None
 
 
@@ -47,6 +52,8 @@ class Reconciler:
         self._lane = lane
         self._drainer = drainer
         self._owner = owner
+        self._passed = time.monotonic
+        self._undeclared_since: dict[str, float] = {}
         self.stats = ReconcilerStats()
 
     async def run(self, stop: asyncio.Event) -> None:
@@ -64,13 +71,26 @@ class Reconciler:
 
     async def one_pass(self) -> None:
         """Raises `OperatorError` when a boundary failed; what was done by then stays done."""
-        families = list(self._lane.current.families)
+        declared = self._lane.current.families
+        families = [*declared, *(name for name in await self._queue.families() if name not in declared)]
+        await self._abandon([name for name in families if name not in declared])
         recovered = await self._queue.recover(families, owner=self._owner)
         self.stats.returned += sum(found.returned for found in recovered.values())
         uncertain = [lease for found in recovered.values() for lease in found.uncertain]
         uncertain += self._drainer.stats.uncertain.values()
         await self._resolve(uncertain)
         await self._compare(families)
+
+    async def _abandon(self, undeclared: Sequence[str]) -> None:
+        """What waits of a removed family goes to quarantine: not at once, since a lane file is edited
+        in more than one save."""
+        now = self._passed()
+        self._undeclared_since = {name: self._undeclared_since.get(name, now) for name in undeclared}
+        gone = [name for name, since in self._undeclared_since.items() if now - since >= UNDECLARED_GRACE_S]
+        if gone:
+            message = f"its family is no longer declared in {self._lane.current.path}"
+            for count in (await self._queue.abandon(gone, message=message)).values():
+                self.stats.abandoned += count
 
     async def _resolve(self, leases: Sequence[Lease]) -> None:
         """On or back: accepted by Restate, or not known to it.
@@ -98,6 +118,7 @@ class Reconciler:
                 )
                 unknown += await self._compare_page(family, run_ids)
         self.stats.unknown_runs = tuple(unknown[:UNKNOWN_SHOWN])
+        self.stats.unknown_total = len(unknown)
 
     async def _compare_page(self, family: str, run_ids: Sequence[str]) -> list[str]:
         if not run_ids:

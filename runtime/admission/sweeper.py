@@ -54,7 +54,7 @@ class Sweeper:
         lane = self._lane.current
         dropped: dict[str, int] = {}
         while found := await self._queue.sweep_settled(
-            list(lane.families), keep_s=self._keep_s, keep_rows=rows_kept
+            await self._queue.families(), keep_s=self._keep_s, keep_rows=rows_kept
         ):
             for family, count in found.items():
                 dropped[family] = dropped.get(family, 0) + count

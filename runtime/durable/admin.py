@@ -12,9 +12,9 @@ from typing import Any, Self
 
 import httpx
 
-from runtime.durable.address import shown_url, split_address
+from runtime.durable.address import split_address
 from runtime.model import BoundaryDown
-from runtime.text import one_line
+from runtime.text import one_line, without_credentials
 
 TIMEOUT_S = 30.0
 """For one request, where the caller has no shorter deadline of its own."""
@@ -100,7 +100,7 @@ class Admin:
 
     def down(self, what: str) -> BoundaryDown:
         return BoundaryDown(
-            f"Restate's admin API at {shown_url(self.url)} {one_line(what)}",
+            f"Restate's admin API at {without_credentials(self.url)} {one_line(what)}",
             fix="see `joelclaw-tui doctor`; is the address right?",
         )
 

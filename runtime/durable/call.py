@@ -30,7 +30,7 @@ def resolve(target: str) -> Callable[..., Any]:
     module_name, _, function_name = target.partition(":")
     try:
         module = importlib.import_module(module_name)
-    except Exception as error:  # noqa: BLE001 - the module is the user's: importing it may raise anything
+    except (Exception, SystemExit) as error:  # noqa: BLE001 - the module is the user's: importing it may raise anything
         raise NotCallable(f"module {module_name} does not import: {describe(error)}") from None
     function = getattr(module, function_name, None)
     if not callable(function):

@@ -15,10 +15,10 @@ from typing import Any, Self
 
 import aiohttp
 
-from runtime.durable.address import shown_url, split_address
+from runtime.durable.address import split_address
 from runtime.durable.request import MalformedRun, encode_request
 from runtime.model import Accepted, BoundaryDown, Refused, RunRequest, run_service
-from runtime.text import one_line
+from runtime.text import one_line, without_credentials
 
 CONNECTIONS = 64
 """Requests at once; the others wait their turn, outside their time limit."""
@@ -51,7 +51,7 @@ class Ingress:
     ) -> None:
         """``url``: ``http(s)://`` or ``unix:/path``. ``service_of``: which of the lane's services runs a
         family's work; unset, all goes to `WorkRun`. ``timeout_s`` is for one request."""
-        self._shown = shown_url(url)
+        self._shown = without_credentials(url)
         self._base, self._socket = split_address(url)
         self._service_of = service_of or (lambda family: run_service(lane))
         self._turns = asyncio.Semaphore(connections)

@@ -15,7 +15,6 @@ from http import HTTPStatus
 from types import TracebackType
 from typing import Any, Self
 
-from runtime.durable.address import shown_url
 from runtime.durable.admin import Admin, AdminRefused
 from runtime.durable.services import services
 from runtime.model import (
@@ -32,7 +31,7 @@ from runtime.model import (
     parse_run_id,
     run_service,
 )
-from runtime.text import one_line
+from runtime.text import one_line, without_credentials
 
 KEYS_A_QUERY = 200
 VERBS_A_BATCH = 1000
@@ -158,8 +157,8 @@ class Journal:
         )
         endpoint = at[0].get("endpoint") if at else None
         return DurableSource(
-            admin_url=shown_url(self._admin.url),
-            ingress_url=shown_url(self._ingress_url),
+            admin_url=without_credentials(self._admin.url),
+            ingress_url=without_credentials(self._ingress_url),
             version=_text(version.get("version")) or "unknown",
             service=self._service,
             deployment=_text(endpoint),
@@ -283,7 +282,7 @@ def _view(row: Mapping[str, Any], families: Mapping[str, str], causes: Mapping[s
         created_at=_instant(row.get("created_at")),
         modified_at=_instant(row.get("modified_at")),
         completed_at=_instant(row.get("completed_at")),
-        tries=_whole(row.get("retry_count")),
+        tries=_whole(row.get("retry_count")) or None,
         next_try_at=_instant(row.get("next_retry_at")) if status is RunStatus.BACKING_OFF else None,
         last_failure=_CODE_PREFIX.sub("", said) if said else None,
         family=families.get(run_id.partition(".")[0].rpartition("-")[2]),

@@ -197,6 +197,7 @@ class _Run:
 
     async def _try(self, request: RunRequest) -> bytes:
         """One try of the handler, by the lane as it is now. Secrets are resolved in here and stay in here."""
+        self._shared.lane.refresh()
         lane = self._shared.lane.current
         family = lane.families.get(request.family)
         if family is None:

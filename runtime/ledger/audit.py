@@ -9,18 +9,18 @@ import asyncio
 import json
 import os
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from runtime.ledger.connection import Redis, redis_errors, without_credentials
+from runtime.ledger.connection import Redis, redis_errors
 from runtime.ledger.keys import lane_key
 from runtime.model import OperatorError, Receipt, ReceiptOutcome, TargetResult
-from runtime.text import one_line
+from runtime.text import one_line, without_credentials
 
 AUDIT_KEPT = 10_000
 """Receipts kept in Redis, about; the local file keeps all."""
-RESULTS_KEPT = 1_000
 _TAIL_BYTES = 1024 * 1024
 
 
@@ -54,19 +54,26 @@ class Audit:
         return f"receipt kept in one place only: {problem}" if problem else None
 
     async def recent(self, limit: int = 100) -> Sequence[Receipt]:
-        """Newest first; from the local file while Redis can't be read. Raises `BoundaryDown`."""
+        """Newest first, of both places: what was done while Redis was down is in the local file only.
+
+        Raises `BoundaryDown` when Redis can't be read and the file has nothing.
+        """
+        unreadable: OperatorError | None = None
+        documents: list[str] = []
         try:
             with redis_errors(self._where):
                 rows: Any = await self._redis.xrevrange(self._key, count=limit)
-            documents: list[str] = [fields.get("receipt", "") for _, fields in rows]
-        except OperatorError:
-            try:
-                documents = await asyncio.to_thread(_tail, self._file, limit)
-            except OSError:
-                documents = []
-            if not documents:
-                raise
-        return [receipt for document in documents if (receipt := _parse(document)) is not None]
+            documents = [fields.get("receipt", "") for _, fields in rows]
+        except OperatorError as error:
+            unreadable = error
+        with suppress(OSError):  # no action was taken from here yet
+            documents += await asyncio.to_thread(_tail, self._file, limit)
+        if unreadable is not None and not documents:
+            raise unreadable
+        found: dict[str, Receipt] = {}
+        for receipt in map(_parse, documents):
+            found.setdefault(receipt.receipt_id, receipt)
+        return sorted(found.values(), key=lambda receipt: receipt.at, reverse=True)[:limit]
 
 
 def _append(path: Path, document: str) -> None:
@@ -87,7 +94,7 @@ def _tail(path: Path, limit: int) -> list[str]:
     return lines[::-1][:limit]
 
 
-def _parse(document: str) -> Receipt | None:
+def _parse(document: str) -> Receipt:
     try:
         data: dict[str, Any] = json.loads(document)
         data["results"] = tuple(

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from typing import Any
 
-from runtime.ledger.connection import Redis, redis_errors, without_credentials
+from runtime.ledger.connection import Redis, redis_errors
 from runtime.ledger.keys import lane_key
 from runtime.model import Beat
+from runtime.text import without_credentials
 
 BEAT_EVERY_S = 1.0
 ALIVE_WITHIN_S = 5.0
@@ -19,6 +19,8 @@ FORGOTTEN_AFTER_S = 86_400.0
 _BEAT = """
 local t = redis.call('TIME')
 local now = t[1] + t[2] / 1e6
+-- A write that frees comes first: a server that is out of memory then takes the rest of the script.
+redis.call('HDEL', KEYS[1], ARGV[1])
 redis.call('HSET', KEYS[1], ARGV[1], string.format('%.6f', now) .. ' ' .. ARGV[2])
 if ARGV[3] ~= '' then
   for _, field in ipairs(redis.call('HKEYS', KEYS[1])) do
@@ -60,10 +62,20 @@ class Heartbeats:
 
     async def read(self) -> Sequence[Beat]:
         """All beats, by role and process. Raises `BoundaryDown`."""
+        return (await self.read_at())[1]
+
+    async def read_at(self) -> tuple[float, Sequence[Beat]]:
+        """The server's time, and all beats. Raises `BoundaryDown`."""
+        pipe = self._redis.pipeline(transaction=False)
+        pipe.time()
+        pipe.hgetall(self._key)
         with redis_errors(self._where):
-            raw: Any = await self._redis.hgetall(self._key)
+            (seconds, microseconds), raw = await pipe.execute()
         beats = (_parse(field, text) for field, text in raw.items())
-        return sorted((b for b in beats if b is not None), key=lambda b: (b.role, b.started_at, b.process_id))
+        known = sorted(
+            (b for b in beats if b is not None), key=lambda b: (b.role, b.started_at, b.process_id)
+        )
+        return seconds + microseconds / 1e6, known
 
 
 def _parse(field: str, text: str) -> Beat | None:

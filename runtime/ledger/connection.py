@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from urllib.parse import urlsplit
 
 import redis.asyncio as aioredis
 from redis import exceptions
@@ -13,7 +11,7 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
 from runtime.model import BoundaryDown, ConfigError, OperatorError, Refused
-from runtime.text import one_line
+from runtime.text import one_line, without_credentials
 
 Redis = aioredis.Redis
 
@@ -24,8 +22,9 @@ def connect(url: str, *, timeout_s: float = 5.0) -> Redis:
     No hidden retries: a caller that repeats a command knows that the command may be repeated.
     """
     try:
-        return aioredis.Redis.from_url(
+        pool = aioredis.BlockingConnectionPool.from_url(
             url,
+            timeout=timeout_s,
             decode_responses=True,
             encoding_errors="replace",
             socket_timeout=timeout_s,
@@ -33,17 +32,11 @@ def connect(url: str, *, timeout_s: float = 5.0) -> Redis:
             retry=Retry(NoBackoff(), 0),
             max_connections=64,
         )
+        return aioredis.Redis.from_pool(pool)
     except ValueError as error:
         raise ConfigError(
             f"Redis address {without_credentials(url)}: {error}", fix="correct redis_url"
         ) from None
-
-
-def without_credentials(url: str) -> str:
-    """``url`` fit to be shown: no user, no password, no query."""
-    parts = urlsplit(url)
-    host = re.sub(r"^.*@", "", parts.netloc)
-    return one_line(f"{parts.scheme}://{host}{parts.path}")
 
 
 @contextmanager
@@ -79,6 +72,10 @@ def redis_errors(where: str) -> Iterator[None]:
         raise BoundaryDown(
             f"Redis at {where} can't be reached: {one_line(str(error), 160)}",
             fix="start it (`joelclaw-tui up`), or correct redis_url",
+        ) from None
+    except exceptions.InvalidResponse:
+        raise BoundaryDown(
+            f"what listens at {where} does not answer like Redis", fix="correct redis_url"
         ) from None
     except exceptions.ResponseError as error:
         if "OOM" in str(error):

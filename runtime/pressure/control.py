@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 
-from runtime.ledger.connection import Redis, redis_errors, without_credentials
+from runtime.ledger.connection import Redis, redis_errors
 from runtime.ledger.keys import wake_channel
-from runtime.model import Paused, PauseKind, ReplayResult
+from runtime.model import Paused, PauseKind, ReplayResult, ResumeResult, UsageError
 from runtime.pressure.keys import family_base
 from runtime.pressure.records import unpack_pause
 from runtime.pressure.script import Script
+from runtime.text import without_credentials
 
 PAUSES_KEPT = 100
 REASON_LIMIT = 500
@@ -33,7 +34,9 @@ class Control:
     _PAUSE = Script(f"""
     local now = now_us(ARGV[1])
     local p = cjson.decode(ARGV[2])
-    local text = string.sub(ARGV[2], 1, -2) .. ',"since":"' .. int(now) .. '"}}'
+    local ends = ARGV[3] == '' and 'null' or '"' .. int(now + ARGV[3]) .. '"'
+    local text = string.sub(ARGV[2], 1, -2) .. ',"since":"' .. int(now) .. '","until":' .. ends .. '}}'
+    redis.call('HDEL', base .. 'pause', p.kind) -- frees, so that the rest is taken when memory is short
     redis.call('HSET', base .. 'pause', p.kind, text)
     redis.call('HINCRBY', base .. 'pause', 'epoch', 1)
     redis.call('LPUSH', base .. 'pauses', text)
@@ -42,22 +45,26 @@ class Control:
     """)
 
     async def pause(
-        self, family: str, *, actor: str, kind: PauseKind, reason: str | None, until: float | None
+        self, family: str, *, actor: str, kind: PauseKind, reason: str | None, for_s: float | None
     ) -> Paused:
         """From the moment the script has run nothing begins to be admitted; what was admitting
-        already is counted. ``until`` in seconds since the epoch. Raises `BoundaryDown`.
+        already is counted. ``for_s``: its length in seconds, by the server's clock; None: until somebody
+        resumes. Raises `UsageError` for a length that is none, `BoundaryDown`.
         """
+        if for_s is not None and not for_s > 0:
+            raise UsageError(f"a pause of {for_s:g} s", fix="give it an end that is still to come")
         pause = json.dumps(
             {
                 "by": actor,
                 "kind": kind.value,
                 "mode": "hold",
                 "reason": None if reason is None else reason[:REASON_LIMIT],
-                "until": None if until is None else str(round(until * 1e6)),
             }
         )
         with redis_errors(self._where):
-            text, admitting = await self._PAUSE(self._redis, self._base(family), self._now, pause)
+            text, admitting = await self._PAUSE(
+                self._redis, self._base(family), self._now, pause, "" if for_s is None else round(for_s * 1e6)
+            )
         made = unpack_pause(text)
         assert made is not None  # noqa: S101 - the script has just written it
         return Paused(family=family, pause=made, still_admitting=admitting)
@@ -70,23 +77,35 @@ class Control:
     _RESUME = Script(f"""
     local now = now_us(ARGV[1])
     local was = paused(now)
+    if ARGV[5] ~= '' and ARGV[5] ~= (redis.call('HGET', base .. 'pause', 'epoch') or '0') then
+      return 'paused-anew'
+    end
     local had = redis.call('HDEL', base .. 'pause', 'machine')
     if ARGV[2] == 'person' then had = had + redis.call('HDEL', base .. 'pause', 'person') end
-    if had == 0 then return 0 end
+    if had == 0 then return 'not-paused' end
     redis.call('HINCRBY', base .. 'pause', 'epoch', 1)
     redis.call('LPUSH', base .. 'pauses', cjson.encode({{resumed=int(now), by=ARGV[3], kind=ARGV[2]}}))
     redis.call('LTRIM', base .. 'pauses', 0, {PAUSES_KEPT - 1})
     redis.call('PUBLISH', ARGV[4], '')
-    return was and 1 or 0
+    return was and 'resumed' or 'not-paused'
     """)
 
-    async def resume(self, family: str, *, actor: str, kind: PauseKind) -> bool:
-        """A person lifts every pause, a machine only a machine's. Raises `BoundaryDown`."""
+    async def resume(
+        self, family: str, *, actor: str, kind: PauseKind, epoch: int | None = None
+    ) -> ResumeResult:
+        """A person lifts every pause, a machine only a machine's. ``epoch``: as it was read with the
+        pause that is meant; another one by then is left alone. Raises `BoundaryDown`."""
         with redis_errors(self._where):
             reply = await self._RESUME(
-                self._redis, self._base(family), self._now, kind.value, actor, self._wake
+                self._redis,
+                self._base(family),
+                self._now,
+                kind.value,
+                actor,
+                self._wake,
+                "" if epoch is None else epoch,
             )
-        return bool(reply)
+        return ResumeResult(reply)
 
     _REPLAY = Script("""
     local now = now_us(ARGV[1])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from runtime.lanefile import LaneSource
-from runtime.ledger.connection import Redis, redis_errors, without_credentials
+from runtime.ledger.connection import Redis, redis_errors
 from runtime.model import (
     BoundaryDown,
     Enqueued,
@@ -18,10 +18,13 @@ from runtime.payload import parse_payload
 from runtime.pressure.keys import families_key
 from runtime.pressure.queue import Queue
 from runtime.settings import Settings
+from runtime.text import without_credentials
 
 DELAY_MAX_S = 366 * 86_400.0
 DEDUP_KEY_MAX = 512
 ORIGIN_MAX = 100
+REGISTERED_FOR_S = 10.0
+"""A server that lost its data is told the family again after this."""
 
 
 class Intake:
@@ -36,7 +39,7 @@ class Intake:
         self._lane = lane
         self._settings = settings
         self._now = now
-        self._registered: set[str] = set()
+        self._registered: dict[str, float] = {}
 
     async def enqueue(
         self,
@@ -87,7 +90,7 @@ class Intake:
 
     async def _register(self, family: str) -> None:
         """Lets an id's tag be turned into its family, also after the family has left the lane file."""
-        if family not in self._registered:
+        if self._now() - self._registered.get(family, 0.0) > REGISTERED_FOR_S:
             with redis_errors(self._where):
                 await self._redis.hsetnx(families_key(self._lane.current.name), family_tag(family), family)
-            self._registered.add(family)
+            self._registered[family] = self._now()

@@ -4,7 +4,7 @@ Under the base ``joelclaw:1:{<lane>/<family>}:`` live
 
 =============  ======  =====================================================================
 w0 .. w3       zset    waiting by level; score: microseconds since it became runnable
-delayed        zset    score: microseconds at which it is due
+d0 .. d3       zset    delayed by level; score: microseconds at which it is due
 leased         zset    claimed by a drainer; score: microseconds at which the lease lapses
 admitting      zset    being sent to Restate; score: as above
 lease          hash    id -> ``token:ready_us:owner``

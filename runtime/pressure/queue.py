@@ -12,18 +12,24 @@ from typing import Any
 
 from redis.exceptions import RedisError
 
-from runtime.ledger.connection import Redis, redis_errors, without_credentials
-from runtime.ledger.keys import wake_channel
+from runtime.ledger.connection import Redis, redis_errors
+from runtime.ledger.keys import lane_key, wake_channel
 from runtime.model import Enqueued, Lease, Outcome, Priority, SettleResult, parse_run_id
-from runtime.pressure.keys import dedup_suffix, family_base
+from runtime.pressure.keys import dedup_suffix, families_key, family_base
 from runtime.pressure.records import pack_meta, unpack_failures, unpack_record
 from runtime.pressure.script import Call, Script
+from runtime.text import one_line, without_credentials
 
 LEASE_S = 30.0
 """A lease not ended within this lapses: its item waits again, or Restate is asked about it."""
-DUE_PER_PEEK = 1000
+DUE_PER_PEEK = 250
+"""Due items made runnable a level and look; the next look takes the next ones."""
 MESSAGE_LIMIT = 1000
 """Characters of a failure's message that are kept."""
+
+TURN_MS = 2000
+"""A drainer that dies within its turn holds the others up for so long at the most."""
+_END_TURN = "if redis.call('GET', KEYS[1]) == ARGV[1] then redis.call('DEL', KEYS[1]) end"
 
 Levels = tuple[int, int, int, int]
 
@@ -59,6 +65,9 @@ class Queue:
         self._where = without_credentials(url)
         self._lane = lane
         self._wake = wake_channel(lane)
+        self._turn = lane_key(lane, "turn")
+        self.damage: dict[str, str] = {}
+        """Families whose keys could not be worked on when last tried, and why."""
         self.now_us = now_us
 
     @property
@@ -67,6 +76,19 @@ class Queue:
 
     def _base(self, family: str) -> str:
         return family_base(self._lane, family)
+
+    # --- the lane's turn
+
+    async def take_turn(self, owner: str) -> bool:
+        """One drainer at a time looks and claims: the lane's limit is over families that lie on
+        different servers of a cluster, so no script can hold it. Raises `BoundaryDown`."""
+        with redis_errors(self._where):
+            return bool(await self._redis.set(self._turn, owner, nx=True, px=TURN_MS))
+
+    async def end_turn(self, owner: str) -> None:
+        """Raises `BoundaryDown`; the turn then ends by itself."""
+        with redis_errors(self._where):
+            await self._redis.eval(_END_TURN, 1, self._turn, owner)
 
     # --- enqueue
 
@@ -82,7 +104,7 @@ class Queue:
     end
     redis.call('HSET', base .. 'items', id, priority .. ':1:' .. int(now) .. ':' .. rest)
     if delay_us > 0 then
-      redis.call('ZADD', base .. 'delayed', int(now + delay_us), id)
+      redis.call('ZADD', base .. 'd' .. priority, int(now + delay_us), id)
     else
       local ready = math.max(now, tonumber(redis.call('HGET', base .. 'meta', 'last') or 0) + 1)
       redis.call('HSET', base .. 'meta', 'last', int(ready))
@@ -129,11 +151,12 @@ class Queue:
 
     _PEEK = Script(f"""
     local now = now_us(ARGV[1])
-    for _, id in ipairs(redis.call('ZRANGEBYSCORE', base .. 'delayed', '-inf', int(now), 'LIMIT', 0, {DUE_PER_PEEK})) do
-      local due = redis.call('ZSCORE', base .. 'delayed', id)
-      local priority = head(redis.call('HGET', base .. 'items', id))
-      redis.call('ZREM', base .. 'delayed', id)
-      redis.call('ZADD', base .. 'w' .. priority, due, id)
+    for level = 0, 3 do
+      local due = redis.call('ZRANGEBYSCORE', base .. 'd' .. level, '-inf', int(now), 'WITHSCORES', 'LIMIT', 0, {DUE_PER_PEEK})
+      for i = 1, #due, 2 do
+        redis.call('ZREM', base .. 'd' .. level, due[i])
+        redis.call('ZADD', base .. 'w' .. level, due[i + 1], due[i])
+      end
     end
     local busy = redis.call('ZCARD', base .. 'leased') + redis.call('ZCARD', base .. 'admitting')
       + redis.call('ZCARD', base .. 'flight')
@@ -144,8 +167,7 @@ class Queue:
     async def peek(self, limits: Mapping[str, int]) -> list[Demand]:
         """Makes due items runnable and tells what could be claimed. ``limits``: ``max_in_flight``
         by family. One pipeline. Raises `BoundaryDown`."""
-        families = list(limits)
-        replies = await self._many(self._PEEK, [Call(self._base(name), (self._now,)) for name in families])
+        replies = await self._each(self._PEEK, dict.fromkeys(limits, ()))
         return [
             Demand(
                 family=name,
@@ -154,7 +176,7 @@ class Queue:
                 busy=reply[4],
                 held=bool(reply[5]),
             )
-            for name, reply in zip(families, replies, strict=True)
+            for name, reply in replies.items()
         ]
 
     _CLAIM = Script("""
@@ -188,13 +210,11 @@ class Queue:
 
         A paused family yields nothing. Raises `BoundaryDown`.
         """
-        families = list(wanted)
-        calls = [
-            Call(self._base(name), (self._now, owner, round(lease_s * 1e6), limits[name], *wanted[name]))
-            for name in families
-        ]
-        replies = await self._many(self._CLAIM, calls)
-        return [_lease(name, row) for name, rows in zip(families, replies, strict=True) for row in rows]
+        arguments = {
+            name: (owner, round(lease_s * 1e6), limits[name], *levels) for name, levels in wanted.items()
+        }
+        replies = await self._each(self._CLAIM, arguments)
+        return [_lease(name, row) for name, rows in replies.items() for row in rows]
 
     # --- admit
 
@@ -242,7 +262,7 @@ class Queue:
         Recorded before the send: a drainer that dies after this leaves a row that Restate is
         asked about, never one that is silently sent twice or not at all. Raises `BoundaryDown`.
         """
-        replies = await self._by_family(self._BEGIN_ADMIT, leases, round(lease_s * 1e6))
+        replies = await self._leased(self._BEGIN_ADMIT, leases, round(lease_s * 1e6))
         return [lease for lease, began in replies if began]
 
     _ADMITTED = Script(
@@ -271,7 +291,7 @@ class Queue:
 
         Returns how many are in flight now. Raises `BoundaryDown`.
         """
-        return sum(done for _, done in await self._by_family(self._ADMITTED, leases, 0))
+        return sum(done for _, done in await self._leased(self._ADMITTED, leases, 0))
 
     _GIVE_BACK = Script(
         _BACK
@@ -289,7 +309,7 @@ class Queue:
 
     async def give_back(self, leases: Sequence[Lease]) -> int:
         """These were not accepted: they wait again, at their old place. Raises `BoundaryDown`."""
-        return sum(done for _, done in await self._by_family(self._GIVE_BACK, leases, 0))
+        return sum(done for _, done in await self._leased(self._GIVE_BACK, leases, 0))
 
     _QUARANTINE = Script(
         _BACK
@@ -330,6 +350,7 @@ class Queue:
     for _, id in ipairs(lapsed) do back(id, redis.call('HGET', base .. 'lease', id)) end
     local uncertain = {}
     for _, id in ipairs(redis.call('ZRANGEBYSCORE', base .. 'admitting', '-inf', int(now), 'LIMIT', 0, 500)) do
+      redis.call('ZREM', base .. 'admitting', id) -- frees, so that the rest is taken when memory is short
       local token = redis.call('HINCRBY', base .. 'meta', 'fence', 1)
       local ready = string.match(redis.call('HGET', base .. 'lease', id), '^%d+:(%d+):')
       redis.call('ZADD', base .. 'admitting', lapse, id)
@@ -345,24 +366,27 @@ class Queue:
         self, families: Sequence[str], *, owner: str, lease_s: float = LEASE_S
     ) -> dict[str, Recovered]:
         """Ends lapsed leases of ``families``. Raises `BoundaryDown`."""
-        calls = [
-            Call(self._base(name), (self._now, owner, round(lease_s * 1e6), self._wake)) for name in families
-        ]
-        replies = await self._many(self._RECOVER, calls)
+        arguments = dict.fromkeys(families, (owner, round(lease_s * 1e6), self._wake))
+        replies = await self._each(self._RECOVER, arguments)
         return {
             name: Recovered(returned=reply[0], uncertain=tuple(_lease(name, row) for row in reply[1]))
-            for name, reply in zip(families, replies, strict=True)
+            for name, reply in replies.items()
             if reply[0] or reply[1]
         }
 
     _IN_FLIGHT = Script(
         """
-    local now = now_us(ARGV[1])
+    local now, after, limit, last = now_us(ARGV[1]), ARGV[3], tonumber(ARGV[4]), ARGV[5]
+    local ties = redis.call('ZCOUNT', base .. 'flight', after, after)
+    local rows = redis.call('ZRANGEBYSCORE', base .. 'flight', after, int(now - ARGV[2]), 'WITHSCORES',
+      'LIMIT', 0, limit + ties)
     local out = {}
-    local rows = redis.call('ZRANGEBYSCORE', base .. 'flight', ARGV[3], int(now - ARGV[2]), 'WITHSCORES', 'LIMIT', 0, ARGV[4])
     for i = 1, #rows, 2 do
-      local _, attempt = head(redis.call('HGET', base .. 'items', rows[i]))
-      out[#out + 1] = {rows[i], attempt, int(tonumber(rows[i + 1]))}
+      local id, score = rows[i], rows[i + 1]
+      if #out < limit and (score ~= after or id > last) then
+        local _, attempt = head(redis.call('HGET', base .. 'items', id))
+        out[#out + 1] = {id, attempt, score}
+      end
     end
     return out
     """,
@@ -372,15 +396,17 @@ class Queue:
     async def in_flight(
         self, family: str, *, older_than_s: float, after: str = "-inf", limit: int = 200
     ) -> tuple[list[str], str | None]:
-        """``(run ids, cursor)`` of runs admitted more than ``older_than_s`` ago, oldest first.
+        """``(run ids, cursor)`` of runs admitted more than ``older_than_s`` ago, oldest first; many may
+        have been admitted in one instant, so the cursor is an instant and an id.
 
         Raises `BoundaryDown`.
         """
+        score, _, last = after.partition(" ")
         with redis_errors(self._where):
             rows = await self._IN_FLIGHT(
-                self._redis, self._base(family), self._now, round(older_than_s * 1e6), after, limit
+                self._redis, self._base(family), self._now, round(older_than_s * 1e6), score, limit, last
             )
-        cursor = f"({rows[-1][2]}" if len(rows) == limit else None
+        cursor = f"{rows[-1][2]} {rows[-1][0]}" if len(rows) == limit else None
         return [f"{item_id}.{attempt}" for item_id, attempt, _ in rows], cursor
 
     # --- settle
@@ -404,7 +430,7 @@ class Queue:
     redis.call('ZREM', base .. 'leased', id)
     redis.call('HDEL', base .. 'lease', id)
     redis.call('ZREM', base .. 'w' .. priority, id)
-    redis.call('ZREM', base .. 'delayed', id)
+    redis.call('ZREM', base .. 'd' .. priority, id)
     redis.call('ZREM', base .. 'quarantined', id)
     if outcome == 'succeeded' then
       redis.call('HDEL', base .. 'items', id)
@@ -419,7 +445,7 @@ class Queue:
       redis.call('HINCRBY', base .. 'stats', 'failed', 1)
       bump('f', now)
     end
-    if redis.call('ZCARD', base .. 'w' .. priority) > 0 then redis.call('PUBLISH', ARGV[6], '') end
+    redis.call('PUBLISH', ARGV[6], '') -- room is free now, perhaps for another family of a full lane
     return 'settled'
     """)
 
@@ -462,39 +488,71 @@ class Queue:
 
         Never touches anything that has not succeeded or been discarded. Raises `BoundaryDown`.
         """
-        calls = [Call(self._base(name), (self._now, round(keep_s * 1e6), keep_rows)) for name in families]
-        replies = await self._many(self._SWEEP, calls)
-        return {name: count for name, count in zip(families, replies, strict=True) if count}
+        arguments = dict.fromkeys(families, (round(keep_s * 1e6), keep_rows))
+        return {name: count for name, count in (await self._each(self._SWEEP, arguments)).items() if count}
+
+    # --- families that nobody declares
+
+    async def families(self) -> list[str]:
+        """Every family that ever had an item here. Raises `BoundaryDown`."""
+        with redis_errors(self._where):
+            known: Any = await self._redis.hvals(families_key(self._lane))
+        return sorted(known)
+
+    _ABANDON = Script("""
+    local now, moved = now_us(ARGV[1]), 0
+    for _, set in ipairs({'w0', 'w1', 'w2', 'w3', 'd0', 'd1', 'd2', 'd3'}) do
+      for _, id in ipairs(redis.call('ZRANGE', base .. set, 0, ARGV[3] - 1 - moved)) do
+        redis.call('ZREM', base .. set, id)
+        redis.call('ZADD', base .. 'quarantined', int(now), id)
+        local _, attempt = head(redis.call('HGET', base .. 'items', id))
+        add_failure(id, attempt, 'failed', ARGV[2], now)
+        moved = moved + 1
+      end
+      if moved >= tonumber(ARGV[3]) then break end
+    end
+    return moved
+    """)
+
+    async def abandon(self, families: Sequence[str], *, message: str, most: int = 500) -> dict[str, int]:
+        """Quarantines what waits of families that are no longer declared, at most ``most`` of each.
+
+        A person replays it once they are declared again. Raises `BoundaryDown`.
+        """
+        arguments = dict.fromkeys(families, (message, most))
+        return {name: count for name, count in (await self._each(self._ABANDON, arguments)).items() if count}
 
     # --- the wire
 
-    async def _many(self, script: Script, calls: Sequence[Call]) -> list[Any]:
-        with redis_errors(self._where):
-            replies = await script.many(self._redis, calls)
-            for reply in replies:
-                if isinstance(reply, RedisError):
-                    raise reply
-        return replies
+    async def _each(self, script: Script, arguments: Mapping[str, Sequence[str | int]]) -> dict[str, Any]:
+        """The script on each family in one pipeline: replies by family.
 
-    async def _by_family(
+        A family whose keys are damaged is left out and named in `damage`, so that it stops no
+        other. Raises `BoundaryDown`, or the first error when every family had one.
+        """
+        calls = [Call(self._base(name), (self._now, *args)) for name, args in arguments.items()]
+        with redis_errors(self._where):
+            replies = dict(zip(arguments, await script.many(self._redis, calls), strict=True))
+            failed = {name: reply for name, reply in replies.items() if isinstance(reply, RedisError)}
+            if failed and len(failed) == len(replies):
+                raise next(iter(failed.values()))
+        for name in replies:
+            self.damage.pop(name, None)
+        self.damage.update({name: one_line(str(error)) for name, error in failed.items()})
+        return {name: reply for name, reply in replies.items() if name not in failed}
+
+    async def _leased(
         self, script: Script, leases: Iterable[Lease], argument: int
     ) -> list[tuple[Lease, int]]:
         groups: dict[str, list[Lease]] = {}
         for lease in leases:
             groups.setdefault(lease.family, []).append(lease)
-        calls = [
-            Call(
-                self._base(family),
-                (self._now, argument, *(part for lease in group for part in (lease.item_id, lease.token))),
-            )
+        arguments = {
+            family: (argument, *(part for lease in group for part in (lease.item_id, lease.token)))
             for family, group in groups.items()
-        ]
-        replies = await self._many(script, calls)
-        return [
-            pair
-            for group, reply in zip(groups.values(), replies, strict=True)
-            for pair in zip(group, reply, strict=True)
-        ]
+        }
+        replies = await self._each(script, arguments)
+        return [pair for family, reply in replies.items() for pair in zip(groups[family], reply, strict=True)]
 
 
 def _lease(family: str, row: Sequence[Any]) -> Lease:

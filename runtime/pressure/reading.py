@@ -11,7 +11,7 @@ from typing import Any
 
 from redis.exceptions import RedisError
 
-from runtime.ledger.connection import Redis, redis_errors, without_credentials
+from runtime.ledger.connection import Redis, redis_errors
 from runtime.model import (
     FamilyReading,
     ItemPage,
@@ -26,17 +26,19 @@ from runtime.model import (
 from runtime.pressure.keys import families_key, family_base
 from runtime.pressure.records import MICROSECOND, unpack_item, unpack_pause, unpack_settled
 from runtime.pressure.script import RATE_BUCKET_S, RATE_BUCKETS, Call, Script
+from runtime.text import without_credentials
 
 PAGE_LIMIT = 500
+PAGE_PAYLOAD = 4096
+"""Bytes of an item's record that a page carries: a page of large payloads would else be a download."""
 _SETS = {
-    ItemState.DELAYED: "delayed",
     ItemState.LEASED: "leased",
     ItemState.ADMITTING: "admitting",
     ItemState.IN_FLIGHT: "flight",
     ItemState.DEAD: "dead",
     ItemState.QUARANTINED: "quarantined",
 }
-"""Every live state's own set; waiting has four."""
+"""Every live state's own set; waiting and delayed have four each."""
 
 _RATE = f"""
 local function rate(kind, now)
@@ -71,21 +73,21 @@ class Reading:
     local now = now_us(ARGV[1])
     local function card(name) return redis.call('ZCARD', base .. name) end
     local function first(name) return redis.call('ZRANGE', base .. name, 0, 0, 'WITHSCORES')[2] or false end
-    local due = redis.call('ZRANGEBYSCORE', base .. 'delayed', '-inf', int(now))
-    local levels = {card('w0'), card('w1'), card('w2'), card('w3')}
-    for _, id in ipairs(due) do
-      local level = tonumber((head(redis.call('HGET', base .. 'items', id)))) + 1
-      levels[level] = levels[level] + 1
-    end
-    local oldest = #due > 0 and tonumber(redis.call('ZSCORE', base .. 'delayed', due[1])) or nil
+    local levels, delayed, oldest = {}, 0, nil
     for level = 0, 3 do
-      local score = tonumber(first('w' .. level) or nil)
-      if score and (not oldest or score < oldest) then oldest = score end
+      local due = redis.call('ZCOUNT', base .. 'd' .. level, '-inf', int(now))
+      levels[level + 1] = card('w' .. level) + due
+      delayed = delayed + card('d' .. level) - due
+      for _, score in ipairs({first('w' .. level), due > 0 and first('d' .. level)}) do
+        score = tonumber(score or nil)
+        if score and (not oldest or score < oldest) then oldest = score end
+      end
     end
     local stats = redis.call('HMGET', base .. 'stats', 'succeeded', 'failed')
-    return {int(now), levels[1], levels[2], levels[3], levels[4], card('delayed') - #due, card('leased'),
+    return {int(now), levels[1], levels[2], levels[3], levels[4], delayed, card('leased'),
       card('admitting'), card('flight'), card('dead'), card('quarantined'), oldest and int(oldest) or false,
-      paused(now) or false, rate('e', now), rate('s', now), rate('f', now), stats[1], stats[2]}
+      paused(now) or false, rate('e', now), rate('s', now), rate('f', now), stats[1], stats[2],
+      redis.call('HGET', base .. 'pause', 'epoch')}
     """,
         read_only=True,
     )
@@ -138,7 +140,7 @@ class Reading:
     if done then return {'settled', redis.call('ZSCORE', base .. 'settled', id), done, false, false} end
     local record = redis.call('HGET', base .. 'items', id)
     if not record then return false end
-    local names = {'flight', 'admitting', 'leased', 'dead', 'quarantined', 'delayed', 'w' .. head(record)}
+    local names = {'flight', 'admitting', 'leased', 'dead', 'quarantined', 'd' .. head(record), 'w' .. head(record)}
     for _, name in ipairs(names) do
       local score = redis.call('ZSCORE', base .. name, id)
       if score then
@@ -163,7 +165,8 @@ class Reading:
         where, score, record, fails, lease = reply
         if where == "settled":
             return unpack_settled(item_id, family, float(score), record)
-        state = next((state for state, name in _SETS.items() if name == where), ItemState.WAITING)
+        by_level = ItemState.DELAYED if where.startswith("d") and where != "dead" else ItemState.WAITING
+        state = next((state for state, name in _SETS.items() if name == where), by_level)
         return unpack_item(item_id, family, state, float(score), record, fails=fails, lease=lease)
 
     # --- pages
@@ -181,6 +184,8 @@ class Reading:
         sets: tuple[str, ...]
         if state is ItemState.WAITING:
             sets, newest_first = ("w0", "w1", "w2", "w3"), False
+        elif state is ItemState.DELAYED:
+            sets, newest_first = ("d0", "d1", "d2", "d3"), False
         elif state in (ItemState.SUCCEEDED, ItemState.DISCARDED):
             sets, newest_first = ("settled",), True
         else:
@@ -225,6 +230,19 @@ class Reading:
             beyond = [row for row in rows if not after or row[1] > float(score) or row[0] > last]
         return [(str(item_id), float(at)) for item_id, at in beyond[:count]]
 
+    _PAGE = Script(
+        """
+    local out = {}
+    for i = 2, #ARGV do
+      local record = redis.call('HGET', base .. 'items', ARGV[i])
+      out[#out + 1] = {record and string.sub(record, 1, tonumber(ARGV[1])), redis.call('HGET', base .. 'fails', ARGV[i]),
+        redis.call('HGET', base .. 'lease', ARGV[i])}
+    end
+    return out
+    """,
+        read_only=True,
+    )
+
     async def _rows(
         self, base: str, family: str, state: ItemState, found: Sequence[tuple[str, float]]
     ) -> tuple[WorkItem, ...]:
@@ -238,14 +256,10 @@ class Reading:
                 for (item_id, score), row in zip(found, done, strict=True)
                 if row
             )
-        pipe = self._redis.pipeline(transaction=False)
-        pipe.hmget(base + "items", ids)
-        pipe.hmget(base + "fails", ids)
-        pipe.hmget(base + "lease", ids)
-        records, fails, leases = await pipe.execute()
+        rows = await self._PAGE(self._redis, base, PAGE_PAYLOAD, *ids)
         return tuple(
-            unpack_item(item_id, family, state, score, record, fails=fail, lease=lease)
-            for (item_id, score), record, fail, lease in zip(found, records, fails, leases, strict=True)
+            unpack_item(item_id, family, state, score, record, fails=fails, lease=lease)
+            for (item_id, score), (record, fails, lease) in zip(found, rows, strict=True)
             if record
         )
 
@@ -280,6 +294,7 @@ def _reading(family: str, row: Sequence[Any], limit: int | None) -> FamilyReadin
         failed_per_min=row[15],
         succeeded_total=int(row[16] or 0),
         failed_total=int(row[17] or 0),
+        pause_epoch=int(row[18] or 0),
     )
 
 

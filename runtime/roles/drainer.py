@@ -20,6 +20,7 @@ from runtime.ledger.audit import Audit
 from runtime.ledger.beats import ALIVE_WITHIN_S, Heartbeats
 from runtime.ledger.connection import Redis, connect
 from runtime.ledger.keys import wake_channel
+from runtime.model import OperatorError
 from runtime.pressure.queue import Queue
 from runtime.settings import Settings
 from runtime.stack.endpoints import resolve_targets
@@ -27,10 +28,9 @@ from runtime.stack.endpoints import resolve_targets
 from .process import Detail, RoleProcess, log, until_stopped
 
 
-async def run_drainer(settings: Settings) -> None:
-    """Drains the lane until SIGTERM. Raises `OperatorError` when it can't begin."""
-    process = RoleProcess("drainer")
-    process.heed_signals()
+async def run_drainer(settings: Settings, stop: asyncio.Event) -> None:
+    """Drains the lane until ``stop`` is set. Raises `OperatorError` when it can't begin."""
+    process = RoleProcess("drainer", stop)
     lane = LaneSource(find_lane(settings), time.time)
     targets = resolve_targets(settings)
     name = lane.current.name
@@ -76,16 +76,17 @@ async def run_drainer(settings: Settings) -> None:
                 "idle_because": drainer.stats.idle_because,
                 "last_error": drainer.stats.last_error,
                 "uncertain": len(drainer.stats.uncertain),
-                "unknown_runs": len(reconciler.stats.unknown_runs),
+                "unknown_runs": reconciler.stats.unknown_total,
                 "unknown_run": next(iter(reconciler.stats.unknown_runs), None),
+                "damaged": ", ".join(f"{name}: {why}" for name, why in queue.damage.items()) or None,
                 "reconciler_error": reconciler.stats.last_pass_error,
                 "reconciled": reconciler.stats.settled,
                 "sweeper_error": sweeper.last_error,
             }
 
-        async def after_beat(at: float) -> None:
+        async def after_beat() -> None:
             before = workers.alive
-            await workers.look(at)
+            await workers.look()
             if workers.alive != before:
                 log(f"{workers.alive} live worker(s)")
                 drainer.wake.set()
@@ -109,9 +110,13 @@ class LiveWorkers:
         self._heartbeats = heartbeats
         self.alive = 0
 
-    async def look(self, server_time: float) -> None:
-        """Raises `BoundaryDown`."""
-        beats = await self._heartbeats.read()
+    async def look(self) -> None:
+        """None are counted while Redis can't be read: whatever they ran could not be settled."""
+        try:
+            server_time, beats = await self._heartbeats.read_at()
+        except OperatorError:
+            self.alive = 0
+            return
         self.alive = sum(beat.role == "worker" and server_time - beat.at <= ALIVE_WITHIN_S for beat in beats)
 
 

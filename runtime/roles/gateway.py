@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 from runtime.gateway.app import build_gateway
 from runtime.gateway.bind import check_exposure, is_loopback, listen
 from runtime.gateway.serve import serve_gateway
@@ -14,10 +16,9 @@ from .operator import open_operator
 from .process import Detail, RoleProcess, log, until_stopped
 
 
-async def run_gateway(settings: Settings) -> None:
-    """Serves HTTP until SIGTERM. Raises `OperatorError` when it can't begin."""
-    process = RoleProcess("gateway")
-    process.heed_signals()
+async def run_gateway(settings: Settings, stop: asyncio.Event) -> None:
+    """Serves HTTP until ``stop`` is set. Raises `OperatorError` when it can't begin."""
+    process = RoleProcess("gateway", stop)
     targets = resolve_targets(settings)
     bind = targets.require_gateway_bind()
     token = check_exposure(bind.host, targets.gateway_token)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 import sys
 import traceback
 from collections.abc import Sequence
@@ -16,30 +17,33 @@ from .process import log
 ROLES = ("worker", "drainer", "gateway")
 
 
-async def run_role(role: str, settings: Settings) -> None:
-    """Runs until SIGTERM or SIGINT. Raises `OperatorError` when it can't begin."""
+async def run_role(role: str, settings: Settings, stop: asyncio.Event) -> None:
+    """Runs until ``stop`` is set. Raises `OperatorError` when it can't begin."""
     match role:
         case "worker":
             from .worker import run_worker
 
-            await run_worker(settings)
+            await run_worker(settings, stop)
         case "drainer":
             from .drainer import run_drainer
 
-            await run_drainer(settings)
+            await run_drainer(settings, stop)
         case "gateway":
             from .gateway import run_gateway
 
-            await run_gateway(settings)
+            await run_gateway(settings, stop)
         case _:
             raise UsageError(f"no role {role!r}", fix=f"roles are: {', '.join(ROLES)}")
 
 
 async def _run_all(roles: Sequence[str]) -> None:
     settings = load_settings()
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
     async with asyncio.TaskGroup() as group:
         for role in roles:
-            group.create_task(run_role(role, settings))
+            group.create_task(run_role(role, settings, stop))
 
 
 def main(argv: Sequence[str] | None = None) -> int:

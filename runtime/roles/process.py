@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 import secrets
-import signal
 import socket
 import sys
 import time
@@ -28,18 +27,13 @@ def log(message: str) -> None:
 
 
 class RoleProcess:
-    """One start of one role. ``stop`` is set by SIGTERM and SIGINT."""
+    """One start of one role. ``stop`` ends it: roles that share a process share it too."""
 
-    def __init__(self, role: str) -> None:
+    def __init__(self, role: str, stop: asyncio.Event) -> None:
         self.role = role
         self.started_at = time.time()
         self.process_id = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
-        self.stop = asyncio.Event()
-
-    def heed_signals(self) -> None:
-        loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, self.stop.set)
+        self.stop = stop
 
     async def beat(
         self,
@@ -47,35 +41,36 @@ class RoleProcess:
         lane: LaneSource,
         detail: Callable[[], Detail],
         *,
-        every: Callable[[float], Coroutine[Any, Any, None]] | None = None,
+        every: Callable[[], Coroutine[Any, Any, None]] | None = None,
     ) -> None:
         """Writes a sign of life each `BEAT_EVERY_S` until ``stop``, then takes it back.
 
-        ``every`` is awaited after each beat with the server's time. A Redis that is down is
+        ``every`` is awaited after each beat, also one that failed. A Redis that is down is
         reported once, and the beat goes on as soon as it is back.
         """
         silent = False
         beats = 0
         while not self.stop.is_set():
             lane.refresh()
+            trouble = None
             try:
-                at = await heartbeats.write(
+                await heartbeats.write(
                     self.role,
                     self.process_id,
                     self.started_at,
                     {"pid": os.getpid(), **lane_detail(lane), **detail()},
                     sweep=beats % 60 == 0,
                 )
-                if every is not None:
-                    await every(at)
-                if silent:
-                    log("beating again")
-                silent = False
                 beats += 1
             except OperatorError as error:
-                if not silent:
-                    log(f"no beat: {error.message}")
-                silent = True
+                trouble = error.message
+            if every is not None:
+                await every()
+            if trouble is not None and not silent:
+                log(f"no beat: {trouble}")
+            elif trouble is None and silent:
+                log("beating again")
+            silent = trouble is not None
             with suppress(TimeoutError):
                 await asyncio.wait_for(self.stop.wait(), BEAT_EVERY_S)
         with suppress(OperatorError):  # the beat then lapses by itself

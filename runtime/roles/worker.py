@@ -25,10 +25,9 @@ from runtime.stack.endpoints import resolve_targets
 from .process import Detail, RoleProcess, log, until_stopped
 
 
-async def run_worker(settings: Settings) -> None:
-    """Serves the lane's runs until SIGTERM. Raises `OperatorError` when it can't begin."""
-    process = RoleProcess("worker")
-    process.heed_signals()
+async def run_worker(settings: Settings, stop: asyncio.Event) -> None:
+    """Serves the lane's runs until ``stop`` is set. Raises `OperatorError` when it can't begin."""
+    process = RoleProcess("worker", stop)
     lane = LaneSource(find_lane(settings), time.time)
     targets = resolve_targets(settings)
     bind = targets.require_worker_bind()

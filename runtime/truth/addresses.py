@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from urllib.parse import urlsplit, urlunsplit
 
-from runtime.text import one_line
+from runtime.text import without_credentials
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,14 +18,3 @@ class Addresses:
     def __post_init__(self) -> None:
         for name in ("redis", "restate_admin", "restate_ingress"):
             object.__setattr__(self, name, without_credentials(getattr(self, name)))
-
-
-def without_credentials(url: str) -> str:
-    """``url`` fit to be shown: no user, no password, no query, on one line."""
-    try:
-        parts = urlsplit(url)
-    except ValueError:
-        return "(an address that can't be parsed)"
-    if not parts.scheme:
-        return one_line(url.rpartition("@")[2])
-    return one_line(urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", "")))

@@ -58,8 +58,8 @@ async def test_a_pause_is_done_and_receipted_with_who_where_and_why(world: World
     preview = await previewed(actions, ActionName.PAUSE, "content/*", reason="upgrade", until=START + 60)
     receipt = await applied(actions, preview)
     assert world.pressure.written == [
-        ("pause", "content/removed", "ana@host", "upgrade", START + 60),
-        ("pause", "content/updated", "ana@host", "upgrade", START + 60),
+        ("pause", "content/removed", "ana@host", "upgrade", 60.0),
+        ("pause", "content/updated", "ana@host", "upgrade", 60.0),
     ]
     assert world.audit.receipts == [receipt]
     assert (receipt.actor, receipt.origin, receipt.reason, receipt.lane) == (

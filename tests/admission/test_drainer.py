@@ -23,9 +23,11 @@ from runtime.model import (
     PauseKind,
     Priority,
     Refused,
+    ReplayResult,
     RunRequest,
     RunStatus,
     RunView,
+    family_tag,
     new_item_id,
 )
 from runtime.pressure.control import Control
@@ -79,6 +81,7 @@ class Lane:
     """One lane's parts, wired as the drainer's process wires them."""
 
     def __init__(self, redis: Redis, url: str, folder: Path) -> None:
+        self.redis = redis
         path = folder / "lane.toml"
         path.write_text(LANE)
         self.source = LaneSource(path, lambda: 1.0)
@@ -90,18 +93,19 @@ class Lane:
         self.drainer = self.another("d1")
         self.reconciler = Reconciler(self.queue, self.restate, self.source, self.drainer, owner="d1")
 
-    def another(self, owner: str) -> Drainer:
+    def another(self, owner: str, *, lane_max: int = 1000) -> Drainer:
         return Drainer(
             self.queue,
             self.restate,
             self.source,
             owner=owner,
-            lane_max_in_flight=1000,
+            lane_max_in_flight=lane_max,
             workers_alive=lambda: self.alive,
         )
 
     async def add(self, family: str, count: int, *, level: int = 2) -> list[str]:
         ids = [new_item_id(family, at_s=1.0) for _ in range(count)]
+        await self.redis.hsetnx("joelclaw:1:{main}:families", family_tag(family), family)
         for item_id in ids:
             await self.queue.enqueue(item_id, family, "{}", priority=Priority(level), origin="t")
         return ids
@@ -189,7 +193,8 @@ async def test_runs_that_ended_without_settling_are_settled_and_unknown_ones_rep
 async def test_several_drainers_admit_each_item_once(lane: Lane) -> None:
     ids = await lane.add("a", 150)
     drainers = [lane.another(f"d{n}") for n in range(4)]
-    await asyncio.gather(*(drainer.round() for drainer in drainers))
+    while len(lane.restate.accepted) < 150:
+        await asyncio.gather(*(drainer.round() for drainer in drainers))
     assert sorted(lane.restate.accepted) == sorted(f"{item_id}.1" for item_id in ids)
 
 
@@ -199,7 +204,7 @@ async def test_a_pause_lets_nothing_through_even_under_load(lane: Lane) -> None:
     running = asyncio.create_task(lane.drainer.run(stop))
     while not lane.restate.accepted:
         await asyncio.sleep(0)
-    paused = await lane.control.pause("a", actor="ann", kind=PauseKind.PERSON, reason=None, until=None)
+    paused = await lane.control.pause("a", actor="ann", kind=PauseKind.PERSON, reason=None, for_s=None)
     left = paused.still_admitting
     while left:
         left = await lane.control.still_admitting("a")
@@ -245,3 +250,37 @@ async def test_a_sweep_leaves_a_receipt_and_an_idle_one_leaves_none(
     assert receipt is not None and receipt.results[0].detail == "3 rows"
     assert list(await audit.recent()) == [receipt]
     await redis.aclose()
+
+
+async def test_the_lanes_limit_holds_over_several_drainers(lane: Lane) -> None:
+    await lane.add("a", 60)
+    drainers = [lane.another(f"d{n}", lane_max=10) for n in range(3)]
+    for _ in range(10):
+        await asyncio.gather(*(drainer.round() for drainer in drainers))
+    assert (await lane.look()).in_flight == len(lane.restate.accepted) == 10
+
+
+async def test_damage_to_one_family_stops_no_other(lane: Lane) -> None:
+    await lane.add("a", 2)
+    await lane.redis.set("joelclaw:1:{main/b}:w0", "damaged")
+    assert await lane.drainer.round() == 2
+    assert "WRONGTYPE" in lane.queue.damage["b"]
+    await lane.redis.delete("joelclaw:1:{main/b}:w0")
+    await lane.drainer.round()
+    assert lane.queue.damage == {}
+
+
+async def test_what_waits_of_a_removed_family_is_quarantined_after_a_while_and_replayable(
+    lane: Lane, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("runtime.admission.reconciler.UNDECLARED_GRACE_S", 0.0)
+    (item_id,) = await lane.add("gone", 1)
+    later = new_item_id("gone", at_s=1.0)
+    await lane.queue.enqueue(later, "gone", "1", priority=Priority.P0, origin="t", delay_s=3600)
+    await lane.reconciler.one_pass()
+    for moved in (item_id, later):
+        item = await lane.reading.item(moved)
+        assert item is not None
+        assert (item.state, item.payload) == (ItemState.QUARANTINED, "{}" if moved == item_id else "1")
+        assert "no longer declared" in item.failures[0].message
+    assert await lane.control.replay("gone", [item_id]) == {item_id: ReplayResult.REPLAYED}

@@ -8,6 +8,7 @@ import os
 import signal
 import sys
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from aiohttp import web
 from runtime.durable.handlers import Call, HandlerFailure, Handlers
 from runtime.durable.handlers.base import RESULT_MAX
 from runtime.lanefile import Family
+from runtime.model import Failure, Outcome
 from tests.durable.rig import a_request, eventually
 
 
@@ -43,6 +45,14 @@ def alive(pid: int) -> bool:
 
 
 # --- command ----------------------------------------------------------------
+
+
+async def test_a_replayed_attempt_is_told_what_failed_before(handlers: Handlers) -> None:
+    call = a_command(sys.executable, "-c", "import os; print(os.environ['JOELCLAW_FAILURES'])")
+    failures = (Failure(1, Outcome.FAILED, "it said \x1b no", 5.0),)
+    retold = Call(replace(call.request, attempt=2, failures=failures), call.family, call.lane_dir)
+    result = json.loads(await handlers.run(retold))
+    assert json.loads(result["stdout"]) == [{"attempt": 1, "outcome": "failed", "message": "it said \x1b no"}]
 
 
 async def test_a_command_gets_its_payload_both_ways_and_a_small_environment(
@@ -73,7 +83,7 @@ async def test_a_command_gets_its_payload_both_ways_and_a_small_environment(
         "SHLVL",
         "_",
     }  # some a shell's
-    names = {"PAYLOAD", "RUN_ID", "ITEM_ID", "ATTEMPT", "FAMILY"}
+    names = {"FAILURES", "PAYLOAD", "RUN_ID", "ITEM_ID", "ATTEMPT", "FAMILY"}
     assert set(told["env"]) <= allowed | {f"JOELCLAW_{name}" for name in names}
 
 

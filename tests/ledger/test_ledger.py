@@ -9,14 +9,15 @@ import pytest
 
 from runtime.ledger.audit import Audit
 from runtime.ledger.beats import Heartbeats
-from runtime.ledger.connection import connect, without_credentials
+from runtime.ledger.connection import connect
 from runtime.model import BoundaryDown, ConfigError, OperatorError, Receipt, ReceiptOutcome, TargetResult
+from runtime.text import without_credentials
 from tests.servers import ValkeyServer
 
 
-def receipt(receipt_id: str) -> Receipt:
+def receipt(receipt_id: str, at: float = 1.5) -> Receipt:
     results = (TargetResult("a", ReceiptOutcome.DONE), TargetResult("b", ReceiptOutcome.FAILED, "why"))
-    return Receipt(receipt_id, 1.5, "ann@box", "cli", "main", "pause", "Paused 2", "because", results, 2)
+    return Receipt(receipt_id, at, "ann@box", "cli", "main", "pause", "Paused 2", "because", results, 2)
 
 
 async def test_beats_are_stamped_by_the_server_and_taken_back(valkey: ValkeyServer) -> None:
@@ -56,12 +57,14 @@ async def test_receipts_are_read_back_newest_first_and_survive_redis(
     redis = connect(valkey.url)
     audit = Audit(redis, valkey.url, "main", tmp_path / "ledger")
     assert await audit.record(receipt("1")) is None
-    assert await audit.record(receipt("2")) is None
-    assert list(await audit.recent()) == [receipt("2"), receipt("1")]
+    assert await audit.record(receipt("2", 2.5)) is None
+    assert list(await audit.recent()) == [receipt("2", 2.5), receipt("1")]
     valkey.kill()
-    warning = await audit.record(receipt("3"))
+    warning = await audit.record(receipt("3", 3.5))
     assert warning is not None and "one place only" in warning
     assert [kept.receipt_id for kept in await audit.recent(2)] == ["3", "2"]
+    valkey.restart()
+    assert [kept.receipt_id for kept in await audit.recent()] == ["3", "2", "1"]
     assert oct((tmp_path / "ledger" / "audit-main.jsonl").stat().st_mode)[-3:] == "600"
     await redis.aclose()
 
@@ -80,6 +83,6 @@ async def test_a_receipt_that_no_place_takes_is_an_error(tmp_path: Path) -> None
 
 def test_addresses_are_shown_without_credentials() -> None:
     assert without_credentials("redis://user:secret@host:6379/2?x=secret") == "redis://host:6379/2"
-    assert without_credentials("unix:///run/v.sock?password=secret") == "unix:///run/v.sock"
+    assert without_credentials("unix:///run/v.sock?password=secret") == "unix:/run/v.sock"
     with pytest.raises(ConfigError):
         connect("nonsense://x")

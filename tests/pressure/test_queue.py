@@ -6,6 +6,7 @@ import asyncio
 
 import pytest
 
+from runtime.ledger.beats import Heartbeats
 from runtime.ledger.connection import connect
 from runtime.model import (
     BoundaryDown,
@@ -14,7 +15,9 @@ from runtime.model import (
     Outcome,
     PauseKind,
     Priority,
+    Refused,
     ReplayResult,
+    ResumeResult,
     SettleResult,
     new_item_id,
 )
@@ -192,7 +195,7 @@ async def test_a_pause_holds_the_backlog_and_what_was_leased(bench: Bench) -> No
     leased = await bench.queue.claim({"a": (0, 0, 1, 0)}, LIMITS, owner="d")
     admitting = await bench.queue.claim({"a": (0, 0, 1, 0)}, LIMITS, owner="d")
     await bench.queue.begin_admit(admitting)
-    paused = await bench.control.pause("a", actor="ann", kind=PauseKind.PERSON, reason="why", until=None)
+    paused = await bench.control.pause("a", actor="ann", kind=PauseKind.PERSON, reason="why", for_s=None)
     assert paused.still_admitting == 1
     assert await bench.queue.begin_admit(leased) == []
     assert await bench.queue.claim({"a": ALL}, LIMITS, owner="d") == []
@@ -205,16 +208,15 @@ async def test_a_pause_holds_the_backlog_and_what_was_leased(bench: Bench) -> No
     assert reading.oldest_held_age_s == pytest.approx(5)
     assert reading.pause is not None
     assert (reading.pause.by, reading.pause.reason) == ("ann", "why")
-    assert await bench.control.resume("a", actor="ann", kind=PauseKind.PERSON)
-    assert not await bench.control.resume("a", actor="ann", kind=PauseKind.PERSON)
+    assert await bench.control.resume("a", actor="ann", kind=PauseKind.PERSON) is ResumeResult.RESUMED
+    assert await bench.control.resume("a", actor="ann", kind=PauseKind.PERSON) is ResumeResult.NOT_PAUSED
     assert len(await bench.queue.claim({"a": ALL}, LIMITS, owner="d")) == 2
 
 
 async def test_a_pause_ends_by_itself_and_a_machine_never_lifts_a_persons(bench: Bench) -> None:
     await bench.add()
-    until = bench.queue.now_us or 0
-    await bench.control.pause("a", actor="ann", kind=PauseKind.PERSON, reason=None, until=until / 1e6 + 60)
-    await bench.control.pause("a", actor="breaker", kind=PauseKind.MACHINE, reason="8 failures", until=None)
+    await bench.control.pause("a", actor="ann", kind=PauseKind.PERSON, reason=None, for_s=60)
+    await bench.control.pause("a", actor="breaker", kind=PauseKind.MACHINE, reason="8 failures", for_s=None)
     (reading,) = (await bench.reading.read({"a": 200})).families
     assert reading.pause is not None and reading.pause.kind is PauseKind.PERSON
     await bench.control.resume("a", actor="breaker", kind=PauseKind.MACHINE)
@@ -334,3 +336,56 @@ async def test_a_server_that_is_not_there_is_named() -> None:
     with pytest.raises(BoundaryDown, match="/nonexistent/valkey.sock"):
         await Queue(redis, "unix:///nonexistent/valkey.sock", "main").peek({"a": 1})
     await redis.aclose()
+
+
+async def test_a_resume_lifts_the_pause_that_was_read_and_no_newer_one(bench: Bench) -> None:
+    await bench.add()
+    await bench.control.pause("a", actor="ann", kind=PauseKind.PERSON, reason="routine", for_s=None)
+    shown = (await bench.reading.read(LIMITS)).families[0].pause_epoch
+    await bench.control.pause("a", actor="bob", kind=PauseKind.PERSON, reason="EMERGENCY", for_s=None)
+    lifted = await bench.control.resume("a", actor="ann", kind=PauseKind.PERSON, epoch=shown)
+    assert lifted is ResumeResult.PAUSED_ANEW
+    assert await bench.queue.claim({"a": ALL}, LIMITS, owner="d") == []
+
+
+async def test_every_row_in_flight_is_on_some_page_also_of_one_instant(bench: Bench) -> None:
+    made = [await bench.add() for _ in range(30)]
+    await admit(bench)
+    bench.at(10)
+    seen: list[str] = []
+    cursor: str | None = "-inf"
+    while cursor is not None:
+        page, cursor = await bench.queue.in_flight("a", older_than_s=5, after=cursor, limit=7)
+        seen += page
+    assert seen == sorted(f"{item_id}.1" for item_id in made)
+
+
+async def test_a_full_server_is_drained_paused_and_beaten_on(bench: Bench) -> None:
+    for _ in range(3):
+        await bench.add()
+    redis = bench.redis
+    lapsing = await bench.queue.claim({"a": (0, 0, 1, 0)}, LIMITS, owner="gone", lease_s=5)
+    await bench.queue.begin_admit(lapsing, lease_s=5)
+    await Heartbeats(redis, "unix:x", bench.lane).write("drainer", "d", 1.0, {})
+    await redis.config_set("maxmemory", 1)
+    try:
+        with pytest.raises(Refused, match="out of memory"):
+            new = new_item_id("a", at_s=1.0)
+            await bench.queue.enqueue(new, "a", "1", priority=Priority.P0, origin="t")
+        await Heartbeats(redis, "unix:x", bench.lane).write("drainer", "d", 1.0, {})
+        bench.at(6)
+        assert (await bench.queue.recover(["a"], owner="d"))["a"].uncertain
+        (run_id, _) = await admit(bench)
+        assert await bench.queue.settle(run_id, "a", Outcome.SUCCEEDED) is SettleResult.SETTLED
+        await bench.control.pause("a", actor="ann", kind=PauseKind.PERSON, reason=None, for_s=60)
+        assert (await bench.reading.read(LIMITS)).families[0].pause is not None
+    finally:
+        await redis.config_set("maxmemory", 0)
+
+
+async def test_a_page_carries_no_large_payloads_and_the_item_itself_is_whole(bench: Bench) -> None:
+    payload = '"' + "x" * 100_000 + '"'
+    item_id = await bench.add(payload=payload)
+    (row,) = (await bench.reading.items("a", ItemState.WAITING)).items
+    assert len(row.payload) < 5000
+    assert (await bench.get(item_id)).payload == payload

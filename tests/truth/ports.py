@@ -31,6 +31,7 @@ from runtime.model import (
     Priority,
     Receipt,
     ReplayResult,
+    ResumeResult,
     RunStatus,
     RunVerb,
     RunView,
@@ -90,6 +91,7 @@ def family(name: str = "content/updated", **figures: Any) -> FamilyReading:
         oldest_runnable_age_s=None,
         oldest_held_age_s=None,
         pause=None,
+        pause_epoch=0,
         enqueued_per_min=0,
         settled_per_min=0,
         failed_per_min=0,
@@ -218,18 +220,24 @@ class MemoryPressure:
         return ItemPage(tuple(found[start:end]), len(found), str(end) if end < len(found) else None)
 
     async def pause(
-        self, family: str, *, actor: str, kind: PauseKind, reason: str | None, until: float | None
+        self, family: str, *, actor: str, kind: PauseKind, reason: str | None, for_s: float | None
     ) -> Paused:
-        await self._write("pause", family, actor, reason, until)
+        await self._write("pause", family, actor, reason, for_s)
+        until = None if for_s is None else self.clock() + for_s
         made = Pause(by=actor, kind=kind, reason=reason, since=self.clock(), until=until)
         return Paused(family=family, pause=made, still_admitting=len(self.admitting))
 
     async def still_admitting(self, family: str) -> int:
         return self.admitting.pop(0) if self.admitting else 0
 
-    async def resume(self, family: str, *, actor: str, kind: PauseKind) -> bool:
+    async def resume(
+        self, family: str, *, actor: str, kind: PauseKind, epoch: int | None = None
+    ) -> ResumeResult:
         await self._write("resume", family, actor)
-        return any(known.family == family and known.pause is not None for known in self.families)
+        for known in self.families:
+            if known.family == family and known.pause is not None:
+                return ResumeResult.RESUMED if epoch == known.pause_epoch else ResumeResult.PAUSED_ANEW
+        return ResumeResult.NOT_PAUSED
 
     async def replay(self, family: str, item_ids: Sequence[str]) -> Mapping[str, ReplayResult]:
         await self._write("replay", family, *item_ids)

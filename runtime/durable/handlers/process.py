@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
+import json
 import os
 import shutil
 import signal
@@ -110,6 +111,12 @@ def work_folder(call: Call) -> Iterator[tuple[Path, dict[str, str]]]:
         env = {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
         env.update({f"JOELCLAW_{name.upper()}": value for name, value in call.identity.items()})
         env["JOELCLAW_PAYLOAD"] = str(payload)
+        env["JOELCLAW_FAILURES"] = json.dumps(
+            [
+                {"attempt": f.attempt, "outcome": f.outcome, "message": f.message}
+                for f in call.request.failures
+            ]
+        )
         yield folder, env
     finally:
         shutil.rmtree(folder, ignore_errors=True)

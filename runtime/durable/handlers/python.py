@@ -62,7 +62,7 @@ async def _in_worker(target: str, payload: str) -> Json:
         raise HandlerFailure(str(error), retryable=False) from None
     try:
         result: Json = await function(json.loads(payload))
-    except Exception as error:  # noqa: BLE001 - the function is the user's: whatever it raises is its failure
+    except (Exception, SystemExit) as error:  # noqa: BLE001 - the function is the user's: whatever it raises is its failure
         raise HandlerFailure(f"{target} raised {describe(error)}", retryable=True) from None
     return result
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import asdict
 
 from runtime.model import DurableReader, DurableReading, NotFound, Now, RunView, parse_run_id
-from runtime.text import one_line
-from runtime.truth.addresses import Addresses, without_credentials
+from runtime.text import one_line, without_credentials
+from runtime.truth.addresses import Addresses
 from runtime.truth.document import LIST_BOUND, Boundary, BoundaryStatus, DurableData, RunRow, bounded
 from runtime.truth.instants import instant_or_none
 from runtime.truth.probes.probe import Observation, Probe

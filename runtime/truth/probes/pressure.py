@@ -14,8 +14,8 @@ from runtime.model import (
     PressureReading,
     Priority,
 )
-from runtime.text import one_line
-from runtime.truth.addresses import Addresses, without_credentials
+from runtime.text import one_line, without_credentials
+from runtime.truth.addresses import Addresses
 from runtime.truth.document import (
     Boundary,
     BoundaryStatus,
