@@ -741,6 +741,8 @@ class SandboxRunView:
     beat_at: float | None
     """Its shim's last sign of life. A missing one alone is not death."""
     deadline_at: float | None
+    ordered_at: float = 0.0
+    """When its folder was made."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -831,7 +833,12 @@ class SandboxRunner(Protocol):
 
 
 class SandboxReader(Protocol):
-    """Looking changes nothing and starts no process, except for `verify` and `patch`."""
+    """Looking changes nothing; only `plan_promotion` starts a process, which reads."""
+
+    @property
+    def exists(self) -> bool:
+        """True when there ever was a sandbox run on this host, as far as folders tell."""
+        ...
 
     async def read(self, *, limit: int = 100) -> SandboxReading: ...
     async def artifact(self, artifact_id: str) -> Artifact:

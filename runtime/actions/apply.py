@@ -25,6 +25,8 @@ from runtime.model import (
     Refused,
     RunControl,
     RunLookup,
+    SandboxControl,
+    SandboxReader,
 )
 from runtime.settings import Settings
 from runtime.text import one_line
@@ -52,6 +54,8 @@ class Actions:
         audit: AuditTrail,
         now: Now,
         addresses: Addresses,
+        artifacts: SandboxReader | None = None,
+        sandbox: SandboxControl | None = None,
         call_deadline_s: float = CALL_DEADLINE_S,
         pause_wait_s: float = PAUSE_WAIT_S,
     ) -> None:
@@ -70,6 +74,7 @@ class Actions:
             beats=beats,
             now=now,
             addresses=addresses,
+            sandbox=artifacts,
         )
         self._carrier = Carrier(
             pressure=control,
@@ -77,6 +82,7 @@ class Actions:
             runs=runs,
             addresses=addresses,
             now=now,
+            sandbox=sandbox,
             call_deadline_s=call_deadline_s,
             pause_wait_s=pause_wait_s,
         )

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Coroutine, Sequence
 from typing import Any, TypeVar
 
+from runtime.actions.artifacts import ArtifactCarrier
 from runtime.actions.intents import ActionName, Preview
 from runtime.actions.tally import Tally
 from runtime.lanefile import Lane
@@ -23,6 +24,7 @@ from runtime.model import (
     RunStatus,
     RunVerb,
     RunView,
+    SandboxControl,
     VerbResult,
     family_tag,
     tag_of,
@@ -80,6 +82,7 @@ class Carrier:
         runs: RunControl,
         addresses: Addresses,
         now: Now,
+        sandbox: SandboxControl | None = None,
         call_deadline_s: float = CALL_DEADLINE_S,
         pause_wait_s: float = PAUSE_WAIT_S,
     ) -> None:
@@ -88,6 +91,7 @@ class Carrier:
         self._runs = runs
         self._addresses = addresses
         self._now = now
+        self._artifacts = ArtifactCarrier(sandbox)
         self._call_deadline_s = call_deadline_s
         self._pause_wait_s = pause_wait_s
 
@@ -103,6 +107,8 @@ class Carrier:
                 await self._replay(preview, tally, lane)
             case ActionName.RUN_CANCEL | ActionName.RUN_KILL | ActionName.RUN_RESUME:
                 await self._verb(preview, tally, _VERBS[preview.intent.action])
+            case ActionName.PROMOTE | ActionName.REJECT:
+                await self._artifacts.carry_out(preview, tally, actor=actor)
 
     async def _pause(self, preview: Preview, tally: Tally, lane: Lane, actor: str) -> None:
         waiting: set[str] = set()

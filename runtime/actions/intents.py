@@ -18,6 +18,8 @@ class ActionName(StrEnum):
     RUN_CANCEL = "run-cancel"
     RUN_KILL = "run-kill"
     RUN_RESUME = "run-resume"
+    PROMOTE = "promote"
+    REJECT = "reject"
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +34,10 @@ class Intent:
     """At most so many ids (``--max``); the settings' ceiling holds in any case."""
     until: float | None = None
     """pause only: when it ends by itself, in seconds since the epoch."""
+    branch: str | None = None
+    """promote only: the new branch's name. Unset: ``joelclaw/`` and the short run id."""
+    unverified: bool = False
+    """promote only: also what no verification has passed."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,11 +5,13 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Coroutine, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, Never, TypeVar
 
+from runtime.actions.artifacts import ArtifactPlanner
 from runtime.actions.families import matching_families
 from runtime.actions.intents import ActionName, Intent
+from runtime.actions.plan import Plan
+from runtime.actions.plan import bounded_lines as _bounded
 from runtime.lanefile import Lane, LaneSource
 from runtime.model import (
     FamilyReading,
@@ -26,6 +28,7 @@ from runtime.model import (
     RunLookup,
     RunStatus,
     RunView,
+    SandboxReader,
     UsageError,
     WorkItem,
     parse_run_id,
@@ -40,7 +43,6 @@ from runtime.truth.processes import ALIVE_WITHIN_S, DRAINER, WORKER, BeatReader,
 from runtime.truth.words import count, length
 
 TARGET_LENGTH = 200
-LINES_BOUND = 40
 LOOKUP_BATCH = 100
 ERRORS_SHOWN = 3
 PAUSE_MOST_S = 366 * 86_400.0
@@ -49,20 +51,6 @@ REPLAYABLE = frozenset({ItemState.DEAD, ItemState.QUARANTINED})
 RESUMABLE = frozenset({RunStatus.PAUSED, RunStatus.BACKING_OFF, RunStatus.UNKNOWN})
 
 T = TypeVar("T")
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """What an intent would touch, before it is frozen into a preview."""
-
-    ids: tuple[str, ...]
-    matching: int
-    title: str
-    lines: tuple[str, ...]
-    warnings: tuple[str, ...]
-    target: str
-    destructive: bool = False
-    pause_epochs: tuple[int, ...] = ()
 
 
 class Planner:
@@ -76,7 +64,9 @@ class Planner:
         beats: BeatReader,
         now: Now,
         addresses: Addresses,
+        sandbox: SandboxReader | None = None,
     ) -> None:
+        self._artifacts = ArtifactPlanner(sandbox, lane, now)
         self._settings = settings
         self._lane = lane
         self._pressure = pressure
@@ -100,6 +90,10 @@ class Planner:
                 return await self._replay_families(intent)
             case ActionName.RUN_CANCEL | ActionName.RUN_KILL | ActionName.RUN_RESUME:
                 return await self._run_verb(intent)
+            case ActionName.PROMOTE:
+                return await self._artifacts.promote(intent, self._most(intent))
+            case ActionName.REJECT:
+                return await self._artifacts.reject(intent, self._most(intent))
 
     # --- families
 
@@ -404,11 +398,6 @@ class Planner:
 
 
 _EFFECTS = "an attempt that failed may have had effects: they may happen again"
-
-
-def _bounded(lines: Sequence[str]) -> tuple[str, ...]:
-    shown = tuple(one_line(line, 400) for line in lines[:LINES_BOUND])
-    return shown if len(lines) <= LINES_BOUND else (*shown, f"… and {len(lines) - LINES_BOUND:,} more")
 
 
 def _few(names: Sequence[str]) -> str:

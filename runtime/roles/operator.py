@@ -17,6 +17,8 @@ from runtime.pressure.control import Control
 from runtime.pressure.intake import Intake
 from runtime.pressure.queue import Queue
 from runtime.pressure.reading import Reading
+from runtime.sandbox.reading import Control as SandboxControl
+from runtime.sandbox.reading import Reading as SandboxReading
 from runtime.settings import Settings
 from runtime.stack.endpoints import peek_targets
 from runtime.truth.addresses import Addresses
@@ -46,6 +48,7 @@ async def open_operator(settings: Settings) -> AsyncIterator[Operator]:
     reading = Reading(redis, url, name)
     audit = Audit(redis, url, name, settings.state / "ledger")
     heartbeats = Heartbeats(redis, url, name)
+    artifacts = SandboxReading(settings.state)
     addresses = Addresses(url, targets.restate_admin_url, targets.restate_ingress_url)
     try:
         async with Journal(
@@ -64,6 +67,7 @@ async def open_operator(settings: Settings) -> AsyncIterator[Operator]:
                 now=time.time,
                 addresses=addresses,
                 alive_within_s=ALIVE_WITHIN_S,
+                sandbox=artifacts,
             )
             actions = Actions(
                 settings=settings,
@@ -76,6 +80,8 @@ async def open_operator(settings: Settings) -> AsyncIterator[Operator]:
                 audit=audit,
                 now=time.time,
                 addresses=addresses,
+                artifacts=artifacts,
+                sandbox=SandboxControl(settings.state, time.time),
             )
             intake = Intake(redis, url, queue, lane, settings, time.time)
             try:

@@ -1,8 +1,8 @@
 """Promotion: an artifact's one commit becomes a new branch of its repository, and nothing else changes there.
 
-Objects are added and one reference is created, in one transaction that also checks that the base is where
-the artifact stands on. No checkout, index, HEAD or hook is touched, read or run. As root, all of it
-happens with the rights of the repository's owner, so that no file in there becomes root's.
+Objects are added and one reference is created, where there was none. No checkout, index, HEAD or hook is
+touched, read or run. As root, all of it happens with the rights of the repository's owner, so that no file
+in there becomes root's.
 """
 
 from __future__ import annotations
@@ -202,13 +202,10 @@ def _create_branch(kept: Kept, target: _Target, branch: str) -> None:
             fix="replay its item",
             code="artifact-damaged",
         )
-    # One transaction: the base is still where it was, and nobody has made the branch meanwhile.
-    lines = ["start"]
-    if manifest.base_is_branch:
-        lines.append(f"verify refs/heads/{manifest.base} {manifest.base_sha}")
-    lines += [f"create refs/heads/{branch} {commit}", "prepare", "commit", ""]
+    # The base was looked at just before. It is not part of the transaction: naming the branch that HEAD is
+    # on there would write a line to HEAD's log, and HEAD is somebody's.
     try:
-        target.git("update-ref", "--stdin", "--no-deref", given="\n".join(lines).encode())
+        target.git("update-ref", "--no-deref", f"refs/heads/{branch}", commit, "0" * len(commit))
     except GitFailed as error:
         raise _why_not(kept, target, branch, error) from None
 

@@ -45,6 +45,10 @@ class Reading:
         self._damaged: set[str] = set()
         self._decided: dict[str, tuple[_Stamp, list[Decision]]] = {}
 
+    @property
+    def exists(self) -> bool:
+        return self._places.root.is_dir()
+
     async def read(self, *, limit: int = 100) -> SandboxReading:
         """Raises `BoundaryDown` when the folders can't be read."""
         return await asyncio.to_thread(self._read, limit)
@@ -194,7 +198,10 @@ def _run_view(folder: RunFolder) -> SandboxRunView | None:
     except (DamagedRun, OSError) as error:
         if isinstance(error, FileNotFoundError):
             return None
-        return SandboxRunView(folder.name, "?", "damaged", host_name(), None, None, folder.beat_at(), None)
+        ordered = folder.path.stat().st_ctime
+        return SandboxRunView(
+            folder.name, "?", "damaged", host_name(), None, None, folder.beat_at(), None, ordered
+        )
     if state is not None and state.outcome is not None and folder.stop_reason() is not None:
         return None  # cancelled: nobody waits for its end
     return SandboxRunView(
@@ -206,6 +213,7 @@ def _run_view(folder: RunFolder) -> SandboxRunView | None:
         started_at=None if state is None else state.started_at,
         beat_at=folder.beat_at(),
         deadline_at=None if state is None else state.deadline_at,
+        ordered_at=spec.created_at,
     )
 
 

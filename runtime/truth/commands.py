@@ -62,6 +62,10 @@ class Commands:
     def resume_runs(self, run_ids: Sequence[str]) -> NextAction:
         return self._say("let them try again now", "runs", "resume", *run_ids)
 
+    def artifacts(self, verb: str, *words: str) -> NextAction:
+        described = {"list": "see the artifacts", "show": "look at it", "verify": "check its files"}
+        return self._say(described[verb], "artifacts", verb, *words)
+
     def _say(self, description: str, *words: str) -> NextAction:
         command = shlex.join([*self._prefix, *(one_line(word, 200) for word in words)])
         return NextAction(command=command, description=description)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from runtime.lanefile import Lane
-from runtime.model import Beat, DurableReading, FamilyReading, PressureReading
+from runtime.model import Beat, DurableReading, FamilyReading, PressureReading, SandboxReading
 from runtime.truth.addresses import Addresses
 from runtime.truth.commands import Commands
 from runtime.truth.document import NextAction, Severity
@@ -30,6 +30,8 @@ class Facts:
     beats: Observation[Sequence[Beat]]
     processes: Processes | None
     """None when no beat was ever read."""
+    sandbox: Observation[SandboxReading] | None = None
+    """None: this profile has no sandbox."""
 
     @property
     def pressure_now(self) -> PressureReading | None:
@@ -40,6 +42,11 @@ class Facts:
     def durable_now(self) -> DurableReading | None:
         """What Restate said just now; None while it can't be read."""
         return self.durable.value if self.durable.fresh else None
+
+    @property
+    def sandbox_now(self) -> SandboxReading | None:
+        """What the sandbox folders held just now; None while they can't be read, and where there are none."""
+        return self.sandbox.value if self.sandbox is not None and self.sandbox.fresh else None
 
     @property
     def processes_now(self) -> Processes | None:

@@ -22,6 +22,8 @@ from runtime.model import (
     PressureReading,
     Receipt,
     RunView,
+    SandboxReader,
+    SandboxReading,
     WorkItem,
     parse_run_id,
     tag_of,
@@ -51,6 +53,7 @@ from runtime.truth.probes.durable import durable_boundary, durable_probe
 from runtime.truth.probes.pressure import family_row, pressure_boundary, pressure_data, pressure_probe
 from runtime.truth.probes.probe import Observation
 from runtime.truth.probes.processes import processes_probe, runtime_info
+from runtime.truth.probes.sandbox import sandbox_boundary, sandbox_probe
 from runtime.truth.processes import ALIVE_WITHIN_S, BeatReader, Processes, judge_beats
 from runtime.truth.verdict import verdict_of
 
@@ -75,6 +78,7 @@ class Reader:
         now: Now,
         addresses: Addresses,
         alive_within_s: float = ALIVE_WITHIN_S,
+        sandbox: SandboxReader | None = None,
     ) -> None:
         """``alive_within_s``: a process whose last beat is older is not counted as alive."""
         deadline_s = settings.probe_deadline_s
@@ -90,6 +94,10 @@ class Reader:
         self._pressure_probe = pressure_probe(pressure, lane, deadline_s=deadline_s, now=now)
         self._durable_probe = durable_probe(durable, deadline_s=deadline_s, now=now)
         self._processes_probe = processes_probe(beats, deadline_s=deadline_s, now=now)
+        self._sandbox = sandbox
+        self._sandbox_probe = (
+            None if sandbox is None else sandbox_probe(sandbox, deadline_s=deadline_s, now=now)
+        )
         self._memory = Memory()
         self._server_ahead_s = 0.0
         self._told: PressureData | None = None
@@ -98,8 +106,11 @@ class Reader:
         """The whole truth at one instant. Never raises for what a boundary does, and ends
         within about one probe's deadline."""
         self._lane.refresh()
-        pressure, durable, beats = await asyncio.gather(
-            self._pressure_probe.look(), self._durable_probe.look(), self._processes_probe.look()
+        pressure, durable, beats, sandbox = await asyncio.gather(
+            self._pressure_probe.look(),
+            self._durable_probe.look(),
+            self._processes_probe.look(),
+            self._look_at_sandbox(),
         )
         now = self._now()
         facts = Facts(
@@ -113,6 +124,7 @@ class Reader:
             durable=durable,
             beats=beats,
             processes=self._judged(beats, pressure),
+            sandbox=sandbox,
         )
         findings = self._memory.judge(facts)
         if facts.pressure_now is not None and facts.flow is not None:
@@ -129,7 +141,9 @@ class Reader:
                 ),
                 durable=durable_boundary(durable, _status("durable", durable, findings), self._addresses),
                 clock=Boundary[ClockData](**_ABSENT),
-                sandbox=Boundary[SandboxData](**_ABSENT),
+                sandbox=Boundary[SandboxData](**_ABSENT)
+                if sandbox is None
+                else sandbox_boundary(sandbox, _status("sandbox", sandbox, findings)),
             ),
             runtime=runtime_info(beats, facts.processes, self._lane),
             transitional=Transitional(),
@@ -198,11 +212,29 @@ class Reader:
             address=self._addresses.redis,
         )
 
+    @property
+    def artifacts(self) -> SandboxReader:
+        """The artifacts of this host. Raises `NotFound` where there is no sandbox."""
+        if self._sandbox is None:
+            raise NotFound("this profile has no sandbox", fix='declare a family with handler = "sandbox"')
+        return self._sandbox
+
+    async def _look_at_sandbox(self) -> Observation[SandboxReading] | None:
+        """None, absent: no family of the lane has a sandbox, and no run of one ever was here."""
+        if self._sandbox is None or self._sandbox_probe is None:
+            return None
+        declared = any(family.handler == "sandbox" for family in self._lane.current.families.values())
+        if not declared and not self._sandbox.exists:
+            return None
+        return await self._sandbox_probe.look()
+
     async def aclose(self) -> None:
         """Ends reads that are still outstanding. Call it before the connections are closed."""
         await asyncio.gather(
             self._pressure_probe.aclose(), self._durable_probe.aclose(), self._processes_probe.aclose()
         )
+        if self._sandbox_probe is not None:
+            await self._sandbox_probe.aclose()
 
     async def _check_known(self, family: str) -> None:
         """An empty page of a misspelt family would look like an empty family."""
@@ -244,7 +276,7 @@ def _told(facts: Facts, reading: PressureReading, flow: LaneFlow) -> PressureDat
 
 def _status(
     boundary: str,
-    seen: Observation[PressureReading] | Observation[DurableReading],
+    seen: Observation[PressureReading] | Observation[DurableReading] | Observation[SandboxReading],
     findings: Sequence[Finding],
 ) -> BoundaryStatus:
     """A boundary that answers is degraded while something is wrong with it."""

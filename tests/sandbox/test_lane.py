@@ -64,6 +64,16 @@ class Sandboxed:
         assert item is not None
         return item
 
+    async def edit(self, lane: str) -> None:
+        """Returns once the worker goes by the edited lane file."""
+        self.lane.lane_file.write_text(lane)
+
+        async def known() -> bool:
+            runtime = (await self.operator.reader.snapshot()).runtime
+            return [w.detail["lane_sha256"] for w in runtime.workers] == [runtime.lane_file.sha256]
+
+        await until(known, "the worker knows the lane")
+
     async def reading(self) -> SandboxReading:
         return await Reading(self.places.root.parent).read()
 
@@ -121,6 +131,8 @@ async def test_a_run_that_waits_for_its_agent_is_suspended(
 ) -> None:
     async with sandboxed(short_dir, valkey, restate, "sleep 9; echo 42 > answer.txt") as box:
         item_id = await box.enqueue()
+
+        await box.in_phase(item_id, "agent")
 
         async def suspended() -> bool:
             run = await box.operator.reader.run(f"{item_id}.1")
@@ -239,10 +251,10 @@ async def test_what_a_person_must_correct_is_named_and_not_tried_again(
         item = await box.settled(await box.enqueue(json.dumps({"base": "--upload-pack=touch /tmp/x"})))
         assert "can't be a branch, a tag or a SHA" in item.failures[-1].message
         text = box.lane.lane_file.read_text()
-        box.lane.lane_file.write_text(text.replace(f'repo = "{short_dir}/repo"', f'repo = "{short_dir}"'))
+        await box.edit(text.replace(f'repo = "{short_dir}/repo"', f'repo = "{short_dir}"'))
         item = await box.settled(await box.enqueue())
         assert f"{short_dir} is not a Git repository" in item.failures[-1].message
-        box.lane.lane_file.write_text(text + 'secrets = { KEY = { env = "NOT_SET_ANYWHERE" } }\n')
+        await box.edit(text + 'secrets = { KEY = { env = "NOT_SET_ANYWHERE" } }\n')
         item = await box.settled(await box.enqueue())
         assert "the worker's environment has no NOT_SET_ANYWHERE" in item.failures[-1].message
         assert item.attempt == 1

@@ -267,7 +267,7 @@ def test_killed_at_any_moment_of_its_start_the_shim_leaves_no_agent(shop: Worksh
     for step in range(16):
         folder = shop.order(["sleep", marker])
         shop.start(folder)
-        until(lambda folder=folder: (state := folder.read_state()) is not None)  # type: ignore[misc]
+        until(lambda folder=folder: folder.read_state() is not None)  # type: ignore[misc]
         time.sleep(step * 0.02)
         os.kill(state_of(folder).pid, signal.SIGKILL)
         gone(folder)

@@ -12,6 +12,7 @@ from runtime.model import PauseKind, PressureSource, RunStatus
 from runtime.truth.document import BoundaryStatus, Finding, Severity
 from runtime.truth.findings import TABLE
 from tests.truth.ports import REFUSED, START, Hang, World, beat, family, pause, run, run_id
+from tests.truth.sandbox_cases import SANDBOX_CASES
 
 OLD: dict[str, Any] = {"waiting": 3, "by_priority": (0, 3, 0, 0), "oldest_runnable_age_s": 120.0}
 
@@ -143,7 +144,9 @@ async def test_finding(
 
 def test_every_rule_of_the_table_has_a_case() -> None:
     absent = {("boundary-absent", "clock"), ("boundary-absent", "sandbox")}
-    assert {(rule.code, rule.boundary) for rule in TABLE} == {(c[0], c[1]) for c in CASES} | absent
+    assert {(rule.code, rule.boundary) for rule in TABLE} == {
+        (c[0], c[1]) for c in (*CASES, *SANDBOX_CASES)
+    } | absent
 
 
 @pytest.mark.parametrize(

@@ -39,10 +39,6 @@ def clock_absent(facts: Facts) -> Iterator[Sighting]:
     yield Sighting(Severity.INFO, "clock", "this profile has no clock: nothing is scheduled")
 
 
-def sandbox_absent(facts: Facts) -> Iterator[Sighting]:
-    yield Sighting(Severity.INFO, "sandbox", "this profile has no sandbox: no code-changing work is run")
-
-
 def processes_unknown(facts: Facts) -> Iterator[Sighting]:
     """Only where Redis itself could be read: else that finding says it already."""
     if not facts.beats.fresh and facts.pressure.fresh:

@@ -1,0 +1,31 @@
+"""What an intent would touch, before it is frozen into a preview."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from runtime.text import one_line
+
+LINES_BOUND = 40
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """See `runtime.actions.intents.Preview`, whose fields these are."""
+
+    ids: tuple[str, ...]
+    matching: int
+    title: str
+    lines: tuple[str, ...]
+    warnings: tuple[str, ...]
+    target: str
+    destructive: bool = False
+    expected: tuple[str, ...] = ()
+    pause_epochs: tuple[int, ...] = ()
+
+
+def bounded_lines(lines: Sequence[str]) -> tuple[str, ...]:
+    """Cleaned for display, at most `LINES_BOUND` and one that says how many more."""
+    shown = tuple(one_line(line, 400) for line in lines[:LINES_BOUND])
+    return shown if len(lines) <= LINES_BOUND else (*shown, f"… and {len(lines) - LINES_BOUND:,} more")
