@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from joelclaw_tui.cli.output import Answer
 from joelclaw_tui.cli.paper import Span, Tone, line
 from joelclaw_tui.cli.session import Session, with_operator
 from joelclaw_tui.cli.snapshot_text import Pane, pane_lines
 from runtime.model import ExitCode
-from runtime.truth.document import LIST_BOUND, BoundaryStatus, RunRow, Snapshot, bounded
+from runtime.truth.document import LIST_BOUND, Boundary, BoundaryStatus, RunRow, Snapshot, bounded
 
 if TYPE_CHECKING:
     from runtime.roles.operator import Operator
+
+
+D = TypeVar("D")
 
 
 def boundary_answer(session: Session, pane: Pane, wanted: Callable[[RunRow], bool] | None = None) -> Answer:
@@ -31,13 +34,25 @@ def boundary_answer(session: Session, pane: Pane, wanted: Callable[[RunRow], boo
                 line(Span(f"  chosen among the {LIST_BOUND} runs that are listed; there are more", Tone.WARN))
             ]
     boundaries = snapshot.boundaries
-    boundary = boundaries.pressure if pane is Pane.PRESSURE else boundaries.durable
-    unreadable = boundary.status in (BoundaryStatus.DOWN, BoundaryStatus.UNKNOWN)
+    match pane:
+        case Pane.PRESSURE:
+            status, document = _told(boundaries.pressure)
+        case Pane.DURABLE:
+            status, document = _told(boundaries.durable)
+        case Pane.CLOCK:
+            status, document = _told(boundaries.clock)
+        case Pane.SANDBOX:
+            status, document = _told(boundaries.sandbox)
+    unreadable = status in (BoundaryStatus.DOWN, BoundaryStatus.UNKNOWN)
     return Answer(
         [*pane_lines(snapshot, pane, session.out.width, LIST_BOUND), *notes],
-        boundary.model_dump(mode="json", by_alias=True),
+        document,
         ExitCode.DOWN if unreadable else ExitCode.OK,
     )
+
+
+def _told(boundary: Boundary[D]) -> tuple[BoundaryStatus, dict[str, Any]]:
+    return boundary.status, boundary.model_dump(mode="json", by_alias=True)
 
 
 def _choose(snapshot: Snapshot, wanted: Callable[[RunRow], bool]) -> tuple[Snapshot, bool]:

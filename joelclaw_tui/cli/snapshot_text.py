@@ -25,6 +25,7 @@ from joelclaw_tui.cli.paper import (
     safe,
     table,
 )
+from joelclaw_tui.cli.sandbox_text import sandbox_lines
 from runtime.truth.document import (
     Boundary,
     BoundaryStatus,
@@ -189,10 +190,9 @@ def pane_lines(snapshot: Snapshot, pane: Pane, width: int, rows: int = ROWS_SHOW
         return _pressure(boundaries.pressure, now, width, rows)
     if pane is Pane.DURABLE:
         return _durable(boundaries.durable, now, width, rows)
-    absent: Boundary[ClockData] | Boundary[SandboxData] = (
-        boundaries.clock if pane is Pane.CLOCK else boundaries.sandbox
-    )
-    return _heading(pane.value, absent, now, width)
+    if pane is Pane.SANDBOX:
+        return _sandbox(boundaries.sandbox, now, width, rows)
+    return _heading(pane.value, boundaries.clock, now, width)
 
 
 def _heading(
@@ -222,8 +222,28 @@ def _heading(
     return paragraph(" · ".join(facts), width, first=(*lead, Span("  ")), rest=INDENT, tone=Tone.DIM)
 
 
+def _sandbox(boundary: Boundary[SandboxData], now: datetime, width: int, rows: int) -> list[Line]:
+    lines = _heading("sandbox", boundary, now, width)
+    if boundary.status is BoundaryStatus.ABSENT:
+        return lines
+    source = _source(boundary, [("host", "on"), ("folder", "")])
+    lines += flow([Span(part, Tone.DIM) for part in source], width)
+    if boundary.data is None:
+        words = [f"{word} {units.UNKNOWN}" for word in ("running", "artifacts")]
+        return [*lines, *flow([Span(word, Tone.WARN) for word in words], width)]
+    if spans := _as_of(boundary, now):
+        lines += flow(spans, width)
+    lines += sandbox_lines(boundary.data, now, width, rows)
+    artifacts = boundary.data.artifacts
+    lines += _rest(
+        artifacts.total, len(artifacts.items), rows, "artifacts: joelclaw-tui artifacts list", width
+    )
+    return lines
+
+
 def _source(
-    boundary: Boundary[PressureData] | Boundary[DurableData], keys: Sequence[tuple[str, str]]
+    boundary: Boundary[PressureData] | Boundary[DurableData] | Boundary[SandboxData],
+    keys: Sequence[tuple[str, str]],
 ) -> list[str]:
     """Which server the figures are of: ``keys`` are (key of the source, word before its value)."""
     parts = []
@@ -234,7 +254,9 @@ def _source(
     return parts
 
 
-def _as_of(boundary: Boundary[PressureData] | Boundary[DurableData], now: datetime) -> list[Span]:
+def _as_of(
+    boundary: Boundary[PressureData] | Boundary[DurableData] | Boundary[SandboxData], now: datetime
+) -> list[Span]:
     """Marks figures that are not of now."""
     if boundary.status in (BoundaryStatus.OK, BoundaryStatus.DEGRADED) or boundary.observed_at is None:
         return []

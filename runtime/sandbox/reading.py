@@ -25,7 +25,7 @@ from runtime.model import (
 )
 from runtime.sandbox import artifact as artifacts
 from runtime.sandbox import promote as promotion
-from runtime.sandbox.artifact import DECISIONS, DamagedArtifact, Kept
+from runtime.sandbox.artifact import DECISIONS, MANIFEST, DamagedArtifact, Kept
 from runtime.sandbox.isolation.bubblewrap import NAME, availability
 from runtime.sandbox.mirror import git_dir_of
 from runtime.sandbox.places import RUN_FOLDER, Places
@@ -152,7 +152,8 @@ class Reading:
         return self._view(self._load(wanted), {})
 
     def _file(self, wanted: str, name: str, limit: int) -> bytes:
-        path = self._load(wanted).path(name)
+        kept = self._load(wanted)
+        path = kept.folder / MANIFEST if name == MANIFEST else kept.path(name)
         try:
             with os.fdopen(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK), "rb") as file:
                 return file.read(limit)
