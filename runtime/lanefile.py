@@ -8,9 +8,11 @@ never accepted and ignored.
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 import tomllib
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
@@ -156,6 +158,8 @@ class Lane:
     path: Path
     sha256: str
     loaded_at: float
+    text: str = ""
+    """The file's own text."""
 
     def family(self, name: str) -> Family:
         """Raises `UnknownFamily`."""
@@ -223,6 +227,7 @@ def parse_lane(text: str, path: Path, *, loaded_at: float) -> Lane:
         path=path,
         sha256=hashlib.sha256(text.encode()).hexdigest(),
         loaded_at=loaded_at,
+        text=text,
     )
 
 
@@ -268,14 +273,31 @@ def find_lane(settings: Settings) -> Path:
 class LaneSource:
     """The current lane, reloaded when its file changes. One owner a process."""
 
-    def __init__(self, path: Path, now: Now) -> None:
-        """Raises `ConfigError`: a process does not start on a bad lane."""
+    def __init__(self, path: Path, now: Now, *, last_good: Path | None = None, keep: bool = False) -> None:
+        """``last_good``: where the lane as it was last loaded by a role is kept (``keep``), so that an
+        operator can still look and act while the file itself is being mended.
+
+        Raises `ConfigError` when neither can be used.
+        """
         self._path = path
         self._now = now
+        self._last_good = last_good
+        self._keep = keep
         self._seen = _stamp(path)
-        self.current: Lane = load_lane(path, now)
         self.error: str | None = None
         """Why the file as it is now is refused; None while it is the current lane."""
+        try:
+            self.current: Lane = load_lane(path, now)
+        except ConfigError as error:
+            if last_good is None or not last_good.is_file():
+                raise
+            try:
+                text = last_good.read_text(encoding="utf-8")
+                self.current = parse_lane(text, path.absolute(), loaded_at=last_good.stat().st_mtime)
+            except (OSError, ValueError, ConfigError):
+                raise error from None
+            self.error = error.message
+        self._remember()
 
     def refresh(self) -> bool:
         """Looks at the file; True when another lane is current now. Never raises for a bad edit."""
@@ -296,7 +318,23 @@ class LaneSource:
         self.error = None
         changed = lane.sha256 != self.current.sha256
         self.current = lane
+        if changed:
+            self._remember()
         return changed
+
+    def _remember(self) -> None:
+        if self._keep and self._last_good is not None and self.error is None:
+            with suppress(OSError):  # then there is no fallback; the lane itself is loaded
+                self._last_good.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+                aside = self._last_good.with_suffix(f".{os.getpid()}")
+                aside.write_text(self.current.text, encoding="utf-8")
+                aside.replace(self._last_good)
+
+
+def last_good_lane(settings: Settings, path: Path) -> Path:
+    """Where the roles of this profile keep the lane of ``path`` as they last loaded it."""
+    digest = hashlib.sha256(os.fsencode(path.absolute())).hexdigest()[:12]
+    return settings.state / "lanes" / f"{digest}.toml"
 
 
 def _stamp(path: Path) -> tuple[int, int, int] | None:

@@ -84,6 +84,32 @@ def test_a_bad_edit_leaves_the_last_good_lane_going(tmp_path: Path) -> None:
     assert source.error is not None and "does not exist" in source.error
 
 
+def test_a_bad_file_still_lets_one_look_and_act_on_the_lane_that_the_roles_last_loaded(
+    tmp_path: Path,
+) -> None:
+    path, kept = tmp_path / "lane.toml", tmp_path / "state" / "lane.toml"
+    path.write_text(GOOD)
+    LaneSource(path, lambda: 5.0, last_good=kept, keep=True)
+    path.write_text(GOOD + "x = [")
+    operator = LaneSource(path, lambda: 6.0, last_good=kept)
+    assert operator.error is not None and "not valid TOML" in operator.error
+    assert set(operator.current.families) == {"content/updated", "notes"}
+    path.write_text(GOOD)
+    assert not operator.refresh()
+    assert operator.error is None
+    kept.write_text("damaged")
+    path.write_text("x = [")
+    with pytest.raises(ConfigError, match="not valid TOML"):
+        LaneSource(path, lambda: 7.0, last_good=kept)
+
+
+def test_looking_keeps_no_copy_of_the_lane(tmp_path: Path) -> None:
+    path, kept = tmp_path / "lane.toml", tmp_path / "state" / "lane.toml"
+    path.write_text(GOOD)
+    LaneSource(path, lambda: 5.0, last_good=kept)
+    assert not kept.exists()
+
+
 def test_a_running_lane_is_not_renamed(tmp_path: Path) -> None:
     path = tmp_path / "lane.toml"
     path.write_text(GOOD)

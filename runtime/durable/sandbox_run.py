@@ -20,7 +20,7 @@ from runtime.durable.handlers.base import MESSAGE_MAX
 from runtime.durable.registration import CODE_KEY, code_version
 from runtime.durable.request import MalformedRun, decode_request
 from runtime.durable.tries import Tries, delay_s
-from runtime.durable.workflow import INVOCATION_POLICY, RETENTION
+from runtime.durable.workflow import INVOCATION_POLICY, RETENTION, UNDECLARED_TRIES, UNDECLARED_WAIT_S
 from runtime.lanefile import LaneSource, Retry
 from runtime.model import (
     ConfigError,
@@ -147,7 +147,17 @@ class _SandboxRun:
     async def _tried(self, name: str, request: RunRequest, step: Callable[[], Awaitable[T]]) -> T:
         """By the family's own retry policy; what a person has to correct first is final."""
         key = f"{self._run_id} {name}"
+        self._ports.lane.refresh()
         family = self._ports.lane.current.families.get(request.family)
+        if family is None or family.sandbox is None:
+            if self._ports.tries.failed(key) < UNDECLARED_TRIES:
+                raise again(f"family {request.family} has no sandbox declared now", UNDECLARED_WAIT_S)
+            self._ports.tries.forget(key)
+            raise restate.TerminalError(
+                f"family {request.family} is no longer declared with a sandbox in the lane file; "
+                "declare it again and replay",
+                FAILED,
+            )
         try:
             result = await step()
         except ConfigError as error:
@@ -156,7 +166,7 @@ class _SandboxRun:
         except Exception as error:  # noqa: BLE001 - a fault of our own must use up tries, not loop for ever
             count = self._ports.tries.failed(key)
             said = error.message if isinstance(error, OperatorError) else f"{type(error).__name__}: {error}"
-            if family is not None and count < family.retry.tries:
+            if count < family.retry.tries:
                 raise again(f"{name}: {said}", delay_s(family.retry, count)) from None
             self._ports.tries.forget(key)
             raise restate.TerminalError(one_line(f"{name}: {said}", MESSAGE_MAX), FAILED) from None

@@ -41,6 +41,9 @@ failing settlement its own."""
 STOP_WAIT_S = 10.0
 """How long a cancelled step may take to end before its row is closed all the same."""
 _CUTS = 10
+UNDECLARED_TRIES = 4
+UNDECLARED_WAIT_S = 1.0
+"""A lane file may be read while it is half written: only a lasting absence is final."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,12 +203,15 @@ class _Run:
         self._shared.lane.refresh()
         lane = self._shared.lane.current
         family = lane.families.get(request.family)
+        step = f"{self._run_id} handler"
         if family is None:
+            if self._shared.tries.failed(step) < UNDECLARED_TRIES:
+                raise again(f"family {request.family} is not declared now", UNDECLARED_WAIT_S)
+            self._shared.tries.forget(step)
             raise restate.TerminalError(
                 f"family {request.family} is no longer declared in the lane file; declare it again and replay",
                 FAILED,
             )
-        step = f"{self._run_id} handler"
         try:
             with self._counted():
                 result = await self._shared.handlers.run(Call(request, family, lane.path.parent))

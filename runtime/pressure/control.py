@@ -5,31 +5,18 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 
-from runtime.ledger.connection import Redis, redis_errors
-from runtime.ledger.keys import wake_channel
+from runtime.ledger.connection import redis_errors
 from runtime.model import Paused, PauseKind, ReplayResult, ResumeResult, UsageError
-from runtime.pressure.keys import family_base
+from runtime.pressure.place import OnLane
 from runtime.pressure.records import unpack_pause
 from runtime.pressure.script import Script
-from runtime.text import without_credentials
 
 PAUSES_KEPT = 100
 REASON_LIMIT = 500
 
 
-class Control:
-    """`runtime.model.PressureControl` on one lane. ``now_us`` is for tests only."""
-
-    def __init__(self, redis: Redis, url: str, lane: str, *, now_us: int | None = None) -> None:
-        self._redis = redis
-        self._where = without_credentials(url)
-        self._lane = lane
-        self._wake = wake_channel(lane)
-        self.now_us = now_us
-
-    @property
-    def _now(self) -> str:
-        return "" if self.now_us is None else str(self.now_us)
+class Control(OnLane):
+    """`runtime.model.PressureControl` on one lane."""
 
     _PAUSE = Script(f"""
     local now = now_us(ARGV[1])
@@ -145,6 +132,3 @@ class Control:
                 reply = await self._REPLAY(self._redis, self._base(family), self._now, self._wake, *batch)
                 results.update(zip(batch, map(ReplayResult, reply), strict=True))
         return results
-
-    def _base(self, family: str) -> str:
-        return family_base(self._lane, family)

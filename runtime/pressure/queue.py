@@ -13,12 +13,13 @@ from typing import Any
 from redis.exceptions import RedisError
 
 from runtime.ledger.connection import Redis, redis_errors
-from runtime.ledger.keys import lane_key, wake_channel
+from runtime.ledger.keys import lane_key
 from runtime.model import Enqueued, Lease, Outcome, Priority, SettleResult, parse_run_id
-from runtime.pressure.keys import dedup_suffix, families_key, family_base
+from runtime.pressure.keys import dedup_suffix, families_key
+from runtime.pressure.place import OnLane
 from runtime.pressure.records import pack_meta, unpack_failures, unpack_record
 from runtime.pressure.script import Call, Script
-from runtime.text import one_line, without_credentials
+from runtime.text import one_line
 
 LEASE_S = 30.0
 """A lease not ended within this lapses: its item waits again, or Restate is asked about it."""
@@ -57,25 +58,14 @@ class Recovered:
     """Rows whose admission nobody ended; now leased to the caller, who asks Restate."""
 
 
-class Queue:
-    """The queue of one lane. ``now_us`` is for tests only."""
+class Queue(OnLane):
+    """The queue of one lane."""
 
     def __init__(self, redis: Redis, url: str, lane: str, *, now_us: int | None = None) -> None:
-        self._redis = redis
-        self._where = without_credentials(url)
-        self._lane = lane
-        self._wake = wake_channel(lane)
+        super().__init__(redis, url, lane, now_us=now_us)
         self._turn = lane_key(lane, "turn")
         self.damage: dict[str, str] = {}
         """Families whose keys could not be worked on when last tried, and why."""
-        self.now_us = now_us
-
-    @property
-    def _now(self) -> str:
-        return "" if self.now_us is None else str(self.now_us)
-
-    def _base(self, family: str) -> str:
-        return family_base(self._lane, family)
 
     # --- the lane's turn
 

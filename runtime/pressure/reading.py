@@ -11,7 +11,7 @@ from typing import Any
 
 from redis.exceptions import RedisError
 
-from runtime.ledger.connection import Redis, redis_errors
+from runtime.ledger.connection import redis_errors
 from runtime.model import (
     FamilyReading,
     ItemPage,
@@ -24,9 +24,9 @@ from runtime.model import (
     tag_of,
 )
 from runtime.pressure.keys import families_key, family_base
+from runtime.pressure.place import OnLane
 from runtime.pressure.records import MICROSECOND, unpack_item, unpack_pause, unpack_settled
 from runtime.pressure.script import RATE_BUCKET_S, RATE_BUCKETS, Call, Script
-from runtime.text import without_credentials
 
 PAGE_LIMIT = 500
 PAGE_PAYLOAD = 4096
@@ -54,18 +54,8 @@ end
 """
 
 
-class Reading:
-    """`runtime.model.PressureReader` on one lane. ``now_us`` is for tests only."""
-
-    def __init__(self, redis: Redis, url: str, lane: str, *, now_us: int | None = None) -> None:
-        self._redis = redis
-        self._where = without_credentials(url)
-        self._lane = lane
-        self.now_us = now_us
-
-    @property
-    def _now(self) -> str:
-        return "" if self.now_us is None else str(self.now_us)
+class Reading(OnLane):
+    """`runtime.model.PressureReader` on one lane."""
 
     _FAMILY = Script(
         _RATE

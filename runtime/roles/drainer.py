@@ -15,7 +15,7 @@ from runtime.admission.sweeper import Sweeper
 from runtime.durable.ingress import Ingress
 from runtime.durable.journal import Journal
 from runtime.durable.services import service_of
-from runtime.lanefile import LaneSource, find_lane
+from runtime.lanefile import LaneSource, find_lane, last_good_lane
 from runtime.ledger.audit import Audit
 from runtime.ledger.beats import ALIVE_WITHIN_S, Heartbeats
 from runtime.ledger.connection import Redis, connect
@@ -31,7 +31,8 @@ from .process import Detail, RoleProcess, log, until_stopped
 async def run_drainer(settings: Settings, stop: asyncio.Event) -> None:
     """Drains the lane until ``stop`` is set. Raises `OperatorError` when it can't begin."""
     process = RoleProcess("drainer", stop)
-    lane = LaneSource(find_lane(settings), time.time)
+    path = find_lane(settings)
+    lane = LaneSource(path, time.time, last_good=last_good_lane(settings, path), keep=True)
     targets = resolve_targets(settings)
     name = lane.current.name
     redis = connect(targets.redis_url)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from runtime.actions.apply import Actions
 from runtime.durable.journal import Journal
-from runtime.lanefile import LaneSource, find_lane
+from runtime.lanefile import LaneSource, find_lane, last_good_lane
 from runtime.ledger.audit import Audit
 from runtime.ledger.beats import ALIVE_WITHIN_S, Heartbeats
 from runtime.ledger.connection import connect
@@ -39,7 +39,8 @@ async def open_operator(settings: Settings) -> AsyncIterator[Operator]:
     """Composes the rooms on the profile's addresses. Starts nothing, and does not fail because a
     server is down: whatever is asked then says so. Raises `ConfigError` for a bad lane file or settings.
     """
-    lane = LaneSource(find_lane(settings), time.time)
+    path = find_lane(settings)
+    lane = LaneSource(path, time.time, last_good=last_good_lane(settings, path))
     targets = peek_targets(settings)
     name = lane.current.name
     url = targets.redis_url

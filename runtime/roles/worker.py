@@ -11,7 +11,7 @@ from runtime.durable.sandbox_run import SandboxPorts, build_sandbox_runs
 from runtime.durable.tries import Tries
 from runtime.durable.worker import serve_worker
 from runtime.durable.workflow import build_app
-from runtime.lanefile import LaneSource, find_lane
+from runtime.lanefile import LaneSource, find_lane, last_good_lane
 from runtime.ledger.beats import Heartbeats
 from runtime.ledger.connection import connect
 from runtime.model import OperatorError
@@ -28,7 +28,8 @@ from .process import Detail, RoleProcess, log, until_stopped
 async def run_worker(settings: Settings, stop: asyncio.Event) -> None:
     """Serves the lane's runs until ``stop`` is set. Raises `OperatorError` when it can't begin."""
     process = RoleProcess("worker", stop)
-    lane = LaneSource(find_lane(settings), time.time)
+    path = find_lane(settings)
+    lane = LaneSource(path, time.time, last_good=last_good_lane(settings, path), keep=True)
     targets = resolve_targets(settings)
     bind = targets.require_worker_bind()
     name = lane.current.name

@@ -46,6 +46,8 @@ def restate_environment(
     """
     environment = {
         "RESTATE_BASE_DIR": str(base),
+        # It leaves a folder in here at each start, which would else pile up among everybody's.
+        "TMPDIR": str(base),
         "RESTATE_NODE_NAME": NODE_NAME,
         "RESTATE_LISTEN_MODE": "unix",
         # Left alone it advertises the folder's real path, which is too long for a socket when

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import sys
 import time
 from typing import Any
 
@@ -39,3 +40,11 @@ def not_json(payload: object) -> object:
 
 def huge(payload: object) -> str:
     return "x" * 1_000_000
+
+
+def exits(_: object) -> None:
+    sys.exit(3)
+
+
+async def exits_async(_: object) -> None:
+    sys.exit(3)

@@ -47,6 +47,33 @@ def alive(pid: int) -> bool:
 # --- command ----------------------------------------------------------------
 
 
+async def test_no_part_of_a_secret_is_kept_wherever_it_is_cut(
+    handlers: Handlers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    secret = "sk-A1b2C3d4E5f6G7h8\nMIIEvQIBADANBgkq"
+    monkeypatch.setenv("LONG_SECRET", secret)
+    tell = "import os,sys; s=os.environ['S']; "
+    cases = {
+        "failure": tell + "sys.stderr.write('x' * 290 + s.splitlines()[0]); sys.exit(1)",
+        "line": tell + "sys.stderr.write(s); sys.exit(1)",
+        "cut": tell + "sys.stdout.write('x' * 4090 + s.splitlines()[0] + 'y' * 9000)",
+    }
+    for code in cases.values():
+        call = a_command(sys.executable, "-c", code, env={"S": {"env": "LONG_SECRET"}}, retry={"tries": 1})
+        try:
+            kept = (await handlers.run(call)).decode()
+        except HandlerFailure as failure:
+            kept = failure.message
+        assert "sk-A" not in kept and "MIIE" not in kept, kept
+
+
+async def test_a_python_function_that_exits_fails_and_takes_no_worker_with_it(handlers: Handlers) -> None:
+    for function in ("exits", "exits_async"):
+        call = a_call(handler="python", call=f"sample_calls:{function}", timeout="20s")
+        with pytest.raises(HandlerFailure, match="(?i)exit"):
+            await handlers.run(call)
+
+
 async def test_a_replayed_attempt_is_told_what_failed_before(handlers: Handlers) -> None:
     call = a_command(sys.executable, "-c", "import os; print(os.environ['JOELCLAW_FAILURES'])")
     failures = (Failure(1, Outcome.FAILED, "it said \x1b no", 5.0),)

@@ -174,7 +174,7 @@ async def test_every_figure_equals_a_direct_reading(whole: Whole) -> None:
         assert row["waiting"] + row["held"] + row["throttled"] == sum(levels)
         assert row["in_flight"] == await redis.zcard(base + "flight")
         assert row["dead"] == await redis.zcard(base + "dead")
-        assert row["delayed"] == await redis.zcard(base + "delayed")
+        assert row["delayed"] == sum([await redis.zcard(f"{base}d{level}") for level in range(4)])
         assert row["quarantined"] == await redis.zcard(base + "quarantined")
         assert row["leased"] == await redis.zcard(base + "leased") + await redis.zcard(base + "admitting")
         assert row["succeeded_total"] == int(await redis.hget(base + "stats", "succeeded") or 0)

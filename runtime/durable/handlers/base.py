@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,22 +12,28 @@ from typing import TypeAlias
 
 from runtime.lanefile import Family, SecretRef
 from runtime.model import RunRequest
-from runtime.text import one_line
 
 Json: TypeAlias = "bool | int | float | str | list[Json] | dict[str, Json] | None"
 
 MESSAGE_MAX = 300
 """Characters of a failure's message, cleaned for display."""
+RAW_MESSAGE_MAX = 64 * 1024
 RESULT_MAX = 16 * 1024
 """Bytes of a result's JSON text; Restate keeps it twice, in the journal and as the run's output."""
 _HIDDEN = "***"
+SECRET_LINE_MIN = 8
+SECRET_PART_MIN = 4
+"""Characters; shorter parts would hide ordinary text."""
+LEFT_OUT = re.compile(r"\n… [0-9]+ bytes left out …\n")
+"""Stands where the middle of a long output was left out."""
 
 
 class HandlerFailure(Exception):
     """One try did not succeed. ``retryable`` is False where no further try can help."""
 
     def __init__(self, message: str, *, retryable: bool) -> None:
-        self.message = one_line(message, MESSAGE_MAX)
+        # Not cut to its shown length yet: half a secret could not be recognised any more.
+        self.message = message[:RAW_MESSAGE_MAX]
         self.retryable = retryable
         super().__init__(self.message)
 
@@ -74,6 +81,8 @@ class Secrets:
             values[name] = secret
             if secret:
                 self._values.add(secret)
+                # A program may print one line of it.
+                self._values.update(line for line in secret.splitlines() if len(line) >= SECRET_LINE_MIN)
         return values
 
     def hide(self, value: Json) -> Json:
@@ -81,15 +90,29 @@ class Secrets:
         if not self._values:
             return value
         if isinstance(value, str):
-            # The longest first: one secret may be a part of another.
-            for secret in sorted(self._values, key=len, reverse=True):
-                value = value.replace(secret, _HIDDEN)
-            return value
+            return self._hide_text(value)
         if isinstance(value, list):
             return [self.hide(part) for part in value]
         if isinstance(value, dict):
             return {str(self.hide(key)): self.hide(part) for key, part in value.items()}
         return value
+
+    def _hide_text(self, text: str) -> str:
+        # The longest first: one secret may be a part of another.
+        for secret in sorted(self._values, key=len, reverse=True):
+            text = text.replace(secret, _HIDDEN)
+        cut = LEFT_OUT.search(text)
+        if cut is None:
+            return text
+        before, after = text[: cut.start()], text[cut.end() :]
+        for secret in self._values:
+            # What was left out may have begun or ended within a secret.
+            for length in range(len(secret) - 1, SECRET_PART_MIN - 1, -1):
+                if before.endswith(secret[:length]):
+                    before = before[:-length] + _HIDDEN
+                if after.startswith(secret[-length:]):
+                    after = _HIDDEN + after[length:]
+        return before + cut.group() + after
 
 
 def bounded_result(value: Json) -> bytes:

@@ -6,11 +6,19 @@ import asyncio
 from types import TracebackType
 from typing import Self, assert_never
 
-from runtime.durable.handlers.base import Call, HandlerFailure, Json, Secrets, bounded_result
+from runtime.durable.handlers.base import (
+    MESSAGE_MAX,
+    Call,
+    HandlerFailure,
+    Json,
+    Secrets,
+    bounded_result,
+)
 from runtime.durable.handlers.command import run_command
 from runtime.durable.handlers.guard import GroupGuard
 from runtime.durable.handlers.http import HttpHandler
 from runtime.durable.handlers.python import run_python
+from runtime.text import one_line
 
 
 class Handlers:
@@ -40,7 +48,7 @@ class Handlers:
             result = await self._dispatch(call, secrets)
             return bounded_result(secrets.hide(result))
         except HandlerFailure as failure:
-            raise HandlerFailure(str(secrets.hide(failure.message)), retryable=failure.retryable) from None
+            raise _shown(failure.message, secrets, retryable=failure.retryable) from None
         except TimeoutError:
             raise HandlerFailure(
                 f"no end within its timeout of {call.family.timeout:g} s", retryable=True
@@ -48,7 +56,7 @@ class Handlers:
 
         except Exception as error:  # noqa: BLE001 - a fault of a handler's own must use up tries, not loop for ever
             said = f"the {call.family.handler} handler failed with {type(error).__name__}: {error}"
-            raise HandlerFailure(str(secrets.hide(said)), retryable=True) from None
+            raise _shown(said, secrets, retryable=True) from None
 
     async def _dispatch(self, call: Call, secrets: Secrets) -> Json:
         kind = call.family.handler
@@ -67,3 +75,8 @@ class Handlers:
                 retryable=False,
             )
         assert_never(kind)
+
+
+def _shown(message: str, secrets: Secrets, *, retryable: bool) -> HandlerFailure:
+    """The failure as it may be kept: without secrets first, then cut to its length."""
+    return HandlerFailure(one_line(str(secrets.hide(message)), MESSAGE_MAX), retryable=retryable)

@@ -58,7 +58,10 @@ class HttpHandler:
                 body, total = await _read(response)
                 status, reason = response.status, response.reason or ""
         except (aiohttp.InvalidURL, aiohttp.NonHttpUrlClientError, ValueError) as error:
-            raise HandlerFailure(f"{target} can't be called: {error}", retryable=False) from None
+            # The error's own words would repeat the whole address, with what may be secret in it.
+            raise HandlerFailure(
+                f"{target} can't be called: {type(error).__name__}", retryable=False
+            ) from None
         except aiohttp.ClientConnectorCertificateError as error:
             raise HandlerFailure(f"{target}: certificate refused: {error}", retryable=True) from None
         except (aiohttp.ClientError, OSError) as error:
