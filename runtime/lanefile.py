@@ -18,16 +18,16 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import (
-    BaseModel,
     BeforeValidator,
-    ConfigDict,
     Field,
     ValidationError,
     field_validator,
     model_validator,
 )
 
+from runtime.lane_sandbox import Sandbox
 from runtime.lane_schedules import BadSchedule, Schedule, check_schedules
+from runtime.lane_values import Duration, SecretRef, Table, parse_duration
 from runtime.model import (
     FAMILY_NAME,
     FAMILY_NAME_MAX,
@@ -41,20 +41,22 @@ from runtime.model import (
 )
 from runtime.settings import DEMO_PROFILE, Settings, config_dir
 
+__all__ = [
+    "Duration",
+    "Family",
+    "Lane",
+    "LaneFile",
+    "LaneSource",
+    "Retry",
+    "SecretRef",
+    "demo_lane_file",
+    "find_lane",
+    "load_lane",
+    "parse_duration",
+    "parse_lane",
+]
+
 MAX_IN_FLIGHT_DEFAULT = 200
-_UNITS_S = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
-_DURATION = re.compile(r"(?:[0-9]+(?:\.[0-9]+)?(?:ms|s|m|h|d))+")
-_DURATION_PART = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)")
-
-
-def parse_duration(text: str) -> float:
-    """Seconds of ``"90s"``, ``"1h30m"``, ``"500ms"``. Raises `ValueError`."""
-    if not isinstance(text, str) or not _DURATION.fullmatch(text):
-        raise ValueError(f"{text!r} is not a length of time like 500ms, 90s, 5m, 2h or 7d")
-    return sum(float(number) * _UNITS_S[unit] for number, unit in _DURATION_PART.findall(text))
-
-
-Duration = Annotated[float, BeforeValidator(parse_duration), Field(gt=0, le=366 * 86400.0)]
 
 
 def _priority(value: object) -> Priority:
@@ -66,11 +68,7 @@ def _priority(value: object) -> Priority:
 PriorityField = Annotated[Priority, BeforeValidator(_priority)]
 
 
-class _Table(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class Retry(_Table):
+class Retry(Table):
     """The tries of a node's durable step inside one attempt."""
 
     tries: int = Field(default=5, ge=1, le=1000)
@@ -80,17 +78,11 @@ class Retry(_Table):
     max: Duration = Field(default=300.0)
 
 
-class SecretRef(_Table):
-    """Where a secret comes from at run time; its value is never stored anywhere."""
-
-    env: str = Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")
-
-
-class Family(_Table):
+class Family(Table):
     """What one class of work is and how much of it may run."""
 
     priority: PriorityField = Priority.P2
-    handler: Literal["http", "command", "python", "noop"]
+    handler: Literal["http", "command", "python", "noop", "sandbox"]
     url: str | None = None
     """``http``: where the payload is POSTed."""
     method: Literal["POST", "PUT", "PATCH", "GET", "DELETE"] = "POST"
@@ -102,6 +94,8 @@ class Family(_Table):
     env: dict[str, str | SecretRef] = Field(default_factory=dict)
     call: str | None = Field(default=None, pattern=r"^[A-Za-z_][A-Za-z0-9_.]*:[A-Za-z_][A-Za-z0-9_]*$")
     """``python``: ``module:function``, called with the payload."""
+    sandbox: Sandbox | None = None
+    """``sandbox``: the agent, its repository, its limits and its verification."""
     max_in_flight: int = Field(default=MAX_IN_FLIGHT_DEFAULT, ge=1, le=100_000)
     weight: int = Field(default=1, ge=1, le=100)
     """Share of a priority level that several families want at once."""
@@ -120,7 +114,7 @@ class Family(_Table):
 
     @model_validator(mode="after")
     def _handler_has_what_it_needs(self) -> Family:
-        wants = {"http": "url", "command": "command", "python": "call", "noop": None}
+        wants = {"http": "url", "command": "command", "python": "call", "noop": None, "sandbox": "sandbox"}
         for handler, key in wants.items():
             if key is None:
                 continue
@@ -129,10 +123,14 @@ class Family(_Table):
                 raise ValueError(f"handler {handler!r} needs {key!r}")
             if handler != self.handler and given:
                 raise ValueError(f"{key!r} belongs to handler {handler!r}, not {self.handler!r}")
+        if self.handler == "sandbox" and "timeout" in self.model_fields_set:
+            raise ValueError("the timeout of a sandbox belongs in its sandbox table")
+        if self.handler == "sandbox" and self.env:
+            raise ValueError("the env of a sandbox belongs in its sandbox table")
         return self
 
 
-class LaneFile(_Table):
+class LaneFile(Table):
     """A parsed lane file."""
 
     lane: str = Field(pattern=f"^{LANE_NAME.pattern}$")
@@ -209,7 +207,6 @@ NOT_YET = {
     "aging": "aging",
     "ack": "acknowledgement levels",
     "breaker": "breakers",
-    "sandbox": "sandboxes",
 }
 
 

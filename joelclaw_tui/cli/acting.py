@@ -32,8 +32,16 @@ _OUTCOME_TONE = {
 }
 
 
-def act(session: Session, action: ActionName, *, until: float | None = None) -> ExitCode:
-    """Carries out the action on the command's targets. ``until``: when a pause ends by itself."""
+def act(
+    session: Session,
+    action: ActionName,
+    *,
+    until: float | None = None,
+    branch: str | None = None,
+    unverified: bool = False,
+) -> ExitCode:
+    """Carries out the action on the command's targets. ``until``: when a pause ends by itself. ``branch``
+    and ``unverified`` are a promotion's."""
     arguments = session.arguments
     intent = Intent(
         action=action,
@@ -41,6 +49,8 @@ def act(session: Session, action: ActionName, *, until: float | None = None) -> 
         reason=arguments.reason,
         limit=arguments.max,
         until=until,
+        branch=branch,
+        unverified=unverified,
     )
 
     async def work(operator: Operator) -> Answer:

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from runtime.actions.intents import Preview
-from runtime.model import Failure, ItemPage, JournalEntry, Receipt, RunView, WorkItem
+from runtime.model import Artifact, Failure, ItemPage, JournalEntry, Receipt, RunView, WorkItem
 
 
 def instant(seconds: float | None) -> str | None:
@@ -106,6 +106,53 @@ def preview_document(preview: Preview) -> dict[str, Any]:
         "warnings": list(preview.warnings),
         "destructive": preview.destructive,
         "created_at": instant(preview.created_at),
+    }
+
+
+def artifact_document(artifact: Artifact) -> dict[str, Any]:
+    decision = artifact.decision
+    return {
+        "artifact_id": artifact.artifact_id,
+        "run_id": artifact.run_id,
+        "family": artifact.family,
+        "repo": artifact.repo,
+        "base": artifact.base,
+        "base_sha": artifact.base_sha,
+        "commit": artifact.commit,
+        "tree_sha": artifact.tree_sha,
+        "files": artifact.files,
+        "insertions": artifact.insertions,
+        "deletions": artifact.deletions,
+        "paths": list(artifact.paths),
+        "left_out": list(artifact.left_out),
+        "verified": artifact.verified.value,
+        "verify": [
+            {
+                "command": list(step.command),
+                "exit_code": step.exit_code,
+                "duration_s": step.duration_s,
+                "log": step.log,
+            }
+            for step in artifact.verify
+        ],
+        "agent_exit": artifact.agent_exit,
+        "failure": artifact.failure,
+        "limits": dict(artifact.limits),
+        "isolation": artifact.isolation,
+        "host": artifact.host,
+        "created_at": instant(artifact.created_at),
+        "names": list(artifact.names),
+        "promotion": artifact.promotion.value,
+        "decision": None
+        if decision is None
+        else {
+            "outcome": decision.outcome.value,
+            "at": instant(decision.at),
+            "actor": decision.actor,
+            "reason": decision.reason,
+            "branch": decision.branch,
+            "commit": decision.commit,
+        },
     }
 
 

@@ -53,7 +53,7 @@ def _lane_lines(lane: Lane, width: int) -> list[Line]:
                 family.handler,
                 units.count(family.max_in_flight),
                 units.count(family.retry.tries),
-                units.length(family.timeout),
+                units.length(_timeout_s(family)),
                 Span(safe(_does(family), 200), Tone.DIM),
             )
         )
@@ -74,6 +74,13 @@ def _does(family: Family) -> str:
             return family.call or ""
         case "noop":
             return "nothing"
+        case "sandbox":
+            box = family.sandbox
+            return "" if box is None else f"{' '.join(box.agent)} on {box.base} of {box.repo}"
+
+
+def _timeout_s(family: Family) -> float:
+    return family.timeout if family.sandbox is None else family.sandbox.timeout
 
 
 def _without_userinfo(url: str) -> str:
@@ -96,7 +103,7 @@ def _lane_document(lane: Lane) -> dict[str, object]:
                 "max_in_flight": family.max_in_flight,
                 "weight": family.weight,
                 "tries": family.retry.tries,
-                "timeout_s": family.timeout,
+                "timeout_s": _timeout_s(family),
                 "dedup_window_s": family.dedup_window,
             }
             for name, family in lane.families.items()

@@ -96,6 +96,10 @@ def _command(session: Session, open_console: OpenConsole) -> int:
             from joelclaw_tui.cli import schedule
 
             return schedule.COMMANDS[verb](session)
+        case "artifacts":
+            from joelclaw_tui.cli import artifacts
+
+            return artifacts.COMMANDS[verb](session)
         case "families":
             from joelclaw_tui.cli import families
 

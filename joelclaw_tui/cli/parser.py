@@ -19,7 +19,6 @@ LIST_MOST = 1000
 ROLES = ("worker", "drainer", "gateway", "clock")
 
 NOT_YET = {
-    "artifacts": ("list", "show", "diff", "verify", "promote", "reject", "export"),
     "queue": ("discard", "reprioritize", "export", "adopt"),
     "runs": ("suspend", "retry", "approve", "decline"),
 }
@@ -82,10 +81,10 @@ def build_parser() -> argparse.ArgumentParser:
     _add_queue(build)
     _add_runs(build)
     _add_schedule(build)
+    _add_artifacts(build)
     _add_families(build)
     _add_audit(build)
     _add_config(build)
-    build.not_yet("artifacts")
     return parser
 
 
@@ -245,6 +244,46 @@ def _add_schedule(build: _Builder) -> None:
         command.add_argument(
             "targets", metavar="SCHEDULE", nargs="+", help="a schedule or a glob like 'feeds-*'"
         )
+
+
+def _add_artifacts(build: _Builder) -> None:
+    artifacts = build.group("artifacts", "what sandboxes exported: changes, verified, to be promoted or not")
+    artifacts.command(
+        "list", "sandbox runs under way, and the latest artifacts", examples=["joelclaw-tui artifacts list"]
+    )
+    for name, summary in (
+        ("show", "one artifact: its change, its verification, what became of it"),
+        ("diff", "its change as a patch"),
+        ("verify", "check its files against its manifest"),
+    ):
+        command = artifacts.command(name, summary, examples=[f"joelclaw-tui artifacts {name} ARTIFACT"])
+        command.add_argument("artifact", metavar="ARTIFACT", help="its id, or at least the first 8 digits")
+    export = artifacts.command(
+        "export",
+        "copy its files into a new folder",
+        examples=["joelclaw-tui artifacts export ARTIFACT ./fix"],
+    )
+    export.add_argument("artifact", metavar="ARTIFACT")
+    export.add_argument("folder", metavar="FOLDER", help="must not exist yet")
+    promote = artifacts.command(
+        "promote",
+        "make a new branch of the change; no checkout, index or HEAD is touched",
+        action=True,
+        examples=[
+            "joelclaw-tui artifacts promote ARTIFACT",
+            "joelclaw-tui artifacts promote ARTIFACT --branch fix/answer --reason 'looks good'",
+        ],
+    )
+    promote.add_argument("targets", metavar="ARTIFACT", nargs="+")
+    promote.add_argument("--branch", metavar="NAME", help="default joelclaw/ and the short run id")
+    promote.add_argument("--unverified", action="store_true", help="also what no verification has passed")
+    reject = artifacts.command(
+        "reject",
+        "record that the change is not wanted; it is kept",
+        action=True,
+        examples=["joelclaw-tui artifacts reject ARTIFACT --reason 'wrong file' --yes"],
+    )
+    reject.add_argument("targets", metavar="ARTIFACT", nargs="+")
 
 
 def _add_families(build: _Builder) -> None:

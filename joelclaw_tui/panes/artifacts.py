@@ -78,7 +78,7 @@ class ArtifactsPane(BasePane):
 
     def action_promote(self) -> None:
         if targets := self._artifacts():
-            self._act(Intent(ActionName.ARTIFACT_PROMOTE, targets))
+            self._act(Intent(ActionName.PROMOTE, targets))
 
     def action_reject(self) -> None:
         targets = self._artifacts()
@@ -87,7 +87,7 @@ class ArtifactsPane(BasePane):
 
         def answered(reason: str | None) -> None:
             if reason is not None:
-                self._act(Intent(ActionName.ARTIFACT_REJECT, targets, reason=reason))
+                self._act(Intent(ActionName.REJECT, targets, reason=reason))
 
         self.app.push_screen(ask_why(targets), answered)
 

@@ -205,12 +205,12 @@ class ArtifactScreen(DrillScreen):
             self.lines.scroll_to_line(there[0])
 
     def action_promote(self) -> None:
-        self._act(Intent(ActionName.ARTIFACT_PROMOTE, (self.artifact_id,)))
+        self._act(Intent(ActionName.PROMOTE, (self.artifact_id,)))
 
     def action_reject(self) -> None:
         def answered(reason: str | None) -> None:
             if reason is not None:
-                self._act(Intent(ActionName.ARTIFACT_REJECT, (self.artifact_id,), reason=reason))
+                self._act(Intent(ActionName.REJECT, (self.artifact_id,), reason=reason))
 
         self.app.push_screen(ask_why((self.artifact_id,)), answered)
 

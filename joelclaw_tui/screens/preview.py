@@ -39,8 +39,8 @@ WORDS: dict[ActionName, tuple[str, str]] = {
     ActionName.SCHEDULE_RUN: ("run", "Run"),
     ActionName.SCHEDULE_ENABLE: ("enable", "Enable"),
     ActionName.SCHEDULE_DISABLE: ("disable", "Disable"),
-    ActionName.ARTIFACT_PROMOTE: ("promote", "Promote"),
-    ActionName.ARTIFACT_REJECT: ("reject", "Reject"),
+    ActionName.PROMOTE: ("promote", "Promote"),
+    ActionName.REJECT: ("reject", "Reject"),
 }
 """The word to type for what can't be undone, and what the button says."""
 

@@ -26,6 +26,8 @@ from runtime.model import (
     Refused,
     RunControl,
     RunLookup,
+    SandboxControl,
+    SandboxReader,
 )
 from runtime.settings import Settings
 from runtime.text import one_line
@@ -54,6 +56,8 @@ class Actions:
         now: Now,
         addresses: Addresses,
         clock: ClockLooks | None = None,
+        artifacts: SandboxReader | None = None,
+        sandbox: SandboxControl | None = None,
         call_deadline_s: float = CALL_DEADLINE_S,
         pause_wait_s: float = PAUSE_WAIT_S,
     ) -> None:
@@ -73,6 +77,7 @@ class Actions:
             now=now,
             addresses=addresses,
             clock=clock,
+            sandbox=artifacts,
         )
         self._carrier = Carrier(
             pressure=control,
@@ -81,6 +86,7 @@ class Actions:
             addresses=addresses,
             clock=clock,
             now=now,
+            sandbox=sandbox,
             call_deadline_s=call_deadline_s,
             pause_wait_s=pause_wait_s,
         )

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Coroutine, Sequence
 from typing import Any, TypeVar
 
-from runtime.actions.absent import no_boundary
+from runtime.actions.artifacts import ArtifactCarrier
 from runtime.actions.intents import ActionName, Preview
 from runtime.actions.schedules import ScheduleCarrier
 from runtime.actions.tally import Tally
@@ -26,6 +26,7 @@ from runtime.model import (
     RunStatus,
     RunVerb,
     RunView,
+    SandboxControl,
     VerbResult,
     family_tag,
     tag_of,
@@ -86,6 +87,7 @@ class Carrier:
         addresses: Addresses,
         now: Now,
         clock: ClockControl | None = None,
+        sandbox: SandboxControl | None = None,
         call_deadline_s: float = CALL_DEADLINE_S,
         pause_wait_s: float = PAUSE_WAIT_S,
     ) -> None:
@@ -95,6 +97,7 @@ class Carrier:
         self._addresses = addresses
         self._schedules = ScheduleCarrier(clock, addresses, deadline_s=SCHEDULE_DEADLINE_S)
         self._now = now
+        self._artifacts = ArtifactCarrier(sandbox)
         self._call_deadline_s = call_deadline_s
         self._pause_wait_s = pause_wait_s
 
@@ -117,8 +120,8 @@ class Carrier:
                 | ActionName.SCHEDULE_APPLY
             ):
                 await self._schedules.carry_out(preview, tally, actor=actor)
-            case ActionName.ARTIFACT_PROMOTE | ActionName.ARTIFACT_REJECT:
-                raise no_boundary(preview.intent.action)
+            case ActionName.PROMOTE | ActionName.REJECT:
+                await self._artifacts.carry_out(preview, tally, actor=actor)
 
     async def _pause(self, preview: Preview, tally: Tally, lane: Lane, actor: str) -> None:
         waiting: set[str] = set()

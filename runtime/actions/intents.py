@@ -22,8 +22,8 @@ class ActionName(StrEnum):
     SCHEDULE_ENABLE = "schedule-enable"
     SCHEDULE_DISABLE = "schedule-disable"
     SCHEDULE_APPLY = "schedule-apply"
-    ARTIFACT_PROMOTE = "artifact-promote"
-    ARTIFACT_REJECT = "artifact-reject"
+    PROMOTE = "promote"
+    REJECT = "reject"
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +38,10 @@ class Intent:
     """At most so many ids (``--max``); the settings' ceiling holds in any case."""
     until: float | None = None
     """pause only: when it ends by itself, in seconds since the epoch."""
+    branch: str | None = None
+    """promote only: the new branch's name. Unset: ``joelclaw/`` and the short run id."""
+    unverified: bool = False
+    """promote only: also what no verification has passed."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Coroutine, Mapping, Sequence
 from typing import Any, Never, TypeVar
 
-from runtime.actions.absent import no_boundary
+from runtime.actions.artifacts import ArtifactPlanner
 from runtime.actions.families import matching_families
 from runtime.actions.intents import ActionName, Intent
 from runtime.actions.plan import Plan
@@ -29,6 +29,7 @@ from runtime.model import (
     RunLookup,
     RunStatus,
     RunView,
+    SandboxReader,
     UsageError,
     WorkItem,
     parse_run_id,
@@ -65,7 +66,9 @@ class Planner:
         now: Now,
         addresses: Addresses,
         clock: ClockLooks | None = None,
+        sandbox: SandboxReader | None = None,
     ) -> None:
+        self._artifacts = ArtifactPlanner(sandbox, lane, now)
         self._settings = settings
         self._lane = lane
         self._pressure = pressure
@@ -98,8 +101,10 @@ class Planner:
                 return await self._schedules.switch(intent)
             case ActionName.SCHEDULE_APPLY:
                 return await self._schedules.apply(intent)
-            case ActionName.ARTIFACT_PROMOTE | ActionName.ARTIFACT_REJECT:
-                raise no_boundary(intent.action)
+            case ActionName.PROMOTE:
+                return await self._artifacts.promote(intent, self._most(intent))
+            case ActionName.REJECT:
+                return await self._artifacts.reject(intent, self._most(intent))
 
     # --- families
 

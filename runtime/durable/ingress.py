@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import Callable
 from http import HTTPStatus
 from types import TracebackType
 from typing import Any, Self
@@ -40,12 +41,19 @@ class Ingress:
     """Implements `RunStarter`. Safe for many tasks of one event loop; connects at first use."""
 
     def __init__(
-        self, url: str, lane: str, *, connections: int = CONNECTIONS, timeout_s: float = TIMEOUT_S
+        self,
+        url: str,
+        lane: str,
+        *,
+        service_of: Callable[[str], str] | None = None,
+        connections: int = CONNECTIONS,
+        timeout_s: float = TIMEOUT_S,
     ) -> None:
-        """``url``: ``http(s)://`` or ``unix:/path``. ``timeout_s`` is for one request."""
+        """``url``: ``http(s)://`` or ``unix:/path``. ``service_of``: which of the lane's services runs a
+        family's work; unset, all goes to `WorkRun`. ``timeout_s`` is for one request."""
         self._shown = without_credentials(url)
         self._base, self._socket = split_address(url)
-        self._service = run_service(lane)
+        self._service_of = service_of or (lambda family: run_service(lane))
         self._turns = asyncio.Semaphore(connections)
         self._connections = connections
         self._timeout_s = timeout_s
@@ -71,9 +79,10 @@ class Ingress:
             body = encode_request(request)
         except MalformedRun as error:
             raise Refused(error.message, fix=error.fix, code=error.code) from None
+        service = self._service_of(request.family)
         async with self._turns:
-            status, answer = await self._post(f"{self._base}/{self._service}/{request.run_id}/run/send", body)
-        return self._accepted(status, answer)
+            status, answer = await self._post(f"{self._base}/{service}/{request.run_id}/run/send", body)
+        return self._accepted(service, status, answer)
 
     async def _post(self, url: str, body: bytes) -> tuple[int, bytes]:
         left = _STALE_RETRIES
@@ -98,13 +107,13 @@ class Ingress:
         except (aiohttp.ClientError, OSError, ValueError) as error:
             raise self._down(f"can't be reached: {error or type(error).__name__}") from None
 
-    def _accepted(self, status: int, answer: bytes) -> Accepted:
+    def _accepted(self, service: str, status: int, answer: bytes) -> Accepted:
         if status in (HTTPStatus.OK, HTTPStatus.ACCEPTED):
             return self._parsed(answer)
         said = one_line(answer.decode("utf-8", "replace"), 200)
         if status == HTTPStatus.NOT_FOUND:
             # The worker has not registered yet, or another Restate was named: not the item's fault.
-            raise self._down(f"knows no service {self._service}", code="service-not-registered")
+            raise self._down(f"knows no service {service}", code="service-not-registered")
         if HTTPStatus.BAD_REQUEST <= status < HTTPStatus.INTERNAL_SERVER_ERROR and status not in _UNAVAILABLE:
             raise Refused(
                 f"Restate refused the run with {status}: {said}",

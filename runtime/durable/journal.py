@@ -16,6 +16,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from runtime.durable.admin import Admin, AdminRefused
+from runtime.durable.services import services
 from runtime.model import (
     BoundaryDown,
     DurableReading,
@@ -78,7 +79,7 @@ class Journal:
         self._ingress_url = ingress_url
         self._service = run_service(lane)
         self._families = families
-        self._ours = f"target_service_name = '{self._service}'"
+        self._ours = f"target_service_name in ({', '.join(repr(name) for name in services(lane))})"
 
     async def __aenter__(self) -> Self:
         return self

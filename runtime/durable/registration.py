@@ -29,7 +29,7 @@ class NotRegistered(OperatorError):
 def code_version() -> str:
     """Changes with whatever Restate keeps about the service: its handlers and their options."""
     digest = hashlib.sha256()
-    for name in ("workflow.py", "schedule.py"):
+    for name in ("workflow.py", "schedule.py", "sandbox_run.py"):
         digest.update(Path(__file__).with_name(name).read_bytes())
     return digest.hexdigest()[:16]
 

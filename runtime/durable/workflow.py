@@ -1,6 +1,6 @@
 """`WorkRun`: the Restate workflow of one attempt. The handler in one durable step, then a settle step.
 
-Only this module and `schedule` import the SDK.
+Only this module, `closing`, `schedule` and `sandbox_run` import the SDK.
 """
 
 from __future__ import annotations
@@ -13,28 +13,14 @@ from datetime import timedelta
 from typing import Any
 
 import restate
-from restate.exceptions import RetryableError
-from restate.serde import BytesSerde
 
+from runtime.durable.closing import BYTES, CANCELLED, FAILED, MALFORMED, STEP, Closing, again
 from runtime.durable.handlers import Call, HandlerFailure, Handlers
-from runtime.durable.handlers.base import MESSAGE_MAX
 from runtime.durable.registration import CODE_KEY, code_version
 from runtime.durable.request import MalformedRun, decode_request
 from runtime.durable.tries import Tries, delay_s
-from runtime.lanefile import LaneSource, Retry
-from runtime.model import (
-    NotFound,
-    Now,
-    OperatorError,
-    Outcome,
-    RunRequest,
-    Settler,
-    family_tag,
-    parse_run_id,
-    run_service,
-    tag_of,
-)
-from runtime.text import one_line
+from runtime.lanefile import LaneSource
+from runtime.model import Now, Outcome, RunRequest, Settler, run_service
 
 RETENTION = timedelta(hours=24)
 """How long Restate keeps a completed run and its journal."""
@@ -54,14 +40,10 @@ INVOCATION_POLICY = restate.InvocationRetryPolicy(
 failing settlement its own."""
 STOP_WAIT_S = 10.0
 """How long a cancelled step may take to end before its row is closed all the same."""
-SETTLE_RETRY = Retry.model_validate({"initial": "200ms", "factor": 2.0, "max": "30s"})
-"""How a failed settlement waits for its next try; their number has no bound."""
-SETTLE_TIMEOUT_S = 30.0
-CANCELLED = 409
-FAILED = 500
-MALFORMED = 400
 _CUTS = 10
-_BYTES = BytesSerde()
+UNDECLARED_TRIES = 4
+UNDECLARED_WAIT_S = 1.0
+"""A lane file may be read while it is half written: only a lasting absence is final."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,7 +138,7 @@ def build_app(
     now: Now,
     identity_keys: Sequence[str] = (),
     *,
-    services: Sequence[restate.VirtualObject] = (),
+    services: Sequence[restate.VirtualObject | restate.Workflow] = (),
 ) -> WorkerApp:
     """The lane's `WorkRun`, served as an ASGI app for Restate to call; ``services`` beside it.
 
@@ -172,7 +154,7 @@ def build_app(
         invocation_retry_policy=INVOCATION_POLICY,
     )
 
-    @service.main(name="run", workflow_retention=RETENTION, input_serde=_BYTES, output_serde=_BYTES)
+    @service.main(name="run", workflow_retention=RETENTION, input_serde=BYTES, output_serde=BYTES)
     async def run(ctx: restate.WorkflowContext, body: bytes) -> bytes:
         return await _Run(ctx, shared).run(body)
 
@@ -187,6 +169,7 @@ class _Run:
         self._ctx = ctx
         self._shared = shared
         self._run_id = ctx.key()
+        self._closing = Closing(ctx, shared.lane, shared.settler, shared.tries)
         self._step: asyncio.Task[Any] | None = None
         """The handler's try while it runs."""
 
@@ -196,23 +179,23 @@ class _Run:
             if request.run_id != self._run_id:
                 raise MalformedRun(f"it is for {request.run_id}")
         except MalformedRun as error:
-            await self._ctx.run_typed("settle", self._settle_malformed, _STEP, error.message)
+            await self._closing.settle_malformed(error.message)
             raise restate.TerminalError(error.message, MALFORMED) from None
         try:
-            result = await self._ctx.run_typed("handler", self._try, _STEP, request)
+            result = await self._ctx.run_typed("handler", self._try, STEP, request)
         except restate.TerminalError as error:
             if error.status_code == CANCELLED:
                 # The step is still running: it ends before the row is closed.
                 await self._stop_step()
-                await self._settle(request.family, Outcome.CANCELLED, "cancelled")
+                await self._closing.settle(request.family, Outcome.CANCELLED, "cancelled")
             else:
-                await self._settle(request.family, Outcome.FAILED, error.message)
+                await self._closing.settle(request.family, Outcome.FAILED, error.message)
             raise
         try:
-            await self._settle(request.family, Outcome.SUCCEEDED, None)
+            await self._closing.settle(request.family, Outcome.SUCCEEDED, None)
         except restate.TerminalError:
             # Cancelled too late: the work is done and stays so. A second cancel does interrupt this.
-            await self._settle(request.family, Outcome.SUCCEEDED, None)
+            await self._closing.settle(request.family, Outcome.SUCCEEDED, None)
         return result
 
     async def _try(self, request: RunRequest) -> bytes:
@@ -222,9 +205,8 @@ class _Run:
         family = lane.families.get(request.family)
         step = f"{self._run_id} handler"
         if family is None:
-            # A lane file may be read while it is half written: only a lasting absence is final.
             if self._shared.tries.failed(step) < UNDECLARED_TRIES:
-                raise _again(f"family {request.family} is not declared now", UNDECLARED_WAIT_S)
+                raise again(f"family {request.family} is not declared now", UNDECLARED_WAIT_S)
             self._shared.tries.forget(step)
             raise restate.TerminalError(
                 f"family {request.family} is no longer declared in the lane file; declare it again and replay",
@@ -236,7 +218,7 @@ class _Run:
         except HandlerFailure as failure:
             count = self._shared.tries.failed(step)
             if failure.retryable and count < family.retry.tries:
-                raise _again(failure.message, delay_s(family.retry, count)) from None
+                raise again(failure.message, delay_s(family.retry, count)) from None
             self._shared.tries.forget(step)
             raise restate.TerminalError(failure.message, FAILED) from None
         self._shared.tries.forget(step)
@@ -256,43 +238,3 @@ class _Run:
         if self._step is not None and not self._step.done():
             self._step.cancel()
             await asyncio.wait({self._step}, timeout=STOP_WAIT_S)
-
-    async def _settle(self, family: str, outcome: Outcome, message: str | None) -> None:
-        """Closes the attempt's row, however long that takes. Raises `TerminalError` when cancelled."""
-        said = None if message is None else one_line(message, MESSAGE_MAX)
-        await self._ctx.run_typed("settle", self._settle_once, _STEP, family, outcome, said)
-
-    async def _settle_once(self, family: str, outcome: Outcome, message: str | None) -> bytes:
-        """Never final: a row that is not closed holds its family's limit."""
-        step = f"{self._run_id} settle"
-        try:
-            async with asyncio.timeout(SETTLE_TIMEOUT_S):
-                result = await self._shared.settler.settle(self._run_id, family, outcome, message)
-        except Exception as error:  # noqa: BLE001 - whatever it is, the row is still open
-            said = error.message if isinstance(error, OperatorError) else f"{type(error).__name__}: {error}"
-            delay = delay_s(SETTLE_RETRY, self._shared.tries.failed(step))
-            raise _again(f"settling failed: {said}", delay) from None
-        self._shared.tries.forget(step)
-        return f'"{result.value}"'.encode()
-
-    async def _settle_malformed(self, message: str) -> bytes:
-        """A body that can't be read has no family; the key's tag has."""
-        try:
-            parse_run_id(self._run_id)
-            tag = tag_of(self._run_id.partition(".")[0])
-        except NotFound:
-            return b"null"  # nobody's row: started by hand with a key of its own
-        for family in self._shared.lane.current.families:
-            if family_tag(family) == tag:
-                return await self._settle_once(family, Outcome.FAILED, message)
-        return b"null"
-
-
-def _again(message: str, delay: float) -> RetryableError:
-    return RetryableError(one_line(message, MESSAGE_MAX), FAILED, retry_after=timedelta(seconds=delay))
-
-
-UNDECLARED_TRIES = 4
-UNDECLARED_WAIT_S = 1.0
-_STEP: restate.RunOptions[bytes] = restate.RunOptions(serde=_BYTES)
-"""A step says itself when it is tried again and when no more (see `tries`)."""

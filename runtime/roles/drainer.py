@@ -14,6 +14,7 @@ from runtime.admission.reconciler import Reconciler
 from runtime.admission.sweeper import Sweeper
 from runtime.durable.ingress import Ingress
 from runtime.durable.journal import Journal
+from runtime.durable.services import service_of
 from runtime.lanefile import LaneSource, find_lane, last_good_lane
 from runtime.ledger.audit import Audit
 from runtime.ledger.beats import ALIVE_WITHIN_S, Heartbeats
@@ -39,7 +40,11 @@ async def run_drainer(settings: Settings, stop: asyncio.Event) -> None:
     heartbeats = Heartbeats(redis, targets.redis_url, name)
     workers = LiveWorkers(heartbeats)
     async with (
-        Ingress(targets.restate_ingress_url, name) as ingress,
+        Ingress(
+            targets.restate_ingress_url,
+            name,
+            service_of=lambda family: service_of(lane.current, family),
+        ) as ingress,
         Journal(
             targets.restate_admin_url,
             name,

@@ -21,6 +21,8 @@ from runtime.pressure.control import Control
 from runtime.pressure.intake import Intake
 from runtime.pressure.queue import Queue
 from runtime.pressure.reading import Reading
+from runtime.sandbox.reading import Control as SandboxControl
+from runtime.sandbox.reading import Reading as SandboxReading
 from runtime.settings import Settings
 from runtime.stack.endpoints import peek_targets
 from runtime.truth.addresses import Addresses
@@ -58,6 +60,7 @@ async def open_operator(settings: Settings) -> AsyncIterator[Operator]:
     )
     target = fire_target(settings, targets)
     fires = Fires(redis, url, name, keep_s=settings.keep_s)
+    artifacts = SandboxReading(settings.state)
     try:
         async with (
             Journal(
@@ -81,6 +84,7 @@ async def open_operator(settings: Settings) -> AsyncIterator[Operator]:
                 addresses=addresses,
                 clock=clock,
                 alive_within_s=ALIVE_WITHIN_S,
+                sandbox=artifacts,
             )
             actions = Actions(
                 settings=settings,
@@ -94,6 +98,8 @@ async def open_operator(settings: Settings) -> AsyncIterator[Operator]:
                 now=time.time,
                 addresses=addresses,
                 clock=clock,
+                artifacts=artifacts,
+                sandbox=SandboxControl(settings.state, time.time),
             )
             intake = Intake(redis, url, queue, lane, settings, time.time)
             try:

@@ -7,7 +7,9 @@ import time
 
 from runtime.durable.journal import Journal
 from runtime.durable.registration import keep_registered
+from runtime.durable.sandbox_run import SandboxPorts, build_sandbox_runs
 from runtime.durable.schedule import SchedulePorts, build_schedule
+from runtime.durable.tries import Tries
 from runtime.durable.worker import serve_worker
 from runtime.durable.workflow import build_app
 from runtime.lanefile import LaneSource, find_lane, last_good_lane
@@ -19,6 +21,8 @@ from runtime.pressure.intake import Intake
 from runtime.pressure.queue import Queue
 from runtime.pressure.reading import Reading
 from runtime.pressure.settlements import Settlements
+from runtime.sandbox.janitor import Janitor
+from runtime.sandbox.runner import Runner
 from runtime.settings import Settings
 from runtime.stack.endpoints import resolve_targets
 
@@ -55,7 +59,16 @@ async def run_worker(settings: Settings, stop: asyncio.Event) -> None:
         )
     )
     identity = (targets.restate_identity_key,) if targets.restate_identity_key else ()
-    app = build_app(lane, settler, time.time, identity, services=[schedules])
+    journal = Journal(
+        targets.restate_admin_url, name, lambda: lane.current.tags, ingress_url=targets.restate_ingress_url
+    )
+    sandboxes = build_sandbox_runs(
+        SandboxPorts(
+            lane, settler, Runner(settings.state, lane, time.time), targets.restate_ingress_url, Tries()
+        )
+    )
+    janitor = Janitor(settings.state, journal, time.time)
+    app = build_app(lane, settler, time.time, identity, services=[schedules, sandboxes])
     state: dict[str, str | None] = {"deployment": None, "problem": None}
 
     def registered(deployment: str) -> None:
@@ -74,6 +87,8 @@ async def run_worker(settings: Settings, stop: asyncio.Event) -> None:
             "oldest_started_at": app.oldest_started_at,
             "deployment": state["deployment"],
             "last_error": state["problem"],
+            "sandboxes": janitor.alive,
+            "janitor_error": janitor.last_error,
         }
 
     async def register_until_stopped() -> None:
@@ -97,6 +112,7 @@ async def run_worker(settings: Settings, stop: asyncio.Event) -> None:
             serve_worker(app, str(bind), stop=process.stop),
             process.beat(Heartbeats(redis, targets.redis_url, name), lane, detail),
             register_until_stopped(),
+            janitor.run(process.stop),
         )
     finally:
         await app.aclose()

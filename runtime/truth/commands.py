@@ -71,6 +71,10 @@ class Commands:
         }
         return self._say(described[verb], "schedule", verb, *(() if name is None else (name,)))
 
+    def artifacts(self, verb: str, *words: str) -> NextAction:
+        described = {"list": "see the artifacts", "show": "look at it", "verify": "check its files"}
+        return self._say(described[verb], "artifacts", verb, *words)
+
     def _say(self, description: str, *words: str) -> NextAction:
         command = shlex.join([*self._prefix, *(one_line(word, 200) for word in words)])
         return NextAction(command=command, description=description)

@@ -6,7 +6,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from runtime.lanefile import Lane
-from runtime.model import Beat, ClockReading, DurableReading, FamilyReading, PressureReading
+from runtime.model import (
+    Beat,
+    ClockReading,
+    DurableReading,
+    FamilyReading,
+    PressureReading,
+    SandboxReading,
+)
 from runtime.truth.addresses import Addresses
 from runtime.truth.commands import Commands
 from runtime.truth.document import NextAction, Severity
@@ -32,6 +39,8 @@ class Facts:
     """None when no beat was ever read."""
     clock: Observation[ClockReading] | None = None
     """None: this profile has no clock."""
+    sandbox: Observation[SandboxReading] | None = None
+    """None: this profile has no sandbox."""
 
     @property
     def pressure_now(self) -> PressureReading | None:
@@ -47,6 +56,11 @@ class Facts:
     def clock_now(self) -> ClockReading | None:
         """What the clock said just now; None while it can't be read, and where there is none."""
         return self.clock.value if self.clock is not None and self.clock.fresh else None
+
+    @property
+    def sandbox_now(self) -> SandboxReading | None:
+        """What the sandbox folders held just now; None while they can't be read, and where there are none."""
+        return self.sandbox.value if self.sandbox is not None and self.sandbox.fresh else None
 
     @property
     def processes_now(self) -> Processes | None:

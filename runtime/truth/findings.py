@@ -10,7 +10,7 @@ from runtime.text import one_line
 from runtime.truth.document import Finding, Severity
 from runtime.truth.facts import Facts, Sighting
 from runtime.truth.instants import instant_or_none
-from runtime.truth.rules import clock, durable, pressure, runtime
+from runtime.truth.rules import clock, durable, pressure, runtime, sandbox
 
 PRESSURE, DURABLE, CLOCK, SANDBOX, RUNTIME = "pressure", "durable", "clock", "sandbox", "runtime"
 MESSAGE_LENGTH = 600
@@ -25,6 +25,7 @@ class Reads(StrEnum):
     RESTATE = "restate"
     BEATS = "beats"
     CLOCK = "clock"
+    SANDBOX = "sandbox"
     NOTHING = "nothing"
 
 
@@ -56,7 +57,6 @@ TABLE: tuple[Rule, ...] = (
         runtime.durable_unknown,
     ),
     Rule("boundary-absent", CLOCK, Reads.NOTHING, "this profile has no clock", clock.absent),
-    Rule("boundary-absent", SANDBOX, Reads.NOTHING, "this profile has no sandbox", runtime.sandbox_absent),
     Rule("boundary-down", CLOCK, Reads.NOTHING, "the clock refuses connections", clock.down),
     Rule(
         "boundary-unknown",
@@ -72,6 +72,23 @@ TABLE: tuple[Rule, ...] = (
     Rule("schedule-disabled", CLOCK, Reads.CLOCK, "a schedule is disabled", clock.disabled),
     Rule("schedule-failing", CLOCK, Reads.CLOCK, "what a schedule started last failed", clock.failing),
     Rule("fires-unknown", CLOCK, Reads.CLOCK, "the history of fires can't be read", clock.fires_unknown),
+    Rule("boundary-absent", SANDBOX, Reads.NOTHING, "this profile has no sandbox", sandbox.absent),
+    Rule("boundary-down", SANDBOX, Reads.NOTHING, "the sandbox folders can't be read", sandbox.unreadable),
+    Rule(
+        "boundary-unknown",
+        SANDBOX,
+        Reads.NOTHING,
+        "the sandbox folders were not read in time, or not understood",
+        sandbox.unknown,
+    ),
+    Rule("no-isolation", SANDBOX, Reads.SANDBOX, "this host can't hold a sandbox", sandbox.no_isolation),
+    Rule("shim-silent", SANDBOX, Reads.SANDBOX, "a run's shim gave no sign of life", sandbox.silent_shims),
+    Rule(
+        "artifact-damaged", SANDBOX, Reads.SANDBOX, "an artifact is not what its name says", sandbox.damaged
+    ),
+    Rule(
+        "artifacts-waiting", SANDBOX, Reads.SANDBOX, "verified artifacts wait for a person", sandbox.undecided
+    ),
     Rule("no-drainer", PRESSURE, Reads.BEATS, "no live drainer: nothing is admitted", runtime.no_drainer),
     Rule("no-worker", DURABLE, Reads.BEATS, "no live worker: no run makes progress", runtime.no_worker),
     Rule(
@@ -177,6 +194,7 @@ def _readable(facts: Facts) -> set[Reads]:
         Reads.RESTATE: facts.durable.fresh,
         Reads.BEATS: facts.beats.fresh,
         Reads.CLOCK: facts.clock is not None and facts.clock.fresh,
+        Reads.SANDBOX: facts.sandbox is not None and facts.sandbox.fresh,
         Reads.NOTHING: True,
     }
     return {source for source, fresh in seen.items() if fresh}

@@ -25,8 +25,9 @@ from runtime.model import (
     PressureReader,
     PressureReading,
     Receipt,
-    Refused,
     RunView,
+    SandboxReader,
+    SandboxReading,
     ScheduleChange,
     WorkItem,
     parse_run_id,
@@ -58,6 +59,7 @@ from runtime.truth.probes.durable import durable_boundary, durable_probe
 from runtime.truth.probes.pressure import family_row, pressure_boundary, pressure_data, pressure_probe
 from runtime.truth.probes.probe import Observation
 from runtime.truth.probes.processes import processes_probe, runtime_info
+from runtime.truth.probes.sandbox import sandbox_boundary, sandbox_probe
 from runtime.truth.processes import ALIVE_WITHIN_S, BeatReader, Processes, judge_beats
 from runtime.truth.verdict import verdict_of
 
@@ -85,6 +87,7 @@ class Reader:
         addresses: Addresses,
         clock: ClockReader | None = None,
         alive_within_s: float = ALIVE_WITHIN_S,
+        sandbox: SandboxReader | None = None,
     ) -> None:
         """``clock``: None where there is none; one without schedules and without a stack of ours to run
         it is absent too. ``alive_within_s``: a process whose last beat is older is not counted as alive."""
@@ -103,6 +106,10 @@ class Reader:
         self._clock = clock
         self._clock_probe = None if clock is None else clock_probe(clock, deadline_s=deadline_s, now=now)
         self._processes_probe = processes_probe(beats, deadline_s=deadline_s, now=now)
+        self._sandbox = sandbox
+        self._sandbox_probe = (
+            None if sandbox is None else sandbox_probe(sandbox, deadline_s=deadline_s, now=now)
+        )
         self._memory = Memory()
         self._server_ahead_s = 0.0
         self._told: PressureData | None = None
@@ -111,11 +118,12 @@ class Reader:
         """The whole truth at one instant. Never raises for what a boundary does, and ends
         within about one probe's deadline."""
         self._lane.refresh()
-        pressure, durable, beats, clock = await asyncio.gather(
+        pressure, durable, beats, clock, sandbox = await asyncio.gather(
             self._pressure_probe.look(),
             self._durable_probe.look(),
             self._processes_probe.look(),
             self._look_at_clock(),
+            self._look_at_sandbox(),
         )
         now = self._now()
         facts = Facts(
@@ -130,6 +138,7 @@ class Reader:
             beats=beats,
             processes=self._judged(beats, pressure),
             clock=clock,
+            sandbox=sandbox,
         )
         findings = self._memory.judge(facts)
         if facts.pressure_now is not None and facts.flow is not None:
@@ -148,7 +157,9 @@ class Reader:
                 clock=Boundary[ClockData](**_ABSENT)
                 if clock is None
                 else clock_boundary(clock, _status("clock", clock, findings), self._addresses),
-                sandbox=Boundary[SandboxData](**_ABSENT),
+                sandbox=Boundary[SandboxData](**_ABSENT)
+                if sandbox is None
+                else sandbox_boundary(sandbox, _status("sandbox", sandbox, findings)),
             ),
             runtime=runtime_info(beats, facts.processes, self._lane),
             transitional=Transitional(),
@@ -242,14 +253,57 @@ class Reader:
         wanted = settings.dkron_url is not None or settings.wants_local_stack or self._lane.current.schedules
         return await self._clock_probe.look() if self._clock_probe is not None and wanted else None
 
+    @property
+    def artifacts(self) -> SandboxReader:
+        """The artifacts of this host. Raises `NotFound` where there is no sandbox."""
+        if self._sandbox is None:
+            raise NotFound("this profile has no sandbox", fix='declare a family with handler = "sandbox"')
+        return self._sandbox
+
     async def artifact(self, artifact_id: str) -> Artifact | None:
-        """None when there is no such artifact. Raises `Refused`: this version has no sandbox."""
-        raise _absent("sandbox", artifact_id)
+        """None when there is no such artifact. Raises `Refused` (damaged), `BoundaryDown`."""
+        try:
+            return await self._of_sandbox(self.artifacts.artifact(artifact_id))
+        except NotFound:
+            return None
 
     async def artifact_file(self, artifact_id: str, name: str, *, limit: int = 1_000_000) -> str:
         """At most ``limit`` bytes of an artifact's ``patch``, ``verify`` or ``log``, as text.
-        Raises `Refused`: this version has no sandbox."""
-        raise _absent("sandbox", artifact_id)
+
+        Raises `NotFound`, `Refused` (damaged), `BoundaryDown`.
+        """
+        artifact = await self._of_sandbox(self.artifacts.artifact(artifact_id))
+        wanted = {
+            "patch": ["patch.diff"],
+            "log": ["agent.log"],
+            "verify": [step.log for step in artifact.verify],
+        }
+        parts: list[str] = []
+        for file in wanted.get(name, []):
+            if file not in artifact.names:
+                continue
+            data = await self._of_sandbox(self.artifacts.file(artifact.artifact_id, file, limit))
+            parts.append(data.decode("utf-8", "replace"))
+            limit -= len(data)
+        if not parts:
+            raise NotFound(
+                f"the artifact has no {one_line(name, 20)}", fix="see `joelclaw-tui artifacts show`"
+            )
+        return "\n".join(parts)
+
+    async def _of_sandbox(self, look: Coroutine[Any, Any, T]) -> T:
+        return await within(
+            self._settings.probe_deadline_s, look, boundary="The sandbox", address=str(self._settings.state)
+        )
+
+    async def _look_at_sandbox(self) -> Observation[SandboxReading] | None:
+        """None, absent: no family of the lane has a sandbox, and no run of one ever was here."""
+        if self._sandbox is None or self._sandbox_probe is None:
+            return None
+        declared = any(family.handler == "sandbox" for family in self._lane.current.families.values())
+        if not declared and not self._sandbox.exists:
+            return None
+        return await self._sandbox_probe.look()
 
     async def aclose(self) -> None:
         """Ends reads that are still outstanding. Call it before the connections are closed."""
@@ -258,6 +312,8 @@ class Reader:
         )
         if self._clock_probe is not None:
             await self._clock_probe.aclose()
+        if self._sandbox_probe is not None:
+            await self._sandbox_probe.aclose()
 
     async def _check_known(self, family: str) -> None:
         """An empty page of a misspelt family would look like an empty family."""
@@ -299,7 +355,10 @@ def _told(facts: Facts, reading: PressureReading, flow: LaneFlow) -> PressureDat
 
 def _status(
     boundary: str,
-    seen: Observation[PressureReading] | Observation[DurableReading] | Observation[ClockReading],
+    seen: Observation[PressureReading]
+    | Observation[DurableReading]
+    | Observation[ClockReading]
+    | Observation[SandboxReading],
     findings: Sequence[Finding],
 ) -> BoundaryStatus:
     """A boundary that answers is degraded while something is wrong with it."""
@@ -318,14 +377,6 @@ _ABSENT: dict[str, Any] = {
     "data": None,
 }
 """A boundary that this version has not."""
-
-
-def _absent(boundary: str, asked: str) -> Refused:
-    return Refused(
-        f"{one_line(asked, 80)}: this profile has no {boundary}",
-        fix="`joelclaw-tui --once` names the boundaries that it has",
-        code="boundary-absent",
-    )
 
 
 def _clamped(limit: int) -> int:

@@ -6,7 +6,6 @@ from typing import Any
 
 import pytest
 
-from runtime.actions.absent import CLOCK_ACTIONS, SANDBOX_ACTIONS
 from runtime.actions.apply import Actions
 from runtime.actions.intents import ActionName, Intent
 from runtime.model import (
@@ -242,12 +241,3 @@ async def test_read_only_mode_may_look(tmp_path: Any, world: World) -> None:
     safe = make_world(tmp_path, read_only=True)
     preview = await actions_on(safe).preview(intent(ActionName.PAUSE, "mail/send"))
     assert "read-only" in preview.warnings[0]
-
-
-@pytest.mark.parametrize("action", sorted(CLOCK_ACTIONS | SANDBOX_ACTIONS))
-async def test_an_action_on_a_boundary_that_this_profile_has_not_is_refused_by_its_name(
-    actions: Actions, action: ActionName
-) -> None:
-    with pytest.raises(Refused, match="has no (clock|sandbox)") as refused:
-        await actions.preview(intent(action, "nightly"))
-    assert ("clock" in refused.value.message) is (action in CLOCK_ACTIONS)

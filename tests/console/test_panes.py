@@ -415,7 +415,7 @@ async def test_an_artifact_is_promoted_after_a_preview(operator: MemoryOperator)
         await pilot.press("y")
         await until(pilot, lambda: bool(operator.actions.applied), "the promotion")
         intent = operator.actions.applied[0].intent
-        assert (intent.action, intent.targets) == (ActionName.ARTIFACT_PROMOTE, (PASSED,))
+        assert (intent.action, intent.targets) == (ActionName.PROMOTE, (PASSED,))
 
 
 @pytest.mark.parametrize("from_its_screen", [False, True])
@@ -439,7 +439,7 @@ async def test_a_rejection_asks_for_its_reason(operator: MemoryOperator, from_it
         await pilot.press("y")
         await until(pilot, lambda: bool(operator.actions.applied), "the rejection")
         intent = operator.actions.applied[0].intent
-        assert (intent.action, intent.targets) == (ActionName.ARTIFACT_REJECT, (FAILED,))
+        assert (intent.action, intent.targets) == (ActionName.REJECT, (FAILED,))
         assert intent.reason == "it deletes the tests"
 
 

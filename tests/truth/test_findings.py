@@ -13,6 +13,7 @@ from runtime.truth.document import BoundaryStatus, Finding, Severity
 from runtime.truth.findings import TABLE
 from tests.truth.clock_cases import CLOCK_CASES
 from tests.truth.ports import REFUSED, START, Hang, World, beat, family, pause, run, run_id
+from tests.truth.sandbox_cases import SANDBOX_CASES
 
 OLD: dict[str, Any] = {"waiting": 3, "by_priority": (0, 3, 0, 0), "oldest_runnable_age_s": 120.0}
 
@@ -144,7 +145,7 @@ async def test_finding(
 
 def test_every_rule_of_the_table_has_a_case() -> None:
     absent = {("boundary-absent", "clock"), ("boundary-absent", "sandbox")}
-    cases = {(c[0], c[1]) for c in (*CASES, *CLOCK_CASES)}
+    cases = {(c[0], c[1]) for c in (*CASES, *CLOCK_CASES, *SANDBOX_CASES)}
     assert {(rule.code, rule.boundary) for rule in TABLE} == cases | absent
 
 

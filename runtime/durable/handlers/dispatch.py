@@ -69,6 +69,11 @@ class Handlers:
             return await run_python(call, secrets, self._guard)
         if kind == "noop":
             return None
+        if kind == "sandbox":
+            raise HandlerFailure(
+                "its family was given a sandbox after it was admitted; replay it to run in one",
+                retryable=False,
+            )
         assert_never(kind)
 
 

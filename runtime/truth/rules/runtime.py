@@ -35,10 +35,6 @@ def durable_unknown(facts: Facts) -> Iterator[Sighting]:
         yield _unreadable(facts, facts.durable, "Restate", facts.addresses.restate_admin, "can't be read")
 
 
-def sandbox_absent(facts: Facts) -> Iterator[Sighting]:
-    yield Sighting(Severity.INFO, "sandbox", "this profile has no sandbox: no code-changing work is run")
-
-
 def processes_unknown(facts: Facts) -> Iterator[Sighting]:
     """Only where Redis itself could be read: else that finding says it already."""
     if not facts.beats.fresh and facts.pressure.fresh:

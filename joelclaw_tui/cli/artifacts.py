@@ -1,0 +1,153 @@
+"""``artifacts``: what sandboxes exported; look at it, check it, promote or reject it, take it elsewhere."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from joelclaw_tui.cli.acting import act
+from joelclaw_tui.cli.boundary import boundary_answer
+from joelclaw_tui.cli.documents import artifact_document
+from joelclaw_tui.cli.output import Answer, NextStep
+from joelclaw_tui.cli.paper import INDENT, Span, Tone, line, safe
+from joelclaw_tui.cli.sandbox_text import SHORT, artifact_lines, is_passed, patch_lines
+from joelclaw_tui.cli.session import Session, with_operator
+from joelclaw_tui.cli.snapshot_text import Pane
+from runtime.actions.intents import ActionName
+from runtime.model import Artifact, ConfigError, ExitCode, OperatorError, Promotion
+
+if TYPE_CHECKING:
+    from runtime.roles.operator import Operator
+
+PATCH = "patch.diff"
+PATCH_MAX = 64 * 2**20
+MANIFEST = "manifest.json"
+EXPORT_MAX = 2**30
+
+
+def list_(session: Session) -> ExitCode:
+    return session.out.answer(boundary_answer(session, Pane.SANDBOX))
+
+
+def show(session: Session) -> ExitCode:
+    artifact = _artifact(session)
+    short = artifact.artifact_id[:SHORT]
+    steps = [NextStep(f"joelclaw-tui artifacts diff {short}", "see the change")] if artifact.files else []
+    if artifact.promotion is Promotion.NONE and artifact.files and is_passed(artifact):
+        steps.append(NextStep(f"joelclaw-tui artifacts promote {short}", "make a branch of it"))
+    return session.out.answer(
+        Answer(
+            artifact_lines(artifact, time.time(), session.out.width),
+            artifact_document(artifact),
+            next_steps=tuple(steps),
+        )
+    )
+
+
+def diff(session: Session) -> ExitCode:
+    async def work(operator: Operator) -> tuple[Artifact, bytes]:
+        artifact = await operator.reader.artifacts.artifact(session.arguments.artifact)
+        if PATCH not in artifact.names:
+            return artifact, b""
+        return artifact, await operator.reader.artifacts.file(artifact.artifact_id, PATCH, PATCH_MAX)
+
+    artifact, data = with_operator(session.settings, work)
+    text = data.decode("utf-8", "replace")
+    lines = patch_lines(text) if text else [line(INDENT, Span("it changes nothing", Tone.DIM))]
+    if len(data) == PATCH_MAX:
+        lines.append(line(INDENT, Span("and more; take all of it with `artifacts export`", Tone.WARN)))
+    return session.out.answer(Answer(lines, {"artifact_id": artifact.artifact_id, "patch": text}))
+
+
+def verify(session: Session) -> ExitCode:
+    """Checks the files against the manifest. Whether the change is right is what its run verified."""
+
+    async def work(operator: Operator) -> tuple[Artifact, Sequence[str]]:
+        artifact = await operator.reader.artifacts.artifact(session.arguments.artifact)
+        return artifact, await operator.reader.artifacts.check(artifact.artifact_id)
+
+    artifact, wrong = with_operator(session.settings, work)
+    short = artifact.artifact_id[:SHORT]
+    result = {"artifact_id": artifact.artifact_id, "files": list(artifact.names), "wrong": list(wrong)}
+    if not wrong:
+        word = Span(f"all {len(artifact.names)} files are what the manifest says", Tone.GOOD)
+        return session.out.answer(Answer([line(Span(short, Tone.STRONG), "  ", word)], result))
+    error = OperatorError(
+        f"artifact {short} is damaged",
+        fix="restore it from a copy, or replay its item",
+        code="artifact-damaged",
+    )
+    lines = [line(INDENT, Span(safe(what), Tone.BAD)) for what in wrong]
+    return session.out.answer(Answer(lines, result, ExitCode.ATTENTION, error))
+
+
+def export(session: Session) -> ExitCode:
+    """Copies all its files, the manifest among them, into a new folder."""
+    target = Path(session.arguments.folder).absolute()
+
+    async def work(operator: Operator) -> tuple[Artifact, dict[str, bytes]]:
+        reader = operator.reader.artifacts
+        artifact = await reader.artifact(session.arguments.artifact)
+        wrong = await reader.check(artifact.artifact_id)
+        if wrong:
+            raise OperatorError(
+                f"artifact {artifact.artifact_id[:SHORT]} is damaged: {wrong[0]}",
+                fix="restore it from a copy, or replay its item",
+                code="artifact-damaged",
+            )
+        names = (*artifact.names, MANIFEST)
+        return artifact, {name: await reader.file(artifact.artifact_id, name, EXPORT_MAX) for name in names}
+
+    artifact, files = with_operator(session.settings, work)
+    try:
+        target.mkdir(parents=True)
+        for name, data in files.items():
+            with os.fdopen(os.open(target / name, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644), "wb") as file:
+                file.write(data)
+    except FileExistsError:
+        raise ConfigError(
+            f"{target} exists", fix="name a folder that does not exist yet", code="exists"
+        ) from None
+    except OSError as error:
+        raise ConfigError(f"{target} can't be written: {error.strerror}", fix="name another folder") from None
+    shown = safe(str(target), 500)
+    return session.out.answer(
+        Answer(
+            [line(Span(artifact.artifact_id[:SHORT], Tone.STRONG), f"  {len(files)} files in {shown}")],
+            {"artifact_id": artifact.artifact_id, "folder": str(target), "files": sorted(files)},
+        )
+    )
+
+
+def promote(session: Session) -> ExitCode:
+    return act(
+        session,
+        ActionName.PROMOTE,
+        branch=session.arguments.branch,
+        unverified=session.arguments.unverified,
+    )
+
+
+def reject(session: Session) -> ExitCode:
+    return act(session, ActionName.REJECT)
+
+
+COMMANDS: dict[str, Callable[[Session], ExitCode]] = {
+    "list": list_,
+    "show": show,
+    "diff": diff,
+    "verify": verify,
+    "export": export,
+    "promote": promote,
+    "reject": reject,
+}
+
+
+def _artifact(session: Session) -> Artifact:
+    async def work(operator: Operator) -> Artifact:
+        return await operator.reader.artifacts.artifact(session.arguments.artifact)
+
+    return with_operator(session.settings, work)

@@ -1,0 +1,200 @@
+"""Actions on artifacts: what promoting or rejecting them would do, looked at only, and how it is carried out."""
+
+from __future__ import annotations
+
+from collections.abc import Coroutine, Sequence
+from typing import Any, TypeVar
+
+from runtime.actions.intents import ActionName, Intent, Preview
+from runtime.actions.plan import Plan, bounded_lines
+from runtime.actions.tally import Tally
+from runtime.lanefile import LaneSource
+from runtime.model import (
+    Artifact,
+    NotFound,
+    Now,
+    OperatorError,
+    Promotion,
+    PromotionPlan,
+    ReceiptOutcome,
+    Refused,
+    SandboxControl,
+    SandboxReader,
+    UsageError,
+    Verified,
+)
+from runtime.text import one_line
+from runtime.truth.deadline import within
+from runtime.truth.words import count, length
+
+DEADLINE_S = 60.0
+"""For one artifact: its files are hashed, and Git writes its objects."""
+SHORT = 12
+MOST = 100
+"""Artifacts of one action: each costs a look at its repository."""
+
+T = TypeVar("T")
+
+
+class ArtifactPlanner:
+    def __init__(self, reader: SandboxReader | None, lane: LaneSource, now: Now) -> None:
+        self._reader = reader
+        self._lane = lane
+        self._now = now
+
+    async def promote(self, intent: Intent, most: int) -> Plan:
+        """Raises `NotFound`, `Refused` (nothing of it can be promoted), `UsageError`."""
+        if intent.branch is not None and len(intent.targets) > 1:
+            raise UsageError(
+                f"one branch can't hold {len(intent.targets)} artifacts",
+                fix="name one artifact, or no branch",
+            )
+        reader = self._there()
+        fit: list[PromotionPlan] = []
+        left: list[OperatorError] = []
+        for target in _bounded_targets(intent):
+            try:
+                agreed = await _in_time(
+                    reader.plan_promotion(target, intent.branch, unverified=intent.unverified)
+                )
+                if agreed.done and agreed.artifact.promotion is Promotion.PROMOTED:
+                    raise Refused(
+                        f"artifact {agreed.artifact.artifact_id[:SHORT]} is promoted already, to {agreed.branch}",
+                        code="nothing-to-do",
+                    )
+            except (NotFound, Refused) as error:
+                left.append(error)
+                continue
+            if all(known.artifact.artifact_id != agreed.artifact.artifact_id for known in fit):
+                fit.append(agreed)
+        if not fit:
+            raise left[0]
+        ids = tuple(plan.artifact.artifact_id for plan in fit[:most])
+        lines = [_promotion_line(plan) for plan in fit[:most]]
+        warnings = [
+            f"{plan.artifact.artifact_id[:SHORT]} is not verified ({plan.artifact.failure or plan.artifact.verified})"
+            for plan in fit[:most]
+            if plan.artifact.verified is not Verified.PASSED or plan.artifact.failure is not None
+        ]
+        warnings += [
+            f"{plan.artifact.artifact_id[:SHORT]} leaves out {count(len(plan.artifact.left_out), 'file')} of the agent's tree"
+            for plan in fit[:most]
+            if plan.artifact.left_out
+        ]
+        repos = sorted({plan.repo for plan in fit[:most]})
+        return Plan(
+            ids=ids,
+            matching=len(fit),
+            title=f"Promote {_many(ids)}",
+            lines=bounded_lines(lines + [f"left alone: {error.message}" for error in left]),
+            warnings=bounded_lines(warnings),
+            target=f"{', '.join(repos)}; no checkout, index or HEAD is touched",
+        )
+
+    async def reject(self, intent: Intent, most: int) -> Plan:
+        """Raises `NotFound`, `Refused`."""
+        reader = self._there()
+        fit: list[Artifact] = []
+        left: list[OperatorError] = []
+        for target in _bounded_targets(intent):
+            try:
+                artifact = await _in_time(reader.artifact(target))
+                if artifact.decision is not None:
+                    raise Refused(
+                        f"artifact {artifact.artifact_id[:SHORT]} was {artifact.promotion} already",
+                        fix="what is decided stays; a promoted branch is deleted with git",
+                        code="decided-already",
+                    )
+            except (NotFound, Refused) as error:
+                left.append(error)
+                continue
+            if all(known.artifact_id != artifact.artifact_id for known in fit):
+                fit.append(artifact)
+        if not fit:
+            raise left[0]
+        ids = tuple(artifact.artifact_id for artifact in fit[:most])
+        lines = [
+            f"{artifact.artifact_id[:SHORT]} of {artifact.family}: {_change(artifact)}, verified {artifact.verified}, "
+            f"made {length(self._now() - artifact.created_at)} ago"
+            for artifact in fit[:most]
+        ]
+        return Plan(
+            ids=ids,
+            matching=len(fit),
+            title=f"Reject {_many(ids)}",
+            lines=bounded_lines(lines + [f"left alone: {error.message}" for error in left]),
+            warnings=("a rejected artifact is kept, and can't be promoted any more",),
+            target=f"the artifacts of lane {self._lane.current.name} on this host",
+            destructive=True,
+        )
+
+    def _there(self) -> SandboxReader:
+        if self._reader is None:
+            raise NotFound("this profile has no sandbox", fix='declare a family with handler = "sandbox"')
+        return self._reader
+
+
+class ArtifactCarrier:
+    def __init__(self, control: SandboxControl | None) -> None:
+        self._control = control
+
+    async def carry_out(self, preview: Preview, tally: Tally, *, actor: str) -> None:
+        """Puts a result for each id. One that fails does not stop the others."""
+        for artifact_id in preview.ids:
+            try:
+                tally.put(artifact_id, ReceiptOutcome.DONE, await self._one(preview, artifact_id, actor))
+            except Refused as error:
+                tally.put(artifact_id, ReceiptOutcome.REFUSED, error.message)
+            except OperatorError as error:
+                tally.put(artifact_id, ReceiptOutcome.FAILED, error.message)
+            except BaseException:
+                tally.put(artifact_id, ReceiptOutcome.FAILED, "interrupted; it may have been done")
+                raise
+
+    async def _one(self, preview: Preview, artifact_id: str, actor: str) -> str:
+        control = self._control
+        if control is None:
+            raise NotFound("this profile has no sandbox")
+        intent = preview.intent
+        if intent.action is ActionName.REJECT:
+            await _in_time(control.reject(artifact_id, actor=actor, reason=intent.reason))
+            return "rejected; it is kept"
+        made = await _in_time(
+            control.promote(
+                artifact_id,
+                intent.branch,
+                unverified=intent.unverified,
+                actor=actor,
+                reason=intent.reason,
+            )
+        )
+        return f"branch {made.branch} is at {(made.commit or '')[:SHORT]}"
+
+
+def _bounded_targets(intent: Intent) -> Sequence[str]:
+    targets = list(dict.fromkeys(intent.targets))
+    if len(targets) > MOST:
+        raise UsageError(f"{len(targets):,} artifacts are more than {MOST}", fix="name fewer")
+    return targets
+
+
+async def _in_time(look: Coroutine[Any, Any, T]) -> T:
+    """A thread that is given up goes on by itself: a promotion may still be made."""
+    return await within(DEADLINE_S, look, boundary="the sandbox", address="this host")
+
+
+def _promotion_line(plan: PromotionPlan) -> str:
+    artifact = plan.artifact
+    again = " (it is there already)" if plan.done else ""
+    return (
+        f"{artifact.artifact_id[:SHORT]} of {artifact.family}: {_change(artifact)}, verified {artifact.verified}; "
+        f"new branch {one_line(plan.branch, 120)}{again} on {artifact.base} at {artifact.base_sha[:SHORT]} in {plan.repo}"
+    )
+
+
+def _change(artifact: Artifact) -> str:
+    return f"{count(artifact.files, 'file')}, +{artifact.insertions:,} -{artifact.deletions:,}"
+
+
+def _many(ids: Sequence[str]) -> str:
+    return f"artifact {ids[0][:SHORT]}" if len(ids) == 1 else count(len(ids), "artifact")

@@ -1,0 +1,44 @@
+"""The values that several tables of the lane file are made of: lengths of time, sizes, secrets."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+
+_UNITS_S = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+_DURATION = re.compile(r"(?:[0-9]+(?:\.[0-9]+)?(?:ms|s|m|h|d))+")
+_DURATION_PART = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)")
+_SIZE = re.compile(r"([0-9]{1,9})([KMGT])")
+_UNITS_BYTES = {"K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
+
+
+def parse_duration(text: str) -> float:
+    """Seconds of ``"90s"``, ``"1h30m"``, ``"500ms"``. Raises `ValueError`."""
+    if not isinstance(text, str) or not _DURATION.fullmatch(text):
+        raise ValueError(f"{text!r} is not a length of time like 500ms, 90s, 5m, 2h or 7d")
+    return sum(float(number) * _UNITS_S[unit] for number, unit in _DURATION_PART.findall(text))
+
+
+Duration = Annotated[float, BeforeValidator(parse_duration), Field(gt=0, le=366 * 86400.0)]
+
+
+def parse_size(text: str) -> int:
+    """Bytes of ``"512M"`` or ``"2G"`` (powers of 1,024). Raises `ValueError`."""
+    found = _SIZE.fullmatch(text) if isinstance(text, str) else None
+    if found is None:
+        raise ValueError(f"{text!r} is not a size like 64K, 512M or 2G")
+    return int(found[1]) * _UNITS_BYTES[found[2]]
+
+
+class Table(BaseModel):
+    """A table in which an unknown key is an error and nothing changes once it is read."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class SecretRef(Table):
+    """Where a secret comes from at run time; its value is never stored anywhere."""
+
+    env: str = Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")

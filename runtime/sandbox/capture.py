@@ -1,0 +1,99 @@
+"""What a held program wrote, on disk: bounded, its beginning and its end kept, and no secret in it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+HEAD_MAX = 256 * 1024
+TAIL_MAX = 768 * 1024
+HIDDEN = b"***"
+_SECRET_LEAST = 4
+"""Shorter values would turn every log into stars; they are no secrets."""
+
+
+class Redactor:
+    """Takes secrets out of a stream, also where one is cut in two by the chunks it comes in."""
+
+    def __init__(self, secrets: Iterable[str]) -> None:
+        values = {value.encode("utf-8", "surrogateescape") for value in secrets}
+        # The longest first: one secret may be a part of another.
+        self._secrets = sorted((v for v in values if len(v) >= _SECRET_LEAST), key=len, reverse=True)
+        self._keep = max((len(value) for value in self._secrets), default=1) - 1
+        self._held = b""
+
+    def feed(self, data: bytes) -> bytes:
+        """What may be written now; a few bytes may be kept back for the next call."""
+        if not self._secrets:
+            return data
+        text = self.clean(self._held + data)
+        if self._keep == 0:
+            return text
+        cut = self._cut(text)
+        self._held = text[cut:]
+        return text[:cut]
+
+    def end(self) -> bytes:
+        held, self._held = self._held, b""
+        return held
+
+    def clean(self, data: bytes) -> bytes:
+        for secret in self._secrets:
+            data = data.replace(secret, HIDDEN)
+        return data
+
+    def _cut(self, text: bytes) -> int:
+        """The first place from which on a secret may have begun."""
+        for start in range(max(0, len(text) - self._keep), len(text)):
+            if any(secret.startswith(text[start:]) for secret in self._secrets):
+                return start
+        return len(text)
+
+
+class Capture:
+    """One log file. The head is written as it comes; the tail when it is closed."""
+
+    def __init__(self, path: Path, secrets: Iterable[str]) -> None:
+        self._redactor = Redactor(secrets)
+        self._file = path.open("wb", buffering=0)
+        self._room = HEAD_MAX
+        self._tail = bytearray()
+        self._dropped = 0
+        self.total = 0
+
+    def add(self, data: bytes) -> None:
+        self.total += len(data)
+        self._put(self._redactor.feed(data))
+
+    def note(self, text: str) -> None:
+        """A line of ours."""
+        self._put(self._redactor.end() + f"[joelclaw] {text}\n".encode("utf-8", "replace"))
+
+    def close(self) -> None:
+        self._put(self._redactor.end())
+        if self._dropped:
+            self._file.write(f"\n… {self._dropped:,} bytes left out …\n".encode())
+        self._file.write(self._tail)
+        self._file.close()
+
+    def last_line(self) -> str:
+        """The last line with anything in it, as far as it is still held."""
+        text = bytes(self._tail) or self._head_end()
+        lines = [line for line in text.decode("utf-8", "replace").splitlines() if line.strip()]
+        return lines[-1].strip() if lines else ""
+
+    def _head_end(self) -> bytes:
+        path = Path(str(self._file.name))
+        return path.read_bytes()[-4096:]
+
+    def _put(self, data: bytes) -> None:
+        if self._room:
+            self._file.write(data[: self._room])
+            rest = data[self._room :]
+            self._room = max(0, self._room - len(data))
+            data = rest
+        self._tail += data
+        over = len(self._tail) - TAIL_MAX
+        if over > 0:
+            del self._tail[:over]
+            self._dropped += over
