@@ -159,22 +159,25 @@ class ScheduleRow(Part):
     name: str
     cron: str
     timezone: str
-    family: str
-    via: Literal["queue", "restate"]
+    family: str | None
+    """None, as are ``via``, ``overlap`` and ``misfire``: the lane file does not declare it (see ``drift``)."""
+    via: Literal["queue", "restate"] | None
     enabled: bool | None
     """None: the clock does not have it (see ``drift``)."""
     next: datetime | None
+    """As the clock says; None while it is disabled, and when no more is due."""
     last_fire: str | None
     """Its fire id."""
     last_decision: str | None
     last_outcome: str | None
     """How its work ended; None while it goes on, or when there is none."""
-    running: bool
-    missed: int
+    running: bool | None
+    """None, as of ``missed`` and ``late``: the record of fires can't be read."""
+    missed: int | None
     """Instants that passed without a fire and were not made up for, as far as the record goes."""
-    late: bool
-    overlap: str
-    misfire: str
+    late: bool | None
+    overlap: str | None
+    misfire: str | None
     drift: str | None
     """How the clock's job differs from the lane file, in words; None: it does not."""
 
@@ -183,6 +186,8 @@ class ClockData(Part):
     engine: Literal["dkron", "embedded"]
     leader: str | None
     schedules: Bounded[ScheduleRow]
+    foreign: int = 0
+    """Jobs of others on the same clock: never touched."""
 
 
 class BackendRow(Part):
@@ -271,6 +276,8 @@ class RuntimeInfo(Part):
     drainers_total: int | None = None
     """How many are known, the listed ones included; None: unknown."""
     workers_total: int | None = None
+    clocks: list[ProcessRow] = Field(default_factory=list)
+    """The clock's role: the embedded clock and the keeper of schedules."""
 
 
 class Transitional(Part):
