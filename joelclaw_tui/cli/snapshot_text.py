@@ -348,15 +348,17 @@ def _clock(boundary: Boundary[ClockData], now: datetime, width: int, rows: int) 
     source = _source(boundary, [("version", ""), ("url", "")])
     if data is not None:
         led = [] if data.leader is None else [f"leader {safe(data.leader, 60)}"]
-        source = [f"{data.engine} clock", *source, *led]
+        others = [f"{units.many(data.foreign, 'job')} of others, left alone"] if data.foreign else []
+        source = [f"{data.engine} clock", *source, *led, *others]
     lines += flow([Span(part, Tone.DIM) for part in source], width)
     if data is None:
         return [*lines, *flow([Span(f"schedules {units.UNKNOWN}", Tone.WARN)], width)]
     schedules = data.schedules
+    known = all(row.missed is not None for row in schedules.items)
     figures = (
-        (sum(bool(row.running) for row in schedules.items), "running", Tone.PLAIN),
-        (sum(row.missed or 0 for row in schedules.items), "missed", Tone.WARN),
-        (sum(bool(row.late) for row in schedules.items), "late", Tone.WARN),
+        (sum(bool(row.running) for row in schedules.items) if known else None, "running", Tone.PLAIN),
+        (sum(row.missed or 0 for row in schedules.items) if known else None, "missed", Tone.WARN),
+        (sum(bool(row.late) for row in schedules.items) if known else None, "late", Tone.WARN),
         (sum(row.enabled is False for row in schedules.items), "disabled", Tone.WARN),
         (sum(row.drift is not None for row in schedules.items), "drifted", Tone.WARN),
     )
@@ -407,9 +409,13 @@ def _sandbox(boundary: Boundary[SandboxData], now: datetime, width: int, rows: i
     return lines
 
 
-def _figures(figures: Sequence[tuple[int, str, Tone]]) -> list[Span]:
+def _figures(figures: Sequence[tuple[int | None, str, Tone]]) -> list[Span]:
+    """Figures with their words; None is unknown."""
     return [
-        Span(f"{units.count(number)} {word}", tone if number else Tone.DIM) for number, word, tone in figures
+        Span(f"{units.UNKNOWN} {word}", Tone.WARN)
+        if number is None
+        else Span(f"{units.count(number)} {word}", tone if number else Tone.DIM)
+        for number, word, tone in figures
     ]
 
 
@@ -528,17 +534,20 @@ def _run_row(row: RunRow, now: datetime, width: int) -> Row:
 
 def _schedule_row(row: ScheduleRow, now: datetime, width: int) -> Row:
     fired = None if row.last_fire is None else fire_instant(row.last_fire)
-    last = units.UNKNOWN if fired is None else units.ago(fired, now)
+    unknown = Span(units.UNKNOWN, Tone.WARN)
+    if row.last_fire is None:
+        last = Span("never") if row.missed is not None else unknown
+    else:
+        last = unknown if fired is None else Span(units.ago(fired, now))
     return Row(
         (
             Span(safe(row.name, 60), Tone.STRONG),
             _next(row, now),
-            "never" if row.last_fire is None else last,
+            last,
             _fired(row),
-            Span(
-                units.UNKNOWN if row.missed is None else units.count(row.missed),
-                Tone.DIM if row.missed == 0 else Tone.WARN,
-            ),
+            unknown
+            if row.missed is None
+            else Span(units.count(row.missed), Tone.WARN if row.missed else Tone.DIM),
         ),
         tuple(flow(_schedule_facts(row), width, indent="    ")),
     )
@@ -561,7 +570,7 @@ def _next(row: ScheduleRow, now: datetime) -> Span:
 def _fired(row: ScheduleRow) -> Span:
     """What came of the last fire: the end of its work, else where that stands, else why there is none."""
     if row.last_fire is None:
-        return Span("-", Tone.DIM)
+        return Span("-", Tone.DIM) if row.missed is not None else Span(units.UNKNOWN, Tone.WARN)
     if row.last_outcome is not None:
         tone = Tone.BAD if row.last_outcome in _BAD_ENDS else Tone.PLAIN
         return Span(safe(row.last_outcome, 20), tone)
@@ -574,6 +583,8 @@ def _schedule_facts(row: ScheduleRow) -> list[Span]:
     facts: list[Span] = []
     if row.enabled is None and row.drift is None:
         facts.append(Span("the clock has no job for it", Tone.WARN))
+    if row.missed is None:
+        facts.append(Span("the record of its fires can't be read", Tone.WARN))
     if row.missed:
         facts.append(Span("missed: passed without a fire, and not made up for", Tone.WARN))
     if row.late:
@@ -581,10 +592,14 @@ def _schedule_facts(row: ScheduleRow) -> list[Span]:
     if row.drift is not None:
         facts.append(Span(f"drift: {safe(row.drift, 200)}", Tone.WARN))
     facts.append(Span(f"{safe(row.cron, 60)} {safe(row.timezone, 40)}", Tone.DIM))
-    if row.family is not None:
-        facts.append(Span(f"starts {safe(row.family, 100)} via {row.via}", Tone.DIM))
-        facts.append(Span(f"overlap {safe(row.overlap or units.UNKNOWN, 20)}", Tone.DIM))
-        facts.append(Span(f"misfire {safe(row.misfire or units.UNKNOWN, 20)}", Tone.DIM))
+    if row.family is None:
+        facts.append(Span("not in the lane file", Tone.WARN))
+    else:
+        via = "" if row.via is None else f" via {row.via}"
+        facts.append(Span(f"starts {safe(row.family, 100)}{via}", Tone.DIM))
+    for label, rule in (("overlap", row.overlap), ("misfire", row.misfire)):
+        if rule is not None:
+            facts.append(Span(f"{label} {safe(rule, 20)}", Tone.DIM))
     return facts
 
 
@@ -632,7 +647,6 @@ def _runtime(snapshot: Snapshot, width: int) -> list[Line]:
         _processes("drainer", runtime.drainers),
         _processes("worker", runtime.workers),
         _processes("gateway", [runtime.gateway] if runtime.gateway is not None else []),
-        *([_processes("clock", runtime.clocks)] if runtime.clocks else []),
     ]
     return [line(Span("RUNTIME", Tone.STRONG)), *flow(parts, width)]
 

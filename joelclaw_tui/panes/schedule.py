@@ -13,15 +13,12 @@ from joelclaw_tui.panes.base import BasePane
 from joelclaw_tui.widgets.age import age, ahead, count
 from joelclaw_tui.widgets.cells import Cell, Column, Row, Tone, cell
 from joelclaw_tui.widgets.live_table import LiveTable
-from joelclaw_tui.widgets.state import fire_mark, schedule_mark
+from joelclaw_tui.widgets.state import fire_mark, fires_known, schedule_mark
 from joelclaw_tui.widgets.tones import advice, joined, tally, toned
 from runtime.actions.intents import ActionName, Intent
 from runtime.text import one_line
 from runtime.truth.document import Boundary, ClockData, ScheduleRow, Snapshot
 from runtime.truth.instants import fire_instant
-
-UNDECLARED = "not declared"
-"""Stands for the family of a job that the lane file does not have."""
 
 
 class SchedulePane(BasePane):
@@ -66,13 +63,11 @@ class SchedulePane(BasePane):
         facts = [
             toned(one_line(schedule.name, 60), bold=True),
             toned(f"{one_line(schedule.cron, 60)} {one_line(schedule.timezone, 40)}", Tone.DIM),
-            toned(f"{one_line(schedule.family or UNDECLARED, 60)} via {schedule.via or '–'}", Tone.DIM),
-            toned(
-                f"overlap {one_line(schedule.overlap or '–', 20)}, "
-                f"misfire {one_line(schedule.misfire or '–', 20)}",
-                Tone.DIM,
-            ),
+            toned(starts_words(schedule), Tone.DIM),
         ]
+        if schedule.overlap is not None and schedule.misfire is not None:
+            rules = f"overlap {one_line(schedule.overlap, 20)}, misfire {one_line(schedule.misfire, 20)}"
+            facts.append(toned(rules, Tone.DIM))
         return Content("\n").join([schedule_sentence(schedule), joined(facts)])
 
     def empty_of(self, snapshot: Snapshot) -> tuple[str, str]:
@@ -110,6 +105,14 @@ def next_cell(schedule: ScheduleRow, now: float) -> Cell:
     return Cell(f"{age(-seconds)} ago", Tone.WARN) if seconds < -1 else Cell(ahead(seconds))
 
 
+def starts_words(schedule: ScheduleRow) -> str:
+    """What it starts, and by which way."""
+    if schedule.family is None:
+        return "not in the lane file"
+    via = "" if schedule.via is None else f" via {schedule.via}"
+    return f"starts {one_line(schedule.family, 60)}{via}"
+
+
 def last_fire_age(schedule: ScheduleRow, now: float) -> str:
     at = None if schedule.last_fire is None else fire_instant(schedule.last_fire)
     return age(None if at is None else now - at.timestamp())
@@ -134,6 +137,8 @@ def schedule_sentence(schedule: ScheduleRow, *, opens: str = "its fires") -> Con
         return advice(
             f"The clock's job is not the lane file's: {one_line(schedule.drift, 120)}.", "f", "what to do"
         )
+    if not fires_known(schedule):
+        return advice("The record of its fires can't be read.", "f", "what to do")
     if not schedule.enabled:
         return advice("Disabled: the clock starts it no more.", "e", "enable")
     if mark.word == "held":
@@ -148,22 +153,25 @@ def schedule_sentence(schedule: ScheduleRow, *, opens: str = "its fires") -> Con
 
 def _row(schedule: ScheduleRow, now: float) -> Row:
     fired = fire_mark(schedule.last_decision, schedule.last_outcome, running=bool(schedule.running))
-    never = schedule.last_fire is None
+    known, never = fires_known(schedule), schedule.last_fire is None
+    unknown = Cell("?", Tone.WARN)
+    late = Cell("late", Tone.WARN) if schedule.late else Cell("", Tone.DIM)
+    last = Cell(last_fire_age(schedule, now), Tone.DIM if never else Tone.PLAIN)
     return Row(
         key=schedule.name,
         cells=(
             cell(schedule.name),
             schedule_mark(schedule).cell(),
             next_cell(schedule, now),
-            Cell(last_fire_age(schedule, now), Tone.DIM if never else Tone.PLAIN),
-            Cell("–", Tone.DIM) if never else fired.cell(),
-            Cell("late", Tone.WARN) if schedule.late else Cell("", Tone.DIM),
-            Cell("unknown", Tone.WARN)
+            unknown if never and not known else last,
+            (Cell("–", Tone.DIM) if known else unknown) if never else fired.cell(),
+            late if schedule.late is not None else unknown,
+            unknown
             if schedule.missed is None
             else Cell(count(schedule.missed), Tone.WARN if schedule.missed else Tone.DIM),
             cell(schedule.cron, Tone.DIM),
             cell(schedule.timezone, Tone.DIM),
-            cell(schedule.family or UNDECLARED),
+            cell(schedule.family or "–"),
             cell(schedule.overlap or "–", Tone.DIM),
             cell(schedule.misfire or "–", Tone.DIM),
         ),
@@ -181,10 +189,11 @@ def _totals(data: ClockData, now: float) -> list[Content]:
     if first is not None and first.next is not None:
         when = ahead(first.next.timestamp() - now)
         parts.append(toned(f"next {one_line(first.name, 30)} {when}", Tone.DIM))
+    known = all(fires_known(s) for s in schedules)
     figures = (
-        (sum(bool(s.running) for s in schedules), "running", Tone.OK),
-        (sum(s.missed or 0 for s in schedules), "missed", Tone.WARN),
-        (sum(bool(s.late) for s in schedules), "late", Tone.WARN),
+        (sum(bool(s.running) for s in schedules) if known else None, "running", Tone.OK),
+        (sum(s.missed or 0 for s in schedules) if known else None, "missed", Tone.WARN),
+        (sum(bool(s.late) for s in schedules) if known else None, "late", Tone.WARN),
         (sum(s.enabled is False for s in schedules), "disabled", Tone.HELD),
         (sum(s.drift is not None for s in schedules), "drifted", Tone.WARN),
     )
@@ -195,6 +204,8 @@ def _totals(data: ClockData, now: float) -> list[Content]:
             Tone.DIM,
         )
     )
+    if data.foreign:
+        parts.append(toned(f"{count(data.foreign)} jobs of others, left alone", Tone.DIM))
     if data.schedules.truncated:
         parts.append(toned(f"{len(schedules)} of {data.schedules.total:,} schedules shown", Tone.WARN))
     return parts

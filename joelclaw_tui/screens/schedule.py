@@ -9,7 +9,7 @@ from textual.binding import BindingType
 from textual.content import Content
 
 from joelclaw_tui.keymap import Scope, bindings
-from joelclaw_tui.panes.schedule import UNDECLARED, next_cell, schedule_row, schedule_sentence
+from joelclaw_tui.panes.schedule import next_cell, schedule_row, schedule_sentence, starts_words
 from joelclaw_tui.screens.listing import ListingScreen
 from joelclaw_tui.screens.problem import problem_content
 from joelclaw_tui.view import Problem, View
@@ -17,7 +17,7 @@ from joelclaw_tui.widgets.age import age
 from joelclaw_tui.widgets.cells import Cell, Column, Row, Tone, cell
 from joelclaw_tui.widgets.live_table import LiveTable
 from joelclaw_tui.widgets.state import FIRE_KIND, READABLE, fire_mark, schedule_mark
-from joelclaw_tui.widgets.tones import flowed, joined, mark_content, toned
+from joelclaw_tui.widgets.tones import flowed, joined, mark_content, tally, toned
 from runtime.actions.intents import ActionName, Intent
 from runtime.model import STARTING, Fire, FireDecision, run_id_of
 from runtime.text import one_line
@@ -149,18 +149,13 @@ def _facts(row: ScheduleRow, now: float) -> list[Content]:
         mark_content(schedule_mark(row)),
         toned(f"{one_line(row.cron, 80)} {one_line(row.timezone, 60)}"),
         Content.assemble(toned("next ", Tone.DIM), toned(coming.text, coming.tone)),
-        Content.assemble(
-            toned("starts ", Tone.DIM), toned(f"{one_line(row.family or UNDECLARED, 80)} via {row.via}")
+        toned(starts_words(row)),
+        *(
+            Content.assemble(toned(f"{label} ", Tone.DIM), toned(one_line(rule, 30)))
+            for label, rule in (("overlap", row.overlap), ("misfire", row.misfire))
+            if rule is not None
         ),
-        Content.assemble(toned("overlap ", Tone.DIM), toned(one_line(row.overlap or "–", 30))),
-        Content.assemble(toned("misfire ", Tone.DIM), toned(one_line(row.misfire or "–", 30))),
-        Content.assemble(
-            toned("missed ", Tone.DIM),
-            toned(
-                "unknown" if row.missed is None else f"{row.missed:,}",
-                Tone.PLAIN if row.missed == 0 else Tone.WARN,
-            ),
-        ),
+        tally(row.missed, "missed", Tone.WARN),
     ]
     if row.drift is not None:
         facts.append(toned(f"drift: {one_line(row.drift, 200)}", Tone.WARN))

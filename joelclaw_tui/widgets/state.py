@@ -114,17 +114,23 @@ _FAILED = frozenset({Outcome.FAILED, Outcome.KILLED, ItemState.DEAD, ItemState.Q
 
 _SCHEDULE: tuple[tuple[Callable[[ScheduleRow], bool], Mark], ...] = (
     (lambda s: s.enabled is None, Mark("?", "unapplied", Tone.WARN)),
-    (lambda s: (s.missed or 0) > 0, Mark("▲", "missed", Tone.WARN)),
+    (lambda s: bool(s.missed), Mark("▲", "missed", Tone.WARN)),
     (lambda s: s.last_outcome in _FAILED, Mark("✕", "failed", Tone.WARN)),
     (lambda s: s.drift is not None, Mark("≠", "drift", Tone.WARN)),
     (lambda s: s.enabled is False, Mark("‖", "disabled", Tone.HELD)),
-    (lambda s: bool(s.running), Mark("▸", "running", Tone.OK)),
+    (lambda s: not fires_known(s), Mark("?", "unknown", Tone.WARN)),
     (lambda s: s.last_decision == FireDecision.HELD and s.last_outcome is None, Mark("‖", "held", Tone.HELD)),
+    (lambda s: bool(s.running), Mark("▸", "running", Tone.OK)),
     (lambda s: bool(s.late), Mark("◔", "late", Tone.INFO)),
 )
 """The first that holds is the word; the columns beside it tell the rest."""
 
 _ENABLED = Mark("○", "enabled", Tone.PLAIN)
+
+
+def fires_known(schedule: ScheduleRow) -> bool:
+    """Whether the record of fires could be read; if not, what it would tell is unknown, not 0."""
+    return schedule.missed is not None
 
 
 def schedule_mark(schedule: ScheduleRow) -> Mark:

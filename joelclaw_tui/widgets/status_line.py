@@ -44,6 +44,8 @@ def status_content(snapshot: Snapshot) -> Content:
         _processes("worker", runtime.workers, seen=seen),
         _processes("gateway", [runtime.gateway] if runtime.gateway else [], seen=seen),
     ]
+    if runtime.clocks:
+        parts.append(_processes("clock", runtime.clocks, seen=seen))
     absent = [
         name
         for name, boundary in (("clock", snapshot.boundaries.clock), ("sandbox", snapshot.boundaries.sandbox))

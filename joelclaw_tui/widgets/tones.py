@@ -67,8 +67,11 @@ def advice(text: str, key: str, label: str) -> Content:
     )
 
 
-def tally(number: int, word: str, tone: Tone) -> Content:
-    """A figure and its word; 0 is a figure too, but a quiet one."""
-    return Content.assemble(
-        toned(count(number), tone if number else Tone.DIM, bold=True), toned(f" {word}", Tone.DIM)
+def tally(number: int | None, word: str, tone: Tone) -> Content:
+    """A figure and its word; 0 is a figure too, but a quiet one; None is unknown, and told so."""
+    figure = (
+        toned("?", Tone.WARN)
+        if number is None
+        else toned(count(number), tone if number else Tone.DIM, bold=True)
     )
+    return Content.assemble(figure, toned(f" {word}", Tone.DIM))

@@ -13,10 +13,10 @@ import pytest
 from joelclaw_tui.cli.output import Output
 from joelclaw_tui.cli.paper import plain, width_of
 from joelclaw_tui.cli.parser import parse
-from joelclaw_tui.cli.snapshot_text import ROWS_SHOWN, Pane, snapshot_lines
+from joelclaw_tui.cli.snapshot_text import ROWS_SHOWN, Pane, schedule_lines, snapshot_lines
 from joelclaw_tui.cli.svg import picture
 from runtime.text import json_safe
-from tests.sample import HOSTILE, sample_snapshot
+from tests.sample import HOSTILE, NOW, sample_snapshot, schedule_row
 
 GOLDEN = Path(__file__).parents[2] / "snapshots"
 UPDATE = bool(os.environ.get("UPDATE_SNAPSHOTS"))
@@ -105,6 +105,15 @@ def test_the_words_of_schedules_are_told_apart() -> None:
     assert "missed: passed without a fire" in blocks["cleanup"]
     assert "drift: timezone is Europe/Berlin" in blocks["cleanup"]
     assert "8 schedules · 1 running · 3 missed · 1 late · 1 disabled · 2 drifted" in text
+
+
+def test_fires_that_can_not_be_read_are_unknown_and_not_none() -> None:
+    dark = schedule_row("dark", missed=None, running=None, late=None, fired_s=None)
+    old = schedule_row("old", family=None, drift="not in the lane file")
+    text = "\n".join(plain(line) for line in schedule_lines([dark, old], NOW, 100))
+    assert re.search(r"dark +in 12m 4s +unknown +unknown +unknown", text)
+    assert "the record of its fires can't be read" in text
+    assert "starts" not in text.partition("old ")[2]
 
 
 def test_the_words_of_artifacts_are_told_apart() -> None:

@@ -247,6 +247,28 @@ async def test_a_next_that_has_passed_is_not_told_as_now(operator: MemoryOperato
         assert "dkron clock led by n1" in screen_text(app)
 
 
+UNKNOWN_FIRES = schedule_row("dark", missed=None, running=None, late=None, fired_s=None)
+UNDECLARED = schedule_row("old", family=None, drift="not in the lane file")
+
+
+async def test_a_record_that_can_not_be_read_is_unknown_and_not_empty(operator: MemoryOperator) -> None:
+    clock = sample_snapshot().boundaries.clock
+    assert clock.data is not None
+    listed = clock.data.schedules.model_copy(update={"items": [UNKNOWN_FIRES, UNDECLARED], "total": 2})
+    data = clock.data.model_copy(update={"schedules": listed, "foreign": 4})
+    operator.reader.current = varied(sample_snapshot(), clock=clock.model_copy(update={"data": data}))
+    async with opened(operator, (200, 60)) as (app, _):
+        pane = main_screen(app).schedule
+        assert "unknown" in column(pane, "STATE")["dark"]
+        for title in ("LAST", "OUTCOME", "LATE", "MISSED"):
+            assert column(pane, title)["dark"] == "?"
+        assert column(pane, "FAMILY")["old"] == "–"
+        shown = " ".join(screen_text(app).split())
+        assert "? running · ? missed · ? late · 0 disabled · 1 drifted" in shown
+        assert "4 jobs of others, left alone" in shown
+        assert "The record of its fires can't be read" in shown
+
+
 async def test_a_clock_that_was_never_read_is_unknown_and_not_without_schedules(
     operator: MemoryOperator,
 ) -> None:
@@ -310,7 +332,7 @@ async def test_a_schedule_shows_its_fires_and_each_leads_to_its_work(operator: M
         assert isinstance(screen, ScheduleScreen)
         await until(pilot, lambda: len(screen.table.rows) == 5, "the fires")
         shown = screen_text(app)
-        for words in ("caught up", "asked for", "overlap", "under way", "26s late", "ana@desk", "missed 0"):
+        for words in ("caught up", "asked for", "overlap", "under way", "26s late", "ana@desk", "0 missed"):
             assert words in shown
         await pilot.press("enter")
         await on_screen(pilot, ItemScreen)
