@@ -194,7 +194,7 @@ def test_enqueued_work_is_listed_and_shown(lane: LaneProcesses) -> None:
     listed = envelope(lane.command("queue", "list", "feeds", "--json"))
     assert item_id in [item["item_id"] for item in listed["result"]["items"]]
     shown = envelope(lane.command("queue", "show", item_id, "--json"))["result"]
-    assert (shown["payload"], shown["priority"], shown["origin"]) == ('{"page":7}', "P0", "cli")
+    assert (shown["payload"], shown["priority"], shown["origin"]) == ('{"page": 7}', "P0", "cli")
     assert item_id.encode() in lane.command("queue", "list", "feeds").stdout
     again = envelope(lane.command("enqueue", "feeds", "--dedup-key", "seven", "--json"))
     assert again["result"] == {"item_id": item_id, "duplicate": True, "family": "feeds"}

@@ -44,7 +44,7 @@ async def test_accepted_work_is_in_redis_as_it_was_sent(door: Door, module_valke
     assert body["duplicate"] is False
     item = await stored(module_valkey.url, body["item_id"])
     assert item is not None
-    assert item.payload == '{"page":7,"t":"é"}'
+    assert item.payload == '{"page": 7, "t": "é"}'
     assert item.priority is Priority.P0
     assert item.origin == "gateway"
 
