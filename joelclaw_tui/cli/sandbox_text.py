@@ -3,27 +3,21 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
-from datetime import datetime
 
 from joelclaw_tui.cli import units
 from joelclaw_tui.cli.paper import (
     DETAIL,
     INDENT,
-    Column,
     Line,
-    Row,
     Span,
     Tone,
     flow,
     line,
     paragraph,
     safe,
-    table,
 )
 from runtime.model import Artifact, Promotion, Verified
 from runtime.text import many_lines
-from runtime.truth.document import ArtifactRow, SandboxData, SandboxRunRow
 
 SHORT = 12
 VERIFIED_TONE = {"passed": Tone.GOOD, "failed": Tone.BAD, "absent": Tone.WARN}
@@ -34,87 +28,6 @@ PROMOTION_TONE = {
     "stale": Tone.WARN,
 }
 _HUNK = re.compile(r"@@ ")
-
-
-def sandbox_lines(data: SandboxData, now: datetime, width: int, rows: int) -> list[Line]:
-    """What holds sandboxes here, what runs in them, and the latest artifacts."""
-    lines: list[Line] = []
-    for backend in data.backends:
-        word = Span("can hold sandboxes", Tone.GOOD) if backend.available else Span("can't", Tone.BAD)
-        lines += flow(
-            [Span(safe(backend.name, 40), Tone.STRONG), word, Span(safe(backend.isolation), Tone.DIM)], width
-        )
-    running = data.running
-    lines += flow(
-        [Span(f"{units.count(running.total)} running", Tone.STRONG if running.total else Tone.DIM)], width
-    )
-    if running.items:
-        lines += _run_table(running.items[:rows], now, width)
-    if data.artifacts.items:
-        lines += _artifact_table(data.artifacts.items[:rows], now, width)
-    return lines
-
-
-def _run_table(rows: Sequence[SandboxRunRow], now: datetime, width: int) -> list[Line]:
-    columns = [
-        Column("RUN", least=12),
-        Column("FAMILY", least=8),
-        Column("PHASE"),
-        Column("FOR", right=True),
-        Column("BEAT", right=True),
-        Column("HOST", least=4, spare=1),
-    ]
-    return table(
-        columns,
-        [
-            Row(
-                (
-                    safe(row.run_id, 60),
-                    safe(row.family, 100),
-                    safe(row.phase, 30),
-                    units.ago(row.started_at, now).removesuffix(" ago"),
-                    units.maybe_length(row.beat_age_s, absent=units.UNKNOWN),
-                    safe(row.host, 60),
-                )
-            )
-            for row in rows
-        ],
-        width,
-    )
-
-
-def _artifact_table(rows: Sequence[ArtifactRow], now: datetime, width: int) -> list[Line]:
-    columns = [
-        Column("ARTIFACT"),
-        Column("FAMILY", least=8),
-        Column("VERIFIED"),
-        Column("PROMOTION"),
-        Column("FILES", right=True),
-        Column("+", right=True),
-        Column("-", right=True),
-        Column("BASE", spare=2),
-        Column("MADE", right=True, spare=1),
-    ]
-    return table(
-        columns,
-        [
-            Row(
-                (
-                    Span(row.artifact_id[:SHORT], Tone.STRONG),
-                    safe(row.family, 100),
-                    Span(row.verified, VERIFIED_TONE[row.verified]),
-                    Span(row.promotion, PROMOTION_TONE[row.promotion]),
-                    units.count(row.files),
-                    units.count(row.insertions),
-                    units.count(row.deletions),
-                    row.base_sha[:SHORT],
-                    units.ago(row.created_at, now),
-                )
-            )
-            for row in rows
-        ],
-        width,
-    )
 
 
 def artifact_lines(artifact: Artifact, now_s: float, width: int) -> list[Line]:

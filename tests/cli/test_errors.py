@@ -97,7 +97,7 @@ def test_the_bare_program_needs_a_terminal(capsys: pytest.CaptureFixture[str]) -
         (["bogus", "--json"], "bogus", "usage"),
         (["queue", "discard", "x", "--json"], "queue discard", "not-supported"),
         (["queue", "--json"], "queue", "usage"),
-        (["artifacts", "list", "--json"], "artifacts list", "not-supported"),
+        (["runs", "retry", "--json"], "runs retry", "not-supported"),
         (["config", "show", "--json", "--theme"], "config show", "usage"),
     ],
 )
