@@ -16,7 +16,16 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from joelclaw_tui.cli.demo_lane import GIT, HOOKS, LATER, NUMBERS, write_demo_files
+from joelclaw_tui.cli.demo_lane import (
+    CHANGE,
+    FIX,
+    GIT,
+    HOOKS,
+    LATER,
+    NUMBERS,
+    SCHEDULE,
+    write_demo_files,
+)
 from joelclaw_tui.cli.once import once
 from joelclaw_tui.cli.output import Output
 from joelclaw_tui.cli.session import Session
@@ -87,6 +96,7 @@ async def _work(settings: Settings, out: Output) -> None:
             return ", ".join(f"{left} of {family}" for family, left in missing.items()) or None
 
         await _until(operator, settled, SETTLED_WITHIN_S, "the work to settle")
+        await _until(operator, _fired, SETTLED_WITHIN_S, "a fire of the clock to end well")
         out.note("settled: " + ", ".join(family for family in added if family != LATER))
 
 
@@ -104,6 +114,7 @@ async def _enqueue(operator: Operator) -> dict[str, int]:
         *((GIT, {"check": n}, None) for n in range(4)),
         *((NUMBERS, [n, n + 1, n + 5], None) for n in range(4)),
         *((LATER, {"digest": n}, None) for n in range(6)),
+        (CHANGE, FIX, None),
     ]
     added: dict[str, int] = {}
     for family, payload, priority in payloads:
@@ -122,11 +133,21 @@ def _ready(snapshot: Snapshot) -> str | None:
             ("durable", boundaries.durable.status is not BoundaryStatus.DOWN),
             ("a drainer", any(row.alive for row in snapshot.runtime.drainers)),
             ("a worker", any(row.alive for row in snapshot.runtime.workers)),
+            ("the clock", boundaries.clock.status is BoundaryStatus.OK),
             ("the worker's registration", bool(boundaries.durable.source.get("deployment"))),
         )
         if not fine
     ]
     return ", ".join(missing) or None
+
+
+def _fired(snapshot: Snapshot) -> str | None:
+    """What is missing until one fire was followed to the end of its work."""
+    clock = snapshot.boundaries.clock.data
+    row = next((row for row in clock.schedules.items if row.name == SCHEDULE), None) if clock else None
+    if row is None or row.last_fire is None:
+        return f"a fire of {SCHEDULE}"
+    return None if row.last_outcome == "succeeded" else f"the end of {row.last_fire}"
 
 
 def _succeeded(snapshot: Snapshot) -> dict[str, int]:

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
+import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from runtime import text
 from runtime.model import OperatorError, Refused
 from runtime.stack.files import write_private
 from runtime.text import one_line
@@ -17,6 +21,34 @@ PAGES = {
     "pages/second.md": "The durable executor remembers what happened.\n",
 }
 HOOKS, GIT, NUMBERS, LATER = "content/updated", "repo/checked", "numbers/averaged", "mail/digest"
+TICKS, CHANGE = "clock/ticked", "code/change"
+SCHEDULE = "ticks"
+
+FIX = {
+    "file": "text.py",
+    "find": "else shown[:limit]",
+    "replace": 'else shown[: limit - 1] + "…"',
+}
+"""What the demo's agent is asked to do: text that is cut must say so."""
+_AGENT = """\
+\"\"\"The demo's agent: carries out the one change that its payload asks for.\"\"\"
+import json, pathlib, sys
+job = json.load(sys.stdin)
+path = pathlib.Path(job["file"])
+code = path.read_text(encoding="utf-8")
+if job["find"] not in code:
+    sys.exit(f"{path}: nothing to change")
+path.write_text(code.replace(job["find"], job["replace"]), encoding="utf-8")
+print(f"changed {path}")
+"""
+_CHECK = """\
+\"\"\"Fails as long as text that was cut does not say so.\"\"\"
+from text import one_line
+cut = one_line("x" * 500, 10)
+if cut != "x" * 9 + "…":
+    raise SystemExit(f"one_line cuts to {cut!r}: nobody sees that something is missing")
+print("text that is cut says so")
+"""
 
 _LANE = """\
 # Written by `joelclaw-tui demo`; edit it and watch the console follow.
@@ -42,6 +74,24 @@ handler = "python"
 call = "statistics:mean"
 timeout = "10s"
 
+[families."{ticks}"]               # started by the clock
+handler = "http"
+url = "http://127.0.0.1:{port}/hooks/tick"
+timeout = "10s"
+
+[schedules.{schedule}]
+cron = "*/10 * * * * *"             # six fields, seconds first
+family = "{ticks}"
+
+[families."{change}"]               # an agent in a sandbox: what it changed is an artifact, to be promoted
+handler = "sandbox"
+[families."{change}".sandbox]
+repo = {app}
+agent = [{python}, "agent.py"]
+verify = [[{python}, "check.py"]]
+mounts = {mounts}
+timeout = "2m"
+
 [families."{later}"]               # paused by the demo: resume it with the key r
 priority = "P0"
 handler = "http"
@@ -54,6 +104,8 @@ timeout = "10s"
 class DemoFiles:
     lane: Path
     repo: Path
+    app: Path
+    """Whose code the sandboxed agent changes; its checkout is dirty on purpose."""
 
 
 def write_demo_files(state: Path, lane: Path, port: int) -> DemoFiles:
@@ -61,28 +113,59 @@ def write_demo_files(state: Path, lane: Path, port: int) -> DemoFiles:
 
     Raises `OperatorError`.
     """
-    repo = state / "repo"
+    repo, app = state / "repo", state / "app"
     try:
         state.mkdir(parents=True, exist_ok=True, mode=0o700)
         if not (repo / ".git").is_dir():
-            _make_repo(repo)
+            _make_repo(repo, PAGES)
+        if not (app / ".git").is_dir():
+            _make_repo(app, _app_files())
+            (app / "check.py").write_text(_CHECK + "# an unfinished thought\n", encoding="utf-8")
         if not lane.exists():
-            text = _LANE.format(
-                hooks=HOOKS, git=GIT, numbers=NUMBERS, later=LATER, port=port, repo=json.dumps(str(repo))
+            python, mounts = _python_in_a_sandbox()
+            lane_text = _LANE.format(
+                hooks=HOOKS,
+                git=GIT,
+                numbers=NUMBERS,
+                later=LATER,
+                ticks=TICKS,
+                schedule=SCHEDULE,
+                change=CHANGE,
+                port=port,
+                repo=json.dumps(str(repo)),
+                app=json.dumps(str(app)),
+                python=json.dumps(python),
+                mounts=json.dumps(mounts),
             )
-            write_private(lane, text)
+            write_private(lane, lane_text)
     except OSError as error:
         raise Refused(f"{state}: {error.strerror}", fix="check the state folder's rights and room") from None
-    return DemoFiles(lane, repo)
+    return DemoFiles(lane, repo, app)
 
 
-def _make_repo(repo: Path) -> None:
-    for name, text in PAGES.items():
+def _app_files() -> dict[str, str]:
+    """One of this project's own modules, with a fault in it, an agent, and a check that fails."""
+    code = Path(text.__file__).read_text(encoding="utf-8")
+    if FIX["replace"] not in code:
+        raise OperatorError(f"{text.__file__} is not as the demo knows it", fix="install joelclaw-tui anew")
+    return {"text.py": code.replace(FIX["replace"], FIX["find"]), "agent.py": _AGENT, "check.py": _CHECK}
+
+
+def _python_in_a_sandbox() -> tuple[str, list[str]]:
+    """An interpreter that a sandbox can run, and what must be shown in there for it."""
+    system = shutil.which("python3", path="/usr/bin:/usr/local/bin")
+    if system is not None:
+        return Path(system).name, []
+    return str(Path(sys.executable).resolve()), [sys.base_prefix]
+
+
+def _make_repo(repo: Path, files: Mapping[str, str]) -> None:
+    repo.mkdir(parents=True, exist_ok=True)
+    _git(repo, "init", "--quiet", "--initial-branch=main")
+    for name, content in files.items():
         path = repo / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text, encoding="utf-8")
-        if name == "README.md":
-            _git(repo, "init", "--quiet")
+        path.write_text(content, encoding="utf-8")
         _git(repo, "add", "--", name)
         _git(repo, "commit", "--quiet", "--no-gpg-sign", "-m", f"Add {name}")
 
