@@ -30,6 +30,8 @@ class Facts:
     beats: Observation[Sequence[Beat]]
     processes: Processes | None
     """None when no beat was ever read."""
+    running: frozenset[str] = frozenset()
+    """Missing roles whose process in the local stack of this machine runs nevertheless: it hangs."""
 
     @property
     def pressure_now(self) -> PressureReading | None:
@@ -68,10 +70,14 @@ class Facts:
 
     def missing_roles(self) -> tuple[str, ...]:
         """Roles of which no live process is known, though the processes could be read."""
-        processes = self.processes_now
-        if processes is None:
-            return ()
-        return tuple(role for role in (DRAINER, WORKER) if not processes.alive(role))
+        return missing_roles(self.processes_now)
+
+
+def missing_roles(processes: Processes | None) -> tuple[str, ...]:
+    """Roles of which no live process is known; none while ``processes`` are unknown (None)."""
+    if processes is None:
+        return ()
+    return tuple(role for role in (DRAINER, WORKER) if not processes.alive(role))
 
 
 @dataclass(frozen=True, slots=True)
