@@ -52,6 +52,21 @@ IN_SHORT = {
     ("backing-off", "durable"): "backing off: {}",
     ("runs-paused", "durable"): "runs paused by Restate",
     ("unknown-runs", "durable"): "runs unknown to Restate",
+    ("boundary-down", "clock"): "the clock is down",
+    ("boundary-unknown", "clock"): "the clock is unknown",
+    ("no-clock-role", "clock"): "no live clock role",
+    ("no-gateway", "clock"): "no live gateway",
+    ("schedule-missed", "clock"): "missed: {}",
+    ("schedule-drift", "clock"): "drifted: {}",
+    ("schedule-disabled", "clock"): "disabled: {}",
+    ("schedule-failing", "clock"): "scheduled and failing: {}",
+    ("fires-unknown", "clock"): "fires are unknown",
+    ("boundary-down", "sandbox"): "sandboxes can't be read",
+    ("boundary-unknown", "sandbox"): "sandboxes are unknown",
+    ("no-isolation", "sandbox"): "no sandbox can be held here",
+    ("shim-silent", "sandbox"): "silent shims",
+    ("artifact-damaged", "sandbox"): "damaged artifacts",
+    ("artifacts-waiting", "sandbox"): "artifacts wait",
 }
 """A finding's few words in the summary, by code and boundary; ``{}``: its subjects. No address and no path:
 those are in the finding itself."""
