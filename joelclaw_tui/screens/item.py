@@ -17,7 +17,7 @@ from joelclaw_tui.widgets.cells import Tone
 from joelclaw_tui.widgets.state import ITEM
 from joelclaw_tui.widgets.tones import mark_content, toned
 from runtime.actions.intents import ActionName, Intent
-from runtime.model import WorkItem, run_id_of
+from runtime.model import ItemState, WorkItem, run_id_of
 from runtime.text import many_lines, one_line
 
 _PAYLOAD_SHOWN = 20_000
@@ -74,7 +74,7 @@ def item_facts(item: WorkItem, now: float) -> list[Content]:
         fact("run", toned(item.run_id)),
         fact(
             "enqueued",
-            toned(f"{age(now - item.enqueued_at)} ago, by {one_line(item.origin or 'somebody unknown', 60)}"),
+            toned(f"{age(now - item.enqueued_at)} ago, {_by(item)}"),
         ),
     ]
     if item.due_at is not None:
@@ -115,3 +115,10 @@ def pretty(payload: str) -> str:
 
 def _indented(text: str) -> str:
     return "\n".join(f"  {line}" for line in text.splitlines())
+
+
+def _by(item: WorkItem) -> str:
+    if item.origin:
+        return f"by {one_line(item.origin, 60)}"
+    settled = item.state in (ItemState.SUCCEEDED, ItemState.DISCARDED)
+    return "its origin not kept once settled" if settled else "its origin unknown"

@@ -69,7 +69,7 @@ class ItemsScreen(ListingScreen):
                 (
                     Column("ITEM", 20, flex=1, cut="middle"),
                     Column("PRIO", 4),
-                    Column("TRY", 3, align="right"),
+                    Column("ATT", 3, align="right"),
                     Column("AGE", 6, align="right"),
                     Column("IN STATE", 8, align="right", drop=2),
                     Column("DUE", 9, align="right", drop=4),

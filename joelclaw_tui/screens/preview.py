@@ -11,7 +11,7 @@ from typing import ClassVar
 
 from textual.app import ComposeResult
 from textual.binding import BindingType
-from textual.containers import Horizontal, Vertical
+from textual.containers import Horizontal, Vertical, VerticalScroll
 from textual.content import Content
 from textual.widgets import Button, Input, Static
 
@@ -25,7 +25,6 @@ from runtime.actions.intents import ActionName, Preview
 from runtime.text import one_line
 
 REASON_MAX = 300
-_LINES_MAX = 6
 _IDS_IN_SIGHT = 8
 
 WORDS: dict[ActionName, tuple[str, str]] = {
@@ -72,7 +71,8 @@ class PreviewScreen(Dialog[Preview | None]):
             yield Static(
                 Content.assemble(toned("on ", Tone.DIM), toned(one_line(preview.target, 300))), classes="line"
             )
-            yield Static(Content("\n").join(self._facts()), id="facts")
+            with VerticalScroll(id="facts"):
+                yield Static(Content("\n").join(self._facts()))
             yield self.ids
             if preview.ids:
                 with Horizontal(classes="field"):
@@ -97,7 +97,9 @@ class PreviewScreen(Dialog[Preview | None]):
 
     def on_mount(self) -> None:
         self.ids.set_rows(Row(key=str(n), cells=(cell(name),)) for n, name in enumerate(self.preview.ids))
-        self.ids.styles.height = 1 + max(1, min(_IDS_IN_SIGHT, len(self.preview.ids)))
+        # On a small terminal a few ids, so that reason and buttons are in sight too; the rest is scrolled.
+        room = max(2, min(_IDS_IN_SIGHT, (self.app.size.height - 10) // 6))
+        self.ids.styles.height = 1 + max(1, min(room, len(self.preview.ids)))
         if not self.preview.ids:
             self.query_one("#leave").focus()
         elif self.preview.destructive:
@@ -107,7 +109,7 @@ class PreviewScreen(Dialog[Preview | None]):
 
     def _facts(self) -> list[Content]:
         preview = self.preview
-        lines = [toned(one_line(line, 300)) for line in preview.lines[:_LINES_MAX]]
+        lines = [toned(one_line(line, 300)) for line in preview.lines]
         if preview.matching > len(preview.ids):
             lines.append(
                 toned(
@@ -115,9 +117,7 @@ class PreviewScreen(Dialog[Preview | None]):
                     Tone.WARN,
                 )
             )
-        lines += [
-            toned(f"▲ {one_line(warning, 300)}", Tone.WARN) for warning in preview.warnings[:_LINES_MAX]
-        ]
+        lines += [toned(f"▲ {one_line(warning, 300)}", Tone.WARN) for warning in preview.warnings]
         return lines
 
     def _keys(self) -> Content:
