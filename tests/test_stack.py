@@ -6,6 +6,7 @@ import asyncio
 import fcntl
 import json
 import os
+import re
 import shutil
 import signal
 import socket
@@ -41,11 +42,13 @@ from runtime.stack.find import (
 )
 from runtime.stack.folders import prepare_state
 from runtime.stack.identity import new_seed, private_pem, public_key, public_text
-from runtime.stack.local import LocalStack, PortTaken, StartFailed
+from runtime.stack.local import LocalStack, PortTaken, StartFailed, restart
 from runtime.stack.marks import Mark, end_marked, live_marks, read_mark, started_at
 from runtime.stack.programs import Program, program_table, role_programs
+from runtime.stack.restate import restate_silent
 from runtime.stack.supervise import ProgramStatus
-from tests.servers import RestateServer, restate_binary, wait_until
+from runtime.stack.valkey import valkey_silent
+from tests.servers import RestateServer, ValkeyServer, restate_binary, wait_until
 
 LANE = 'lane = "main"\n[families."a/b"]\nhandler = "noop"\n'
 ROLES = ("worker", "drainer")
@@ -422,6 +425,110 @@ async def test_down_ends_a_stack_whose_supervisor_hangs(home: Home, monkeypatch:
     assert {program.status for program in state.programs} == {ProgramStatus.UNKNOWN}
     assert await stack.down(home.said.append)
     assert home.live() == set()
+
+
+async def test_down_kills_what_hangs_and_says_so_within_a_bound(home: Home) -> None:
+    stack = await home.up()
+    names = ("valkey", "restate", "worker", "drainer")
+    for name in names:
+        os.kill(home.pid(name), signal.SIGSTOP)
+    begun = time.monotonic()
+    assert await stack.down(home.said.append)
+    assert time.monotonic() - begun < 15
+    assert home.live() == set()
+    said = "\n".join(home.said)
+    for name in names:
+        assert re.search(
+            rf"^{name} \(pid \d+\) is stopped and does not react, killing it$", said, re.MULTILINE
+        )
+    assert "stopping drainer, worker" in home.said
+    assert "stopping restate, valkey" in home.said
+
+
+async def test_down_kills_what_hangs_beside_a_supervisor_that_hangs(
+    home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("runtime.stack.supervise.CALL_TIMEOUT_S", 0.3)
+    stack = await home.up()
+    for name in ("supervisord", "valkey", "worker"):
+        os.kill(home.pid(name), signal.SIGSTOP)
+    begun = time.monotonic()
+    assert await stack.down(home.said.append)
+    assert time.monotonic() - begun < 15
+    assert home.live() == set()
+
+
+async def test_down_names_what_it_waits_for_and_gives_work_its_time(
+    home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A role that is at work for longer than a quiet one may be silent ends by itself."""
+    monkeypatch.setattr("runtime.stack.ending.QUIET_ROLE_S", 1.0)
+    role = home.folder / "role.py"
+    role.write_text(
+        "import pathlib, signal, sys, time\n"
+        "def save(*_):\n"
+        "    until = time.monotonic() + 4\n"
+        "    while time.monotonic() < until: pass\n"
+        "    pathlib.Path(sys.argv[1]).touch()\n"
+        "    sys.exit()\n"
+        "signal.signal(signal.SIGTERM, save)\n"
+        "while True: signal.pause()\n",
+        encoding="utf-8",
+    )
+    stack = home.stack(command=f"exec {sys.executable} {role} {home.folder}/saved")
+    await stack.up(home.said.append)
+    await stack.down(home.said.append)
+    assert (home.folder / "saved").exists()
+    assert "waiting for drainer, worker to end" in home.said
+    assert not any("killing" in line for line in home.said)
+
+
+async def test_a_role_that_ignores_its_end_and_does_nothing_is_killed(
+    home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("runtime.stack.ending.QUIET_ROLE_S", 1.0)
+    stack = home.stack(command="trap '' TERM; sleep 600")
+    await stack.up(home.said.append)
+    begun = time.monotonic()
+    await stack.down(home.said.append)
+    assert time.monotonic() - begun < 10
+    assert any(re.match(r"worker \(pid \d+\) does not react, killing it", line) for line in home.said)
+
+
+@pytest.mark.parametrize("name", ["valkey", "restate", "worker"])
+async def test_up_and_the_doctor_notice_what_runs_and_does_not_react(
+    home: Home, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.setattr("runtime.stack.local.SILENT_S", 0.5)
+    stack = await home.up()
+    assert await stack.hung() == ()
+    os.kill(home.pid(name), signal.SIGSTOP)
+    with pytest.raises(BoundaryDown, match=rf"{name} \(pid \d+\) is stopped") as hung:
+        await stack.up(home.said.append)
+    checks = {check.name: check for check in await doctor(home.settings)}
+    assert checks["answers"].status is CheckStatus.FAIL
+    assert name in checks["answers"].message
+    for fix in (hung.value.fix, checks["answers"].fix):
+        assert fix == "run `joelclaw-tui down`, then `joelclaw-tui up`"
+    demo = restart(Settings(profile="demo"))
+    assert demo == "run `joelclaw-tui --profile demo down`, then `joelclaw-tui --profile demo up`"
+    os.kill(home.pid(name), signal.SIGCONT)
+    await stack.up(home.said.append)
+
+
+def test_a_server_is_silent_only_when_it_takes_a_connection_and_says_nothing(
+    valkey: ValkeyServer, restate: RestateServer, short_dir: Path
+) -> None:
+    def silent() -> tuple[bool, bool]:
+        return valkey_silent(valkey.socket, 0.5), restate_silent(restate.folder, 0.5)
+
+    assert silent() == (False, False)
+    for server in (valkey, restate):
+        server.signal(signal.SIGSTOP)
+    assert silent() == (True, True)
+    for server in (valkey, restate):
+        server.signal(signal.SIGCONT)
+    assert not valkey_silent(short_dir / "no.sock", 0.5)
 
 
 async def test_another_lane_file_restarts_the_roles_and_not_the_servers(home: Home) -> None:

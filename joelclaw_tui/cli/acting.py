@@ -159,6 +159,7 @@ def _done(receipt: Receipt, width: int) -> Answer:
         ExitCode.ATTENTION if wrong else ExitCode.OK,
         error,
         (NextStep("joelclaw-tui audit", "see the receipt"),) if wrong else (),
+        done=f"{safe(receipt.summary)} (receipt {safe(receipt.receipt_id, 60)})",
     )
 
 

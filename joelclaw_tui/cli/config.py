@@ -13,6 +13,7 @@ from joelclaw_tui.cli.session import Session
 from runtime.lanefile import find_lane
 from runtime.model import ConfigError, ExitCode
 from runtime.settings import Settings, config_file
+from runtime.stack.endpoints import StackPaths, peek_targets
 from runtime.text import json_safe
 
 _USERINFO = re.compile(r"(?<=://).*@")
@@ -21,6 +22,8 @@ _SECRET_PARAMETER = re.compile(r"([?&][^=&]*(?:pass|user|token|secret|key)[^=&]*
 
 
 def show(session: Session) -> ExitCode:
+    if session.arguments.what == "gateway":
+        return _gateway(session)
     values = effective(session.settings)
     try:
         lane: str | None = str(find_lane(session.settings))
@@ -53,6 +56,36 @@ def schema(session: Session) -> ExitCode:
         return session.out.answer(Answer([], document))
     session.out.data(json_safe(json.dumps(document, indent=2, ensure_ascii=False)))
     return ExitCode.OK
+
+
+def _gateway(session: Session) -> ExitCode:
+    """The gateway's address, or with ``--show-token`` its token, alone on stdout: for a shell's ``$(...)``.
+
+    Raises `ConfigError` while there is none.
+    """
+    settings = session.settings
+    targets = peek_targets(settings)
+    url = f"http://{targets.require_gateway_bind()}"
+    own = settings.gateway_token is not None
+    place = (
+        f"the settings: JOELCLAW_GATEWAY_TOKEN or {config_file()}"
+        if own
+        else str(StackPaths.of(settings).endpoints)
+    )
+    result = {"url": url, "token_in": place if targets.gateway_token else None}
+    if not session.arguments.show_token:
+        if not session.out.as_json:
+            known = "its token is in" if targets.gateway_token else "it has no token yet: `up` makes one in"
+            session.out.note(f"{known} {place}; --show-token prints it")
+        return session.out.answer(Answer([line(url)], result))
+    if targets.gateway_token is None:
+        raise ConfigError(
+            "the gateway has no token yet",
+            fix="start the local stack with `joelclaw-tui up`, or set gateway_token",
+        )
+    return session.out.answer(
+        Answer([line(targets.gateway_token)], {**result, "token": targets.gateway_token})
+    )
 
 
 COMMANDS: dict[str, Callable[[Session], ExitCode]] = {"show": show, "schema": schema}

@@ -10,15 +10,14 @@ import argparse
 import asyncio
 import json
 import random
-import shutil
-import sys
 import time
 from collections.abc import Callable
-from pathlib import Path
 
+from joelclaw_tui.cli.calling import called_by_make, program
 from joelclaw_tui.cli.demo_lane import GIT, HOOKS, LATER, NUMBERS, write_demo_files
 from joelclaw_tui.cli.once import once
 from joelclaw_tui.cli.output import Output
+from joelclaw_tui.cli.parser import PROGRAM
 from joelclaw_tui.cli.session import Session
 from runtime.actions.actor import os_actor
 from runtime.actions.intents import ActionName, Intent
@@ -56,8 +55,9 @@ def run_demo(session: Session, *, console: bool, open_console: Callable[[Setting
     out.note(f"lane file: {files.lane}")
     asyncio.run(_work(settings, out))
     out.note(f"ready after {time.monotonic() - begun:.1f} s")
-    command = f"{_program()} --profile {DEMO_PROFILE}"
-    stays = f"The stack stays up. Look again: `{command}`. Stop it: `{command} down`."
+    command = f"{program()} --profile {DEMO_PROFILE}"
+    stop = "make down" if called_by_make() else f"{command} down"
+    stays = f"The stack stays up. Look again: `{command}`. Stop it: `{stop}`."
     if console:
         code = open_console(settings)
     else:
@@ -141,16 +141,9 @@ async def _until(
     deadline = time.monotonic() + within_s
     while left := missing(await operator.reader.snapshot()):
         if time.monotonic() > deadline:
+            command = f"{PROGRAM} --profile {DEMO_PROFILE}"
             raise TimedOut(
                 f"waited {within_s:g} s for {what}; missing: {left}",
-                fix=f"see `{_program()} --profile {DEMO_PROFILE} --once` and `logs worker`",
+                fix=f"see `{command} --once` and `{command} logs worker`",
             )
         await asyncio.sleep(LOOK_EVERY_S)
-
-
-def _program() -> str:
-    """How this program is called from here."""
-    if shutil.which("joelclaw-tui"):
-        return "joelclaw-tui"
-    started = Path(sys.argv[0])
-    return f"{sys.executable} -m joelclaw_tui" if started.name == "__main__.py" else str(started)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, BinaryIO
 from joelclaw_tui.cli.output import Answer
 from joelclaw_tui.cli.paper import Span, Tone, line, safe
 from joelclaw_tui.cli.session import Session, with_operator
-from runtime.model import Enqueued, ExitCode, UsageError
+from runtime.model import Enqueued, ExitCode, PayloadTooLarge, UsageError
 
 if TYPE_CHECKING:
     from runtime.roles.operator import Operator
@@ -37,13 +37,14 @@ def enqueue(session: Session) -> ExitCode:
         Answer(
             [line(Span(safe(enqueued.item_id, 80), Tone.PLAIN))],
             {"item_id": enqueued.item_id, "duplicate": enqueued.duplicate, "family": arguments.family},
+            done=f"{enqueued.item_id} {'was queued before' if enqueued.duplicate else 'was enqueued'}",
         )
     )
 
 
 def read_data(given: str, limit: int) -> bytes | str:
     """The payload of ``--data``: JSON text, ``@FILE`` or ``-``. Never reads more than ``limit + 1``
-    bytes, which is enough to see that it is too large. Raises `UsageError`."""
+    bytes, which is enough to see that it is too large. Raises `UsageError`, `PayloadTooLarge`."""
     if given == "-":
         if sys.stdin is None:
             raise UsageError("standard input is closed", fix="give --data JSON or @FILE")
@@ -63,8 +64,15 @@ def read_data(given: str, limit: int) -> bytes | str:
 
 def _read(file: BinaryIO, limit: int, name: str) -> bytes:
     try:
-        return file.read(limit + 1)
+        data = file.read(limit + 1)
     except OSError as error:
         raise UsageError(
             f"{name} can't be read: {error.strerror}", fix="check where the data comes from"
         ) from None
+    if len(data) > limit:
+        # Its true size is not known: no more than this was read.
+        raise PayloadTooLarge(
+            f"{name} has more than {limit:,} bytes, the limit of a payload",
+            fix="send a reference to the data instead, or raise payload_limit in the settings",
+        )
+    return data

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,10 +25,6 @@ def run(argv: Sequence[str], *, open_console: OpenConsole) -> int:
     folder: list[Path] = []
     try:
         return int(_dispatch(argv, out, folder, open_console))
-    except HelpShown as shown:
-        with suppress(StdoutClosed):
-            out.data(shown.text)
-        return ExitCode.OK
     except StdoutClosed:
         return ExitCode.OK
     except KeyboardInterrupt:
@@ -41,7 +36,11 @@ def run(argv: Sequence[str], *, open_console: OpenConsole) -> int:
 
 
 def _dispatch(argv: Sequence[str], out: Output, folder: list[Path], open_console: OpenConsole) -> int:
-    arguments = parse(argv)
+    try:
+        arguments = parse(argv)
+    except HelpShown as shown:
+        out.data(shown.text)
+        return ExitCode.OK
     out.command = arguments.command
     from joelclaw_tui.cli.session import Session  # late: help and usage errors answer without the settings
 

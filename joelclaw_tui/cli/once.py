@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
+from joelclaw_tui.cli.calling import as_called
 from joelclaw_tui.cli.output import Output, StdoutClosed
 from joelclaw_tui.cli.session import Session, with_operator
 from joelclaw_tui.cli.snapshot_text import PANE_ALIASES, Pane, snapshot_lines
@@ -49,7 +50,7 @@ def once(session: Session) -> ExitCode:
 def show(out: Output, snapshot: Snapshot, form: str, panes: Sequence[Pane] = tuple(Pane)) -> None:
     """One snapshot on stdout. ``form``: table, json, jsonl or svg. Raises `StdoutClosed`."""
     if form == "table":
-        out.lines(snapshot_lines(snapshot, out.width, panes))
+        out.lines(snapshot_lines(snapshot, out.width, panes, as_called=as_called))
     elif form == "svg":
         from joelclaw_tui.cli.svg import picture  # late: Rich's console is heavy
 

@@ -19,6 +19,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TextIO
 
+from joelclaw_tui.cli.calling import as_called
 from joelclaw_tui.cli.paper import Line, Span, Tone, line, paragraph, plain, safe
 from runtime.model import ExitCode, OperatorError
 from runtime.text import json_safe
@@ -58,6 +59,8 @@ class Answer:
     error: OperatorError | None = None
     """What went wrong although there is a result: a partial failure."""
     next_steps: tuple[NextStep, ...] = field(default=())
+    done: str | None = None
+    """What has been changed, in one line: told on stderr where the answer itself can't be printed."""
 
 
 class Output:
@@ -144,12 +147,26 @@ class Output:
             self._stderr.flush()
 
     def answer(self, answer: Answer) -> ExitCode:
-        """Prints it in the wanted form and returns its exit code, even where nobody reads on."""
-        with suppress(StdoutClosed):
+        """Prints it in the wanted form and returns its exit code, even where nobody reads on.
+
+        Raises `OperatorError` (a full disk) that says what has been done all the same.
+        """
+        try:
             if self.as_json:
                 self.json(self._envelope(answer.result, answer.error, answer.next_steps, answer.exit_code))
             elif answer.lines:
                 self.lines(answer.lines)
+        except StdoutClosed:
+            if answer.done is not None:
+                self.note(f"{answer.done}; stdout is closed, so it could not be told there")
+        except OperatorError as error:
+            if answer.done is None:
+                raise
+            raise OperatorError(
+                f"{answer.done}; but {error.message}",
+                fix="it is done: don't repeat it; make room, or write elsewhere",
+                code=error.code,
+            ) from None
         if self.as_json:
             return answer.exit_code
         if answer.error is not None:
@@ -158,7 +175,7 @@ class Output:
             self.notes(
                 [
                     line(
-                        Span(f"  $ {safe(step.command)}", Tone.DIM),
+                        Span(f"  $ {as_called(safe(step.command))}", Tone.DIM),
                         Span(f"  # {safe(step.description)}", Tone.DIM),
                     )
                 ]
@@ -216,7 +233,7 @@ class Output:
         )
         if error.fix:
             lines += paragraph(
-                safe(error.fix, 1000), width, first=line(Span("  fix: ", Tone.DIM)), rest="       "
+                as_called(safe(error.fix, 1000)), width, first=line(Span("  fix: ", Tone.DIM)), rest="       "
             )
         return lines
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import IO, NoReturn
@@ -17,6 +18,9 @@ WATCH_LEAST_S, WATCH_MOST_S = 0.2, 86_400.0
 DURATION_MOST_S = 366 * 86_400.0
 LIST_MOST = 1000
 ROLES = ("worker", "drainer", "gateway")
+_LENGTHS = ("--for", "--delay", "--watch")
+"""Options whose value is a length of time."""
+_NEGATIVE = re.compile(r"-\.?[0-9]")
 
 NOT_YET = {
     "schedule": ("list", "diff", "apply", "run", "enable", "disable", "history"),
@@ -39,11 +43,24 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
 
     Raises `UsageError`, `HelpShown`.
     """
-    arguments = build_parser().parse_args(list(argv))
+    arguments = build_parser().parse_args(_joined(argv))
     if getattr(arguments, "version", False):
         raise HelpShown(f"{PROGRAM} {_version()}")
     _check_top_level(arguments)
     return arguments
+
+
+def _joined(argv: Sequence[str]) -> list[str]:
+    """``--for -5m`` as ``--for=-5m``: argparse takes such a length for an option, and says nothing of use."""
+    joined: list[str] = []
+    for place, word in enumerate(argv):
+        if word == "--":
+            return joined + list(argv[place:])
+        if joined and joined[-1] in _LENGTHS and _NEGATIVE.match(word):
+            joined[-1] += f"={word}"
+        else:
+            joined.append(word)
+    return joined
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -271,9 +288,17 @@ def _add_audit(build: _Builder) -> None:
 
 def _add_config(build: _Builder) -> None:
     config = build.group("config", "settings")
-    config.command(
-        "show", "the settings in force, without secrets", examples=["joelclaw-tui config show --json"]
+    show = config.command(
+        "show",
+        "the settings in force, without secrets; or the gateway's address",
+        examples=[
+            "joelclaw-tui config show --json",
+            "URL=$(joelclaw-tui config show gateway)",
+            "TOKEN=$(joelclaw-tui config show gateway --show-token)",
+        ],
     )
+    show.add_argument("what", metavar="gateway", nargs="?", choices=("gateway",), help="its address alone")
+    show.add_argument("--show-token", action="store_true", help="of gateway: its bearer token alone")
     schema = config.command(
         "schema", "the JSON Schema of a document", examples=["joelclaw-tui config schema snapshot"]
     )
@@ -308,6 +333,10 @@ def _check_top_level(arguments: argparse.Namespace) -> None:
         for name in ("format", "pane", "watch"):
             if getattr(arguments, name) is not None:
                 raise UsageError(f"--{name} belongs to --once", fix=f"{PROGRAM} --once --{name} ...")
+    if getattr(arguments, "show_token", False) and arguments.what is None:
+        raise UsageError(
+            "--show-token belongs to `config show gateway`", fix=f"{PROGRAM} config show gateway --show-token"
+        )
     if arguments.watch is not None and arguments.format in ("json", "svg"):
         raise UsageError(
             f"--watch can't print several documents of format {arguments.format}",
@@ -465,11 +494,13 @@ class _duration:  # noqa: N801 - reads as a function
         from runtime.lanefile import parse_duration  # late: only where a length is given
 
         try:
-            seconds = parse_duration(text[:100])
+            seconds = -1.0 if _NEGATIVE.match(text) else parse_duration(text[:100])
         except ValueError as error:
             raise argparse.ArgumentTypeError(str(error)) from None
-        if not math.isfinite(seconds) or seconds > DURATION_MOST_S or (seconds <= 0 and not self.zero):
-            raise argparse.ArgumentTypeError(f"{text[:40]!r} is not a length of time above 0 and up to 366d")
+        in_range = 0 <= seconds <= DURATION_MOST_S and (seconds > 0 or self.zero)
+        if not math.isfinite(seconds) or not in_range:
+            least = "from 0" if self.zero else "above 0 and"
+            raise argparse.ArgumentTypeError(f"{text[:40]!r} is not a length of time {least} up to 366d")
         return seconds
 
 

@@ -110,6 +110,8 @@ def replay(session: Session) -> ExitCode:
     return act(session, ActionName.REPLAY_ITEM if any(items) else ActionName.REPLAY_FAMILY)
 
 
+_SETTLED = (ItemState.SUCCEEDED, ItemState.DISCARDED)
+
 COMMANDS: dict[str, Callable[[Session], ExitCode]] = {
     "list": list_,
     "show": show,
@@ -146,12 +148,19 @@ def _page_lines(page: ItemPage, family: str, state: ItemState, width: int) -> li
                     item.priority.name,
                     units.count(item.attempt),
                     units.length(now - item.since),
-                    safe(item.origin or "-", 60),
+                    safe(item.origin, 60) if item.origin else "not kept" if state in _SETTLED else "-",
                 ),
                 tuple(flow(facts, width, indent="    ")),
             )
         )
-    return lines + table(columns, rows, width)
+    lines += table(columns, rows, width)
+    if state in _SETTLED:
+        lines.append(line(INDENT, Span(_no_origin(state), Tone.DIM)))
+    return lines
+
+
+def _no_origin(state: ItemState) -> str:
+    return "origin not kept once settled" if state in _SETTLED else f"origin {units.UNKNOWN}"
 
 
 def _item_lines(item: WorkItem, width: int) -> list[Line]:
@@ -169,7 +178,7 @@ def _item_lines(item: WorkItem, width: int) -> list[Line]:
     facts = [
         f"enqueued {units.length(now - item.enqueued_at)} ago",
         f"in this state for {units.length(now - item.since)}",
-        f"from {safe(item.origin, 60) if item.origin else units.UNKNOWN}",
+        f"from {safe(item.origin, 60)}" if item.origin else _no_origin(item.state),
     ]
     if item.due_at is not None:
         facts.append(f"due in {units.length(item.due_at - now)}" if item.due_at > now else "due")

@@ -5,7 +5,7 @@ Renders the document and nothing else, so its figures are those of the JSON.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from enum import StrEnum
 
@@ -93,9 +93,16 @@ _RUN_TONE = {
 }
 
 
-def snapshot_lines(snapshot: Snapshot, width: int, panes: Sequence[Pane] = tuple(Pane)) -> list[Line]:
-    """The whole snapshot in ``width`` cells; ``panes``: which blocks, in this order."""
-    lines = [*_header(snapshot, width), BLANK, *_verdict(snapshot, width)]
+def snapshot_lines(
+    snapshot: Snapshot,
+    width: int,
+    panes: Sequence[Pane] = tuple(Pane),
+    *,
+    as_called: Callable[[str], str] = str,
+) -> list[Line]:
+    """The whole snapshot in ``width`` cells; ``panes``: which blocks, in this order; ``as_called``: makes
+    a proposed command one that can be typed here."""
+    lines = [*_header(snapshot, width), BLANK, *_verdict(snapshot, width, as_called)]
     for pane in panes:
         lines += [BLANK, *pane_lines(snapshot, pane, width)]
     return [*lines, BLANK, *_runtime(snapshot, width)]
@@ -152,20 +159,20 @@ def _header(snapshot: Snapshot, width: int) -> list[Line]:
     return lines
 
 
-def _verdict(snapshot: Snapshot, width: int) -> list[Line]:
+def _verdict(snapshot: Snapshot, width: int, as_called: Callable[[str], str]) -> list[Line]:
     verdict = snapshot.verdict
     word = Span(verdict.status.upper(), _VERDICT_TONE[verdict.status])
-    lines = paragraph(safe(verdict.summary), width, first=(word, Span("  ")), rest=INDENT)
+    lines = paragraph(safe(verdict.summary, 600), width, first=(word, Span("  ")), rest=INDENT)
     for finding in verdict.findings:
-        lines += _finding(finding, snapshot.generated_at, width)
+        lines += _finding(finding, snapshot.generated_at, width, as_called)
     return lines
 
 
-def _finding(finding: Finding, now: datetime, width: int) -> list[Line]:
+def _finding(finding: Finding, now: datetime, width: int, as_called: Callable[[str], str]) -> list[Line]:
     for_how_long = "" if finding.since is None else f" (for {units.length(units.since(finding.since, now))})"
     tone = Tone.DIM if finding.severity is Severity.INFO else Tone.PLAIN
     lines = paragraph(
-        safe(finding.message) + for_how_long,
+        safe(finding.message, 600) + for_how_long,
         width,
         first=(Span(INDENT), _MARK[finding.severity]),
         rest="    ",
@@ -173,7 +180,7 @@ def _finding(finding: Finding, now: datetime, width: int) -> list[Line]:
     )
     for action in finding.next_actions:
         lines += paragraph(
-            f"{safe(action.command)}  # {safe(action.description)}",
+            f"{as_called(safe(action.command))}  # {safe(action.description)}",
             width,
             first=line("    ", Span("$ ", Tone.DIM)),
             rest=DETAIL,
@@ -421,18 +428,26 @@ def _run_row(row: RunRow, now: datetime, width: int) -> Row:
 
 def _runtime(snapshot: Snapshot, width: int) -> list[Line]:
     runtime = snapshot.runtime
-    parts = [
-        _processes("drainer", runtime.drainers),
-        _processes("worker", runtime.workers),
-        _processes("gateway", [runtime.gateway] if runtime.gateway is not None else []),
-    ]
-    return [line(Span("RUNTIME", Tone.STRONG)), *flow(parts, width)]
+    known = {
+        "drainer": runtime.drainers,
+        "worker": runtime.workers,
+        "gateway": [runtime.gateway] if runtime.gateway is not None else [],
+    }
+    heading = line(Span("RUNTIME", Tone.STRONG))
+    fresh = runtime.status in (BoundaryStatus.OK, BoundaryStatus.DEGRADED)
+    if not fresh and runtime.observed_at is None:
+        return [heading, *flow([Span(f"{role}s {units.UNKNOWN}", Tone.WARN) for role in known], width)]
+    parts = [_processes(role, rows, fresh=fresh) for role, rows in known.items()]
+    if not fresh and runtime.observed_at is not None:
+        age = units.length(units.since(runtime.observed_at, snapshot.generated_at))
+        parts.insert(0, Span(f"{units.UNKNOWN} now; {age} ago it was", Tone.WARN))
+    return [heading, *flow(parts, width)]
 
 
-def _processes(role: str, rows: Sequence[ProcessRow]) -> Span:
+def _processes(role: str, rows: Sequence[ProcessRow], *, fresh: bool) -> Span:
     alive = sum(row.alive for row in rows)
     silent = [row.beat_age_s for row in rows if not row.alive]
     text = f"{alive} {role}{'s' if alive != 1 else ''} alive"
     if silent:
         text += f", {len(silent)} silent for {units.length(min(silent))}"
-    return Span(text, Tone.GOOD if alive else Tone.WARN)
+    return Span(text, Tone.GOOD if alive and fresh else Tone.DIM if alive else Tone.WARN)

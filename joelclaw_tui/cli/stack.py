@@ -7,9 +7,11 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
+from joelclaw_tui.cli.calling import as_called
 from joelclaw_tui.cli.documents import instant
 from joelclaw_tui.cli.output import Answer, NextStep, StdoutClosed
 from joelclaw_tui.cli.paper import Column, Line, Row, Span, Tone, line, paragraph, safe, table
+from joelclaw_tui.cli.parser import PROGRAM
 from joelclaw_tui.cli.session import Session
 from runtime.model import ExitCode, OperatorError
 
@@ -23,6 +25,9 @@ def up(session: Session) -> ExitCode:
     from runtime.roles.local import local_stack
     from runtime.stack.endpoints import StackPaths, peek_targets
 
+    prefix = (
+        PROGRAM if session.settings.profile == "local" else f"{PROGRAM} --profile {session.settings.profile}"
+    )
     state = asyncio.run(local_stack(session.settings).up(session.out.note))
     targets = peek_targets(session.settings)
     gateway = f"http://{targets.gateway_bind}" if targets.gateway_bind is not None else None
@@ -45,8 +50,9 @@ def up(session: Session) -> ExitCode:
             {**_state_document(state), "endpoints": endpoints},
             ExitCode.OK if state.healthy else ExitCode.ATTENTION,
             next_steps=(
-                NextStep("joelclaw-tui", "open the console"),
-                NextStep("joelclaw-tui down", "stop the stack; nothing is lost"),
+                NextStep(prefix, "open the console"),
+                NextStep(f"{prefix} config show gateway", "the gateway's address, and where its token is"),
+                NextStep(f"{prefix} down", "stop the stack; nothing is lost"),
             ),
         )
     )
@@ -161,6 +167,9 @@ def _check_lines(check: Check, width: int) -> list[Line]:
     )
     if check.fix and check.status != "ok":
         lines += paragraph(
-            safe(check.fix, 500), width, first=line(Span("      fix: ", Tone.DIM)), rest="           "
+            as_called(safe(check.fix, 500)),
+            width,
+            first=line(Span("      fix: ", Tone.DIM)),
+            rest="           ",
         )
     return lines

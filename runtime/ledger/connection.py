@@ -65,10 +65,10 @@ def redis_errors(where: str) -> Iterator[None]:
             f"Redis at {where} refused us: {one_line(str(error))}", fix="check the credentials in redis_url"
         ) from None
     except exceptions.TimeoutError:
-        raise BoundaryDown(
-            f"Redis at {where} did not answer in time", fix="see `joelclaw-tui doctor`", code="timed-out"
-        ) from None
+        raise _hung(where) from None
     except (exceptions.ConnectionError, OSError) as error:
+        if _is_timeout(error):
+            raise _hung(where) from None
         raise BoundaryDown(
             f"Redis at {where} can't be reached: {one_line(str(error), 160)}",
             fix="start it (`joelclaw-tui up`), or correct redis_url",
@@ -87,3 +87,18 @@ def redis_errors(where: str) -> Iterator[None]:
         raise OperatorError(
             f"Redis at {where} refused a command: {one_line(str(error))}", fix="see `joelclaw-tui doctor`"
         ) from None
+
+
+def _is_timeout(error: BaseException) -> bool:
+    """redis-py tells a time-out within its handshake or a pipeline as a `ConnectionError`."""
+    return isinstance(error, TimeoutError | exceptions.TimeoutError) or isinstance(
+        error.__cause__ or error.__context__, TimeoutError | exceptions.TimeoutError
+    )
+
+
+def _hung(where: str) -> BoundaryDown:
+    return BoundaryDown(
+        f"Redis at {where} did not answer in time: it hangs, or has too much to do",
+        fix="see `joelclaw-tui doctor`; a hung one of the local stack: `joelclaw-tui down`, then `joelclaw-tui up`",
+        code="timed-out",
+    )

@@ -29,7 +29,7 @@ from runtime.stack.find import (
 )
 from runtime.stack.folders import folder_problem, layout_problem
 from runtime.stack.health import valkey_settings, why_not_bindable
-from runtime.stack.local import LocalStack
+from runtime.stack.local import LocalStack, restart
 from runtime.stack.marks import read_mark
 from runtime.stack.restate import restate_sockets
 from runtime.stack.supervise import ProgramStatus
@@ -210,10 +210,12 @@ async def _stack(settings: Settings, stack: LocalStack) -> list[Check]:
         return [Check("endpoints", CheckStatus.FAIL, error.message, error.fix)]
     marks = StackPaths.of(settings).marks
     checks = [await _programs(stack)]
+    if hung := await stack.hung():
+        checks.append(Check("answers", CheckStatus.FAIL, "; ".join(hung), restart(settings)))
     for role, bind in (("worker", targets.worker_bind), ("gateway", targets.gateway_bind)):
         checks.append(await asyncio.to_thread(_port, role, bind, marks))
     if settings.redis_url is None:
-        checks += await asyncio.to_thread(_valkey_settings, StackPaths.of(settings).valkey_socket)
+        checks += await asyncio.to_thread(_valkey_settings, settings)
     return checks
 
 
@@ -252,10 +254,11 @@ def _port(role: str, bind: Bind | None, marks: Path) -> Check:
     return _ok(name, f"{bind} is free")
 
 
-def _valkey_settings(socket: Path) -> list[Check]:
-    values = valkey_settings(socket, ("maxmemory-policy", "appendonly"))
+def _valkey_settings(settings: Settings) -> list[Check]:
+    fix = restart(settings)
+    values = valkey_settings(StackPaths.of(settings).valkey_socket, ("maxmemory-policy", "appendonly"))
     if values is None:
-        return []  # it does not run; the stack's check has said so
+        return []  # it does not run or hangs; the checks above have said so
     wanted: tuple[tuple[str, str, Callable[[str], str]], ...] = (
         (
             "maxmemory-policy",
@@ -270,7 +273,6 @@ def _valkey_settings(socket: Path) -> list[Check]:
         if value == good:
             checks.append(_ok(name, value))
         else:
-            fix = "run `joelclaw-tui down`, then `joelclaw-tui up`"
             checks.append(Check(name, CheckStatus.WARN, why(value), fix))
     return checks
 

@@ -50,6 +50,22 @@ def valkey_answers(path: Path, timeout: float = 1.0) -> bool:
         return False
 
 
+def is_silent(path: Path, request: bytes, timeout: float) -> bool:
+    """True when somebody listens on the socket ``path`` and says nothing for ``timeout`` seconds: it hangs.
+
+    False where nobody listens, and for any answer, also one that refuses.
+    """
+    try:
+        with _connected(path, timeout) as connection:
+            connection.sendall(request)
+            connection.recv(1)
+    except (TimeoutError, BlockingIOError):  # the second: its queue of connections is full
+        return True
+    except OSError:
+        return False
+    return False
+
+
 def valkey_settings(path: Path, names: tuple[str, ...], timeout: float = 1.0) -> dict[str, str] | None:
     """The server's own values of some settings; None when it can't be asked. Reads only."""
     command = " ".join(["CONFIG", "GET", *names])

@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -20,6 +21,7 @@ from pathlib import Path
 from runtime.lanefile import load_lane
 from runtime.model import BoundaryDown, ConfigError, OperatorError, Refused
 from runtime.settings import Settings
+from runtime.stack.ending import activity_of, ended
 from runtime.stack.endpoints import (
     Bind,
     StackPaths,
@@ -33,10 +35,11 @@ from runtime.stack.folders import prepare_sockets, prepare_state
 from runtime.stack.health import why_not_bindable
 from runtime.stack.lock import only_one
 from runtime.stack.logs import LOG_NAMES, read_log, tail
-from runtime.stack.marks import Mark, end_marked, live_marks, read_mark
+from runtime.stack.marks import Mark, live_marks, read_mark, signal_marked
 from runtime.stack.programs import (
     RESTATE,
     ROLE_NAMES,
+    SERVERS,
     SUPERVISOR,
     VALKEY,
     Program,
@@ -48,20 +51,27 @@ from runtime.stack.programs import (
     supervisor_program,
     valkey_program,
 )
-from runtime.stack.restate import restate_ready
+from runtime.stack.restate import restate_ready, restate_silent
 from runtime.stack.supervise import ProgramState, ProgramStatus, Supervisor, launch_script, supervisor_ini
-from runtime.stack.valkey import valkey_ready
+from runtime.stack.valkey import valkey_ready, valkey_silent
 
 SUPERVISOR_WITHIN_S = 20.0
 SERVERS_WITHIN_S = 90.0
 """Valkey answers only once its file is loaded, which may be large."""
 ROLES_WITHIN_S = 30.0
-DOWN_WITHIN_S = 150.0
+SILENT_S = 3.0
+"""A server of ours that says nothing for so long hangs."""
 LOCK_WITHIN_S = 180.0
 LAST_TRY = 3
 """So many failed starts of a program in a row end `up`."""
 _LOOK_EVERY_S = 0.05
 _UP = (ProgramStatus.RUNNING, ProgramStatus.STARTING)
+
+
+def restart(settings: Settings) -> str:
+    """What to do about a stack that runs and does not react, in words."""
+    command = "joelclaw-tui" if settings.profile == "local" else f"joelclaw-tui --profile {settings.profile}"
+    return f"run `{command} down`, then `{command} up`"
 
 
 class StartFailed(OperatorError):
@@ -135,7 +145,8 @@ class LocalStack:
     async def down(self, progress: Progress) -> bool:
         """Stops all that `up` started, roles first, and returns once it is gone. Data stays.
 
-        Returns False when nothing ran. Raises `Refused` when another process starts or stops
+        What hangs is killed (see `runtime.stack.ending`), so that this ends within some 15 s unless a
+        server is at work. Returns False when nothing ran. Raises `Refused` when another process starts or stops
         the stack for too long, `ConfigError` when the state folder can't be written.
         """
         if not self._paths.marks.is_dir():
@@ -165,6 +176,25 @@ class LocalStack:
             if mark.name != SUPERVISOR
         )
         return StackState(running, programs, lane_path)
+
+    async def hung(self) -> tuple[str, ...]:
+        """Programs that live and do not react, each in words: stopped ones, and servers that take a
+        connection and say nothing for `SILENT_S` seconds. Reads only."""
+        marks = await asyncio.to_thread(live_marks, self._paths.marks)
+        told = await asyncio.gather(*(asyncio.to_thread(self._how_it_hangs, mark) for mark in marks))
+        return tuple(how for how in told if how is not None)
+
+    def _how_it_hangs(self, mark: Mark) -> str | None:
+        activity = activity_of(mark.pid)
+        if activity is not None and activity.stopped:
+            return f"{mark.name} (pid {mark.pid}) is stopped (SIGSTOP) and does not react"
+        silent = {
+            VALKEY: lambda: valkey_silent(self._paths.valkey_socket, SILENT_S),
+            RESTATE: lambda: restate_silent(self._paths.restate_base, SILENT_S),
+        }.get(mark.name)
+        if silent is not None and silent():
+            return f"{mark.name} (pid {mark.pid}) runs but does not answer: it hangs"
+        return None
 
     def logs(self, name: str, *, follow: bool = False, lines: int = 100) -> AsyncIterator[str]:
         """See `runtime.stack.logs.read_log`."""
@@ -284,6 +314,8 @@ class LocalStack:
 
     async def _join(self, roles: Sequence[Program], lane_path: Path, progress: Progress) -> None:
         """`up` on a stack that runs: the lane file's roles anew if it is another, and what is down."""
+        if hung := await self.hung():
+            raise BoundaryDown("; ".join(hung), fix=restart(self._settings), code="hung")
         states = {state.name: state for state in await asyncio.to_thread(self._supervisor.states)}
         wanted = {role.name for role in roles}
         if self._settings.redis_url is None:
@@ -293,7 +325,7 @@ class LocalStack:
         if wanted != set(states):
             raise Refused(
                 f"the stack runs {', '.join(sorted(states))}; this profile now wants {', '.join(sorted(wanted))}",
-                fix="run `joelclaw-tui down`, then `joelclaw-tui up`",
+                fix=restart(self._settings),
             )
         before = self._current_lane()
         table, fresh = self._program_table(), program_table(roles)
@@ -331,36 +363,52 @@ class LocalStack:
 
     async def _end(self, progress: Progress) -> bool:
         if self._mark(SUPERVISOR) is None:
-            ended = await self._end_orphans(progress)
-            if not ended:
+            any_lived = await self._end_orphans(progress)
+            if not any_lived:
                 progress("no local stack runs")
-            return ended
-        progress("stopping the roles, then the servers")
+            return any_lived
         try:
+            states = await asyncio.to_thread(self._supervisor.states)
+            names = [state.name for state in sorted(states, key=_order, reverse=True)]
+            for step in ([name for name in names if name not in SERVERS], list(SERVERS)):
+                await self._stop([name for name in names if name in step], progress)
             await asyncio.to_thread(self._supervisor.shutdown)
-            await self._until(self._nothing_lives, "the stack", within_s=DOWN_WITHIN_S, supervised=False)
-        except (BoundaryDown, StartFailed):
+            await ended(self._paths.marks, [SUPERVISOR], progress)
+        except BoundaryDown:
             progress("the supervisor does not answer: ending it, then each program")
-            await asyncio.to_thread(end_marked, self._paths.marks / SUPERVISOR, grace_s=5.0)
-            await self._end_orphans(lambda line: None)
+            await self._terminate([SUPERVISOR], progress)
+        await self._end_orphans(progress)
         progress(f"the local stack is down; its data stays in {self._paths.state}")
         return True
+
+    async def _stop(self, names: Sequence[str], progress: Progress) -> None:
+        """Stops some programs by the supervisor, which would else start them again, and waits for them."""
+        if names:
+            progress(f"stopping {', '.join(names)}")
+        for name in names:
+            await asyncio.to_thread(self._supervisor.stop, name)
+        await ended(self._paths.marks, names, progress)
+
+    async def _terminate(self, names: Sequence[str], progress: Progress) -> None:
+        """Ends some programs without the supervisor."""
+        for name in names:
+            if (mark := self._mark(name)) is not None:
+                signal_marked(mark, signal.SIGTERM)
+        await ended(self._paths.marks, names, progress)
 
     async def _end_orphans(self, progress: Progress) -> bool:
         """Ends programs of ours that live without a supervisor, roles before servers."""
         marks = await asyncio.to_thread(live_marks, self._paths.marks)
-        for mark in sorted(marks, key=lambda mark: mark.name in (VALKEY, RESTATE)):
+        for mark in marks:
             progress(f"ending {mark.name} (pid {mark.pid}), left by a stack that was cut short")
-            await asyncio.to_thread(end_marked, self._paths.marks / mark.name, grace_s=15.0)
+        await self._terminate([mark.name for mark in marks if mark.name not in SERVERS], progress)
+        await self._terminate([mark.name for mark in marks if mark.name in SERVERS], progress)
         return bool(marks)
 
     # --- looking ---
 
     def _mark(self, name: str) -> Mark | None:
         return read_mark(self._paths.marks / name)
-
-    def _nothing_lives(self) -> bool:
-        return not live_marks(self._paths.marks)
 
     def _states(self) -> tuple[ProgramState, ...]:
         try:
@@ -393,12 +441,10 @@ class LocalStack:
         *,
         within_s: float = SERVERS_WITHIN_S,
         program: str | None = None,
-        supervised: bool = True,
     ) -> None:
         """Returns once ``condition`` holds. Raises `StartFailed` after ``within_s`` seconds.
 
-        It raises at once when ``program`` keeps ending, and, while ``supervised``, when there
-        is no supervisor any more.
+        It raises at once when ``program`` keeps ending, and when there is no supervisor any more.
         """
         deadline = time.monotonic() + within_s
         failed_starts: set[float | None] = set()
@@ -408,7 +454,7 @@ class LocalStack:
             if state is not None and state.status is ProgramStatus.BACKOFF:
                 failed_starts.add(state.started_at)
             fatal = state is not None and state.status is ProgramStatus.FATAL
-            if supervised and self._mark(SUPERVISOR) is None:
+            if self._mark(SUPERVISOR) is None:
                 raise self._start_failed(what, None, "because the supervisor ended")
             if fatal or len(failed_starts) >= LAST_TRY:
                 raise self._start_failed(what, program, "")

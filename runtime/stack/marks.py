@@ -75,9 +75,9 @@ def end_marked(path: Path, *, grace_s: float) -> Mark | None:
     mark = read_mark(path)
     if mark is None:
         return None
-    _signal(mark, signal.SIGTERM)
+    signal_marked(mark, signal.SIGTERM)
     if not _gone_within(path, grace_s):
-        _signal(mark, signal.SIGKILL)
+        signal_marked(mark, signal.SIGKILL)
         _gone_within(path, grace_s)
     return mark
 
@@ -91,7 +91,8 @@ def _gone_within(path: Path, seconds: float) -> bool:
     return True
 
 
-def _signal(mark: Mark, number: signal.Signals) -> None:
+def signal_marked(mark: Mark, number: signal.Signals) -> None:
+    """SIGKILL goes to its whole group. Nothing happens when it is gone."""
     if started_at(mark.pid) != mark.started:
         return
     with suppress(ProcessLookupError):

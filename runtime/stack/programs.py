@@ -19,6 +19,9 @@ ROLE_NAMES = ("worker", "drainer", "gateway")
 VALKEY = "valkey"
 RESTATE = "restate"
 SUPERVISOR = "supervisord"
+SERVERS = (VALKEY, RESTATE)
+_STOP_WAIT_S = {VALKEY: 60, RESTATE: 30}
+_ROLE_STOP_WAIT_S = 15
 _ROLES_SETTINGS = (
     "worker_bind",
     "gateway_bind",
@@ -43,8 +46,13 @@ class Program:
     """Servers start first and end last."""
     priority: int = 500
     """Lower starts earlier and ends later."""
-    stop_wait_s: int = 15
+    stop_wait_s: int = _ROLE_STOP_WAIT_S
     """Seconds from SIGTERM to SIGKILL."""
+
+
+def stop_wait_s(name: str) -> int:
+    """Seconds that a program which is at work has from SIGTERM to SIGKILL."""
+    return _STOP_WAIT_S.get(name, _ROLE_STOP_WAIT_S)
 
 
 def valkey_program(paths: StackPaths, binary: Binary) -> Program:
@@ -54,7 +62,7 @@ def valkey_program(paths: StackPaths, binary: Binary) -> Program:
         cwd=paths.valkey_data,
         server=True,
         priority=100,
-        stop_wait_s=60,
+        stop_wait_s=stop_wait_s(VALKEY),
     )
 
 
@@ -66,7 +74,7 @@ def restate_program(paths: StackPaths, binary: Binary) -> Program:
         env=restate_environment(paths.restate_base, identity_pem=paths.identity_pem),
         server=True,
         priority=200,
-        stop_wait_s=30,
+        stop_wait_s=stop_wait_s(RESTATE),
     )
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from runtime.stack.health import http_answers
+from runtime.stack.health import http_answers, is_silent
 
 NODE_NAME = "local"
 """Names the folder of the node's data and sockets under the base folder; it must never change."""
@@ -69,3 +69,9 @@ def restate_ready(base: Path) -> bool:
     """True when admin and ingress both say that they are healthy."""
     sockets = restate_sockets(base)
     return http_answers(sockets.admin, "/health") and http_answers(sockets.ingress, "/restate/health")
+
+
+def restate_silent(base: Path, timeout: float) -> bool:
+    """True when its admin takes connections and says nothing for so many seconds."""
+    request = b"GET /health HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
+    return is_silent(restate_sockets(base).admin, request, timeout)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from runtime.stack.health import valkey_answers
+from runtime.stack.health import is_silent, valkey_answers
 
 SOCKET_NAME = "valkey.sock"
 
@@ -45,3 +45,8 @@ def valkey_command(
 
 def valkey_ready(socket: Path) -> bool:
     return valkey_answers(socket)
+
+
+def valkey_silent(socket: Path, timeout: float) -> bool:
+    """True when it takes connections and says nothing, not even that it is loading, for so many seconds."""
+    return is_silent(socket, b"PING\r\n", timeout)

@@ -27,6 +27,15 @@ class Commands:
         """Empty where the servers are not ours to start."""
         return [self._say("start the local stack", "up")] if self.local_stack else []
 
+    def restart_stack(self) -> list[NextAction]:
+        """For what runs and does not react: `up` alone would find it running. Empty where it is not ours."""
+        if not self.local_stack:
+            return []
+        return [
+            self._say("end what hangs; nothing is lost", "down"),
+            self._say("then start the local stack again", "up"),
+        ]
+
     def doctor(self) -> NextAction:
         return self._say("check the servers and this machine", "doctor")
 

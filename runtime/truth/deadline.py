@@ -28,7 +28,8 @@ async def within(seconds: float, look: Coroutine[Any, Any, T], *, boundary: str,
     _leave(task)
     raise BoundaryDown(
         f"{boundary} at {address} did not answer within {seconds:g} s",
-        fix="look at it with `joelclaw-tui doctor`, or raise probe_deadline_s in the settings",
+        fix="see `joelclaw-tui doctor`; a hung server of the local stack: `joelclaw-tui down`, then "
+        "`joelclaw-tui up`; a slow one: raise probe_deadline_s in the settings",
         code="timed-out",
     )
 

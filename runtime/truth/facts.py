@@ -32,6 +32,8 @@ class Facts:
     """None when no beat was ever read."""
     sandbox: Observation[SandboxReading] | None = None
     """None: this profile has no sandbox."""
+    running: frozenset[str] = frozenset()
+    """Missing roles whose process in the local stack of this machine runs nevertheless: it hangs."""
 
     @property
     def pressure_now(self) -> PressureReading | None:
@@ -75,10 +77,14 @@ class Facts:
 
     def missing_roles(self) -> tuple[str, ...]:
         """Roles of which no live process is known, though the processes could be read."""
-        processes = self.processes_now
-        if processes is None:
-            return ()
-        return tuple(role for role in (DRAINER, WORKER) if not processes.alive(role))
+        return missing_roles(self.processes_now)
+
+
+def missing_roles(processes: Processes | None) -> tuple[str, ...]:
+    """Roles of which no live process is known; none while ``processes`` are unknown (None)."""
+    if processes is None:
+        return ()
+    return tuple(role for role in (DRAINER, WORKER) if not processes.alive(role))
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,8 @@ from runtime.model import Beat
 
 ALIVE_WITHIN_S = 5.0
 """A process whose last beat is older is not counted as alive."""
+LOST_FOR_S = 600.0
+"""A role that runs on with fewer processes for so long is taken to be meant so."""
 
 DRAINER = "drainer"
 WORKER = "worker"
@@ -47,21 +49,35 @@ class Processes:
         return tuple(process for process in self.of(role) if process.alive)
 
     def lost(self) -> tuple[Process, ...]:
-        """Silent ones that no later start has replaced.
+        """Silent ones whose place nobody has taken, for `LOST_FOR_S` seconds after their last beat.
 
-        Each silent process is matched with one live process of its role that started after
-        its last beat: that is what a supervisor's restart looks like.
+        A process takes the place of one of its role that was silent already when it started, as in
+        a supervisor's restart; so a chain of restarts, however long, is one place, and lost is what
+        the role has fewer of than it once had at the same time. A process that ends in order takes
+        its beat back, and is not missed.
         """
         lost: list[Process] = []
         for role in sorted({process.beat.role for process in self.all}):
-            successors = sorted((process.beat.started_at for process in self.alive(role)), reverse=True)
-            silent = (process for process in self.of(role) if not process.alive)
-            for process in sorted(silent, key=lambda process: -process.beat.at):
-                if successors and successors[0] >= process.beat.at:
-                    successors.pop(0)
-                else:
-                    lost.append(process)
+            last = _last_of_each_place(self.of(role))
+            lost += (process for process in last if not process.alive and process.age_s <= LOST_FOR_S)
         return tuple(lost)
+
+
+def _last_of_each_place(processes: Iterable[Process]) -> list[Process]:
+    """Puts each process, in the order of their starts, where the one before had fallen silent, into the
+    place that was left last; else it has a place of its own. That is the least number of places."""
+    places: list[Process] = []
+    for process in sorted(processes, key=lambda process: (process.beat.started_at, process.beat.at)):
+        free = [
+            place
+            for place, held in enumerate(places)
+            if not held.alive and held.beat.at <= process.beat.started_at
+        ]
+        if free:
+            places[max(free, key=lambda place: places[place].beat.at)] = process
+        else:
+            places.append(process)
+    return places
 
 
 def judge_beats(

@@ -29,6 +29,8 @@ from runtime.model import (
     tag_of,
 )
 from runtime.settings import Settings
+from runtime.stack.endpoints import StackPaths
+from runtime.stack.marks import read_mark
 from runtime.text import one_line
 from runtime.truth.addresses import Addresses
 from runtime.truth.commands import Commands
@@ -45,7 +47,7 @@ from runtime.truth.document import (
     Snapshot,
     Transitional,
 )
-from runtime.truth.facts import Facts
+from runtime.truth.facts import Facts, missing_roles
 from runtime.truth.findings import Memory
 from runtime.truth.flow import Flow, LaneFlow, flow_of, is_failing
 from runtime.truth.instants import instant
@@ -113,6 +115,7 @@ class Reader:
             self._look_at_sandbox(),
         )
         now = self._now()
+        processes = self._judged(beats, pressure)
         facts = Facts(
             now=now,
             lane=self._lane.current,
@@ -123,8 +126,9 @@ class Reader:
             pressure=pressure,
             durable=durable,
             beats=beats,
-            processes=self._judged(beats, pressure),
             sandbox=sandbox,
+            processes=processes,
+            running=self._running(missing_roles(processes)) if beats.fresh else frozenset(),
         )
         findings = self._memory.judge(facts)
         if facts.pressure_now is not None and facts.flow is not None:
@@ -249,6 +253,11 @@ class Reader:
         if all(known.family != family for known in reading.families):
             self._lane.current.family(family)
 
+    def _running(self, roles: Sequence[str]) -> frozenset[str]:
+        """Those roles whose process in the local stack of this machine lives, heard of or not."""
+        marks = StackPaths.of(self._settings).marks
+        return frozenset(role for role in roles if read_mark(marks / role) is not None)
+
     def _judged(
         self, beats: Observation[Sequence[Beat]], pressure: Observation[PressureReading]
     ) -> Processes | None:
@@ -264,10 +273,15 @@ class Reader:
 
 
 def _told(facts: Facts, reading: PressureReading, flow: LaneFlow) -> PressureData:
+    can_progress = not flow.nobody_drains and facts.durable.status is not BoundaryStatus.DOWN
     return pressure_data(
         [
             family_row(
-                family, facts.lane, stuck=flow_of(family, flow) is Flow.STUCK, failing=is_failing(family)
+                family,
+                facts.lane,
+                stuck=flow_of(family, flow) is Flow.STUCK,
+                failing=is_failing(family),
+                can_progress=can_progress,
             )
             for family in reading.families
         ]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from runtime.model import ExitCode
+from runtime.text import one_line
 from runtime.truth.document import (
     LIST_BOUND,
     BoundaryStatus,
@@ -15,6 +16,45 @@ from runtime.truth.document import (
     Verdict,
     VerdictStatus,
 )
+
+GROUPS_TOLD = 3
+"""Most kinds of findings that the summary names; all are in the list below it."""
+SUBJECTS_TOLD = 2
+SUBJECT_LENGTH = 40
+
+IN_SHORT = {
+    ("boundary-down", "pressure"): "Redis is down",
+    ("boundary-unknown", "pressure"): "Redis is unknown",
+    ("boundary-down", "durable"): "Restate is down",
+    ("boundary-unknown", "durable"): "Restate is unknown",
+    ("no-drainer", "pressure"): "no live drainer",
+    ("no-worker", "durable"): "no live worker",
+    ("process-silent", "runtime"): "silent processes",
+    ("processes-unknown", "runtime"): "processes unknown",
+    ("split-brain", "runtime"): "split brain",
+    ("lane-refused", "runtime"): "the lane file is refused",
+    ("paused", "pressure"): "paused by a machine: {}",
+    ("stuck", "pressure"): "stuck: {}",
+    ("starved", "pressure"): "starved: {}",
+    ("lane-full", "pressure"): "the lane is full",
+    ("failing", "pressure"): "failing: {}",
+    ("dead", "pressure"): "dead: {}",
+    ("quarantined", "pressure"): "quarantined: {}",
+    ("undeclared-family", "pressure"): "undeclared: {}",
+    ("eviction", "pressure"): "Redis may evict work",
+    ("no-append-file", "pressure"): "Redis keeps no append-only file",
+    ("promise-unknown", "pressure"): "what Redis can promise is unknown",
+    ("memory", "pressure"): "Redis is short of memory",
+    ("loading", "pressure"): "Redis is loading",
+    ("replica", "pressure"): "Redis is a replica",
+    ("clock-skew", "pressure"): "clocks disagree",
+    ("not-registered", "durable"): "no worker is registered",
+    ("backing-off", "durable"): "backing off: {}",
+    ("runs-paused", "durable"): "runs paused by Restate",
+    ("unknown-runs", "durable"): "runs unknown to Restate",
+}
+"""A finding's few words in the summary, by code and boundary; ``{}``: its subjects. No address and no path:
+those are in the finding itself."""
 
 
 def verdict_of(findings: Sequence[Finding], totals: Totals | None) -> Verdict:
@@ -53,9 +93,22 @@ def _summary(status: VerdictStatus, findings: Sequence[Finding], totals: Totals 
     if status is VerdictStatus.OK:
         return _calm(findings, totals)
     wrong = [finding for finding in findings if finding.severity is not Severity.INFO]
-    more = f" ({len(wrong) - 1} more)" if len(wrong) > 1 else ""
+    groups: dict[str, list[str]] = {}
+    for finding in wrong:
+        words = IN_SHORT.get((finding.code, finding.boundary), finding.code)
+        groups.setdefault(words, []).append(finding.subject)
+    told = [_group(words, subjects) for words, subjects in groups.items()]
+    more = f"; {len(told) - GROUPS_TOLD} more" if len(told) > GROUPS_TOLD else ""
     first = "Down" if status is VerdictStatus.DOWN else "Needs attention"
-    return f"{first}: {wrong[0].message.rstrip('.')}{more}."
+    return f"{first}: {'; '.join(told[:GROUPS_TOLD])}{more}."
+
+
+def _group(words: str, subjects: Sequence[str]) -> str:
+    if "{}" not in words:
+        return words
+    more = f" and {len(subjects) - SUBJECTS_TOLD} more" if len(subjects) > SUBJECTS_TOLD else ""
+    named = ", ".join(one_line(subject, SUBJECT_LENGTH) for subject in subjects[:SUBJECTS_TOLD])
+    return words.replace("{}", named + more)
 
 
 def _calm(findings: Sequence[Finding], totals: Totals | None) -> str:

@@ -77,6 +77,22 @@ def test_a_mistake_is_a_usage_error_with_a_next_step(words: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("words", "least"),
+    [
+        ("queue pause a --for 0s", "above 0 and"),
+        ("queue pause a --for -5m", "above 0 and"),
+        ("queue pause a --for=-5m", "above 0 and"),
+        ("enqueue a --delay -5m", "from 0"),
+        ("enqueue a --delay -.5h", "from 0"),
+    ],
+)
+def test_a_length_of_time_out_of_range_is_told_so(words: str, least: str) -> None:
+    with pytest.raises(UsageError, match=f"is not a length of time {least} up to 366d"):
+        parse(words.split())
+    assert parse(["queue", "pause", "a", "--", "--for", "-5m"]).targets == ["a", "--for", "-5m"]
+
+
+@pytest.mark.parametrize(
     "words",
     ["schedule", *(f"{group} {verb}" for group, verbs in NOT_YET.items() for verb in verbs)],
 )

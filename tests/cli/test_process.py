@@ -186,6 +186,117 @@ def test_a_full_disk_is_told_in_one_line(lane: LaneProcesses) -> None:
     assert b"Traceback" not in done.stderr
 
 
+def to_a_full_disk(lane: LaneProcesses, *words: str) -> subprocess.CompletedProcess[bytes]:
+    with Path("/dev/full").open("wb") as full:
+        return subprocess.run(
+            [sys.executable, "-m", "joelclaw_tui", *words],
+            env=lane.environment, stdout=full, stderr=subprocess.PIPE, timeout=60, check=False,
+        )  # fmt: skip
+
+
+@pytest.mark.parametrize("words", [["--help"], ["queue", "pause", "--help"], ["--version"]])
+def test_help_to_a_full_disk_is_told_in_one_line(lane: LaneProcesses, words: list[str]) -> None:
+    done = to_a_full_disk(lane, *words)
+    assert done.returncode == 1
+    assert done.stderr.startswith(b"error: stdout can't be written")
+    assert b"Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("more", [[], ["--json"]])
+def test_what_was_done_is_told_even_where_its_receipt_can_not_be_printed(
+    lane: LaneProcesses, more: list[str]
+) -> None:
+    done = to_a_full_disk(lane, "enqueue", "feeds", *more)
+    assert done.returncode == 1
+    told = done.stderr.decode().replace("\n       ", " ")
+    found = re.search(r"([0-9a-z]{26}-[a-z2-7]{5}) was enqueued; but stdout can't be written", told)
+    assert found, told
+    assert lane.command("queue", "show", found[1]).returncode == 0
+    done = to_a_full_disk(lane, "queue", "pause", "feeds", "--yes", *more)
+    assert b"(receipt " in done.stderr
+    assert b"don't repeat it" in done.stderr
+    assert paused(lane) == {"feeds"}
+    assert lane.command("queue", "resume", "feeds", "--yes").returncode == 0
+
+
+def test_the_id_of_enqueued_work_is_told_where_nobody_reads_stdout(lane: LaneProcesses) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    done = subprocess.run(
+        [sys.executable, "-m", "joelclaw_tui", "enqueue", "feeds"],
+        env=lane.environment, stdout=writer, stderr=subprocess.PIPE, timeout=60, check=False,
+    )  # fmt: skip
+    os.close(writer)
+    assert done.returncode == 0
+    assert re.match(rb"[0-9a-z]{26}-[a-z2-7]{5} was enqueued; stdout is closed", done.stderr)
+
+
+# --- a server that hangs ---
+
+
+def test_with_redis_hung_what_lives_is_unknown_and_a_restart_is_proposed(
+    lane: LaneProcesses, module_valkey: ValkeyServer
+) -> None:
+    module_valkey.signal(signal.SIGSTOP)
+    try:
+        looked = lane.command("--once")
+        refused = lane.command("enqueue", "feeds", "--json")
+    finally:
+        module_valkey.signal(signal.SIGCONT)
+    shown = looked.stdout.decode()
+    assert looked.returncode == 3
+    assert "drainers unknown · workers unknown · gateways unknown" in shown
+    assert "0 drainers" not in shown
+    assert "Redis is unknown" in shown
+    error = envelope(refused)
+    assert (refused.returncode, error["error"]["code"]) == (3, "timed-out")
+    assert "hangs" in error["error"]["message"]
+    assert "`joelclaw-tui down`, then `joelclaw-tui up`" in error["fix"]
+
+
+# --- how it was called ---
+
+
+def test_proposed_commands_can_be_typed_as_they_stand(lane: LaneProcesses) -> None:
+    """Not on PATH: the way in which it was called is the way that works."""
+    lane.environment["PATH"] = "/usr/bin:/bin"
+    called = Path(sys.executable).parent / "joelclaw-tui"
+    try:
+        shown = subprocess.run(
+            [".venv/bin/joelclaw-tui", "--once"], executable=called, cwd=called.parents[2],
+            env={**lane.environment, "COLUMNS": "160"}, capture_output=True, timeout=60, check=False,
+        ).stdout.decode()  # fmt: skip
+        document = lane.command("--once", "--format", "json").stdout
+    finally:
+        lane.environment["PATH"] = os.environ.get("PATH", os.defpath)
+    proposed = re.findall(r"\$ (\S+) ", shown)
+    assert proposed
+    assert all(program.endswith("bin/joelclaw-tui") for program in proposed)
+    first = Snapshot.model_validate_json(document).verdict.findings[0].next_actions[0]
+    assert first.command.startswith("joelclaw-tui ")
+
+
+def test_the_gateway_s_address_and_token_are_printed_for_a_shell(lane: LaneProcesses) -> None:
+    address = lane.command("config", "show", "gateway")
+    assert address.stdout == f"http://127.0.0.1:{lane.gateway_port}\n".encode()
+    assert b"--show-token" in address.stderr
+    assert lane.token.encode() not in address.stdout + address.stderr
+    assert lane.token not in lane.command("config", "show", "gateway", "--json").stdout.decode()
+    token = lane.command("config", "show", "gateway", "--show-token")
+    assert (token.stdout, token.stderr) == (f"{lane.token}\n".encode(), b"")
+    assert lane.command("config", "show", "--show-token").returncode == 2
+
+
+def test_before_the_first_up_the_gateway_has_no_address(lane: LaneProcesses, tmp_path: Path) -> None:
+    new = LaneProcesses.__new__(LaneProcesses)
+    left_out = ("JOELCLAW_GATEWAY_BIND", "JOELCLAW_GATEWAY_TOKEN")
+    environment = {key: value for key, value in lane.environment.items() if key not in left_out}
+    new.environment = {**environment, "JOELCLAW_STATE_DIR": str(tmp_path / "state")}
+    done = new.command("config", "show", "gateway", "--json")
+    assert (done.returncode, envelope(done)["error"]["code"]) == (2, "config")
+    assert "joelclaw-tui up" in envelope(done)["fix"]
+
+
 # --- intake ---
 
 
@@ -215,7 +326,8 @@ def test_an_endless_standard_input_is_not_read_to_its_end(lane: LaneProcesses) -
             env=lane.environment, stdin=endless, capture_output=True, timeout=60, check=False,
         )  # fmt: skip
     assert done.returncode == 2
-    assert b"the limit is 1,048,576" in done.stderr
+    assert b"standard input has more than 1,048,576 bytes" in done.stderr
+    assert b"1,048,577" not in done.stderr
 
 
 @pytest.mark.parametrize(

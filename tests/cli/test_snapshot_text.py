@@ -6,17 +6,22 @@ import os
 import re
 import shlex
 from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
+from joelclaw_tui.cli.calling import as_called, program
 from joelclaw_tui.cli.output import Output
-from joelclaw_tui.cli.paper import plain, width_of
+from joelclaw_tui.cli.paper import Line, plain, width_of
 from joelclaw_tui.cli.parser import parse
+from joelclaw_tui.cli.queue import _item_lines, _page_lines
 from joelclaw_tui.cli.snapshot_text import ROWS_SHOWN, Pane, snapshot_lines
 from joelclaw_tui.cli.svg import picture
+from runtime.model import ItemPage, ItemState, Priority, WorkItem
 from runtime.text import json_safe
-from tests.sample import HOSTILE, sample_snapshot
+from runtime.truth.document import BoundaryStatus
+from tests.sample import HOSTILE, NOW, sample_snapshot
 
 GOLDEN = Path(__file__).parents[2] / "snapshots"
 UPDATE = bool(os.environ.get("UPDATE_SNAPSHOTS"))
@@ -87,6 +92,56 @@ def test_what_cannot_be_read_is_unknown_with_the_age_of_the_last_good_value() ->
     assert "unknown now; 42s ago it was" in text
     assert "live runs unknown" in text
     assert "0 live" not in text
+
+
+def test_processes_that_can_not_be_read_are_unknown_with_the_age_of_the_last_good_value() -> None:
+    snapshot = sample_snapshot()
+
+    def told(**changes: object) -> str:
+        runtime = snapshot.runtime.model_copy(update={"status": BoundaryStatus.UNKNOWN, **changes})
+        lines = snapshot_lines(snapshot.model_copy(update={"runtime": runtime}), 80)
+        return "\n".join(plain(line) for line in lines).partition("RUNTIME\n")[2]
+
+    never = told(observed_at=None, drainers=[], workers=[], gateway=None)
+    assert never == "  drainers unknown · workers unknown · gateways unknown"
+    old = told(observed_at=NOW - timedelta(seconds=42))
+    assert old.startswith("  unknown now; 42s ago it was · 1 drainer alive\n  1 worker alive, 1 silent")
+
+
+def test_commands_are_proposed_as_they_can_be_typed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "joelclaw-tui").write_text("#!/bin/sh\n")
+    (tmp_path / "joelclaw-tui").chmod(0o755)
+    here = tmp_path / "joelclaw-tui"
+
+    def named(typed: str, path: str) -> str:
+        monkeypatch.setattr("sys.argv", [typed])
+        monkeypatch.setenv("PATH", path)
+        program.cache_clear()
+        return as_called("joelclaw-tui up, or `joelclaw-tui down`; joelclaw-tui's")
+
+    try:
+        assert named(str(here), str(tmp_path)) == "joelclaw-tui up, or `joelclaw-tui down`; joelclaw-tui's"
+        assert named(str(here), "/nowhere") == f"{here} up, or `{here} down`; joelclaw-tui's"
+        assert (
+            named("/x/joelclaw_tui/__main__.py", "/nowhere").partition(" up,")[0].endswith(" -m joelclaw_tui")
+        )
+    finally:
+        program.cache_clear()
+
+
+def test_where_a_settled_item_came_from_is_not_kept_and_said_so() -> None:
+    def item(state: ItemState) -> WorkItem:
+        return WorkItem("i", "a/b", state, Priority.P1, 1, "", NOW.timestamp(), NOW.timestamp())
+
+    def text(lines: list[Line]) -> str:
+        return "\n".join(plain(line) for line in lines)
+
+    assert "origin not kept once settled" in text(_item_lines(item(ItemState.SUCCEEDED), 80))
+    assert "origin unknown" in text(_item_lines(item(ItemState.WAITING), 80))
+    page = ItemPage((item(ItemState.SUCCEEDED),), 1, None)
+    listed = text(_page_lines(page, "a/b", ItemState.SUCCEEDED, 80))
+    assert "not kept" in listed
+    assert listed.endswith("origin not kept once settled")
 
 
 def test_an_empty_lane_shows_zeros_because_they_were_read() -> None:

@@ -164,7 +164,8 @@ async def test_a_command_that_hangs_is_ended_with_its_whole_group(handlers: Hand
     # Both ignore SIGTERM, so only the SIGKILL of the group ends them.
     script = f"trap '' TERM; sleep 600 & echo $$ $! > {pids}; wait; sleep 600"
     began = asyncio.get_running_loop().time()
-    with pytest.raises(HandlerFailure, match="was killed") as failure:
+    kept = r"after 0.75 s and was killed \(timeout 1 s, of which 0.25 s are kept for ending it\)"
+    with pytest.raises(HandlerFailure, match=kept) as failure:
         await handlers.run(a_command("sh", "-c", script, timeout="1s"))
     assert failure.value.retryable
     assert asyncio.get_running_loop().time() - began < 1.5

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import time
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import pytest
 
 from runtime.ledger.audit import Audit
 from runtime.ledger.beats import Heartbeats
-from runtime.ledger.connection import connect
+from runtime.ledger.connection import connect, redis_errors
 from runtime.model import BoundaryDown, ConfigError, OperatorError, Receipt, ReceiptOutcome, TargetResult
 from runtime.text import without_credentials
 from tests.servers import ValkeyServer
@@ -67,6 +68,38 @@ async def test_receipts_are_read_back_newest_first_and_survive_redis(
     assert [kept.receipt_id for kept in await audit.recent()] == ["3", "2", "1"]
     assert oct((tmp_path / "ledger" / "audit-main.jsonl").stat().st_mode)[-3:] == "600"
     await redis.aclose()
+
+
+@pytest.mark.parametrize("warm", [False, True])
+@pytest.mark.parametrize("piped", [False, True])
+async def test_a_hung_server_is_said_to_hang_and_not_to_be_away(
+    valkey: ValkeyServer, warm: bool, piped: bool
+) -> None:
+    redis = connect(valkey.url, timeout_s=0.3)
+    if warm:
+        await redis.ping()
+    valkey.signal(signal.SIGSTOP)
+    try:
+        with pytest.raises(BoundaryDown) as hung, redis_errors("here"):
+            if piped:
+                pipe = redis.pipeline(transaction=False)
+                pipe.time()
+                await pipe.execute()
+            else:
+                await redis.ping()
+    finally:
+        valkey.signal(signal.SIGCONT)
+        await redis.aclose()
+    assert hung.value.code == "timed-out"
+    assert "hangs" in hung.value.message
+    assert "`joelclaw-tui down`, then `joelclaw-tui up`" in (hung.value.fix or "")
+
+
+async def test_a_server_that_is_away_is_said_to_be(tmp_path: Path) -> None:
+    redis = connect(f"unix://{tmp_path}/no.sock")
+    with pytest.raises(BoundaryDown, match="can't be reached") as away, redis_errors("here"):
+        await redis.ping()
+    assert away.value.code == "boundary-down"
 
 
 async def test_a_receipt_that_no_place_takes_is_an_error(tmp_path: Path) -> None:

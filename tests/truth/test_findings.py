@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import fcntl
+import os
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from runtime.model import PauseKind, PressureSource, RunStatus
+from runtime.model import Beat, PauseKind, PressureSource, RunStatus
+from runtime.stack.endpoints import StackPaths
+from runtime.stack.marks import Mark, started_at
 from runtime.truth.document import BoundaryStatus, Finding, Severity
 from runtime.truth.findings import TABLE
 from tests.truth.ports import REFUSED, START, Hang, World, beat, family, pause, run, run_id
@@ -233,6 +237,63 @@ async def test_a_process_that_was_started_anew_is_not_missed(world: World) -> No
     snapshot = await world.reader.snapshot()
     assert "process-silent" not in {f.code for f in snapshot.verdict.findings}
     assert [row.alive for row in snapshot.runtime.workers] == [True, False]
+
+
+def worker(name: str, started_at: float, at: float) -> Beat:
+    return beat("worker", name=name, started_at=START + started_at, at=START + at)
+
+
+@pytest.mark.parametrize(
+    ("workers", "lost"),
+    [
+        ([worker("a", -99, -90), worker("b", -89, -80), worker("c", -79, -70), worker("d", -69, 0)], []),
+        ([worker("a", -99, -90), worker("b", -99, 0)], ["a"]),
+        ([worker("a", -99, -90), worker("b", -99, -90), worker("c", -89, 0)], ["b"]),
+        ([worker("a", -99, -90), worker("b", -99, -90), worker("c", -89, 0), worker("d", -80, 0)], []),
+        ([worker("a", -99, -90), worker("b", -89, -80), worker("x", -99, 0)], ["b"]),
+        ([worker("a", -9000, -599), worker("x", -9000, 0)], ["a"]),
+        ([worker("a", -9000, -601), worker("x", -9000, 0)], []),
+    ],
+    ids=["chain of restarts", "one of two", "two by one", "two by two", "chain beside one", "bound", "over"],
+)
+async def test_lost_is_what_a_role_has_fewer_of_than_it_had(
+    world: World, workers: list[Beat], lost: list[str]
+) -> None:
+    world.beats.beats = [beat("drainer"), *workers]
+    assert [f.subject for f in await seen(world, "process-silent", "runtime")] == lost
+
+
+@pytest.mark.parametrize("boundary", ["pressure", "durable"])
+async def test_for_a_server_that_hangs_a_restart_is_proposed_and_not_up_alone(
+    world: World, boundary: str
+) -> None:
+    getattr(world, boundary).trouble = Hang()
+    found = await seen(world, "boundary-unknown", boundary)
+    words = [action.command.rpartition(" ")[2] for action in found[0].next_actions]
+    assert words == ["doctor", "down", "up"]
+
+
+@pytest.mark.parametrize("role", ["drainer", "worker"])
+async def test_for_a_silent_role_whose_process_runs_a_restart_is_proposed(world: World, role: str) -> None:
+    """Its mark is held by a live process, as under the local stack: `up` would find it running."""
+    code, boundary = ("no-drainer", "pressure") if role == "drainer" else ("no-worker", "durable")
+    world.beats.beats = [b for b in world.beats.beats if b.role != role]
+
+    async def proposed() -> list[str]:
+        found = await seen(world, code, boundary)
+        assert ("runs" in found[0].message) == marked
+        return [action.command.partition(" ")[2] for action in found[0].next_actions]
+
+    marked = False
+    assert await proposed() == ["up", f"logs {role}"]
+    marks = StackPaths.of(world.settings).marks
+    marks.mkdir(parents=True)
+    with (marks / role).open("w") as mark:
+        fcntl.flock(mark, fcntl.LOCK_EX)
+        mark.write(Mark(role, os.getpid(), started_at(os.getpid()) or "").to_json())
+        mark.flush()
+        marked = True
+        assert await proposed() == [f"logs {role}", "down", "up"]
 
 
 async def test_beats_are_judged_by_the_clock_that_stamped_them(world: World) -> None:

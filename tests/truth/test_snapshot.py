@@ -8,9 +8,10 @@ from pathlib import Path
 
 from runtime.model import ExitCode, RunStatus
 from runtime.truth.document import BoundaryStatus, Snapshot, VerdictStatus
+from runtime.truth.findings import TABLE
 from runtime.truth.schema import snapshot_schema
-from runtime.truth.verdict import exit_code
-from tests.truth.ports import REFUSED, START, Hang, World, family, make_world, pause, run, run_id
+from runtime.truth.verdict import IN_SHORT, exit_code
+from tests.truth.ports import REFUSED, START, Hang, World, beat, family, make_world, pause, run, run_id
 
 
 async def test_figures_are_those_of_the_boundary(world: World) -> None:
@@ -77,8 +78,51 @@ async def test_a_boundary_that_goes_down_keeps_its_last_good_figures_and_their_t
     assert pressure.data.totals.waiting == 5
     assert pressure.observed_at is not None
     assert pressure.observed_at.timestamp() == START
-    assert "its figures are 1 min old" in snapshot.verdict.summary
+    assert "its figures are 1 min old" in snapshot.verdict.findings[0].message
     assert "dead" not in {f.code for f in snapshot.verdict.findings}
+
+
+async def test_the_summary_is_short_and_repeats_no_finding(world: World) -> None:
+    world.pressure.trouble = world.durable.trouble = world.beats.trouble = REFUSED
+    snapshot = await world.reader.snapshot()
+    assert snapshot.verdict.summary == "Down: Restate is down; Redis is down."
+    world.pressure.trouble = world.durable.trouble = world.beats.trouble = None
+    world.pressure.families = [
+        *(family(name, dead=1) for name in ("content/updated", "content/removed", "mail/send")),
+        family("old/import", quarantined=1),
+    ]
+    world.beats.beats = [beat("worker")]
+    snapshot = await world.reader.snapshot()
+    assert snapshot.verdict.summary == (
+        "Needs attention: dead: content/removed, content/updated and 1 more; no live drainer; "
+        "quarantined: old/import; 1 more."
+    )
+
+
+def test_every_finding_has_its_few_words() -> None:
+    told = {(rule.code, rule.boundary) for rule in TABLE if rule.code != "boundary-absent"}
+    assert set(IN_SHORT) == told
+    assert all(len(words) <= 40 for words in IN_SHORT.values())
+
+
+async def test_time_to_drain_is_unknown_where_nothing_can_end(world: World) -> None:
+    moving = family(waiting=60, by_priority=(0, 60, 0, 0), settled_per_min=60)
+
+    async def eta() -> float | None:
+        data = (await world.reader.snapshot()).boundaries.pressure.data
+        assert data is not None
+        return data.families.items[0].eta_s
+
+    world.pressure.families = [moving]
+    assert await eta() == 60.0
+    for missing in ("drainer", "worker"):
+        world.beats.beats = [beat(role) for role in ("drainer", "worker") if role != missing]
+        assert await eta() is None
+    world.beats.beats = [beat("drainer"), beat("worker")]
+    world.durable.trouble = REFUSED
+    assert await eta() is None
+    world.durable.trouble = None
+    assert await eta() == 60.0
 
 
 async def test_a_hung_boundary_delays_no_other_and_the_snapshot_ends_in_time(world: World) -> None:

@@ -157,7 +157,8 @@ async def run_process(
             except TimeoutError:
                 last = f": {pipes.stderr.last_line}" if pipes.stderr.last_line else ""
                 raise HandlerFailure(
-                    f"{Path(argv[0]).name} had not ended after {timeout_s - ending_s:g} s and was killed{last}",
+                    f"{Path(argv[0]).name} had not ended after {timeout_s - ending_s:g} s and was killed "
+                    f"(timeout {timeout_s:g} s, of which {ending_s:g} s are kept for ending it){last}",
                     retryable=True,
                 ) from None
             finally:

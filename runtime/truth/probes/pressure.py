@@ -59,7 +59,10 @@ def pressure_boundary(
     )
 
 
-def family_row(reading: FamilyReading, lane: Lane, *, stuck: bool, failing: bool) -> FamilyRow:
+def family_row(
+    reading: FamilyReading, lane: Lane, *, stuck: bool, failing: bool, can_progress: bool
+) -> FamilyRow:
+    """``can_progress``: False when it is known that nothing of the lane can end now."""
     declared = lane.families.get(reading.family)
     return FamilyRow(
         name=one_line(reading.family, FAMILY_NAME_MAX),
@@ -85,7 +88,7 @@ def family_row(reading: FamilyReading, lane: Lane, *, stuck: bool, failing: bool
         failed_per_min=reading.failed_per_min,
         succeeded_total=reading.succeeded_total,
         failed_total=reading.failed_total,
-        eta_s=eta_s(reading),
+        eta_s=eta_s(reading) if can_progress and not stuck else None,
     )
 
 

@@ -21,11 +21,17 @@ def not_registered(facts: Facts) -> Iterator[Sighting]:
     reading = facts.durable_now
     if reading is not None and reading.source.deployment is None:
         service = one_line(reading.source.service, 100)
+        processes = facts.processes_now
+        alive = processes is not None and bool(processes.alive(WORKER))
+        if WORKER in facts.running:
+            start = facts.commands.restart_stack()
+        else:
+            start = [] if alive else facts.commands.start_role(WORKER)
         yield Sighting(
             Severity.CRIT,
             service,
             f"no worker is registered for {service} at Restate: it would accept no run",
-            next_actions=(*facts.commands.start_role(WORKER), facts.commands.logs(WORKER)),
+            next_actions=(*start, facts.commands.logs(WORKER)),
         )
 
 

@@ -22,7 +22,9 @@ def pressure_down(facts: Facts) -> Iterator[Sighting]:
 
 def pressure_unknown(facts: Facts) -> Iterator[Sighting]:
     if facts.pressure.status is BoundaryStatus.UNKNOWN:
-        yield _unreadable(facts, facts.pressure, "Redis", facts.addresses.redis, "can't be read")
+        yield _unreadable(
+            facts, facts.pressure, "Redis", facts.addresses.redis, "does not answer as it should"
+        )
 
 
 def durable_down(facts: Facts) -> Iterator[Sighting]:
@@ -32,7 +34,9 @@ def durable_down(facts: Facts) -> Iterator[Sighting]:
 
 def durable_unknown(facts: Facts) -> Iterator[Sighting]:
     if facts.durable.status is BoundaryStatus.UNKNOWN:
-        yield _unreadable(facts, facts.durable, "Restate", facts.addresses.restate_admin, "can't be read")
+        yield _unreadable(
+            facts, facts.durable, "Restate", facts.addresses.restate_admin, "does not answer as it should"
+        )
 
 
 def clock_absent(facts: Facts) -> Iterator[Sighting]:
@@ -128,7 +132,9 @@ def _unreadable(
         server,
         f"{server} at {address} {how}: {seen.error}; {old}",
         seen.failing_since,
-        (*facts.commands.start_stack(), facts.commands.doctor()),
+        (*facts.commands.start_stack(), facts.commands.doctor())
+        if seen.status is BoundaryStatus.DOWN
+        else (facts.commands.doctor(), *facts.commands.restart_stack()),
     )
 
 
@@ -140,10 +146,13 @@ def _missing(facts: Facts, role: str, effect: str) -> Iterator[Sighting]:
     heard = "none is known" if last is None else f"the last sign of one was {length(last)} ago"
     waits = facts.runnable_now
     work = f"; {waits:,} runnable wait" if waits else ""
+    hangs = role in facts.running
+    why = ", though its process in the local stack runs" if hangs else ""
+    start = facts.commands.restart_stack() if hangs else facts.commands.start_role(role)
     yield Sighting(
         Severity.CRIT if waits else Severity.WARN,
         role,
-        f"no live {role} ({heard}): {effect}{work}",
+        f"no live {role} ({heard}{why}): {effect}{work}",
         None if last is None else facts.now - last,
-        (*facts.commands.start_role(role), facts.commands.logs(role)),
+        (facts.commands.logs(role), *start) if hangs else (*start, facts.commands.logs(role)),
     )
