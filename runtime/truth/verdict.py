@@ -52,6 +52,12 @@ IN_SHORT = {
     ("backing-off", "durable"): "backing off: {}",
     ("runs-paused", "durable"): "runs paused by Restate",
     ("unknown-runs", "durable"): "runs unknown to Restate",
+    ("boundary-down", "sandbox"): "sandboxes can't be read",
+    ("boundary-unknown", "sandbox"): "sandboxes unknown",
+    ("no-isolation", "sandbox"): "this host can't hold a sandbox",
+    ("shim-silent", "sandbox"): "silent sandbox runs",
+    ("artifact-damaged", "sandbox"): "damaged artifacts",
+    ("artifacts-waiting", "sandbox"): "artifacts wait for a person",
 }
 """A finding's few words in the summary, by code and boundary; ``{}``: its subjects. No address and no path:
 those are in the finding itself."""
