@@ -19,6 +19,7 @@ from restate.serde import BytesSerde, Serde
 
 from runtime.durable.fire_call import HANDLER, decode_call
 from runtime.durable.request import MalformedRun, encode_request
+from runtime.durable.services import service_of
 from runtime.lanefile import Lane, LaneSource
 from runtime.model import (
     STARTING,
@@ -34,7 +35,6 @@ from runtime.model import (
     RunRequest,
     WorkProgress,
     run_id_of,
-    run_service,
     schedule_service,
 )
 from runtime.text import one_line
@@ -142,7 +142,7 @@ class _Decision:
             payload=payload,
         )
         self._ctx.generic_send(
-            run_service(str(decided["lane"])),
+            str(decided["service"]),
             "run",
             encode_request(request),
             key=run_id_of(fire.fire_id, 1),
@@ -215,7 +215,12 @@ class _Decision:
             missed_before=call.missed_before,
             actor=call.actor,
         )
-        told = {"fire": asdict(fire), "payload": payload, "priority": priority, "lane": lane.name}
+        told = {
+            "fire": asdict(fire),
+            "payload": payload,
+            "priority": priority,
+            "service": service_of(lane, family or ""),
+        }
         return json.dumps(told).encode()
 
     async def _enqueue(self, fire: Fire, payload: str) -> bytes:

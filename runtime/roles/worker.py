@@ -59,9 +59,6 @@ async def run_worker(settings: Settings, stop: asyncio.Event) -> None:
         )
     )
     identity = (targets.restate_identity_key,) if targets.restate_identity_key else ()
-    journal = Journal(
-        targets.restate_admin_url, name, lambda: lane.current.tags, ingress_url=targets.restate_ingress_url
-    )
     sandboxes = build_sandbox_runs(
         SandboxPorts(
             lane, settler, Runner(settings.state, lane, time.time), targets.restate_ingress_url, Tries()

@@ -27,8 +27,10 @@ _SHORT = 10
 
 
 def branch_for(run_id: str) -> str:
-    """``joelclaw/<short run id>``."""
+    """``joelclaw/<short run id>``; a fire's run is named by its schedule and instant."""
     item, _, attempt = run_id.rpartition(".")
+    if "@" in item:
+        return f"{BRANCH_PREFIX}{re.sub(r'[^0-9A-Za-z_-]+', '-', item).strip('-')}.{attempt}"
     return f"{BRANCH_PREFIX}{item.partition('-')[0][-_SHORT:]}.{attempt}"
 
 

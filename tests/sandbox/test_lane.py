@@ -14,6 +14,7 @@ from pathlib import Path
 from runtime.model import ItemState, Outcome, RunStatus, SandboxReading, WorkItem
 from runtime.roles.operator import Operator
 from runtime.sandbox.places import Places
+from runtime.sandbox.promote import branch_for
 from runtime.sandbox.reading import Reading
 from runtime.sandbox.run import BEAT_LIMIT_S, RunFolder, RunState
 from tests.lane.operating import operator_of, until
@@ -258,3 +259,21 @@ async def test_what_a_person_must_correct_is_named_and_not_tried_again(
         item = await box.settled(await box.enqueue())
         assert "the worker's environment has no NOT_SET_ANYWHERE" in item.failures[-1].message
         assert item.attempt == 1
+
+
+async def test_a_schedule_starts_a_sandboxed_run_without_the_queue(
+    short_dir: Path, valkey: ValkeyServer, restate: RestateServer
+) -> None:
+    schedule = f'[schedules.often]\ncron = "@every 2s"\nfamily = "{FAMILY}"\nvia = "restate"\n'
+    async with sandboxed(short_dir, valkey, restate, QUICK, schedule) as box:
+        box.lane.start("gateway")
+        box.lane.start("clock")
+
+        async def exported() -> bool:
+            return (await box.reading()).artifacts_total > 0
+
+        await until(exported, "a fire's artifact")
+        artifact = (await box.reading()).artifacts[-1]
+        assert artifact.run_id.startswith("often@")
+        assert artifact.verified.value == "passed"
+        assert branch_for(artifact.run_id).startswith("joelclaw/often-20")
