@@ -1069,7 +1069,7 @@ class SandboxBase:
 
 
 @dataclass(frozen=True, slots=True)
-class PromotionPlan:
+class PromotionDraft:
     """What a promotion would do, found out by looking only."""
 
     artifact: Artifact
@@ -1100,7 +1100,7 @@ class SandboxRunner(Protocol):
 
 
 class SandboxReader(Protocol):
-    """Looking changes nothing; only `plan_promotion` starts a process, which reads."""
+    """Looking changes nothing; only `draft_promotion` starts a process, which reads."""
 
     @property
     def exists(self) -> bool:
@@ -1120,9 +1120,9 @@ class SandboxReader(Protocol):
         """What is wrong with its files, by their hashes; empty when all are as the manifest says."""
         ...
 
-    async def plan_promotion(
+    async def draft_promotion(
         self, artifact_id: str, branch: str | None, *, unverified: bool
-    ) -> PromotionPlan:
+    ) -> PromotionDraft:
         """Raises `NotFound`, `Refused` with the reason and the fix."""
         ...
 

@@ -9,9 +9,9 @@ from ulid import ULID
 
 from runtime.actions.actor import ACTOR_LENGTH
 from runtime.actions.carry import CALL_DEADLINE_S, PAUSE_WAIT_S, Carrier
+from runtime.actions.drafter import Drafter
 from runtime.actions.freezer import Freezer
 from runtime.actions.intents import Intent, Preview
-from runtime.actions.planner import Planner
 from runtime.actions.schedules import ClockLooks
 from runtime.actions.tally import RESULTS_BOUND, Tally
 from runtime.lanefile import LaneSource
@@ -68,7 +68,7 @@ class Actions:
         self._audit = audit
         self._now = now
         self._freezer = Freezer()
-        self._planner = Planner(
+        self._drafter = Drafter(
             settings=settings,
             lane=lane,
             pressure=pressure,
@@ -98,27 +98,27 @@ class Actions:
         """
         if intent.reason is not None:
             intent = replace(intent, reason=one_line(intent.reason, REASON_LENGTH))
-        plan = await self._planner.plan(intent)
-        warnings = plan.warnings
+        draft = await self._drafter.draft(intent)
+        warnings = draft.warnings
         if self._settings.read_only:
             warnings = ("read-only mode: this can be looked at, not applied", *warnings)
-        if plan.matching > len(plan.ids):
-            cut = f"{plan.matching:,} match; only these {len(plan.ids):,} are touched"
+        if draft.matching > len(draft.ids):
+            cut = f"{draft.matching:,} match; only these {len(draft.ids):,} are touched"
             warnings = (cut, *warnings)
         now = self._now()
         preview = Preview(
             preview_id=_new_id(now),
             intent=intent,
-            ids=plan.ids,
-            matching=plan.matching,
-            title=plan.title,
-            lines=plan.lines,
+            ids=draft.ids,
+            matching=draft.matching,
+            title=draft.title,
+            lines=draft.lines,
             warnings=warnings,
-            target=one_line(plan.target, 500),
+            target=one_line(draft.target, 500),
             created_at=now,
-            destructive=plan.destructive,
-            expected=plan.expected,
-            pause_epochs=plan.pause_epochs,
+            destructive=draft.destructive,
+            expected=draft.expected,
+            pause_epochs=draft.pause_epochs,
         )
         self._freezer.keep(preview)
         return preview

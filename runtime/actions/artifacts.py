@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Coroutine, Sequence
 from typing import Any, TypeVar
 
+from runtime.actions.draft import Draft, bounded_lines
 from runtime.actions.intents import ActionName, Intent, Preview
-from runtime.actions.plan import Plan, bounded_lines
 from runtime.actions.tally import Tally
 from runtime.lanefile import LaneSource
 from runtime.model import (
@@ -15,7 +15,7 @@ from runtime.model import (
     Now,
     OperatorError,
     Promotion,
-    PromotionPlan,
+    PromotionDraft,
     ReceiptOutcome,
     Refused,
     SandboxControl,
@@ -36,13 +36,13 @@ MOST = 100
 T = TypeVar("T")
 
 
-class ArtifactPlanner:
+class ArtifactDrafter:
     def __init__(self, reader: SandboxReader | None, lane: LaneSource, now: Now) -> None:
         self._reader = reader
         self._lane = lane
         self._now = now
 
-    async def promote(self, intent: Intent, most: int) -> Plan:
+    async def promote(self, intent: Intent, most: int) -> Draft:
         """Raises `NotFound`, `Refused` (nothing of it can be promoted), `UsageError`."""
         if intent.branch is not None and len(intent.targets) > 1:
             raise UsageError(
@@ -50,12 +50,12 @@ class ArtifactPlanner:
                 fix="name one artifact, or no branch",
             )
         reader = self._there()
-        fit: list[PromotionPlan] = []
+        fit: list[PromotionDraft] = []
         left: list[OperatorError] = []
         for target in _bounded_targets(intent):
             try:
                 agreed = await _in_time(
-                    reader.plan_promotion(target, intent.branch, unverified=intent.unverified)
+                    reader.draft_promotion(target, intent.branch, unverified=intent.unverified)
                 )
                 if agreed.done and agreed.artifact.promotion is Promotion.PROMOTED:
                     raise Refused(
@@ -69,20 +69,20 @@ class ArtifactPlanner:
                 fit.append(agreed)
         if not fit:
             raise left[0]
-        ids = tuple(plan.artifact.artifact_id for plan in fit[:most])
-        lines = [_promotion_line(plan) for plan in fit[:most]]
+        ids = tuple(draft.artifact.artifact_id for draft in fit[:most])
+        lines = [_promotion_line(draft) for draft in fit[:most]]
         warnings = [
-            f"{plan.artifact.artifact_id[:SHORT]} is not verified ({plan.artifact.failure or plan.artifact.verified})"
-            for plan in fit[:most]
-            if plan.artifact.verified is not Verified.PASSED or plan.artifact.failure is not None
+            f"{draft.artifact.artifact_id[:SHORT]} is not verified ({draft.artifact.failure or draft.artifact.verified})"
+            for draft in fit[:most]
+            if draft.artifact.verified is not Verified.PASSED or draft.artifact.failure is not None
         ]
         warnings += [
-            f"{plan.artifact.artifact_id[:SHORT]} leaves out {count(len(plan.artifact.left_out), 'file')} of the agent's tree"
-            for plan in fit[:most]
-            if plan.artifact.left_out
+            f"{draft.artifact.artifact_id[:SHORT]} leaves out {count(len(draft.artifact.left_out), 'file')} of the agent's tree"
+            for draft in fit[:most]
+            if draft.artifact.left_out
         ]
-        repos = sorted({plan.repo for plan in fit[:most]})
-        return Plan(
+        repos = sorted({draft.repo for draft in fit[:most]})
+        return Draft(
             ids=ids,
             matching=len(fit),
             title=f"Promote {_many(ids)}",
@@ -91,7 +91,7 @@ class ArtifactPlanner:
             target=f"{', '.join(repos)}; no checkout, index or HEAD is touched",
         )
 
-    async def reject(self, intent: Intent, most: int) -> Plan:
+    async def reject(self, intent: Intent, most: int) -> Draft:
         """Raises `NotFound`, `Refused`."""
         reader = self._there()
         fit: list[Artifact] = []
@@ -118,7 +118,7 @@ class ArtifactPlanner:
             f"made {length(self._now() - artifact.created_at)} ago"
             for artifact in fit[:most]
         ]
-        return Plan(
+        return Draft(
             ids=ids,
             matching=len(fit),
             title=f"Reject {_many(ids)}",
@@ -183,12 +183,12 @@ async def _in_time(look: Coroutine[Any, Any, T]) -> T:
     return await within(DEADLINE_S, look, boundary="the sandbox", address="this host")
 
 
-def _promotion_line(plan: PromotionPlan) -> str:
-    artifact = plan.artifact
-    again = " (it is there already)" if plan.done else ""
+def _promotion_line(draft: PromotionDraft) -> str:
+    artifact = draft.artifact
+    again = " (it is there already)" if draft.done else ""
     return (
         f"{artifact.artifact_id[:SHORT]} of {artifact.family}: {_change(artifact)}, verified {artifact.verified}; "
-        f"new branch {one_line(plan.branch, 120)}{again} on {artifact.base} at {artifact.base_sha[:SHORT]} in {plan.repo}"
+        f"new branch {one_line(draft.branch, 120)}{again} on {artifact.base} at {artifact.base_sha[:SHORT]} in {draft.repo}"
     )
 
 

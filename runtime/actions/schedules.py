@@ -6,8 +6,8 @@ from collections.abc import Collection, Coroutine, Sequence
 from fnmatch import fnmatchcase
 from typing import Any, Protocol, TypeVar
 
+from runtime.actions.draft import Draft, bounded_lines
 from runtime.actions.intents import ActionName, Intent, Preview
-from runtime.actions.plan import Plan, bounded_lines
 from runtime.actions.tally import Tally
 from runtime.lanefile import LaneSource
 from runtime.model import (
@@ -55,7 +55,7 @@ class ClockLooks(ClockReader, ClockControl, Protocol):
     """One clock, looked at and changed."""
 
 
-class SchedulePlanner:
+class ScheduleDrafter:
     def __init__(
         self,
         *,
@@ -73,7 +73,7 @@ class SchedulePlanner:
         self._now = now
         self._addresses = addresses
 
-    async def run(self, intent: Intent) -> Plan:
+    async def run(self, intent: Intent) -> Draft:
         """Raises `UnknownSchedule`, `BoundaryDown`."""
         lane = self._lane.current
         names = matching_schedules(intent.targets, lane.schedules, str(lane.path))
@@ -90,7 +90,7 @@ class SchedulePlanner:
                 lines.append(f"{name}: not while the fire before still runs (overlap is forbidden)")
             if schedule.family in paused:
                 warnings.append(f"{schedule.family} is paused: the work is held until it is resumed")
-        return Plan(
+        return Draft(
             ids=ids,
             matching=len(names),
             title=f"Run {_many(ids)} now",
@@ -99,7 +99,7 @@ class SchedulePlanner:
             target=f"lane {lane.name} ({lane.path}) through its gateway",
         )
 
-    async def switch(self, intent: Intent) -> Plan:
+    async def switch(self, intent: Intent) -> Draft:
         """Raises `UnknownSchedule`, `Refused`, `BoundaryDown`."""
         enable = intent.action is ActionName.SCHEDULE_ENABLE
         verb = "enable" if enable else "disable"
@@ -132,7 +132,7 @@ class SchedulePlanner:
         if enable:
             lines.append("what passed while it was disabled is not caught up")
         lines += [f"left alone: {name}: the clock has no job for it" for name in missing]
-        return Plan(
+        return Draft(
             ids=ids,
             matching=len(fit),
             title=f"{verb.capitalize()} {_many(ids)}",
@@ -141,7 +141,7 @@ class SchedulePlanner:
             target=await self._target(clock),
         )
 
-    async def apply(self, intent: Intent) -> Plan:
+    async def apply(self, intent: Intent) -> Draft:
         """Raises `UnknownSchedule`, `Refused` (nothing differs), `BoundaryDown`."""
         lane = self._lane.current
         clock = self._the_clock()
@@ -160,7 +160,7 @@ class SchedulePlanner:
         cut = self._cut([change.schedule for change in fit], intent)
         shown = [changes[name] for name in cut]
         deletes = sum(change.kind is ChangeKind.DELETE for change in shown)
-        return Plan(
+        return Draft(
             ids=cut,
             matching=len(fit),
             title=f"Apply {count(len(cut), 'change')} of schedules",

@@ -11,7 +11,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from runtime.model import Artifact, Decision, Now, OperatorError, Promotion, PromotionPlan, Refused, Verified
+from runtime.model import Artifact, Decision, Now, OperatorError, Promotion, PromotionDraft, Refused, Verified
 from runtime.sandbox import artifact as artifacts
 from runtime.sandbox.artifact import BUNDLE, Kept
 from runtime.sandbox.files import waiting_lock
@@ -51,7 +51,7 @@ class _Target:
             return None
 
 
-def plan(places: Places, wanted: str, branch: str | None, *, unverified: bool) -> PromotionPlan:
+def draft(places: Places, wanted: str, branch: str | None, *, unverified: bool) -> PromotionDraft:
     """All checks, by looking only. Raises `NotFound`, `Refused`, `OperatorError`."""
     kept = artifacts.load(places, artifacts.find(places, wanted))
     return _checked(kept, branch, unverified=unverified)[0]
@@ -67,7 +67,7 @@ def promote(
     reason: str | None,
     now: Now,
 ) -> Decision:
-    """Makes the branch, or finds that it was made from this artifact before. Raises as `plan` does."""
+    """Makes the branch, or finds that it was made from this artifact before. Raises as `draft` does."""
     kept = artifacts.load(places, artifacts.find(places, wanted))
     with waiting_lock(kept.folder / "decision.lock"):
         agreed, target = _checked(kept, branch, unverified=unverified)
@@ -109,7 +109,7 @@ def check_rejectable(artifact: Artifact) -> None:
     )
 
 
-def _checked(kept: Kept, branch: str | None, *, unverified: bool) -> tuple[PromotionPlan, _Target]:
+def _checked(kept: Kept, branch: str | None, *, unverified: bool) -> tuple[PromotionDraft, _Target]:
     manifest = kept.manifest
     short = kept.artifact_id[:12]
     artifact = artifacts.view(kept, artifacts.decisions(kept.folder), stale=False)
@@ -147,7 +147,7 @@ def _checked(kept: Kept, branch: str | None, *, unverified: bool) -> tuple[Promo
             fix="give another name with --branch, or delete that branch",
             code="branch-exists",
         )
-    return PromotionPlan(artifact, branch, str(repo), done=there is not None), target
+    return PromotionDraft(artifact, branch, str(repo), done=there is not None), target
 
 
 def _check_name(target: _Target, branch: str) -> None:

@@ -18,7 +18,7 @@ from runtime.model import (
     NotFound,
     Now,
     OperatorError,
-    PromotionPlan,
+    PromotionDraft,
     SandboxReading,
     SandboxRunView,
     Verified,
@@ -62,11 +62,11 @@ class Reading:
     async def check(self, artifact_id: str) -> Sequence[str]:
         return await asyncio.to_thread(lambda: artifacts.check(self._load(artifact_id)))
 
-    async def plan_promotion(
+    async def draft_promotion(
         self, artifact_id: str, branch: str | None, *, unverified: bool
-    ) -> PromotionPlan:
+    ) -> PromotionDraft:
         return await asyncio.to_thread(
-            lambda: promotion.plan(self._places, artifact_id, branch, unverified=unverified)
+            lambda: promotion.draft(self._places, artifact_id, branch, unverified=unverified)
         )
 
     # --- in a thread

@@ -11,7 +11,7 @@ from runtime.model import (
     Artifact,
     BackendView,
     NotFound,
-    PromotionPlan,
+    PromotionDraft,
     SandboxReading,
     SandboxRunView,
     Verified,
@@ -71,11 +71,11 @@ class MemorySandbox:
     async def check(self, artifact_id: str) -> Sequence[str]:
         return self.wrong
 
-    async def plan_promotion(
+    async def draft_promotion(
         self, artifact_id: str, branch: str | None, *, unverified: bool
-    ) -> PromotionPlan:
+    ) -> PromotionDraft:
         found = await self.artifact(artifact_id)
-        return PromotionPlan(found, branch or "joelclaw/x", found.repo, done=False)
+        return PromotionDraft(found, branch or "joelclaw/x", found.repo, done=False)
 
 
 def a_reading(**values: Any) -> SandboxReading:

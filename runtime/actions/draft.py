@@ -11,7 +11,7 @@ LINES_BOUND = 40
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class Draft:
     """See `runtime.actions.intents.Preview`, whose fields these are."""
 
     ids: tuple[str, ...]

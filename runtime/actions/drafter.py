@@ -7,12 +7,12 @@ from collections import Counter
 from collections.abc import Coroutine, Mapping, Sequence
 from typing import Any, Never, TypeVar
 
-from runtime.actions.artifacts import ArtifactPlanner
+from runtime.actions.artifacts import ArtifactDrafter
+from runtime.actions.draft import Draft
+from runtime.actions.draft import bounded_lines as _bounded
 from runtime.actions.families import matching_families
 from runtime.actions.intents import ActionName, Intent
-from runtime.actions.plan import Plan
-from runtime.actions.plan import bounded_lines as _bounded
-from runtime.actions.schedules import ClockLooks, SchedulePlanner
+from runtime.actions.schedules import ClockLooks, ScheduleDrafter
 from runtime.lanefile import Lane, LaneSource
 from runtime.model import (
     FamilyReading,
@@ -54,7 +54,7 @@ RESUMABLE = frozenset({RunStatus.PAUSED, RunStatus.BACKING_OFF, RunStatus.UNKNOW
 T = TypeVar("T")
 
 
-class Planner:
+class Drafter:
     def __init__(
         self,
         *,
@@ -68,7 +68,7 @@ class Planner:
         clock: ClockLooks | None = None,
         sandbox: SandboxReader | None = None,
     ) -> None:
-        self._artifacts = ArtifactPlanner(sandbox, lane, now)
+        self._artifacts = ArtifactDrafter(sandbox, lane, now)
         self._settings = settings
         self._lane = lane
         self._pressure = pressure
@@ -76,11 +76,11 @@ class Planner:
         self._beats = beats
         self._now = now
         self._addresses = addresses
-        self._schedules = SchedulePlanner(
+        self._schedules = ScheduleDrafter(
             settings=settings, lane=lane, clock=clock, pressure=pressure, now=now, addresses=addresses
         )
 
-    async def plan(self, intent: Intent) -> Plan:
+    async def draft(self, intent: Intent) -> Draft:
         """Raises `UsageError`, `UnknownFamily`, `NotFound`, `Refused` (nothing to do), `BoundaryDown`."""
         self._lane.refresh()
         self._check(intent)
@@ -108,7 +108,7 @@ class Planner:
 
     # --- families
 
-    async def _pause(self, intent: Intent) -> Plan:
+    async def _pause(self, intent: Intent) -> Draft:
         lane = self._lane.current
         names = matching_families(intent.targets, lane)
         reading = await self._read()
@@ -130,7 +130,7 @@ class Planner:
                 )
         if intent.until is not None:
             lines.append(f"ends by itself at {instant(intent.until):%Y-%m-%d %H:%M:%S} UTC")
-        return Plan(
+        return Draft(
             ids=ids,
             matching=len(names),
             title=f"Pause {_many(ids, 'family')}",
@@ -139,7 +139,7 @@ class Planner:
             target=self._pressure_target(lane, reading),
         )
 
-    async def _resume(self, intent: Intent) -> Plan:
+    async def _resume(self, intent: Intent) -> Draft:
         lane = self._lane.current
         reading = await self._read()
         known = {family.family: family for family in reading.families}
@@ -173,7 +173,7 @@ class Planner:
         idle = [name for name in names if name not in paused]
         if idle:
             lines.append(f"not paused, left alone: {_few(idle)}")
-        return Plan(
+        return Draft(
             ids=ids,
             matching=len(paused),
             title=f"Resume {_many(ids, 'family')}",
@@ -183,7 +183,7 @@ class Planner:
             pause_epochs=tuple(known[name].pause_epoch for name in ids),
         )
 
-    async def _replay_families(self, intent: Intent) -> Plan:
+    async def _replay_families(self, intent: Intent) -> Draft:
         lane = self._lane.current
         names = matching_families(intent.targets, lane)
         reading = await self._read()
@@ -206,7 +206,7 @@ class Planner:
                 code="nothing-to-do",
             )
         paused = [f.family for f in reading.families if f.family in names and f.pause is not None]
-        return Plan(
+        return Draft(
             ids=tuple(sorted(ids)),
             matching=matching,
             title=f"Replay {count(len(ids), 'dead item')} of {_few(names)}",
@@ -232,7 +232,7 @@ class Planner:
 
     # --- items
 
-    async def _replay_items(self, intent: Intent) -> Plan:
+    async def _replay_items(self, intent: Intent) -> Draft:
         lane = self._lane.current
         for target in intent.targets:
             tag_of(target)
@@ -263,7 +263,7 @@ class Planner:
         ]
         families = {item.family for item in shown}
         paused = [f.family for f in reading.families if f.family in families and f.pause is not None]
-        return Plan(
+        return Draft(
             ids=ids,
             matching=len(found),
             title=f"Replay {_many(ids, 'item')}",
@@ -274,7 +274,7 @@ class Planner:
 
     # --- runs
 
-    async def _run_verb(self, intent: Intent) -> Plan:
+    async def _run_verb(self, intent: Intent) -> Draft:
         lane = self._lane.current
         for target in intent.targets:
             parse_run_id(target)
@@ -299,7 +299,7 @@ class Planner:
         ids = self._cut([run.run_id for run in fit], intent)
         now = self._now()
         lines = [_run_line(run, now) for run in fit[: len(ids)]]
-        return Plan(
+        return Draft(
             ids=ids,
             matching=len(fit),
             title=f"{verb.capitalize()} {_many(ids, 'run')}",
