@@ -15,7 +15,8 @@ from functools import cache
 from pathlib import Path
 from typing import Self
 
-from runtime.stack.find import Binary, find_restate, find_valkey
+from runtime.stack.find import find_restate, find_valkey
+from runtime.stack.parts import Binary
 from runtime.stack.restate import restate_command, restate_environment, restate_ready, restate_sockets
 from runtime.stack.valkey import SOCKET_NAME, valkey_command, valkey_ready, valkey_url
 

@@ -31,19 +31,12 @@ from runtime.settings import Settings, state_layout_file
 from runtime.stack.doctor import CheckStatus, doctor
 from runtime.stack.endpoints import Bind, StackPaths, peek_targets, read_kept, resolve_targets
 from runtime.stack.fetch import fetch_restate
-from runtime.stack.find import (
-    RESTATE_VERSION,
-    PartMissing,
-    cached_restate,
-    find_valkey,
-    look_for_restate,
-    restate_home,
-    version_of,
-)
+from runtime.stack.find import find_valkey, look_for_restate
 from runtime.stack.folders import prepare_state
 from runtime.stack.identity import new_seed, private_pem, public_key, public_text
 from runtime.stack.local import LocalStack, PortTaken, StartFailed, restart
 from runtime.stack.marks import Mark, end_marked, live_marks, read_mark, started_at
+from runtime.stack.parts import RESTATE_VERSION, PartMissing, cached_restate, restate_home, version_of
 from runtime.stack.programs import Program, program_table, role_programs
 from runtime.stack.restate import restate_silent
 from runtime.stack.supervise import ProgramStatus
@@ -496,10 +489,7 @@ async def test_a_role_that_ignores_its_end_and_does_nothing_is_killed(
 
 
 @pytest.mark.parametrize("name", ["valkey", "restate", "worker"])
-async def test_up_and_the_doctor_notice_what_runs_and_does_not_react(
-    home: Home, monkeypatch: pytest.MonkeyPatch, name: str
-) -> None:
-    monkeypatch.setattr("runtime.stack.local.SILENT_S", 0.5)
+async def test_up_and_the_doctor_notice_what_runs_and_does_not_react(home: Home, name: str) -> None:
     stack = await home.up()
     assert await stack.hung() == ()
     os.kill(home.pid(name), signal.SIGSTOP)

@@ -19,18 +19,12 @@ from runtime.model import OperatorError
 from runtime.settings import SOCKET_PATH_MAX, Settings
 from runtime.stack.endpoints import START_IT, Bind, StackPaths, peek_targets
 from runtime.stack.fetch import SPACE_NEEDED
-from runtime.stack.find import (
-    RESTATE_VERSION,
-    PartMissing,
-    cache_dir,
-    find_valkey,
-    look_for_restate,
-    version_of,
-)
+from runtime.stack.find import find_valkey, look_for_restate
 from runtime.stack.folders import folder_problem, layout_problem
 from runtime.stack.health import valkey_settings, why_not_bindable
 from runtime.stack.local import LocalStack, restart
 from runtime.stack.marks import read_mark
+from runtime.stack.parts import RESTATE_VERSION, PartMissing, cache_dir, version_of
 from runtime.stack.restate import restate_sockets
 from runtime.stack.supervise import ProgramStatus
 

@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from runtime.model import OperatorError
-from runtime.stack.find import Progress
 from runtime.stack.marks import Mark, read_mark, signal_marked
+from runtime.stack.parts import Progress
 from runtime.stack.programs import SERVERS, stop_wait_s
 
 STOPPED_S = 2.0

@@ -11,7 +11,9 @@ import tempfile
 import time
 from pathlib import Path
 
-from runtime.stack.find import (
+from runtime.stack.find import look_for_restate
+from runtime.stack.lock import only_one
+from runtime.stack.parts import (
     RESTATE_PACKAGE,
     RESTATE_VERSION,
     Binary,
@@ -19,12 +21,10 @@ from runtime.stack.find import (
     Progress,
     cache_dir,
     cached_restate,
-    look_for_restate,
     restate_home,
     restate_in,
     version_of,
 )
-from runtime.stack.lock import only_one
 from runtime.text import one_line
 
 NPM_TIMEOUT_S = 900.0

@@ -28,11 +28,16 @@ class UnixConnection(http.client.HTTPConnection):
         self.sock.connect(str(self._path))
 
 
-def http_answers(path: Path, target: str, timeout: float = 1.0) -> bool:
-    """True when ``GET target`` over the socket ``path`` answers 2xx within ``timeout`` seconds."""
+def http_answers(path: Path, target: str, timeout: float = 1.0, *, json: str | None = None) -> bool:
+    """True when ``GET target`` (with ``json``: ``POST``) over the socket ``path`` answers 2xx within
+    ``timeout`` seconds."""
     connection = UnixConnection(path, timeout)
     try:
-        connection.request("GET", target)
+        if json is None:
+            connection.request("GET", target)
+        else:
+            headers = {"Content-Type": "application/json", "Accept": "application/json"}
+            connection.request("POST", target, body=json, headers=headers)
         return 200 <= connection.getresponse().status < 300
     except (OSError, http.client.HTTPException):
         return False

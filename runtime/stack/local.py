@@ -30,12 +30,13 @@ from runtime.stack.endpoints import (
     settle_endpoints,
 )
 from runtime.stack.files import write_private
-from runtime.stack.find import Binary, Progress, find_restate, find_valkey
+from runtime.stack.find import find_restate, find_valkey
 from runtime.stack.folders import prepare_sockets, prepare_state
 from runtime.stack.health import why_not_bindable
 from runtime.stack.lock import only_one
 from runtime.stack.logs import LOG_NAMES, read_log, tail
 from runtime.stack.marks import Mark, live_marks, read_mark, signal_marked
+from runtime.stack.parts import Binary, Progress
 from runtime.stack.programs import (
     RESTATE,
     ROLE_NAMES,

@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 from runtime.model import Refused
-from runtime.stack.find import Progress
+from runtime.stack.parts import Progress
 
 _LOOK_EVERY_S = 0.05
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from runtime.settings import Settings
 from runtime.stack.endpoints import StackPaths
-from runtime.stack.find import Binary
+from runtime.stack.parts import Binary
 from runtime.stack.restate import restate_command, restate_environment
 from runtime.stack.valkey import valkey_command
 

@@ -66,9 +66,16 @@ def restate_environment(
 
 
 def restate_ready(base: Path) -> bool:
-    """True when admin and ingress both say that they are healthy."""
+    """True when admin and ingress both say that they are healthy, and its tables can be read: it says
+    healthy some moments before its partitions are up."""
     sockets = restate_sockets(base)
-    return http_answers(sockets.admin, "/health") and http_answers(sockets.ingress, "/restate/health")
+    return (
+        http_answers(sockets.admin, "/health")
+        and http_answers(sockets.ingress, "/restate/health")
+        and http_answers(
+            sockets.admin, "/query", 2.0, json='{"query": "select id from sys_invocation limit 1"}'
+        )
+    )
 
 
 def restate_silent(base: Path, timeout: float) -> bool:
