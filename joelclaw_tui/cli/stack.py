@@ -59,11 +59,23 @@ def up(session: Session) -> ExitCode:
 
 
 def down(session: Session) -> ExitCode:
+    """Agents in their sandboxes go on, by their design: those are named."""
+    from runtime.roles.local import agents_at_work
     from runtime.stack.local import LocalStack
 
     stopped = asyncio.run(LocalStack(session.settings).down(session.out.note))
+    agents = asyncio.run(agents_at_work(session.settings))
     word = "the local stack is down; its data stays" if stopped else "no local stack was running"
-    return session.out.answer(Answer([line(word)], {"stopped": stopped}))
+    lines = [line(word)]
+    for run_id in agents:
+        told = f"an agent still works in its sandbox and reports at the next `up`: run {run_id}"
+        lines += paragraph(told, session.out.width, first=(), rest="  ")
+    steps = (
+        (NextStep("joelclaw-tui up", "and then `runs cancel RUN` ends an agent before its time"),)
+        if agents
+        else ()
+    )
+    return session.out.answer(Answer(lines, {"stopped": stopped, "agents": list(agents)}, next_steps=steps))
 
 
 def doctor(session: Session) -> ExitCode:

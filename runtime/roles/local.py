@@ -7,6 +7,7 @@ from pathlib import Path
 
 from runtime.lanefile import find_lane
 from runtime.model import ConfigError
+from runtime.sandbox.reading import Reading as SandboxReading
 from runtime.settings import DEMO_PROFILE, Settings
 from runtime.stack.files import write_private
 from runtime.stack.local import LocalStack
@@ -22,6 +23,15 @@ def local_stack(settings: Settings) -> LocalStack:
         return LocalStack(settings, lane)
     programs = (*role_programs(settings, lane), _demo_server(settings))
     return LocalStack(settings, lane, roles=programs)
+
+
+async def agents_at_work(settings: Settings) -> tuple[str, ...]:
+    """Run ids of the sandboxes of this host that go on without the stack. Reads only.
+
+    Raises `BoundaryDown` when their folders can't be read.
+    """
+    reading = SandboxReading(settings.state)
+    return tuple(run.run_id for run in (await reading.read()).running) if reading.exists else ()
 
 
 def demo_port_file(settings: Settings) -> Path:

@@ -79,7 +79,8 @@ class Runner:
         held = availability()
         if not held.available:
             raise NotIsolated(
-                f"this host can't hold a sandbox: {held.isolation}", fix="see `joelclaw-tui doctor`"
+                f"this host can't hold a sandbox: {held.isolation}",
+                fix="see `joelclaw-tui --once --pane sandbox`",
             )
         secrets = _secrets(sandbox)
         folder.create_spec(self._spec(request, sandbox, base, report))
