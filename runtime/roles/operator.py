@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING
 
-from runtime.actions.apply import Actions
 from runtime.clock.client import Dkron
 from runtime.clock.clock import Clock
 from runtime.clock.gateway_client import GatewayFires
@@ -17,11 +17,7 @@ from runtime.ledger.audit import Audit
 from runtime.ledger.beats import ALIVE_WITHIN_S, Heartbeats
 from runtime.ledger.connection import connect
 from runtime.ledger.fires import Fires
-from runtime.pressure.control import Control
-from runtime.pressure.intake import Intake
-from runtime.pressure.queue import Queue
 from runtime.pressure.reading import Reading
-from runtime.sandbox.reading import Control as SandboxControl
 from runtime.sandbox.reading import Reading as SandboxReading
 from runtime.settings import Settings
 from runtime.stack.endpoints import peek_targets
@@ -30,14 +26,36 @@ from runtime.truth.reader import Reader
 
 from .clock_places import fire_target
 
+if TYPE_CHECKING:
+    from runtime.actions.apply import Actions
+    from runtime.pressure.intake import Intake
 
-@dataclass(frozen=True, slots=True)
+
 class Operator:
-    settings: Settings
-    lane: LaneSource
-    reader: Reader
-    actions: Actions
-    intake: Intake
+    """The write side is composed at its first use: looking (`--once`) is not kept waiting for its imports."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        lane: LaneSource,
+        reader: Reader,
+        *,
+        actions: Callable[[], Actions],
+        intake: Callable[[], Intake],
+    ) -> None:
+        self.settings = settings
+        self.lane = lane
+        self.reader = reader
+        self._make_actions = actions
+        self._make_intake = intake
+
+    @cached_property
+    def actions(self) -> Actions:
+        return self._make_actions()
+
+    @cached_property
+    def intake(self) -> Intake:
+        return self._make_intake()
 
 
 @asynccontextmanager
@@ -51,7 +69,6 @@ async def open_operator(settings: Settings) -> AsyncIterator[Operator]:
     name = lane.current.name
     url = targets.redis_url
     redis = connect(url)
-    queue = Queue(redis, url, name)
     reading = Reading(redis, url, name)
     audit = Audit(redis, url, name, settings.state / "ledger")
     heartbeats = Heartbeats(redis, url, name)
@@ -86,24 +103,36 @@ async def open_operator(settings: Settings) -> AsyncIterator[Operator]:
                 alive_within_s=ALIVE_WITHIN_S,
                 sandbox=artifacts,
             )
-            actions = Actions(
-                settings=settings,
-                lane=lane,
-                pressure=reading,
-                control=Control(redis, url, name),
-                durable=journal,
-                runs=journal,
-                beats=heartbeats,
-                audit=audit,
-                now=time.time,
-                addresses=addresses,
-                clock=clock,
-                artifacts=artifacts,
-                sandbox=SandboxControl(settings.state, time.time),
-            )
-            intake = Intake(redis, url, queue, lane, settings, time.time)
+
+            def actions() -> Actions:
+                from runtime.actions.apply import Actions
+                from runtime.pressure.control import Control
+                from runtime.sandbox.reading import Control as SandboxControl
+
+                return Actions(
+                    settings=settings,
+                    lane=lane,
+                    pressure=reading,
+                    control=Control(redis, url, name),
+                    durable=journal,
+                    runs=journal,
+                    beats=heartbeats,
+                    audit=audit,
+                    now=time.time,
+                    addresses=addresses,
+                    clock=clock,
+                    artifacts=artifacts,
+                    sandbox=SandboxControl(settings.state, time.time),
+                )
+
+            def intake() -> Intake:
+                from runtime.pressure.intake import Intake
+                from runtime.pressure.queue import Queue
+
+                return Intake(redis, url, Queue(redis, url, name), lane, settings, time.time)
+
             try:
-                yield Operator(settings, lane, reader, actions, intake)
+                yield Operator(settings, lane, reader, actions=actions, intake=intake)
             finally:
                 await reader.aclose()
     finally:
