@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -160,21 +161,28 @@ def _python_in_a_sandbox() -> tuple[str, list[str]]:
 
 
 def _make_repo(repo: Path, files: Mapping[str, str]) -> None:
-    repo.mkdir(parents=True, exist_ok=True)
-    _git(repo, "init", "--quiet", "--initial-branch=main")
+    """Made aside and moved into place: one that was cut off half-way is made anew."""
+    made = repo.with_name(repo.name + ".new")
+    shutil.rmtree(made, ignore_errors=True)
+    made.mkdir(parents=True)
+    _git(made, "init", "--quiet", "--initial-branch=main")
     for name, content in files.items():
-        path = repo / name
+        path = made / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(content, encoding="utf-8")
-        _git(repo, "add", "--", name)
-        _git(repo, "commit", "--quiet", "--no-gpg-sign", "-m", f"Add {name}")
+        _git(made, "add", "--", name)
+        _git(made, "commit", "--quiet", "--no-gpg-sign", "-m", f"Add {name}")
+    made.rename(repo)
 
 
 def _git(repo: Path, *arguments: str) -> None:
     identity = ("-c", "user.name=Demo", "-c", "user.email=demo@localhost", "-c", "core.hooksPath=/dev/null")
     command = ["git", "-C", str(repo), *identity, *arguments]
+    # Called from a Git hook, the variables around us would name the caller's own repository.
+    env = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
+    env |= {"GIT_CONFIG_NOSYSTEM": "1", "GIT_CONFIG_GLOBAL": os.devnull}
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
+        done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False, env=env)
     except FileNotFoundError:
         raise OperatorError("git was not found", fix="install Git and run the demo again") from None
     if done.returncode:

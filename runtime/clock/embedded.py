@@ -17,6 +17,8 @@ from runtime.model import Now, OperatorError
 from runtime.text import one_line
 
 SLEEP_MOST_S = 1.0
+CLOCK_STEP_S = 1.0
+"""The system's time going back by more than this is a step, not jitter."""
 """The wall clock may be set while we wait for an instant of it: looked at this often."""
 ANSWER_MAX = 64 * 1024
 RUNNING_MOST = 1000
@@ -41,6 +43,7 @@ class EmbeddedClock:
             log(f"job {name} in the clock's file can't be read: left alone")
         self._jobs = {job.name: job for job in jobs}
         self._next = {name: job.next(self.started_at) for name, job in self._jobs.items()}
+        self._looked_at = self.started_at
         for execution in store.unfinished():
             # Whoever ran it is gone; whether its call arrived is not known.
             ended = replace(
@@ -140,6 +143,10 @@ class EmbeddedClock:
 
     def _run_due(self) -> None:
         now = self._now()
+        if now < self._looked_at - CLOCK_STEP_S:
+            # The time was set back: what was due next by the old one may be far away.
+            self._next = {name: job.next(now) for name, job in self._jobs.items()}
+        self._looked_at = now
         for name, point in list(self._next.items()):
             if point is not None and point <= now:
                 job = self._jobs[name]

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import asdict, replace
 
 from runtime.durable.request import MalformedRun
-from runtime.model import FIRE_ID, FireCall, FireKind
+from runtime.model import FIRE_ID, FireCall, FireKind, fire_id_of
 from runtime.text import one_line
 
 HANDLER = "fire"
@@ -38,4 +39,16 @@ def decode_call(body: bytes) -> FireCall:
         raise MalformedRun("fire_id is not a fire's id")
     if (call.instant is None) is not (call.kind is FireKind.ASKED):
         raise MalformedRun("an instant belongs to all fires but asked ones")
+    if call.instant is not None and fire_id_of_instant(call.schedule, call.instant) != call.fire_id:
+        raise MalformedRun("its instant is not its id's")
+    if not math.isfinite(call.called_at) or call.missed_before < 0:
+        raise MalformedRun("not a call of a schedule")
     return call
+
+
+def fire_id_of_instant(schedule: str, instant: float) -> str | None:
+    """The id that belongs to an instant; None for a number that is no instant."""
+    try:
+        return fire_id_of(schedule, instant) if instant == int(instant) else None
+    except (ValueError, OverflowError, OSError):
+        return None

@@ -50,8 +50,10 @@ class Intake:
         priority: Priority | None = None,
         delay_s: float = 0.0,
         dedup_key: str | None = None,
+        dedup_window_s: float | None = None,
     ) -> Enqueued:
-        """Acknowledged once the server has it (``ack = "process"``).
+        """Acknowledged once the server has it (``ack = "process"``). ``dedup_window_s``: instead of the
+        family's.
 
         Raises `ReadOnly`, `UnknownFamily`, `PayloadError`, `UsageError`, `BoundaryDown`, `Refused`.
         """
@@ -68,7 +70,7 @@ class Intake:
             )
         await self._register(family)
         item_id = new_item_id(family, at_s=self._now())
-        window = declared.dedup_window or self._settings.keep_s
+        window = dedup_window_s or declared.dedup_window or self._settings.keep_s
 
         async def send() -> Enqueued:
             return await self._queue.enqueue(

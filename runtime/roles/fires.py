@@ -77,13 +77,17 @@ class FireSettler:
 class FireQueue:
     """The queue as the schedule's object needs it."""
 
-    def __init__(self, intake: Intake, reading: Reading, lane: LaneSource) -> None:
+    def __init__(self, intake: Intake, reading: Reading, lane: LaneSource, *, keep_s: float) -> None:
+        self._keep_s = keep_s
         self._intake = intake
         self._reading = reading
         self._lane = lane
 
     async def enqueue(self, family: str, payload: str, origin: str, dedup_key: str) -> Enqueued:
-        return await self._intake.enqueue(family, payload, origin=origin, dedup_key=dedup_key)
+        # A fire's id is this instant for as long as fires are kept, however short the family's own window.
+        return await self._intake.enqueue(
+            family, payload, origin=origin, dedup_key=dedup_key, dedup_window_s=self._keep_s
+        )
 
     async def paused(self, family: str) -> bool:
         reading = await self._reading.read({family: self._lane.current.family(family).max_in_flight})

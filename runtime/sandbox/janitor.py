@@ -31,6 +31,7 @@ class Janitor:
         self.alive = 0
         """Shims that held their run at the last sweep."""
         self.last_error: str | None = None
+        self._trouble: str | None = None
 
     async def run(self, stop: asyncio.Event) -> None:
         """A sweep each `EVERY_S` until ``stop``."""
@@ -41,7 +42,7 @@ class Janitor:
                 self.alive = len(living)
                 if sweeps % LOOK_UP_EVERY == 0:
                     await self.stop_what_is_over(living)
-                self.last_error = None
+                self.last_error = self._trouble
             except (OperatorError, OSError) as error:
                 self.last_error = error.message if isinstance(error, OperatorError) else str(error)
             sweeps += 1
@@ -57,19 +58,29 @@ class Janitor:
         except FileNotFoundError:
             return []
         living: list[RunFolder] = []
+        self._trouble = None
         for name in names:
             folder = RunFolder(self._places.runs / name)
-            if folder.collected or not folder.lock.exists():
-                continue
-            lock = take_lock(folder.lock)
-            if lock is None:
-                living.append(folder)
-                continue
             try:
-                self._tell(folder)
-            finally:
-                os.close(lock)
+                if self._sweep_one(folder):
+                    living.append(folder)
+            except (OperatorError, OSError) as error:
+                # One odd folder hides no other run.
+                self._trouble = f"{name}: {error}"
         return living
+
+    def _sweep_one(self, folder: RunFolder) -> bool:
+        """True when its shim lives."""
+        if folder.collected or not folder.lock.exists():
+            return False
+        lock = take_lock(folder.lock)
+        if lock is None:
+            return True
+        try:
+            self._tell(folder)
+        finally:
+            os.close(lock)
+        return False
 
     def _tell(self, folder: RunFolder) -> None:
         """The lock is ours: the shim is gone for good."""

@@ -141,6 +141,8 @@ def _checked(kept: Kept, branch: str | None, *, unverified: bool) -> tuple[Promo
     _check_name(target, branch)
     _check_base(kept, target)
     there = target.commit(f"refs/heads/{branch}")
+    if there is None:
+        _check_nobody_is_on(target, branch)
     if there is not None and there != manifest.commit:
         raise Refused(
             f"branch {one_line(branch, 120)} exists in {one_line(str(repo))}",
@@ -163,6 +165,17 @@ def _check_name(target: _Target, branch: str) -> None:
             fix="use letters, digits, . _ - and / (git-check-ref-format)",
             code="bad-branch-name",
         )
+
+
+def _check_nobody_is_on(target: _Target, branch: str) -> None:
+    """A checkout may stand on a branch that has no commit yet: making it would change that checkout."""
+    for line in target.git("worktree", "list", "--porcelain").splitlines():
+        if line == f"branch refs/heads/{branch}":
+            raise Refused(
+                f"a checkout stands on branch {one_line(branch, 120)}",
+                fix="give another name with --branch",
+                code="branch-checked-out",
+            )
 
 
 def _check_base(kept: Kept, target: _Target) -> None:
@@ -206,6 +219,7 @@ def _create_branch(kept: Kept, target: _Target, branch: str) -> None:
         )
     # The base was looked at just before. It is not part of the transaction: naming the branch that HEAD is
     # on there would write a line to HEAD's log, and HEAD is somebody's.
+    _check_nobody_is_on(target, branch)
     try:
         target.git("update-ref", "--no-deref", f"refs/heads/{branch}", commit, "0" * len(commit))
     except GitFailed as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from pathlib import Path
 
@@ -136,3 +137,38 @@ family = "quick"
         number = len(await lane.history("often"))
         await lane.until_history("often", number + 2)
         assert time.time() > 0
+
+
+async def test_time_that_was_set_back_silences_no_job(short_dir: Path) -> None:
+    store = Store(short_dir / "clock.db")
+    at = [1_000_000.0]
+    looks: list[float] = []
+
+    def now() -> float:
+        looks.append(at[0])
+        return at[0]
+
+    clock = EmbeddedClock(store, now, log=lambda line: None)
+    config = {"url": "http://127.0.0.1:1/", "timeout": "1"}
+    job = {"name": "a", "schedule": "0 * * * * *", "executor": "http", "executor_config": config}
+    clock.put(parse_job(job, applied_at=at[0]))
+    stop = asyncio.Event()
+    running = asyncio.create_task(clock.run(stop))
+
+    async def until_run(count: int) -> None:
+        async with asyncio.timeout(10):
+            while len(clock.executions("a")) < count:
+                await asyncio.sleep(0.02)
+
+    at[0] += 30 * 86_400.0
+    await until_run(1)
+    at[0] = 1_000_000.0
+    looks.clear()
+    async with asyncio.timeout(10):
+        while len(looks) < 4:  # the clock has seen the step
+            await asyncio.sleep(0.02)
+    at[0] += 60.0
+    await until_run(2)
+    stop.set()
+    await running
+    store.close()

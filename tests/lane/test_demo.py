@@ -13,6 +13,8 @@ from typing import Any
 
 import pytest
 
+from joelclaw_tui.cli.demo_lane import write_demo_files
+
 
 class Demo:
     """The demo in a state folder of its own."""
@@ -67,6 +69,22 @@ def everything_in(checkout: Path) -> dict[str, str]:
 def git(repo: Path, *arguments: str) -> str:
     done = subprocess.run(["git", "-C", str(repo), *arguments], capture_output=True, text=True, check=True)
     return done.stdout.strip()
+
+
+def test_the_demo_makes_its_repositories_and_nobody_elses(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mine = tmp_path / "mine"
+    mine.mkdir()
+    git(mine, "init", "--quiet")
+    before = everything_in(mine)
+    monkeypatch.setenv("GIT_DIR", str(mine / ".git"))
+    monkeypatch.setenv("GIT_INDEX_FILE", str(mine / ".git" / "index"))
+    files = write_demo_files(tmp_path / "state", tmp_path / "state" / "lane.toml", 20_000)
+    monkeypatch.undo()
+    assert everything_in(mine) == before
+    assert git(files.app, "log", "--format=%s").splitlines()[0] == "Add check.py"
+    assert git(files.repo, "status", "--porcelain") == ""
 
 
 def test_the_whole_lane_in_one_go(demo: Demo, tmp_path: Path) -> None:

@@ -151,6 +151,18 @@ async def test_a_branch_that_exists_is_refused_and_left_alone(shop: Workshop, wo
     assert git(shop.repo, "rev-parse", "mine") == at
 
 
+async def test_a_branch_that_a_checkout_stands_on_is_refused_also_before_its_first_commit(
+    shop: Workshop, world: World
+) -> None:
+    ended = artifact_of(shop)
+    git(shop.repo, "checkout", "--quiet", "--orphan", "next")
+    before = git(shop.repo, "status", "--porcelain")
+    with pytest.raises(Refused, match="a checkout stands on branch next"):
+        await do(actions_on(world, shop), ActionName.PROMOTE, ended.artifact.name, branch="next")
+    assert git(shop.repo, "status", "--porcelain") == before
+    assert git(shop.repo, "for-each-ref", "refs/heads/next") == ""
+
+
 async def test_what_no_verification_passed_needs_to_be_asked_for(shop: Workshop, world: World) -> None:
     actions = actions_on(world, shop)
     failed = artifact_of(shop, ["sh", "-c", "echo 43 > answer.txt"])

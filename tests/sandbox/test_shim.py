@@ -212,6 +212,17 @@ def test_a_killed_shim_takes_its_agent_along_and_is_told_within_its_beats_limit(
     assert state_of(folder).agent_starts == 1
 
 
+def test_one_odd_folder_hides_no_other_run(shop: Workshop) -> None:
+    odd = shop.order(["true"])
+    odd.lock.mkdir()
+    folder = shop.order(["sleep", "60"])
+    shop.start(folder)
+    in_phase(folder, "agent")
+    assert [run.name for run in janitor_of(shop).sweep()] == [folder.name]
+    folder.ask_stop("test over")
+    gone(folder)
+
+
 def test_a_late_beat_alone_is_not_death(shop: Workshop) -> None:
     folder = shop.order(["sleep", "60"])
     shop.start(folder)
