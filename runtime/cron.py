@@ -7,12 +7,16 @@ goes backwards too, and is what Healthchecks runs on.
 
 Daylight saving: a schedule of fixed times is never lost and never doubled. What falls into the
 gap is due when the gap ends; what occurs twice is due the first time (as in Debian's cron). A
-schedule that has ``*`` as its hour or minute simply goes on with real time.
+schedule whose hour or minute begins with ``*`` simply goes on with real time: it is due at each
+instant at which a clock on the wall shows one of its times, also where that clock moves by half
+an hour (Lord Howe).
 """
 
 from __future__ import annotations
 
 import hashlib
+import heapq
+import math
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -97,8 +101,7 @@ class Grid:
             return self.anchor + (moment - self.anchor) // self.every_s * self.every_s
         if self.expression.startswith("@"):
             return self.at if self.at is not None and self.at <= moment else None
-        five, _ = _fixed_time(self.expression)
-        if five is None:
+        if _fixed_time(self.expression) is None:
             return self._before(moment + 1.0, moment)
         # Going backwards through a change of offset is not the mirror of going forwards: so back
         # beyond it, then forwards.
@@ -141,26 +144,16 @@ class Grid:
 
     # --- cron
 
-    def _points(self, moment: float) -> Iterator[float]:
-        """From after ``moment`` on. Not strictly rising where an offset changes: callers compare."""
-        five, offset = _fixed_time(self.expression)
-        zone = _zone(self.timezone)
-        if five is not None:
-            start = datetime.fromtimestamp(moment - offset, zone) - timedelta(minutes=1)
-            yield from (point.timestamp() + offset for point in CronSim(five, start))
-        else:
-            start = datetime.fromtimestamp(moment, zone)
-            yield from (point.timestamp() for point in CronSim(self.expression, start))
+    def _points(self, moment: float, *, reverse: bool = False) -> Iterator[float]:
+        """The instants from after ``moment`` on, or with ``reverse`` back from before it. Near
+        ``moment`` some lie on its other side: callers compare."""
+        fixed, zone = _fixed_time(self.expression), _zone(self.timezone)
+        if fixed is None:
+            return _real_time(self.expression, self.timezone, moment, reverse)
+        return _wall_time(*fixed, zone, moment, reverse)
 
     def _before(self, moment: float, bound: float) -> float | None:
-        five, offset = _fixed_time(self.expression)
-        zone = _zone(self.timezone)
-        start = datetime.fromtimestamp(moment, zone)
-        expression = self.expression if five is None else five
-        for point in CronSim(expression, start, reverse=True):
-            if (stamp := point.timestamp() + offset) <= bound:
-                return stamp
-        return None
+        return next((point for point in self._points(moment, reverse=True) if point <= bound), None)
 
 
 def grid_of(expression: str, timezone: str | None = None, *, name: str = "", anchor: float = 0.0) -> Grid:
@@ -280,13 +273,60 @@ def _value(place: int, text: str, field: str) -> int:
 
 
 @cache
-def _fixed_time(expression: str) -> tuple[str | None, float]:
-    """The five fields without seconds, and the second, of a schedule of fixed times of day; None for
-    others. cronsim treats changes of offset as Debian does for five fields only."""
-    second, minute, hour, *days = expression.split()
-    if not second.isdigit() or minute.startswith("*") or hour.startswith("*"):
-        return None, 0.0
-    return " ".join((minute, hour, *days)), float(second)
+def _fixed_time(expression: str) -> tuple[str, tuple[int, ...]] | None:
+    """The five fields without seconds, and the seconds in rising order, of a schedule of fixed times
+    of day; None for others. cronsim treats changes of offset as Debian does for five fields only."""
+    _, minute, hour, *days = expression.split()
+    if minute.startswith("*") or hour.startswith("*"):
+        return None
+    seconds = CronSim(expression, datetime(2024, 1, 1, tzinfo=UTC)).seconds
+    return " ".join((minute, hour, *days)), tuple(sorted(seconds))
+
+
+def _wall_time(
+    five: str, seconds: tuple[int, ...], zone: ZoneInfo, moment: float, reverse: bool
+) -> Iterator[float]:
+    """Fixed times of day. The minutes come in order and lie at least 60 s apart once those that
+    share the end of a gap are one, so their seconds come in order too."""
+    start = datetime.fromtimestamp(moment if reverse else moment - seconds[-1], zone)
+    if not reverse:
+        start -= timedelta(minutes=1)
+    ordered = seconds[::-1] if reverse else seconds
+    last = None
+    for point in CronSim(five, start, reverse=reverse):
+        if (minute := point.timestamp()) != last:
+            yield from (minute + second for second in ordered)
+        last = minute
+
+
+def _real_time(expression: str, timezone: str, moment: float, reverse: bool) -> Iterator[float]:
+    """Each instant whose local fields match. cronsim steps by whole hours and so passes over times
+    when an offset changes by less; hence one pass for each offset the zone has, as if it always
+    held, of which those instants count at which it does hold."""
+    zone, whole = _zone(timezone), math.floor(moment)
+    # Merged before the offset is looked at: a pass of winter's alone would search all summer.
+    passes = [_at_offset(expression, offset, whole, reverse) for offset in _offsets(timezone)]
+    for point, offset in heapq.merge(*passes, reverse=reverse):
+        if datetime.fromtimestamp(point, zone).utcoffset() == offset:
+            yield point
+
+
+def _at_offset(
+    expression: str, offset: timedelta, moment: int, reverse: bool
+) -> Iterator[tuple[float, timedelta]]:
+    start = datetime.fromtimestamp(moment, UTC) + offset
+    for point in CronSim(expression, start, reverse=reverse):
+        yield (point - offset).timestamp(), offset
+
+
+@cache
+def _offsets(timezone: str) -> tuple[timedelta, ...]:
+    """All offsets from UTC that the zone has from 1970 to 2070. None that holds for less than ten
+    days is known; later years repeat the rules of earlier ones."""
+    zone = _zone(timezone)
+    days = range(0, 36_525, 10)
+    found = {datetime.fromtimestamp(day * 86_400, zone).utcoffset() for day in days}
+    return tuple(sorted(offset for offset in found if offset is not None))
 
 
 @cache

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from itertools import pairwise
+from zoneinfo import ZoneInfo
 
 import pytest
 
@@ -81,10 +82,21 @@ def test_the_instants_of_a_schedule(cron: str, zone: str, begin: str, expected: 
         ("*/30 15 1 * * *", "Europe/Berlin"),
         ("0 0 0 * * *", "America/Havana"),
         ("0 0 */4 * * *", "UTC"),
+        ("0,30 30 1,2 * * *", "America/New_York"),
+        ("10-50/20 0,15,45 1-3 * * *", "Australia/Lord_Howe"),
+        ("0 */15 * * * *", "Australia/Lord_Howe"),
     ],
 )
 @pytest.mark.parametrize(
-    "begin", ["2026-03-07T00:00:00", "2026-03-28T00:00:00", "2026-10-24T00:00:00", "2026-10-31T00:00:00"]
+    "begin",
+    [
+        "2026-03-07T00:00:00",
+        "2026-03-28T00:00:00",
+        "2026-04-03T00:00:00",
+        "2026-10-02T00:00:00",
+        "2026-10-24T00:00:00",
+        "2026-10-31T00:00:00",
+    ],
 )
 def test_looking_back_finds_the_same_instants_as_looking_ahead(cron: str, zone: str, begin: str) -> None:
     grid = grid_of(cron, zone)
@@ -99,6 +111,79 @@ def test_looking_back_finds_the_same_instants_as_looking_ahead(cron: str, zone: 
         assert told(grid.at_or_before(later)) == told(later)
         assert told(grid.at_or_before(later - 0.5)) == told(earlier)
         assert told(grid.at_or_before(earlier + 0.5)) == told(earlier)
+
+
+def within(grid: Grid, begin: str, end: str) -> list[str]:
+    return instants(grid, begin, grid.count(at(begin), at(end)))
+
+
+@pytest.mark.parametrize(
+    ("cron", "zone", "begin", "expected"),
+    [
+        # 02:30 does not exist: both seconds are due when the gap ends, at 07:00Z
+        ("0,30 30 2 * * *", "America/New_York", "2026-03-08T00:00:00", ["2026-03-08T07:00:00", "2026-03-08T07:00:30"]),
+        # three times within the gap and its end itself are one minute
+        ("0,30 0,20,40 2 * * *", "America/New_York", "2026-03-08T00:00:00", ["2026-03-08T07:00:00", "2026-03-08T07:00:30"]),
+        # 01:30 occurs at 05:30Z and again at 06:30Z: due the first time only
+        ("0,30 30 1 * * *", "America/New_York", "2026-11-01T00:00:00", ["2026-11-01T05:30:00", "2026-11-01T05:30:30"]),
+        ("*/30 30 1 * * *", "America/New_York", "2026-11-01T00:00:00", ["2026-11-01T05:30:00", "2026-11-01T05:30:30"]),
+        # half an hour: the gap is 02:00 to 02:30, what occurs twice is 01:30 to 02:00
+        ("0,30 15 2 * * *", "Australia/Lord_Howe", "2026-10-03T06:00:00", ["2026-10-03T15:30:00", "2026-10-03T15:30:30"]),
+        ("0,30 45 1 * * *", "Australia/Lord_Howe", "2026-04-04T06:00:00", ["2026-04-04T14:45:00", "2026-04-04T14:45:30"]),
+    ],
+)  # fmt: skip
+def test_fixed_times_with_several_seconds_are_never_lost_and_never_doubled(
+    cron: str, zone: str, begin: str, expected: list[str]
+) -> None:
+    end = told(at(begin) + 86_400)
+    grid = grid_of(cron, zone)
+    assert within(grid, begin, end) == expected
+    assert told(grid.at_or_before(at(end))) == expected[-1]
+
+
+@pytest.mark.parametrize(
+    ("cron", "zone", "begin", "end"),
+    [
+        ("0 30 * * * *", "Australia/Lord_Howe", "2026-04-04T12:00:00", "2026-04-04T18:00:00"),
+        ("0 0 * * * *", "Australia/Lord_Howe", "2026-04-04T12:00:00", "2026-04-04T18:00:00"),
+        ("0 45 * * * *", "Australia/Lord_Howe", "2026-04-04T12:00:00", "2026-04-04T18:00:00"),
+        ("0 30 * * * *", "Australia/Lord_Howe", "2026-10-03T12:00:00", "2026-10-03T18:00:00"),
+        ("0 10 * * * *", "Australia/Lord_Howe", "2026-10-03T12:00:00", "2026-10-03T18:00:00"),
+        ("0 */20 1-2 * * *", "Australia/Lord_Howe", "2026-10-03T12:00:00", "2026-10-03T18:00:00"),
+        ("0 */20 1-2 * * *", "America/New_York", "2026-11-01T04:00:00", "2026-11-01T09:00:00"),
+        ("0 30 */2 * * *", "America/New_York", "2026-03-08T04:00:00", "2026-03-08T12:00:00"),
+        ("15,45 5 * * * *", "Asia/Kathmandu", "2026-03-08T04:00:00", "2026-03-08T12:00:00"),
+    ],
+)
+def test_a_wildcard_is_due_whenever_the_wall_clock_matches(
+    cron: str, zone: str, begin: str, end: str
+) -> None:
+    second, minute, hour = (
+        _values(field, most) for field, most in zip(cron.split()[:3], (60, 60, 24), strict=True)
+    )
+    expected = []
+    for moment in range(int(at(begin)) + 1, int(at(end)) + 1):
+        local = datetime.fromtimestamp(moment, ZoneInfo(zone))
+        if local.second in second and local.minute in minute and local.hour in hour:
+            expected.append(told(moment))
+    assert within(grid_of(cron, zone), begin, end) == expected
+
+
+def test_lord_howe_s_repeated_half_hour_is_in_the_grid() -> None:
+    grid = grid_of("0 30 * * * *", "Australia/Lord_Howe")
+    repeated = ["2026-04-04T14:30:00", "2026-04-04T15:00:00", "2026-04-04T16:00:00"]
+    assert within(grid, "2026-04-04T14:00:00", "2026-04-04T16:00:00") == repeated
+    assert told(grid.at_or_before(at("2026-04-04T15:59:59"))) == "2026-04-04T15:00:00"
+
+
+def _values(field: str, most: int) -> set[int]:
+    """For the few forms above."""
+    if field.startswith("*"):
+        return set(range(0, most, int(field.partition("/")[2] or 1)))
+    if "-" in field:
+        first, _, last = field.partition("-")
+        return set(range(int(first), int(last) + 1))
+    return {int(part) for part in field.split(",")}
 
 
 def test_a_call_means_the_nearest_instant_within_the_tolerance_else_the_one_before_and_late() -> None:
