@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -17,8 +18,10 @@ class Redactor:
 
     def __init__(self, secrets: Iterable[str]) -> None:
         values = {value.encode("utf-8", "surrogateescape") for value in secrets}
-        # The longest first: one secret may be a part of another.
+        # The longest first: where one secret begins another, all of the longer one is hidden.
         self._secrets = sorted((v for v in values if len(v) >= _SECRET_LEAST), key=len, reverse=True)
+        self._any = re.compile(b"|".join(re.escape(value) for value in self._secrets))
+        self._firsts = {value[0] for value in self._secrets}
         self._keep = max((len(value) for value in self._secrets), default=1) - 1
         self._held = b""
 
@@ -26,28 +29,35 @@ class Redactor:
         """What may be written now; a few bytes may be kept back for the next call."""
         if not self._secrets:
             return data
-        text = self.clean(self._held + data)
-        if self._keep == 0:
-            return text
-        cut = self._cut(text)
+        text = self._held + data
+        starts = self._unfinished(text)
+        done = bytearray()
+        at = 0
+        for match in self._any.finditer(text):
+            # A secret that may still become a longer one, or lie in one, is not judged yet.
+            if any(at <= start <= match.start() for start in starts):
+                break
+            done += text[at : match.start()] + HIDDEN
+            at = match.end()
+        cut = next((start for start in starts if start >= at), len(text))
         self._held = text[cut:]
-        return text[:cut]
+        return bytes(done) + text[at:cut]
 
     def end(self) -> bytes:
         held, self._held = self._held, b""
-        return held
+        return self.clean(held)
 
     def clean(self, data: bytes) -> bytes:
-        for secret in self._secrets:
-            data = data.replace(secret, HIDDEN)
-        return data
+        return self._any.sub(HIDDEN, data) if self._secrets else data
 
-    def _cut(self, text: bytes) -> int:
-        """The first place from which on a secret may have begun."""
-        for start in range(max(0, len(text) - self._keep), len(text)):
-            if any(secret.startswith(text[start:]) for secret in self._secrets):
-                return start
-        return len(text)
+    def _unfinished(self, text: bytes) -> list[int]:
+        """The places from which on the rest of ``text`` is the beginning of a secret, and not all of it."""
+        return [
+            start
+            for start in range(max(0, len(text) - self._keep), len(text))
+            if text[start] in self._firsts
+            and any(len(text) - start < len(s) and s.startswith(text[start:]) for s in self._secrets)
+        ]
 
 
 class Capture:

@@ -123,7 +123,7 @@ class Errand:
         found = read_tree(tree, object_format=base.object_format, submodules=base.submodules)
         message = f"{self._spec.family}: run {self._spec.run_id}\n\nJoelclaw-Run: {self._spec.run_id}\nJoelclaw-Base: {base.sha}\n"
         change = self._found.change = make_change(
-            base, tree, found, message=message, at=int(self._state.started_at)
+            base, tree, found, message=message, at=int(self._state.started_at), secrets=self._secrets
         )
         self._mounts.release(tree)
         self._check_agent()
@@ -263,15 +263,16 @@ class Errand:
         """Keeps what there is, and writes the final state. Nothing interrupts this."""
         message = None
         if failure is not None:
-            cleaned = self._redactor.clean(failure.encode("utf-8", "replace")).decode("utf-8", "replace")
-            message = one_line(cleaned, MESSAGE_MAX)
+            message = self._told(failure)
         artifact_id = None
         with contextlib.suppress(OSError):
             self._mounts.leave()
         if outcome is not Outcome.CANCELLED and self._found.base is not None:
             try:
                 self._enter("artifact")
-                artifact_id = self._keep(message)
+                artifact_id, refused = self._keep(message)
+                if refused is not None:
+                    outcome, message = Outcome.FAILED, refused
             except (OSError, OperatorError) as error:
                 outcome = Outcome.FAILED
                 said = error.message if isinstance(error, OperatorError) else str(error)
@@ -293,8 +294,21 @@ class Errand:
         self._folder.write_state(self._state)
         return self._state
 
-    def _keep(self, failure: str | None) -> str:
+    def _told(self, failure: str) -> str:
+        """As it may be shown: bounded, with no secret in it."""
+        return one_line(
+            self._redactor.clean(failure.encode("utf-8", "replace")).decode("utf-8", "replace"), MESSAGE_MAX
+        )
+
+    def _path(self, path: bytes) -> str:
+        return _shown(self._redactor.clean(path))
+
+    def _keep(self, failure: str | None) -> tuple[str, str | None]:
+        """The artifact's id, and the run's failure when Git refuses the commit that was made of the change.
+
+        Such a change is kept as patch and logs only, without a commit that could be promoted."""
         found, spec = self._found, self._spec
+        refused: str | None = None
         staging = staging_folder(self._places, spec.run_id)
         staging.mkdir(mode=0o700)
         try:
@@ -303,8 +317,16 @@ class Errand:
             change = found.change
             if change is not None and change.commit is not None and found.base is not None:
                 write_patch(found.base, change.commit, staging / PATCH)
-                write_bundle(found.base, staging / BUNDLE)
-            return keep(
+                try:
+                    write_bundle(found.base, staging / BUNDLE)
+                except GitFailed as error:
+                    (staging / BUNDLE).unlink(missing_ok=True)
+                    found.verified = Verified.FAILED
+                    refused = self._told(
+                        f"{failure + '; ' if failure else ''}Git refuses the change: {error.message}"
+                    )
+            commit = change.commit if change is not None and refused is None else None
+            artifact_id = keep(
                 self._places,
                 staging,
                 {
@@ -315,14 +337,14 @@ class Errand:
                     "base": spec.base,
                     "base_is_branch": spec.base_is_branch,
                     "base_sha": spec.base_sha,
-                    "commit": change.commit if change else None,
+                    "commit": commit,
                     "tree_sha": change.tree_sha if change else None,
                     "files": change.files if change else 0,
                     "insertions": change.insertions if change else 0,
                     "deletions": change.deletions if change else 0,
-                    "paths": [_shown(path) for path in change.paths[:PATHS_MAX]] if change else [],
+                    "paths": [self._path(path) for path in change.paths[:PATHS_MAX]] if change else [],
                     "left_out": [
-                        f"{_shown(out.path)}: {out.reason}" for out in change.left_out[:LEFT_OUT_MAX]
+                        f"{self._path(out.path)}: {out.reason}" for out in change.left_out[:LEFT_OUT_MAX]
                     ]
                     if change
                     else [],
@@ -330,13 +352,14 @@ class Errand:
                     "verify": found.verify,
                     "agent_exit": found.agent_exit,
                     "agent_duration_s": found.agent_duration_s,
-                    "failure": failure,
+                    "failure": refused or failure,
                     "limits": _use_words(found.agent_use, self._limits),
                     "isolation": availability().isolation,
                     "host": self._state.host,
                     "created_at": time.time(),
                 },
             )
+            return artifact_id, refused
         except BaseException:
             shutil.rmtree(staging, ignore_errors=True)
             raise

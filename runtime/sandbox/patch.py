@@ -6,8 +6,9 @@ The commit is made with ``git fast-import`` from bytes that we read ourselves; G
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
@@ -16,19 +17,29 @@ from runtime.model import OperatorError
 from runtime.sandbox.git import IDENTITY, GitFailed, run_git
 from runtime.sandbox.isolation.limits import size_words
 from runtime.sandbox.materialize import Base
-from runtime.sandbox.tree import LINK, SUBMODULE, Blob, Found, LeftOut, link_leaves
+from runtime.sandbox.tree import EXECUTABLE, LINK, REGULAR, SUBMODULE, Blob, Found, LeftOut, link_leaves
 
 FILES_MAX = 20_000
 BYTES_MAX = 256 * 2**20
 PATCH_MAX = 512 * 2**20
 RUN_REF = "refs/heads/joelclaw-run"
+SECRET_LEAST = 8
+"""Bytes. Shorter values turn up in any change by chance, and would fail runs that leaked nothing."""
 _CHUNK = 1 << 20
+_IGNORE_MAX = 2**20
+_IGNORES_MAX = 64 * 2**20
 
 
 class ChangeTooLarge(OperatorError):
     """The change is more than an artifact may hold."""
 
     code = "change-too-large"
+
+
+class SecretInChange(OperatorError):
+    """The agent wrote a secret of its run into its tree; the message has the variable's name only."""
+
+    code = "secret-in-change"
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,10 +56,13 @@ class Change:
     left_out: tuple[LeftOut, ...]
 
 
-def make_change(base: Base, tree: Path, found: Found, *, message: str, at: int) -> Change:
+def make_change(
+    base: Base, tree: Path, found: Found, *, message: str, at: int, secrets: Mapping[str, str]
+) -> Change:
     """Commits the difference between ``base`` and ``found`` (which was read from ``tree``).
 
-    ``at``: the commit's time, seconds since the epoch. Blocks. Raises `ChangeTooLarge`, `GitFailed`, `OSError`.
+    ``at``: the commit's time, seconds since the epoch. ``secrets``: values by the variables' names; nothing is
+    made of a change that holds one. Blocks. Raises `ChangeTooLarge`, `SecretInChange`, `GitFailed`, `OSError`.
     """
     left_out = list(found.left_out)
     blobs = _without_leaving_links(base, tree, found, left_out)
@@ -67,6 +81,12 @@ def make_change(base: Base, tree: Path, found: Found, *, message: str, at: int) 
             f"the change has {len(changed) + len(removed):,} files and {size_words(size)}; "
             f"an artifact holds {FILES_MAX:,} files and {size_words(BYTES_MAX)}",
             fix="let the agent write what it builds to /tmp, or add it to .gitignore",
+        )
+    name = _secret_in(tree, changed, secrets)
+    if name is not None:
+        raise SecretInChange(
+            f"the change holds the secret {name}",
+            fix="let the agent keep it out of its files and their names",
         )
     stream = base.git_dir / "import"
     try:
@@ -165,26 +185,99 @@ def _without_leaving_links(
 
 
 def _without_ignored(base: Base, tree: Path, blobs: Mapping[bytes, Blob]) -> dict[bytes, Blob]:
-    """New files that the tree's ``.gitignore`` files name are not part of the change."""
+    """New files that the tree's ``.gitignore`` files name are not part of the change.
+
+    Git asks the work tree for nothing but these files, so it gets a folder of ours with copies of them: in the
+    agent's tree it would open whatever stands at such a name, and wait for ever at a pipe.
+    """
     new = [path for path in blobs if path not in base.blobs]
     if not new or not any(path == b".gitignore" or path.endswith(b"/.gitignore") for path in blobs):
         return dict(blobs)
     ignored: set[bytes] = set()
-    index = base.git_dir / "ignore.index"
+    index, ours = base.git_dir / "ignore.index", base.git_dir / "ignore.tree"
     try:
+        _copy_ignores(tree, blobs, ours)
         told = run_git(
             ["check-ignore", "--no-index", "--stdin", "-z"],
             git_dir=base.git_dir,
-            extra={"GIT_WORK_TREE": str(tree), "GIT_INDEX_FILE": str(index)},
+            extra={"GIT_WORK_TREE": str(ours), "GIT_INDEX_FILE": str(index)},
             # A name that begins with a colon would be taken for pathspec magic (gitglossary(7)).
             given=b"".join(b"./" + path + b"\0" for path in new),
-            cwd=tree,
+            cwd=ours,
             fine=(0, 1),
         )
         ignored.update(path.removeprefix(b"./") for path in told.split(b"\0"))
     finally:
         index.unlink(missing_ok=True)
+        shutil.rmtree(ours, ignore_errors=True)
     return {path: blob for path, blob in blobs.items() if path in base.blobs or path not in ignored}
+
+
+def _copy_ignores(tree: Path, blobs: Mapping[bytes, Blob], into: Path) -> None:
+    """Every ``.gitignore`` that is a regular file. Larger ones than anybody writes are passed over, as Git does."""
+    into.mkdir(mode=0o700)
+    room = _IGNORES_MAX
+    # Paths are as long as the system takes them, so none may be put behind another: both begin at a folder.
+    with _opened(tree) as source, _opened(into) as target:
+        for path, blob in blobs.items():
+            folder, _, name = path.rpartition(b"/")
+            if name != b".gitignore" or blob.mode not in (REGULAR, EXECUTABLE):
+                continue
+            flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+            with os.fdopen(os.open(path, flags, dir_fd=source), "rb") as file:
+                data = file.read(_IGNORE_MAX + 1)
+            if len(data) > _IGNORE_MAX:
+                continue
+            room -= len(data)
+            if room < 0:
+                # Files with holes cost the agent nothing; their copies would cost us the disk.
+                raise ChangeTooLarge(
+                    f"the tree has more than {size_words(_IGNORES_MAX)} of .gitignore files",
+                    fix="let the agent write fewer",
+                )
+            for place in reversed(list(_with_folders(folder))):
+                with suppress(FileExistsError):
+                    os.mkdir(place, 0o700, dir_fd=target)
+            new = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+            with os.fdopen(os.open(path, new, 0o600, dir_fd=target), "wb") as copy:
+                copy.write(data)
+
+
+@contextmanager
+def _opened(folder: Path) -> Iterator[int]:
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+def _secret_in(tree: Path, changed: Mapping[bytes, Blob], secrets: Mapping[str, str]) -> str | None:
+    """The variable whose value stands in a changed file, link or path; None when none does."""
+    values = {name: value.encode("utf-8", "surrogateescape") for name, value in sorted(secrets.items())}
+    values = {name: value for name, value in values.items() if len(value) >= SECRET_LEAST}
+    if not values:
+        return None
+    overlap = max(map(len, values.values())) - 1
+    for path, blob in changed.items():
+        for text in (path, *_windows(os.fsencode(tree) + b"/" + path, blob, overlap)):
+            for name, value in values.items():
+                if value in text:
+                    return name
+    return None
+
+
+def _windows(place: bytes, blob: Blob, overlap: int) -> Iterator[bytes]:
+    """What is at ``place`` in pieces, each with the last ``overlap`` bytes of the one before it."""
+    if blob.mode == LINK:
+        yield os.readlink(place)  # noqa: PTH115 - bytes
+        return
+    with os.fdopen(os.open(place, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK), "rb") as source:
+        before = b""
+        for chunk in _chunks(source, os.fstat(source.fileno()).st_size):
+            text = before + chunk
+            yield text
+            before = text[max(0, len(text) - overlap) :]
 
 
 def _with_folders(path: bytes) -> Iterator[bytes]:

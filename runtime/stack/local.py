@@ -186,14 +186,16 @@ class LocalStack:
         return tuple(how for how in told if how is not None)
 
     def _how_it_hangs(self, mark: Mark) -> str | None:
-        activity = activity_of(mark.pid)
-        if activity is not None and activity.stopped:
-            return f"{mark.name} (pid {mark.pid}) is stopped (SIGSTOP) and does not react"
+        if _is_stopped(mark):
+            return _stopped(mark)
         silent = {
             VALKEY: lambda: valkey_silent(self._paths.valkey_socket, SILENT_S),
             RESTATE: lambda: restate_silent(self._paths.restate_base, SILENT_S),
         }.get(mark.name)
         if silent is not None and silent():
+            # A program with threads is seen as stopped only once all of them are: look again.
+            if _is_stopped(mark):
+                return _stopped(mark)
             return f"{mark.name} (pid {mark.pid}) runs but does not answer: it hangs"
         return None
 
@@ -484,3 +486,12 @@ def _order(state: ProgramState) -> tuple[int, str]:
 
 def _found(binary: Binary) -> str:
     return f"{binary.part} {binary.version} from {binary.origin}"
+
+
+def _is_stopped(mark: Mark) -> bool:
+    activity = activity_of(mark.pid)
+    return activity is not None and activity.stopped
+
+
+def _stopped(mark: Mark) -> str:
+    return f"{mark.name} (pid {mark.pid}) is stopped (SIGSTOP) and does not react"

@@ -610,6 +610,39 @@ def test_secrets_reach_the_agent_and_nothing_else(workshop: Workshop) -> None:
     assert verified.state.outcome is Outcome.SUCCEEDED
 
 
+@pytest.mark.parametrize(
+    "script",
+    [
+        "echo $API_KEY > f",
+        # Cut in two by the pieces in which files are read.
+        "head -c 1048570 /dev/zero > f; echo $API_KEY >> f",
+        "touch name-$API_KEY",
+        "mkdir in-$API_KEY; touch in-$API_KEY/f",
+        "ln -s to-$API_KEY link",
+        "echo $API_KEY > f; touch name-$API_KEY; mkfifo pipe-$API_KEY",
+    ],
+)
+def test_nothing_is_made_of_a_change_that_holds_a_secret(shop: Workshop, script: str) -> None:
+    secret = "s3cr3t-" + "q" * 20
+    ended = shop.run(["sh", "-c", script], secrets={"API_KEY": secret, "OTHER": "another-secret"})
+    assert ended.state.outcome is Outcome.FAILED
+    assert ended.state.message == "the change holds the secret API_KEY"
+    assert ended.manifest["commit"] is None
+    assert set(ended.manifest["contents"]) == {"agent.log"}
+    found = subprocess.run(["grep", "-rl", secret, str(shop.places.root)], capture_output=True, check=False)
+    assert found.stdout == b""
+
+
+def test_secrets_in_names_that_are_no_part_of_the_commit_are_hidden(shop: Workshop) -> None:
+    secret = "s3cr3t-" + "q" * 20
+    ended = shop.run(
+        ["sh", "-c", "mkfifo pipe-$API_KEY; touch a-$PIN"], secrets={"API_KEY": secret, "PIN": "48151"}
+    )
+    assert ended.state.outcome is Outcome.SUCCEEDED
+    assert ended.manifest["left_out"] == ["pipe-***: it is neither file, folder nor link"]
+    assert ended.manifest["paths"] == ["a-***"]
+
+
 def test_variables_stand_in_no_command_line(shop: Workshop) -> None:
     secret = "s3cr3t-in-ps"
     folder = shop.order(["sh", "-c", "touch /tmp/on; sleep 2"], secrets=["KEY"])

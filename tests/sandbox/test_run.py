@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import json
+import secrets
 import subprocess
 from pathlib import Path
 
 import pytest
 
-from runtime.model import Outcome, Verified
+from runtime.model import Outcome, Refused, Verified
 from runtime.sandbox import artifact as artifacts
+from runtime.sandbox.promote import promote
 from tests.sandbox.making import MIB, Workshop, a_repository, commit, git
 
 FIX = ["sh", "-c", "echo 42 > answer.txt"]
@@ -109,7 +111,59 @@ def test_ignored_files_are_not_part_of_the_change(shop: Workshop) -> None:
     assert ended.manifest["paths"] == [":(glob)x", "answer.txt", "sub/x/kept"]
 
 
+def test_only_files_are_asked_what_is_ignored(shop: Workshop) -> None:
+    """A pipe of that name would hold Git up for ever, and a link would be followed."""
+    commit(shop.repo, {".gitignore": "*.pyc\n"})
+    ended = shop.run(
+        [
+            "sh",
+            "-c",
+            "mkfifo sub/.gitignore; touch sub/x sub/x.pyc; mkdir in in/deep dir link; mkdir dir/.gitignore; "
+            "echo hidden > in/deep/.gitignore; touch in/deep/hidden in/deep/seen; echo '*' > /tmp/all; "
+            "ln -s deep/.gitignore in/.gitignore; touch in/hidden",
+        ],
+        timeout_s=20.0,
+    )
+    assert ended.state.outcome is Outcome.SUCCEEDED, ended.state.message
+    assert ended.manifest["paths"] == [
+        "in/.gitignore", "in/deep/.gitignore", "in/deep/seen", "in/hidden", "sub/x",
+    ]  # fmt: skip
+    assert ended.manifest["left_out"] == ["sub/.gitignore: it is neither file, folder nor link"]
+
+
+def test_gitignore_files_with_holes_do_not_fill_our_disk(shop: Workshop) -> None:
+    ended = shop.python(
+        "import os\nfor n in range(70):\n os.mkdir(f'd{n}')\n"
+        " with open(f'd{n}/.gitignore', 'w') as f: f.truncate(2**20)"
+    )
+    assert "64.0 MiB of .gitignore files" in (ended.state.message or "")
+
+
 # --- failures
+
+
+def test_a_change_that_git_refuses_is_kept_as_a_patch_but_not_as_a_commit(workshop: Workshop) -> None:
+    text = '[submodule "a"]\n\tpath = a\n\turl = -oops\n'
+    ended = workshop.python(f"open('.gitmodules', 'w').write({text!r})", verify=[["true"]])
+    assert (ended.state.outcome, ended.state.verified) == (Outcome.FAILED, Verified.FAILED)
+    assert (ended.state.message or "").startswith("Git refuses the change: ")
+    assert "gitmodulesUrl" in (ended.state.message or "")
+    assert "url = -oops" in ended.patch
+    manifest = ended.manifest
+    assert (manifest["commit"], manifest["verified"]) == (None, "failed")
+    assert manifest["failure"] == ended.state.message
+    assert {"patch.diff", "agent.log"} <= set(manifest["contents"])
+    assert "change.bundle" not in manifest["contents"]
+    with pytest.raises(Refused):
+        promote(
+            ended.places,
+            ended.artifact.name,
+            None,
+            unverified=True,
+            actor="ada",
+            reason=None,
+            now=lambda: 1.0,
+        )
 
 
 def test_an_agent_that_fails_is_named_and_its_change_is_kept(workshop: Workshop) -> None:
@@ -141,10 +195,12 @@ def test_one_budget_covers_agent_and_verification(shop: Workshop) -> None:
 
 
 def test_an_agent_that_hangs_is_ended_and_nothing_of_it_is_left(workshop: Workshop) -> None:
-    ended = workshop.run(["sh", "-c", "setsid sleep 98765 & trap '' TERM; sleep 98766"], timeout_s=1.5)
+    marker = str(secrets.randbelow(10**6) + 10**8)  # another run of these tests may go on beside this one
+    agent = f"setsid sleep {marker}1 & trap '' TERM; sleep {marker}2"
+    ended = workshop.run(["sh", "-c", agent], timeout_s=1.5)
     assert ended.state.message == "timed out in phase agent after 1.5 s in all"
     assert (
-        "9876" not in subprocess.run(["ps", "-eo", "args"], capture_output=True, check=True).stdout.decode()
+        marker not in subprocess.run(["ps", "-eo", "args"], capture_output=True, check=True).stdout.decode()
     )
 
 
