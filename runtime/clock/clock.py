@@ -30,6 +30,9 @@ from runtime.model import (
 )
 from runtime.text import one_line
 
+FIRES_WITHIN_S = 1.0
+"""Shorter than a probe's deadline by default: what Redis owes must not cost what the clock answers."""
+
 DRIFT_FIELDS = 4
 
 AskForFire = Callable[[str, str], Awaitable[FireAnswer]]
@@ -116,6 +119,18 @@ class Clock:
         )
 
     async def _read_fires(self) -> _Known:
+        """Bounded, so that a Redis that hangs leaves the clock's own jobs readable. Raises `BoundaryDown`."""
+        try:
+            async with asyncio.timeout(FIRES_WITHIN_S):
+                return await self._look_up_fires()
+        except TimeoutError:
+            raise BoundaryDown(
+                f"the record of fires was not read within {FIRES_WITHIN_S:g} s",
+                fix="see what the pressure boundary says of Redis",
+                code="timed-out",
+            ) from None
+
+    async def _look_up_fires(self) -> _Known:
         last, followed, instants = await asyncio.gather(
             self._fires.last(), self._fires.followed(), self._fires.last_instants()
         )

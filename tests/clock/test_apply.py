@@ -190,6 +190,29 @@ async def test_a_clock_that_hangs_or_is_down_is_unknown_or_down_with_its_last_fi
         assert ("boundary-down", "clock") in codes
 
 
+async def test_a_redis_that_hangs_leaves_the_clock_readable_and_its_fires_unknown(
+    short_dir: Path, valkey: ValkeyServer, module_restate: RestateServer
+) -> None:
+    async with scheduled_lane(short_dir, valkey, module_restate, HEAD + ONE) as lane:
+        await lane.until_applied()
+        valkey.signal(signal.SIGSTOP)
+        try:
+            snapshot = await lane.operator.reader.snapshot()
+        finally:
+            valkey.signal(signal.SIGCONT)
+        assert snapshot.boundaries.pressure.status is BoundaryStatus.UNKNOWN
+        clock = snapshot.boundaries.clock
+        assert clock.status in (BoundaryStatus.OK, BoundaryStatus.DEGRADED)
+        assert clock.data is not None
+        assert [(row.enabled, row.missed, row.running) for row in clock.data.schedules.items] == [
+            (True, None, None)
+        ]
+        # Redis is named once, as the cause; nothing is said of the clock.
+        codes = {(f.code, f.boundary) for f in snapshot.verdict.findings}
+        assert ("boundary-unknown", "pressure") in codes
+        assert "clock" not in {boundary for _, boundary in codes}
+
+
 async def test_a_second_clock_on_the_same_state_ends_and_leaves_the_first_alone(
     short_dir: Path, module_valkey: ValkeyServer, module_restate: RestateServer
 ) -> None:
