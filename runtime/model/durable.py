@@ -1,0 +1,146 @@
+"""The words of durable runs, and the ports by which they are started, asked about and steered."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Protocol, runtime_checkable
+
+from .names import Priority, run_id_of
+from .pressure import Failure, Outcome
+
+
+class RunStatus(StrEnum):
+    """The statuses of Restate's ``sys_invocation`` table, plus what can't be read."""
+
+    PENDING = "pending"
+    SCHEDULED = "scheduled"
+    READY = "ready"
+    RUNNING = "running"
+    BACKING_OFF = "backing-off"
+    SUSPENDED = "suspended"
+    PAUSED = "paused"
+    COMPLETED = "completed"
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True, slots=True)
+class RunRequest:
+    """What admission hands to Restate: the whole input of one run. No secrets in here."""
+
+    item_id: str
+    attempt: int
+    family: str
+    priority: Priority
+    payload: str
+    """JSON text."""
+    failures: tuple[Failure, ...] = ()
+
+    @property
+    def run_id(self) -> str:
+        return run_id_of(self.item_id, self.attempt)
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """Restate took the run. Accepted is not succeeded."""
+
+    invocation_id: str
+    again: bool
+    """True when it knew the run already."""
+
+
+@dataclass(frozen=True, slots=True)
+class RunView:
+    """One run as Restate tells it. Times in seconds since the epoch."""
+
+    run_id: str
+    invocation_id: str
+    status: RunStatus
+    outcome: Outcome | None
+    """Only once completed."""
+    created_at: float | None
+    modified_at: float | None
+    completed_at: float | None
+    tries: int | None
+    """Restate's tries inside this attempt, the first included; it forgets them once a run has ended."""
+    next_try_at: float | None
+    last_failure: str | None
+    family: str | None = None
+    deployment: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class JournalEntry:
+    """One row of a run's journal, without the payload."""
+
+    index: int
+    kind: str
+    name: str | None
+    at: float | None
+    detail: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class DurableSource:
+    admin_url: str
+    ingress_url: str
+    version: str
+    service: str
+    deployment: str | None
+    """Address of the worker that this lane's service is registered at; None: not registered."""
+
+
+@dataclass(frozen=True, slots=True)
+class DurableReading:
+    """The live set, unhealthiest first, then the latest completed."""
+
+    source: DurableSource
+    live: Mapping[str, int]
+    """Counts of live runs by status."""
+    runs: tuple[RunView, ...]
+    total: int
+    """How many runs the list would have had without its bound."""
+
+
+class RunVerb(StrEnum):
+    CANCEL = "cancel"
+    KILL = "kill"
+    RESUME = "resume"
+
+
+class VerbResult(StrEnum):
+    ACCEPTED = "accepted"
+    WRONG_STATE = "wrong-state"
+    NOT_FOUND = "not-found"
+    FAILED = "failed"
+
+
+@runtime_checkable
+class RunStarter(Protocol):
+    """Admits runs. Sending the same run id again is no second run."""
+
+    async def start(self, request: RunRequest) -> Accepted:
+        """Raises `BoundaryDown` when it can't be known to have been accepted,
+        `Refused` when it was refused for good (malformed)."""
+        ...
+
+
+class RunLookup(Protocol):
+    """Asks the executor what became of runs."""
+
+    async def lookup(self, run_ids: Sequence[str]) -> Mapping[str, RunView]:
+        """Those it knows, by run id; a missing key means that it does not know the run.
+        Raises `BoundaryDown`."""
+        ...
+
+
+class RunControl(Protocol):
+    async def apply(self, verb: RunVerb, invocation_ids: Sequence[str]) -> Mapping[str, VerbResult]: ...
+
+
+class DurableReader(Protocol):
+    async def read(self, *, limit: int = 100) -> DurableReading: ...
+    async def run(self, run_id: str) -> RunView | None: ...
+    async def journal(self, invocation_id: str, *, limit: int = 200) -> Sequence[JournalEntry]: ...
