@@ -102,7 +102,7 @@ class Drainer:
             await asyncio.sleep(TURN_WAIT_S)
             return []
         try:
-            demands = await self._queue.peek(lane.limits)
+            demands = await self._queue.peek(lane.rules)
             slots = min(BATCH, self._lane_max - sum(demand.busy for demand in demands))
             self.stats.idle_because = "the lane is full" if slots <= 0 else None
             weights = {name: family.weight for name, family in lane.families.items()}
@@ -110,7 +110,7 @@ class Drainer:
             self._turn += 1
             if not wanted:
                 return []
-            return await self._queue.claim(wanted, lane.limits, owner=self._owner)
+            return await self._queue.claim(wanted, lane.rules, owner=self._owner)
         finally:
             await self._queue.end_turn(self._owner)
 

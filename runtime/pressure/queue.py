@@ -14,7 +14,7 @@ from redis.exceptions import RedisError
 
 from runtime.ledger.connection import Redis, redis_errors
 from runtime.ledger.keys import lane_key
-from runtime.model import Enqueued, Lease, Outcome, Priority, SettleResult, parse_run_id
+from runtime.model import Enqueued, FamilyRules, Lease, Outcome, Priority, SettleResult, parse_run_id
 from runtime.pressure.keys import dedup_suffix, families_key
 from runtime.pressure.place import OnLane
 from runtime.pressure.records import pack_meta, unpack_failures, unpack_record
@@ -154,15 +154,14 @@ class Queue(OnLane):
       redis.call('ZCARD', base .. 'w3'), busy, paused(now) and 1 or 0}}
     """)
 
-    async def peek(self, limits: Mapping[str, int]) -> list[Demand]:
-        """Makes due items runnable and tells what could be claimed. ``limits``: ``max_in_flight``
-        by family. One pipeline. Raises `BoundaryDown`."""
-        replies = await self._each(self._PEEK, dict.fromkeys(limits, ()))
+    async def peek(self, rules: Mapping[str, FamilyRules]) -> list[Demand]:
+        """Makes due items runnable and tells what could be claimed. One pipeline. Raises `BoundaryDown`."""
+        replies = await self._each(self._PEEK, dict.fromkeys(rules, ()))
         return [
             Demand(
                 family=name,
                 waiting=(reply[0], reply[1], reply[2], reply[3]),
-                room=max(0, limits[name] - reply[4]),
+                room=max(0, rules[name].max_in_flight - reply[4]),
                 busy=reply[4],
                 held=bool(reply[5]),
             )
@@ -194,14 +193,20 @@ class Queue(OnLane):
     """)
 
     async def claim(
-        self, wanted: Mapping[str, Levels], limits: Mapping[str, int], *, owner: str, lease_s: float = LEASE_S
+        self,
+        wanted: Mapping[str, Levels],
+        rules: Mapping[str, FamilyRules],
+        *,
+        owner: str,
+        lease_s: float = LEASE_S,
     ) -> list[Lease]:
         """Leases up to ``wanted`` items of each family, by level, within its ``max_in_flight``.
 
         A paused family yields nothing. Raises `BoundaryDown`.
         """
         arguments = {
-            name: (owner, round(lease_s * 1e6), limits[name], *levels) for name, levels in wanted.items()
+            name: (owner, round(lease_s * 1e6), rules[name].max_in_flight, *levels)
+            for name, levels in wanted.items()
         }
         replies = await self._each(self._CLAIM, arguments)
         return [_lease(name, row) for name, rows in replies.items() for row in rows]

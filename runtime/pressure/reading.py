@@ -14,6 +14,7 @@ from redis.exceptions import RedisError
 from runtime.ledger.connection import redis_errors
 from runtime.model import (
     FamilyReading,
+    FamilyRules,
     ItemPage,
     ItemState,
     NotFound,
@@ -82,14 +83,14 @@ class Reading(OnLane):
         read_only=True,
     )
 
-    async def read(self, limits: Mapping[str, int]) -> PressureReading:
+    async def read(self, rules: Mapping[str, FamilyRules]) -> PressureReading:
         """See `runtime.model.PressureReader.read`: two round trips, whatever the backlog.
 
         Raises `BoundaryDown`.
         """
         with redis_errors(self._where):
             known: Any = await self._redis.hvals(families_key(self._lane))
-            families = [*limits, *sorted(set(known) - set(limits))]
+            families = [*rules, *sorted(set(known) - set(rules))]
             calls = [Call(family_base(self._lane, name), (self._now,)) for name in families]
             info, *rows = await self._FAMILY.many(self._redis, calls, ("INFO",))
             for reply in (info, *rows):
@@ -99,7 +100,7 @@ class Reading(OnLane):
         return PressureReading(
             source=self._source(info, float(server_time)),
             families=tuple(
-                _reading(name, row, limits.get(name)) for name, row in zip(families, rows, strict=True)
+                _reading(name, row, rules.get(name)) for name, row in zip(families, rows, strict=True)
             ),
         )
 
@@ -254,13 +255,13 @@ class Reading(OnLane):
         )
 
 
-def _reading(family: str, row: Sequence[Any], limit: int | None) -> FamilyReading:
+def _reading(family: str, row: Sequence[Any], rules: FamilyRules | None) -> FamilyReading:
     now = int(row[0])
     levels = (row[1], row[2], row[3], row[4])
     delayed, leased, admitting, flight, dead, quarantined, oldest, pause_text = row[5:13]
     runnable = sum(levels)
     pause = unpack_pause(pause_text)
-    full = limit is not None and leased + admitting + flight >= limit
+    full = rules is not None and leased + admitting + flight >= rules.max_in_flight
     age = None if not oldest else max(0.0, (now - int(oldest)) * MICROSECOND)
     held = runnable if pause else 0
     throttled = runnable if full and not pause else 0

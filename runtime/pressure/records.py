@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 
-from runtime.model import Failure, ItemState, Outcome, Pause, PauseKind, Priority, WorkItem
+from runtime.model import Failure, ItemState, Outcome, Pause, PauseKind, PauseMode, Priority, WorkItem
 
 MICROSECOND = 1e-6
 
@@ -46,7 +46,7 @@ def unpack_pause(text: str | None) -> Pause | None:
         reason=row["reason"],
         since=int(row["since"]) * MICROSECOND,
         until=None if row["until"] is None else int(row["until"]) * MICROSECOND,
-        mode=row["mode"],
+        mode=PauseMode(row["mode"]),
     )
 
 

@@ -111,7 +111,7 @@ class Lane:
         return ids
 
     async def look(self, family: str = "a") -> FamilyReading:
-        reading = await self.reading.read(self.source.current.limits)
+        reading = await self.reading.read(self.source.current.rules)
         return next(row for row in reading.families if row.family == family)
 
 

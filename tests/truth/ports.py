@@ -22,6 +22,7 @@ from runtime.model import (
     DurableSource,
     Failure,
     FamilyReading,
+    FamilyRules,
     Fire,
     FireAnswer,
     FireDecision,
@@ -203,7 +204,7 @@ class MemoryPressure:
     on_write: Callable[[str], Any] | None = None
     source: PressureSource | None = None
 
-    async def read(self, limits: Mapping[str, int]) -> PressureReading:
+    async def read(self, rules: Mapping[str, FamilyRules]) -> PressureReading:
         self.reads += 1
         await answer(self.trouble)
         source = self.source or PressureSource(
