@@ -30,6 +30,8 @@ if ARGV[3] ~= '' then
 end
 return string.format('%.6f', now)
 """
+_READ = "return {redis.call('TIME'), redis.call('HGETALL', KEYS[1])}"
+"""The time of the very server that stamps the beats: those of a cluster may disagree."""
 
 
 class Heartbeats:
@@ -66,16 +68,14 @@ class Heartbeats:
 
     async def read_at(self) -> tuple[float, Sequence[Beat]]:
         """The server's time, and all beats. Raises `BoundaryDown`."""
-        pipe = self._redis.pipeline(transaction=False)
-        pipe.time()
-        pipe.hgetall(self._key)
         with redis_errors(self._where):
-            (seconds, microseconds), raw = await pipe.execute()
+            (seconds, microseconds), rows = await self._redis.eval_ro(_READ, 1, self._key)
+        raw = dict(zip(rows[::2], rows[1::2], strict=True))
         beats = (_parse(field, text) for field, text in raw.items())
         known = sorted(
             (b for b in beats if b is not None), key=lambda b: (b.role, b.started_at, b.process_id)
         )
-        return seconds + microseconds / 1e6, known
+        return int(seconds) + int(microseconds) / 1e6, known
 
 
 def _parse(field: str, text: str) -> Beat | None:
