@@ -220,7 +220,13 @@ class ValkeyCluster:
     """
 
     def __init__(
-        self, folder: Path, *, primaries: int = 3, replicas: int = 1, node_timeout_ms: int = 1000
+        self,
+        folder: Path,
+        *,
+        primaries: int = 3,
+        replicas: int = 1,
+        node_timeout_ms: int = 1000,
+        full_coverage: bool = True,
     ) -> None:
         count = primaries * (1 + replicas)
         ports = free_ports(2 * count)
@@ -233,6 +239,7 @@ class ValkeyCluster:
                     *("--bind", "127.0.0.1", "--port", str(ports[index])),
                     *("--cluster-enabled", "yes", "--cluster-port", str(ports[count + index])),
                     *("--cluster-node-timeout", str(node_timeout_ms)),
+                    *("--cluster-require-full-coverage", "yes" if full_coverage else "no"),
                     *("--repl-diskless-sync-delay", "0", "--repl-backlog-size", "1mb"),
                 ),
             )

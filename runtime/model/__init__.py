@@ -128,6 +128,7 @@ from .pressure import (
     SettleResult,
     WorkItem,
 )
+from .pressure_health import PressureNode, PressureReplica, SlowCommand
 from .sandbox import (
     Artifact,
     BackendView,
@@ -215,8 +216,10 @@ __all__ = [
     "PayloadError",
     "PayloadTooLarge",
     "PressureControl",
+    "PressureNode",
     "PressureReader",
     "PressureReading",
+    "PressureReplica",
     "PressureSource",
     "Priority",
     "Promotion",
@@ -250,6 +253,7 @@ __all__ = [
     "Selection",
     "SettleResult",
     "Settler",
+    "SlowCommand",
     "TargetResult",
     "TimedOut",
     "UnknownFamily",
