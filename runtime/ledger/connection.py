@@ -19,6 +19,25 @@ Redis = aioredis.Redis
 CLUSTER_SCHEMES = {"redis+cluster": "redis", "rediss+cluster": "rediss"}
 """Scheme of a cluster's address -> that of one node of it."""
 
+_REFUSALS = {
+    "MISCONF": (
+        "redis-cant-persist",
+        "can't write its data to disk and refuses every write; nothing was stored",
+        "make room on the server's disk, and see its log",
+    ),
+    "BUSY": (
+        "redis-busy",
+        "is held up by a script of somebody's and answers nobody",
+        "wait for it, or end it with SCRIPT KILL",
+    ),
+    "NOREPLICAS": (
+        "redis-no-replicas",
+        "has too few replicas (min-replicas-to-write) and refuses every write; nothing was stored",
+        "start its replicas, or lower min-replicas-to-write",
+    ),
+}
+"""Servers' answers that redis-py has no class for: our code, what is so, what to do."""
+
 
 def connect(url: str, *, timeout_s: float = 5.0) -> Redis:
     """A lazy client of one server or of a cluster: nothing is sent before the first command.
@@ -140,6 +159,9 @@ def redis_errors(where: str) -> Iterator[None]:
                 fix="raise maxmemory, or drain or discard backlog",
                 code="redis-full",
             ) from None
+        if (told := _REFUSALS.get(str(error).partition(" ")[0])) is not None:
+            code, message, fix = told
+            raise BoundaryDown(f"Redis at {where} {message}", fix=fix, code=code) from None
         raise OperatorError(
             f"Redis at {where} refused a command: {one_line(str(error))}", fix="see `joelclaw-tui doctor`"
         ) from None

@@ -7,6 +7,7 @@ until replicas have the write. Inside a script neither waits.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -34,11 +35,15 @@ async def acknowledged(
     """
     if ack is Ack.PROCESS:
         return await script.many(redis, calls), True
-    wait_ms = max(1, round(min(timeout_s, _patience_s(redis)) * 1000))
+    until = time.monotonic() + min(timeout_s, _patience_s(redis))
+
+    def wait(*words: str | int) -> tuple[str | int, ...]:
+        return *words, max(1, round((until - time.monotonic()) * 1000))
+
     if ack is Ack.DISK:
-        replies, told = await script.followed(redis, calls, ("WAITAOF", 1, 0, wait_ms))
+        replies, told = await script.followed(redis, calls, lambda: wait("WAITAOF", 1, 0))
         return replies, _all(told, calls, lambda reply: isinstance(reply, list) and int(reply[0]) >= 1)
-    replies, told = await script.followed(redis, calls, ("WAIT", REPLICAS, wait_ms))
+    replies, told = await script.followed(redis, calls, lambda: wait("WAIT", REPLICAS))
     return replies, _all(told, calls, lambda reply: isinstance(reply, int) and reply >= REPLICAS)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -102,17 +102,17 @@ class Script:
         return sent.first, await self._again(redis, calls, sent.replies)
 
     async def followed(
-        self, redis: Redis, calls: Sequence[Call], last: tuple[Any, ...]
+        self, redis: Redis, calls: Sequence[Call], last: Callable[[], tuple[Any, ...]]
     ) -> tuple[list[Any], list[Any]]:
-        """Like `many`, with the command ``last`` after the calls on every connection that took some: their
-        replies, and those to ``last``."""
+        """Like `many`, with a command after the calls on every connection that took some: their replies, and
+        those to that command. ``last`` makes it, anew for a server that has to be given its scripts again."""
         if not calls:
             return [], []
-        sent = await send(redis, [self._by_hash(call) for call in calls], last=(last,))
+        sent = await send(redis, [self._by_hash(call) for call in calls], last=(last(),))
         replies, told = sent.replies, [node.replies[0] for node in sent.last]
         missing = _unknown(replies)
         if missing:
-            again = await send(redis, [self._in_full(calls[index]) for index in missing], last=(last,))
+            again = await send(redis, [self._in_full(calls[index]) for index in missing], last=(last(),))
             for index, reply in zip(missing, again.replies, strict=True):
                 replies[index] = reply
             told += [node.replies[0] for node in again.last]
