@@ -17,7 +17,7 @@ from runtime.pressure.script import Call, Script
 
 REPLICAS = 1
 """How many must have the write for ``replica``."""
-WAIT_MARGIN_S = 0.5
+WAIT_MARGIN_S = 0.25
 """The server gives up waiting so long before the connection would."""
 
 

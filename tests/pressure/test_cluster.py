@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pytest
 from redis.exceptions import RedisError
 
-from runtime.ledger.cluster import ClusterRedis, slot_of
+from runtime.ledger.cluster import Address, ClusterRedis, shown, slot_of
 from runtime.ledger.connection import connect
 from runtime.ledger.keys import wake_channel
 from runtime.model import (
@@ -34,6 +35,7 @@ from runtime.pressure.keys import families_key, family_base
 from runtime.pressure.queue import Queue
 from runtime.pressure.reading import Reading
 from runtime.pressure.script import Call, Script
+from runtime.pressure.settling import Settlement
 from runtime.roles.drainer import listen
 from tests.servers import ValkeyCluster
 
@@ -118,8 +120,8 @@ async def test_families_of_three_primaries_go_the_whole_way_of_an_item(lane: Lan
     good, bad, last = lane.families
     settled = await lane.queue.settle_many(
         [
-            lane.queue.settle_call(f"{ids[good]}.1", good, Outcome.SUCCEEDED, None),
-            lane.queue.settle_call(f"{ids[bad]}.1", bad, Outcome.FAILED, "no"),
+            Settlement(f"{ids[good]}.1", good, Outcome.SUCCEEDED),
+            Settlement(f"{ids[bad]}.1", bad, Outcome.FAILED, "no"),
         ]
     )
     replayed = await lane.control.replay(bad, [ids[bad]])
@@ -152,26 +154,26 @@ async def test_any_item_is_found_by_its_id_and_pages_go_on(lane: Lane) -> None:
     assert item.payload == '"4"'
 
 
-async def test_a_reading_is_one_pipeline_a_primary(lane: Lane) -> None:
+async def test_a_reading_is_one_pipeline_a_primary(lane: Lane, monkeypatch: pytest.MonkeyPatch) -> None:
     for family in lane.families:
         await lane.add(family)
     await lane.reading.read(lane.rules)
+    trips: list[str] = []
+    pipe = ClusterRedis._pipe
 
-    async def spent(act: Callable[[], Awaitable[object]]) -> list[int]:
-        before = [_reads(lane, index) for index in range(PRIMARIES)]
-        await act()
-        return [_reads(lane, index) - was for index, was in enumerate(before)]
+    async def counted(self: ClusterRedis, address: Address, *args: Any, **options: Any) -> Any:
+        trips.append(shown(address))
+        return await pipe(self, address, *args, **options)
 
-    asking = await spent(lambda: asyncio.sleep(0))
-    reading = await spent(lambda: lane.reading.read(lane.rules))
+    monkeypatch.setattr(ClusterRedis, "_pipe", counted)
+
+    reading = await lane.reading.read(lane.rules)
 
     # The primary of the lane's own keys is asked first which families there are.
-    assert sorted(spent - idle for spent, idle in zip(reading, asking, strict=True)) == [1, 1, 2]
-
-
-def _reads(lane: Lane, index: int) -> int:
-    """How often the server has read from a client's socket."""
-    return int(lane.cluster.nodes[index].ask("INFO", "stats")["total_reads_processed"])
+    home = shown(await lane.redis.owner(families_key(lane.name)))
+    assert trips[0] == home
+    assert sorted(trips[1:]) == sorted(node.address for node in reading.source.nodes)
+    assert len(set(trips)) == PRIMARIES
 
 
 async def test_new_work_of_any_primary_wakes_whoever_listens(lane: Lane) -> None:

@@ -40,9 +40,9 @@ PUT = Script("return redis.call('HSET', base .. 'put', ARGV[1], 1)")
 class Client:
     """A queue of its own lane, over one address."""
 
-    def __init__(self, url: str, lane: str | None = None) -> None:
+    def __init__(self, url: str, lane: str | None, timeout_s: float) -> None:
         self.lane = lane or "t" + secrets.token_hex(4)
-        self.redis = connect(url, timeout_s=3.0)
+        self.redis = connect(url, timeout_s=timeout_s)
         self.queue = Queue(self.redis, url, self.lane)
         self.reading = Reading(self.redis, url, self.lane)
         self.item_id = new_item_id("a", at_s=1_800_000_000.0)
@@ -61,19 +61,29 @@ class Client:
 
 
 @asynccontextmanager
-async def client(url: str, lane: str | None = None) -> AsyncIterator[Client]:
-    made = Client(url, lane)
+async def client(url: str, lane: str | None = None, *, timeout_s: float = 3.0) -> AsyncIterator[Client]:
+    made = Client(url, lane, timeout_s)
     try:
         yield made
     finally:
         await made.redis.aclose()
 
 
-@pytest.fixture
-def pair(short_dir: Path) -> Iterator[ValkeyPair]:
-    made = ValkeyPair(short_dir).launch()
+@pytest.fixture(scope="module")
+def pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ValkeyPair]:
+    made = ValkeyPair(tmp_path_factory.mktemp("pair")).launch()
     yield made
     made.stop()
+
+
+@pytest.fixture
+def lonely(pair: ValkeyPair) -> Iterator[ValkeyServer]:
+    """A primary whose replica is gone, for one test."""
+    pair.replica.kill()
+    wait_until(lambda: pair.primary.ask("INFO", "replication")["connected_slaves"] == 0)
+    yield pair.primary
+    pair.replica.launch()
+    wait_until(pair.linked)
 
 
 # --- promises
@@ -85,10 +95,8 @@ async def test_a_promise_is_kept_where_the_servers_can(pair: ValkeyPair, ack: Ac
         assert await here.put(ack)
 
 
-async def test_a_replica_that_is_gone_keeps_no_promise_and_the_write_is_done(pair: ValkeyPair) -> None:
-    pair.replica.kill()
-
-    async with client(pair.primary.url) as here:
+async def test_a_replica_that_is_gone_keeps_no_promise_and_the_write_is_done(lonely: ValkeyServer) -> None:
+    async with client(lonely.url) as here:
         kept = await here.put(Ack.REPLICA, timeout_s=0.2)
         stored = await here.redis.hlen(family_base(here.lane, "a") + "put")
 
@@ -106,10 +114,8 @@ async def test_a_server_without_append_file_promises_no_disk(short_dir: Path) ->
         server.stop()
 
 
-async def test_a_promise_is_waited_for_no_longer_than_the_connection_lasts(pair: ValkeyPair) -> None:
-    pair.replica.kill()
-
-    async with client(pair.primary.url) as here:  # its connections give up after 3 s
+async def test_a_promise_is_waited_for_no_longer_than_the_connection_lasts(lonely: ValkeyServer) -> None:
+    async with client(lonely.url, timeout_s=1.0) as here:
         assert not await asyncio.wait_for(here.put(Ack.REPLICA, timeout_s=60.0), 3.0)
 
 
@@ -328,7 +334,7 @@ async def test_a_claim_whose_reply_was_lost_comes_back_when_its_lease_lapses(
         proxy.cut = False
         leased = await here.stored() == 0
         async with asyncio.timeout(5):
-            while not (found := await here.queue.recover(["a"], owner="e")):
+            while not (found := await here.queue.recover(RULES, owner="e")):
                 await asyncio.sleep(0.01)
 
         assert leased
