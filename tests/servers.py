@@ -7,6 +7,8 @@ environments are those of `runtime.stack`.
 from __future__ import annotations
 
 import os
+import resource
+import shutil
 import signal
 import socket
 import subprocess
@@ -180,6 +182,20 @@ class ValkeyServer(Server):
             return client.execute_command(*command)  # type: ignore[no-untyped-call]
         finally:
             client.close()
+
+
+class FullDisk(ValkeyServer):
+    """Its disk can be filled: a write beyond the limit on files is an error to it, and not its end."""
+
+    def command(self) -> list[str]:
+        env = shutil.which("env")
+        if env is None:
+            raise ServerFailed("no env on PATH")
+        return [env, "--ignore-signal=XFSZ", *super().command()]
+
+    def fill(self) -> None:
+        size = self.ask("INFO", "persistence")["aof_current_size"]
+        resource.prlimit(self.pid, resource.RLIMIT_FSIZE, (size, size))
 
 
 class ValkeyPair:

@@ -19,9 +19,12 @@ FORGOTTEN_AFTER_S = 86_400.0
 _BEAT = """
 local t = redis.call('TIME')
 local now = t[1] + t[2] / 1e6
+-- The very server that took the beat names itself. One that may not be asked stays unnamed.
+local told = redis.pcall('INFO', 'server')
+local run = type(told) == 'string' and string.match(told, 'run_id:(%x+)') or ''
 -- A write that frees comes first: a server that is out of memory then takes the rest of the script.
 redis.call('HDEL', KEYS[1], ARGV[1])
-redis.call('HSET', KEYS[1], ARGV[1], string.format('%.6f', now) .. ' ' .. ARGV[2])
+redis.call('HSET', KEYS[1], ARGV[1], string.format('%.6f', now) .. ' {"redis_run_id":"' .. run .. '",' .. string.sub(ARGV[2], 2))
 if ARGV[3] ~= '' then
   for _, field in ipairs(redis.call('HKEYS', KEYS[1])) do
     local at = tonumber(string.match(redis.call('HGET', KEYS[1], field), '^(%S+) ') or '0') or 0
@@ -83,14 +86,13 @@ def _parse(field: str, text: str) -> Beat | None:
     at, _, document = text.partition(" ")
     try:
         data = json.loads(document)
+        detail = {**data["detail"], "redis_run_id": data.get("redis_run_id") or None}
         return Beat(
             role=str(data["role"]),
             process_id=field.partition("/")[2],
             started_at=float(data["started_at"]),
             at=float(at),
-            detail={
-                str(k): v for k, v in data["detail"].items() if isinstance(v, str | int | float | bool | None)
-            },
+            detail={str(k): v for k, v in detail.items() if isinstance(v, str | int | float | bool | None)},
         )
     except (ValueError, KeyError, TypeError, AttributeError):
         return None

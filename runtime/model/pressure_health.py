@@ -41,6 +41,8 @@ class PressureNode:
     role: str
     server_time: float
     """Seconds since the epoch."""
+    started_at: float | None = None
+    """By its own clock."""
     maxmemory_policy: str | None = None
     appendonly: bool | None = None
     append_written: bool | None = None

@@ -53,6 +53,7 @@ def _node(address: str, time: tuple[int, int], info: Mapping[str, Any], slow: An
         run_id=str(info.get("run_id", "unknown")),
         role=str(info.get("role", "unknown")),
         server_time=now,
+        started_at=None if (up := info.get("uptime_in_seconds")) is None else now - float(up),
         maxmemory_policy=None if policy is None else str(policy),
         appendonly=None if (aof := info.get("aof_enabled")) is None else bool(aof),
         append_written=_went_well(info, "aof_last_write_status"),

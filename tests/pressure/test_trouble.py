@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import resource
 import secrets
-import shutil
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -31,7 +29,7 @@ from runtime.pressure.queue import Queue
 from runtime.pressure.reading import Reading
 from runtime.pressure.script import Call, Script
 from runtime.stack.health import is_silent
-from tests.servers import ValkeyPair, ValkeyServer, wait_until
+from tests.servers import FullDisk, ValkeyPair, ValkeyServer, wait_until
 
 RULES = {"a": FamilyRules()}
 PUT = Script("return redis.call('HSET', base .. 'put', ARGV[1], 1)")
@@ -195,22 +193,12 @@ async def test_a_full_server_takes_nothing_in_and_lets_what_it_has_end(valkey: V
         assert await here.stored() == 0
 
 
-class FullDisk(ValkeyServer):
-    """A write beyond its limit on files is an error to it, as on a full disk, not its end."""
-
-    def command(self) -> list[str]:
-        env = shutil.which("env")
-        assert env is not None
-        return [env, "--ignore-signal=XFSZ", *super().command()]
-
-
 async def test_a_server_whose_disk_is_full_refuses_writes_and_is_read(short_dir: Path) -> None:
     server = FullDisk(short_dir, appendfsync="everysec").launch()
     try:
         async with client(server.url) as here:
             await here.enqueue()
-            size = server.ask("INFO", "persistence")["aof_current_size"]
-            resource.prlimit(server.pid, resource.RLIMIT_FSIZE, (size, size))
+            server.fill()
             told = await _refusal(here)
             reading = await here.reading.read(RULES)
 
