@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from typing import NoReturn
 
 from runtime.model import PayloadError, PayloadTooLarge
@@ -11,8 +12,25 @@ WHITE_SPACE = " \t\r\n"
 MAX_DEPTH = 100
 """Nesting beyond this is refused: other JSON readers down the way have limits of their own."""
 
+CONCURRENCY_KEY_MOST = 256
+_EXACT_BELOW = 2**53
+"""Whole numbers below this are the same as float and as integer."""
+
+
+@dataclass(frozen=True, slots=True)
+class Payload:
+    """One JSON value: its text as it was given, and what it says."""
+
+    text: str
+    value: object
+
 
 def parse_payload(raw: bytes | str, limit: int) -> str:
+    """The text alone of `read_payload`, with its errors."""
+    return read_payload(raw, limit).text
+
+
+def read_payload(raw: bytes | str, limit: int) -> Payload:
     """``raw`` as text of at most ``limit`` bytes that is one JSON value; not a character of it is changed.
 
     Strict JSON (RFC 8259): no NaN or Infinity, valid UTF-8, no lone surrogates.
@@ -44,7 +62,35 @@ def parse_payload(raw: bytes | str, limit: int) -> str:
         ) from None
     except ValueError as error:
         raise PayloadError(f"payload is not JSON: {error}", fix="send one JSON value") from None
-    return text.strip(WHITE_SPACE)
+    return Payload(text.strip(WHITE_SPACE), value)
+
+
+def concurrency_key(value: object, path: str) -> str | None:
+    """The JSON text of the scalar at ``path`` (``"customer.id"``); 7 and 7.0 are one. None: nothing is
+    there, or null.
+
+    Raises `PayloadError` for an object, an array and a text too long to be a key.
+    """
+    for part in path.split("."):
+        if not isinstance(value, dict) or part not in value:
+            return None
+        value = value[part]
+    if value is None:
+        return None
+    if isinstance(value, dict | list):
+        raise PayloadError(
+            f"the concurrency key {path!r} is {'an object' if isinstance(value, dict) else 'an array'}",
+            fix="it must be a text, a number, true or false; or leave it out",
+        )
+    if isinstance(value, float) and value.is_integer() and abs(value) < _EXACT_BELOW:
+        value = int(value)
+    key = json.dumps(value, ensure_ascii=False)
+    if len(key.encode()) > CONCURRENCY_KEY_MOST:
+        raise PayloadError(
+            f"the concurrency key {path!r} has more than {CONCURRENCY_KEY_MOST} bytes",
+            fix="name a shorter field in the lane file's concurrency.key, an id",
+        )
+    return key
 
 
 def _no_constant(name: str) -> NoReturn:

@@ -14,7 +14,17 @@ from redis.exceptions import RedisError
 
 from runtime.ledger.connection import Redis, redis_errors
 from runtime.ledger.keys import lane_key
-from runtime.model import Enqueued, FamilyRules, Lease, Outcome, Priority, SettleResult, parse_run_id
+from runtime.model import (
+    Ack,
+    Enqueued,
+    FamilyRules,
+    Lease,
+    NewItem,
+    Outcome,
+    Priority,
+    SettleResult,
+    parse_run_id,
+)
 from runtime.pressure.keys import dedup_suffix, families_key
 from runtime.pressure.place import OnLane
 from runtime.pressure.records import pack_meta, unpack_failures, unpack_record
@@ -136,6 +146,39 @@ class Queue(OnLane):
                 self._wake,
             )
         return Enqueued(item_id=first, duplicate=bool(duplicate))
+
+    async def enqueue_many(
+        self,
+        family: str,
+        entries: Sequence[NewItem],
+        *,
+        rules: FamilyRules,
+        ack: Ack,
+        dedup_window_s: float = 604_800.0,
+    ) -> Sequence[Enqueued | None]:
+        results: list[Enqueued | None] = []
+        for entry in entries:
+            with redis_errors(self._where):
+                stored = await self._redis.hlen(self._base(family) + "items")
+            known = entry.dedup_key and await self._redis.exists(
+                self._base(family) + dedup_suffix(entry.dedup_key)
+            )
+            if not known and rules.backlog_items is not None and stored >= rules.backlog_items:
+                results.append(None)
+                continue
+            results.append(
+                await self.enqueue(
+                    entry.item_id,
+                    family,
+                    entry.payload,
+                    priority=entry.priority,
+                    origin=entry.origin,
+                    delay_s=entry.delay_s,
+                    dedup_key=entry.dedup_key,
+                    dedup_window_s=dedup_window_s,
+                )
+            )
+        return results
 
     # --- claim
 
