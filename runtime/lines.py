@@ -51,7 +51,7 @@ def read_lines(
             if not rest:
                 break
         content = (raw.removeprefix(_BOM) if number == 1 else raw).strip(WHITE_SPACE)
-        if not content:
+        if not content and not too_long:
             skipped += size
             continue
         yield Line(number, content, size + skipped, too_long)
@@ -61,5 +61,5 @@ def read_lines(
 def line_key(name: str, line: Line) -> str:
     """The dedup key of one line of the import ``name``: by its place and its content, so that a second
     run adds nothing twice, and two equal lines are two items."""
-    content = hashlib.blake2b(line.content, digest_size=16).hexdigest()
+    content = hashlib.blake2b(line.content, digest_size=8).hexdigest()
     return f"import:{name}:{line.number}:{content}"

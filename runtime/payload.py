@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import math
+import re
 from dataclasses import dataclass
 from typing import NoReturn
 
@@ -15,6 +17,10 @@ MAX_DEPTH = 100
 CONCURRENCY_KEY_MOST = 256
 _EXACT_BELOW = 2**53
 """Whole numbers below this are the same as float and as integer."""
+
+
+_SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
+"""Only text with such an escape can have half a character in it: the others are spared the search."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +56,9 @@ def read_payload(raw: bytes | str, limit: int) -> Payload:
         value = json.loads(text, parse_constant=_no_constant)
         if _depth(value) > MAX_DEPTH:
             raise PayloadError(f"payload is nested deeper than {MAX_DEPTH} levels", fix="flatten it")
-        json.dumps(value, ensure_ascii=False, allow_nan=False).encode("utf-8")
+        if not isinstance(raw, bytes) or _SURROGATE.search(text):
+            text.encode("utf-8")
+            json.dumps(value, ensure_ascii=False).encode("utf-8")
     except RecursionError:
         raise PayloadError(f"payload is nested deeper than {MAX_DEPTH} levels", fix="flatten it") from None
     except UnicodeEncodeError:
@@ -98,6 +106,8 @@ def _no_constant(name: str) -> NoReturn:
 
 
 def _depth(value: object) -> int:
+    """How deep it is nested, at least where that is too deep. Raises `ValueError` for a number that
+    became infinite."""
     deepest = 0
     stack = [(value, 1)]
     while stack:
@@ -109,4 +119,6 @@ def _depth(value: object) -> int:
             stack.extend((child, depth + 1) for child in node.values())
         elif isinstance(node, list):
             stack.extend((child, depth + 1) for child in node)
+        elif isinstance(node, float) and not math.isfinite(node):
+            raise ValueError("a number is too large")
     return deepest

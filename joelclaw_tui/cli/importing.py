@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import io
 import os
 import signal
 import stat
@@ -40,14 +41,19 @@ from runtime.model import (
 )
 
 if TYPE_CHECKING:
+    from typing_extensions import Buffer
+
     from runtime.pressure.intake import Intake
     from runtime.roles.operator import Operator
 
 BATCH_LINES = 500
 BATCH_BYTES = 4 * 1024 * 1024
+READ_BYTES = 256 * 1024
 BAD_LINES_KEPT = 100
 BAD_LINES_SHOWN = 10
 NAME_MOST = 200
+NAME_OF_A_FILE = 20
+"""Hexadecimal digits of its digest: it is stored with every item, so not all of them."""
 SUFFIXES = (".jsonl", ".ndjson")
 
 
@@ -171,13 +177,13 @@ class _Import:
                 done = f", {100 * self.tally.bytes_read // size} %" if size else ""
                 self._out.progress(f"checking {self._shown}: {self.tally.lines:,} lines{done}")
                 await asyncio.sleep(0)  # Ctrl+C is heeded here
-        return digest.hexdigest()
+        return digest.hexdigest()[:NAME_OF_A_FILE]
 
     def _checked(self, intake: Intake, family: str, found: Line) -> bool:
         try:
             if found.too_long:
                 raise PayloadTooLarge(f"has more than {self._session.settings.payload_limit:,} bytes")
-            intake.check(family, self._offer(found, "check"))
+            intake.check(family, found.content)
         except UsageError as error:
             self.tally.refuse(found.number, error)
             return False
@@ -280,12 +286,7 @@ class _Import:
 
     def _lines(self, digest: Any = None) -> Iterator[Line]:
         try:
-            lines = read_lines(self._file, limit=self._session.settings.payload_limit, digest=digest)
-            while True:
-                with _interruptible():
-                    found = next(lines, None)
-                if found is None:
-                    return
+            for found in read_lines(self._file, limit=self._session.settings.payload_limit, digest=digest):
                 self.tally.lines += 1
                 self.tally.bytes_read += found.size
                 yield found
@@ -349,7 +350,7 @@ def _opened(data: str) -> Iterator[tuple[BinaryIO, str, bool]]:
     if data == "-":
         if sys.stdin is None:
             raise UsageError("standard input is closed", fix="give --data @FILE")
-        yield sys.stdin.buffer, "standard input", False
+        yield _waiting(sys.stdin.fileno()), "standard input", False
         return
     if not data.startswith("@"):
         raise UsageError("--jsonl takes a file or standard input", fix="give --data @FILE or --data -")
@@ -362,18 +363,33 @@ def _opened(data: str) -> Iterator[tuple[BinaryIO, str, bool]]:
             f"{path} can't be read: {reason}", fix="give --data @FILE with a readable file"
         ) from None
     with file:
-        yield file, safe(path.name, 80), stat.S_ISREG(os.fstat(file.fileno()).st_mode)
+        shown = safe(path.name, 80)
+        if stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            yield file, shown, True
+        else:
+            yield _waiting(file.fileno()), shown, False
 
 
-@contextmanager
-def _interruptible() -> Iterator[None]:
-    """Ctrl+C ends a read that waits for data. asyncio's own handler would only cancel the task, which
-    can't happen while this blocks."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
+class _Waiting(io.RawIOBase):
+    """A pipe, of which Ctrl+C ends a read that waits for data: asyncio's own handler would only cancel
+    the task, which can't happen while this blocks."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, into: Buffer, /) -> int:
+        before = signal.signal(signal.SIGINT, signal.default_int_handler)
+        try:
+            return os.readv(self._descriptor, [into])
+        finally:
+            signal.signal(signal.SIGINT, before)
+
+
+def _waiting(descriptor: int) -> BinaryIO:
+    return io.BufferedReader(_Waiting(descriptor), READ_BYTES)
 
 
 def _stamp(file: BinaryIO) -> tuple[int, int]:

@@ -7,6 +7,7 @@ import hashlib
 import re
 from datetime import UTC, datetime
 from enum import IntEnum
+from functools import lru_cache
 
 from .errors import NotFound, UsageError
 
@@ -43,6 +44,7 @@ class Priority(IntEnum):
             ) from None
 
 
+@lru_cache(1024)
 def family_tag(family: str) -> str:
     """Short tag that ends an item id, so that one read finds the item's family."""
     digest = hashlib.blake2s(family.encode(), digest_size=5).digest()

@@ -130,14 +130,19 @@ class Intake:
                 results[place] = result
         return [result for result in results if result is not None]
 
-    def check(self, family: str, offer: Offer) -> None:
-        """Raises what `enqueue_many` would answer for this offer before it sends anything:
-        `UnknownFamily`, `PayloadError`, `UsageError`."""
-        self._item(family, self._lane.current.family(family), offer, "")
+    def check(self, family: str, payload: bytes | str) -> None:
+        """Stores nothing; raises what is wrong with this payload: `UnknownFamily`, `PayloadError`."""
+        self._read(family, self._lane.current.family(family), payload)
+
+    def _read(self, family: str, declared: Family, raw: bytes | str) -> tuple[str, str | None]:
+        """The payload's text and its concurrency key."""
+        payload = read_payload(raw, self._settings.payload_limit)
+        _fits(family, declared, payload)
+        limit = declared.concurrency
+        return payload.text, None if limit is None else concurrency_key(payload.value, limit.key)
 
     def _item(self, family: str, declared: Family, offer: Offer, origin: str) -> NewItem:
-        payload = read_payload(offer.payload, self._settings.payload_limit)
-        _fits(family, declared, payload)
+        text, concurrent = self._read(family, declared, offer.payload)
         if not 0 <= offer.delay_s <= DELAY_MAX_S:
             raise UsageError(f"a delay of {offer.delay_s:g} s", fix="give a delay from 0 s to 366 d")
         key = offer.dedup_key
@@ -145,15 +150,14 @@ class Intake:
             raise UsageError(
                 f"a dedup key of {len(key)} characters", fix=f"use 1 to {DEDUP_KEY_MAX} characters"
             )
-        limit = declared.concurrency
         return NewItem(
             item_id=new_item_id(family, at_s=self._now()),
-            payload=payload.text,
+            payload=text,
             priority=declared.priority if offer.priority is None else offer.priority,
             origin=origin,
             delay_s=offer.delay_s,
             dedup_key=key,
-            concurrency_key=None if limit is None else concurrency_key(payload.value, limit.key),
+            concurrency_key=concurrent,
         )
 
     async def _send(

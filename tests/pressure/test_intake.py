@@ -128,7 +128,7 @@ async def test_a_payload_that_does_not_fit_its_schema_is_told_the_place(door: Do
     assert "at /id: " in refused.value.message
     assert "secret" not in refused.value.message
     with pytest.raises(PayloadError, match="as a whole"):
-        door.intake.check("pages", Offer("{}"))
+        door.intake.check("pages", "{}")
     assert await door.waiting("pages") == 0
 
 
