@@ -24,7 +24,7 @@ from runtime.model import (
     ReadOnly,
     UsageError,
     family_tag,
-    new_item_id,
+    new_item_ids,
 )
 from runtime.payload import Payload, concurrency_key, read_payload
 from runtime.pressure.keys import families_key
@@ -117,9 +117,10 @@ class Intake:
         level = _promise(family, declared.ack, ack)
         results: list[Result | None] = [None] * len(offers)
         taken: list[tuple[int, NewItem]] = []
-        for place, offer in enumerate(offers):
+        ids = new_item_ids(family, len(offers), at_s=self._now())
+        for place, (item_id, offer) in enumerate(zip(ids, offers, strict=True)):
             try:
-                taken.append((place, self._item(family, declared, offer, origin[:ORIGIN_MAX])))
+                taken.append((place, self._item(item_id, family, declared, offer, origin[:ORIGIN_MAX])))
             except UsageError as error:
                 results[place] = error
         if taken:
@@ -141,7 +142,7 @@ class Intake:
         limit = declared.concurrency
         return payload.text, None if limit is None else concurrency_key(payload.value, limit.key)
 
-    def _item(self, family: str, declared: Family, offer: Offer, origin: str) -> NewItem:
+    def _item(self, item_id: str, family: str, declared: Family, offer: Offer, origin: str) -> NewItem:
         text, concurrent = self._read(family, declared, offer.payload)
         if not 0 <= offer.delay_s <= DELAY_MAX_S:
             raise UsageError(f"a delay of {offer.delay_s:g} s", fix="give a delay from 0 s to 366 d")
@@ -151,7 +152,7 @@ class Intake:
                 f"a dedup key of {len(key)} characters", fix=f"use 1 to {DEDUP_KEY_MAX} characters"
             )
         return NewItem(
-            item_id=new_item_id(family, at_s=self._now()),
+            item_id=item_id,
             payload=text,
             priority=declared.priority if offer.priority is None else offer.priority,
             origin=origin,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 
@@ -13,15 +12,14 @@ from runtime.ledger.connection import connect
 from runtime.model import (
     Ack,
     AckNotKept,
-    Draining,
     Enqueued,
     FamilyRules,
     ItemState,
     NewItem,
-    Offer,
-    OperatorError,
-    Priority,
+    PauseKind,
+    PauseMode,
 )
+from runtime.pressure.control import Control
 from runtime.pressure.queue import Queue
 from runtime.pressure.reading import Reading
 from tests.gateway.door import LIMIT, Door, open_door, real_intake
@@ -182,31 +180,21 @@ async def test_a_promise_that_is_not_kept_is_504_with_the_item_that_is_stored(
     assert await waiting(valkey.url, "durable") == 3
 
 
-async def test_a_family_that_runs_dry_is_503_and_says_when_to_come_again() -> None:
-    class Dry:
-        async def enqueue(
-            self,
-            family: str,
-            payload: bytes | str,
-            *,
-            origin: str,
-            priority: Priority | None = None,
-            delay_s: float = 0.0,
-            dedup_key: str | None = None,
-            ack: Ack | None = None,
-        ) -> Enqueued:
-            raise Draining(f"{family} takes nothing in", fix="wait")
-
-        async def enqueue_many(
-            self, family: str, offers: Sequence[Offer], *, origin: str, ack: Ack | None = None
-        ) -> Sequence[Enqueued | OperatorError]:
-            raise Draining(f"{family} takes nothing in", fix="wait")
-
-    async with open_door(Dry()) as door, door.client() as client:
-        answers = await asyncio.gather(
-            client.post("/v1/families/feeds/items", content=b"1"),
-            client.post("/v1/families/feeds/items", content=b"1\n", headers=NDJSON),
+async def test_a_family_that_runs_dry_is_503_and_says_when_to_come_again(
+    door: Door, valkey: ValkeyServer
+) -> None:
+    redis = connect(valkey.url)
+    try:
+        control = Control(redis, valkey.url, "door")
+        await control.pause(
+            "feeds", actor="t", kind=PauseKind.PERSON, reason=None, for_s=None, mode=PauseMode.DRAIN
         )
-    for answer in answers:
+    finally:
+        await redis.aclose()
+    async with door.client() as client:
+        one = await client.post("/v1/families/feeds/items", content=b"1")
+        many = await client.post("/v1/families/feeds/items", content=b"1\n", headers=NDJSON)
+    for answer in (one, many):
         assert (answer.status_code, answer.json()["error"]["code"]) == (503, "draining")
         assert int(answer.headers["retry-after"]) > 0
+    assert await waiting(valkey.url, "feeds") == 0
