@@ -181,3 +181,14 @@ def test_the_last_good_lane_has_its_schemas_with_it(tmp_path: Path) -> None:
     (tmp_path / "state" / "lane.schemas.json").write_text("[]")
     with pytest.raises(ConfigError, match="not JSON"):
         LaneSource(path, lambda: 3.0, last_good=kept)
+
+
+def test_every_example_of_the_documentation_is_a_good_lane_file(tmp_path: Path) -> None:
+    text = (Path(__file__).parents[1] / "docs" / "lane-file.md").read_text()
+    blocks = [part.partition("```")[0] for part in text.split("```toml\n")[1:]]
+    assert len(blocks) >= 7
+    for number, block in enumerate(blocks):
+        whole = block if block.startswith("lane =") else f'lane = "main"\n{block}'
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        assert load_lane(write(folder, PAGE, whole), lambda: 1.0).families
