@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from redis.exceptions import RedisError
 
 from runtime.ledger.connection import redis_errors
-from runtime.model import BacklogFull, Draining, Enqueued, FamilyRules, NewItem, Priority
+from runtime.model import Ack, BacklogFull, Draining, Enqueued, FamilyRules, NewItem, Priority
 from runtime.pressure.keys import dedup_suffix
 from runtime.pressure.place import OnLane
 from runtime.pressure.records import pack_meta
@@ -90,6 +90,7 @@ class Inflow(OnLane):
         entries: Sequence[NewItem],
         *,
         rules: FamilyRules = _NO_RULES,
+        ack: Ack = Ack.PROCESS,
         dedup_window_s: float = DEDUP_WINDOW_S,
     ) -> list[Enqueued | None]:
         """Stores items in their order: for each its own id, or that of the first with its dedup key;
