@@ -128,6 +128,14 @@ from .pressure import (
     SettleResult,
     WorkItem,
 )
+from .previews import (
+    FrozenBatch,
+    FrozenPreview,
+    KeptPreview,
+    PreviewLedger,
+    PreviewState,
+    PreviewTarget,
+)
 from .sandbox import (
     Artifact,
     BackendView,
@@ -199,9 +207,12 @@ __all__ = [
     "FireDecision",
     "FireHistory",
     "FireKind",
+    "FrozenBatch",
+    "FrozenPreview",
     "ItemPage",
     "ItemState",
     "JournalEntry",
+    "KeptPreview",
     "Lease",
     "NewItem",
     "NotFound",
@@ -218,6 +229,9 @@ __all__ = [
     "PressureReader",
     "PressureReading",
     "PressureSource",
+    "PreviewLedger",
+    "PreviewState",
+    "PreviewTarget",
     "Priority",
     "Promotion",
     "PromotionDraft",
