@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Coroutine, Mapping, Sequence
-from typing import Any, Never, TypeVar
+from collections.abc import Mapping, Sequence
+from typing import Never
 
 from runtime.actions.artifacts import ArtifactDrafter
 from runtime.actions.draft import Draft
 from runtime.actions.draft import bounded_lines as _bounded
 from runtime.actions.families import matching_families
 from runtime.actions.intents import ActionName, Intent
+from runtime.actions.looking import Looks
 from runtime.actions.schedules import ClockLooks, ScheduleDrafter
-from runtime.lanefile import Lane, LaneSource
+from runtime.lanefile import LaneSource
 from runtime.model import (
     FamilyReading,
     ItemPage,
@@ -23,7 +24,6 @@ from runtime.model import (
     OperatorError,
     PauseKind,
     PressureReader,
-    PressureReading,
     Priority,
     Refused,
     RunLookup,
@@ -40,7 +40,7 @@ from runtime.text import one_line
 from runtime.truth.addresses import Addresses
 from runtime.truth.deadline import within
 from runtime.truth.instants import instant
-from runtime.truth.processes import ALIVE_WITHIN_S, DRAINER, WORKER, BeatReader, judge_beats
+from runtime.truth.processes import WORKER, BeatReader
 from runtime.truth.words import count, length
 
 TARGET_LENGTH = 200
@@ -50,8 +50,6 @@ PAUSE_MOST_S = 366 * 86_400.0
 
 REPLAYABLE = frozenset({ItemState.DEAD, ItemState.QUARANTINED})
 RESUMABLE = frozenset({RunStatus.PAUSED, RunStatus.BACKING_OFF, RunStatus.UNKNOWN})
-
-T = TypeVar("T")
 
 
 class Drafter:
@@ -68,12 +66,12 @@ class Drafter:
         clock: ClockLooks | None = None,
         sandbox: SandboxReader | None = None,
     ) -> None:
+        self._looks = Looks(settings=settings, lane=lane, pressure=pressure, beats=beats, addresses=addresses)
         self._artifacts = ArtifactDrafter(sandbox, lane, now)
         self._settings = settings
         self._lane = lane
         self._pressure = pressure
         self._runs = runs
-        self._beats = beats
         self._now = now
         self._addresses = addresses
         self._schedules = ScheduleDrafter(
@@ -105,13 +103,15 @@ class Drafter:
                 return await self._artifacts.promote(intent, self._most(intent))
             case ActionName.REJECT:
                 return await self._artifacts.reject(intent, self._most(intent))
+            case _:
+                raise UsageError(f"{intent.action} is not drafted here", fix="see `joelclaw-tui --help`")
 
     # --- families
 
     async def _pause(self, intent: Intent) -> Draft:
         lane = self._lane.current
         names = matching_families(intent.targets, lane)
-        reading = await self._read()
+        reading = await self._looks.read()
         known = {family.family: family for family in reading.families}
         ids = self._cut(names, intent)
         lines, warnings = [], []
@@ -136,12 +136,12 @@ class Drafter:
             title=f"Pause {_many(ids, 'family')}",
             lines=_bounded(lines),
             warnings=_bounded(warnings),
-            target=self._pressure_target(lane, reading),
+            target=self._looks.target(lane, reading),
         )
 
     async def _resume(self, intent: Intent) -> Draft:
         lane = self._lane.current
-        reading = await self._read()
+        reading = await self._looks.read()
         known = {family.family: family for family in reading.families}
         names = matching_families(intent.targets, lane, also=known)
         paused = [name for name in names if name in known and known[name].pause is not None]
@@ -178,15 +178,15 @@ class Drafter:
             matching=len(paused),
             title=f"Resume {_many(ids, 'family')}",
             lines=_bounded(lines),
-            warnings=_bounded([*warnings, *await self._nobody()]),
-            target=self._pressure_target(lane, reading),
+            warnings=_bounded([*warnings, *await self._looks.nobody()]),
+            target=self._looks.target(lane, reading),
             pause_epochs=tuple(known[name].pause_epoch for name in ids),
         )
 
     async def _replay_families(self, intent: Intent) -> Draft:
         lane = self._lane.current
         names = matching_families(intent.targets, lane)
-        reading = await self._read()
+        reading = await self._looks.read()
         most = self._most(intent)
         ids: list[str] = []
         lines: list[str] = []
@@ -211,8 +211,8 @@ class Drafter:
             matching=matching,
             title=f"Replay {count(len(ids), 'dead item')} of {_few(names)}",
             lines=_bounded([*lines, *_error_lines(errors)]),
-            warnings=_bounded([_EFFECTS, *_held(paused), *await self._nobody()]),
-            target=self._pressure_target(lane, reading),
+            warnings=_bounded([_EFFECTS, *_held(paused), *await self._looks.nobody()]),
+            target=self._looks.target(lane, reading),
         )
 
     async def _dead(self, family: str, most: int) -> tuple[list[WorkItem], int]:
@@ -220,7 +220,7 @@ class Drafter:
         items: list[WorkItem] = []
         cursor: str | None = None
         while True:
-            page: ItemPage = await self._redis(
+            page: ItemPage = await self._looks.redis(
                 self._pressure.items(
                     family, ItemState.DEAD, cursor=cursor, limit=max(1, min(most - len(items), 500))
                 )
@@ -240,7 +240,7 @@ class Drafter:
         found: list[WorkItem] = []
         left: list[str] = []
         for item_id in wanted:
-            item = await self._redis(self._pressure.item(item_id))
+            item = await self._looks.redis(self._pressure.item(item_id))
             if item is None:
                 left.append(f"{item_id}: no such item")
             elif item.state not in REPLAYABLE:
@@ -253,7 +253,7 @@ class Drafter:
                 found.append(item)
         if not found:
             self._nothing_left("replay", wanted, left)
-        reading = await self._read()
+        reading = await self._looks.read()
         ids = self._cut([item.item_id for item in found], intent)
         shown = [item for item in found if item.item_id in set(ids)]
         lines = [
@@ -268,8 +268,8 @@ class Drafter:
             matching=len(found),
             title=f"Replay {_many(ids, 'item')}",
             lines=_bounded(lines + [f"left alone: {reason}" for reason in left]),
-            warnings=_bounded([_EFFECTS, *_held(paused), *await self._nobody()]),
-            target=self._pressure_target(lane, reading),
+            warnings=_bounded([_EFFECTS, *_held(paused), *await self._looks.nobody()]),
+            target=self._looks.target(lane, reading),
         )
 
     # --- runs
@@ -315,9 +315,9 @@ class Drafter:
         if action is ActionName.RUN_CANCEL:
             return [
                 "a step that has begun may have had its effects already; the item is then dead, to be replayed",
-                *await self._nobody(WORKER),
+                *await self._looks.nobody(WORKER),
             ]
-        return await self._nobody(WORKER)
+        return await self._looks.nobody(WORKER)
 
     async def _look_up(self, run_ids: Sequence[str]) -> Mapping[str, RunView]:
         known: dict[str, RunView] = {}
@@ -380,32 +380,6 @@ class Drafter:
         machine = " (a machine)" if pause.kind is PauseKind.MACHINE else ""
         why = f": {one_line(pause.reason, 120)}" if pause.reason else ""
         return f"by {one_line(pause.by, 60)}{machine} for {length(self._now() - pause.since)}{why}"
-
-    async def _nobody(self, *roles: str) -> list[str]:
-        """Who would have to live for the effect to be seen, and is not known to. A hint, so
-        that no answer is no error."""
-        try:
-            beats = await self._redis(self._beats.read())
-            reading = await self._read()
-        except OperatorError as error:
-            return [f"whether a drainer and a worker live is unknown: {error.message}"]
-        processes = judge_beats(beats, reading.source.server_time, ALIVE_WITHIN_S)
-        missing = [role for role in roles or (DRAINER, WORKER) if not processes.alive(role)]
-        return [f"no live {role}: nothing happens until one runs" for role in missing]
-
-    async def _read(self) -> PressureReading:
-        return await self._redis(self._pressure.read(self._lane.current.rules))
-
-    async def _redis(self, look: Coroutine[Any, Any, T]) -> T:
-        return await within(
-            self._settings.probe_deadline_s, look, boundary="Redis", address=self._addresses.redis
-        )
-
-    def _pressure_target(self, lane: Lane, reading: PressureReading) -> str:
-        return (
-            f"lane {lane.name} ({lane.path}) on {one_line(reading.source.server, 60)} "
-            f"at {self._addresses.redis}, database {reading.source.database}"
-        )
 
 
 _EFFECTS = "an attempt that failed may have had effects: they may happen again"
