@@ -89,6 +89,10 @@ class Output:
     def is_terminal(self) -> bool:
         return _is_terminal(self._stdout)
 
+    @property
+    def stderr_is_terminal(self) -> bool:
+        return _is_terminal(self._stderr)
+
     def can_ask(self) -> bool:
         """True when a person can see a question and answer it."""
         return _is_terminal(sys.stdin) and _is_terminal(self._stderr)
@@ -144,6 +148,17 @@ class Output:
         # Nobody to tell is no reason to fail.
         with suppress(OSError, ValueError, AttributeError):
             self._stderr.write("".join(_drawn(shown, colour) + "\n" for shown in lines))
+            self._stderr.flush()
+
+    def status(self, text: str) -> None:
+        """What goes on now, beside the data: in the place of the status before on a terminal (empty: take it
+        away), elsewhere as a line of its own."""
+        if not self.stderr_is_terminal:
+            if text:
+                self.note(text)
+            return
+        with suppress(OSError, ValueError, AttributeError):
+            self._stderr.write("\r\x1b[K" + safe(text, self.width - 1))
             self._stderr.flush()
 
     def answer(self, answer: Answer) -> ExitCode:

@@ -106,7 +106,11 @@ async def open_operator(settings: Settings) -> AsyncIterator[Operator]:
 
             def actions() -> Actions:
                 from runtime.actions.apply import Actions
+                from runtime.actions.bulk.ports import Backlog
+                from runtime.ledger.previews import Previews
+                from runtime.pressure.bulk import Bulk
                 from runtime.pressure.control import Control
+                from runtime.pressure.selecting import Selector
                 from runtime.sandbox.reading import Control as SandboxControl
 
                 return Actions(
@@ -123,6 +127,9 @@ async def open_operator(settings: Settings) -> AsyncIterator[Operator]:
                     clock=clock,
                     artifacts=artifacts,
                     sandbox=SandboxControl(settings.state, time.time),
+                    backlog=Backlog(
+                        Selector(redis, url, name), Bulk(redis, url, name), Previews(redis, url, name)
+                    ),
                 )
 
             def intake() -> Intake:
