@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import math
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -31,7 +31,7 @@ from runtime.model import (
 from runtime.pressure.matching import Matcher, needles, numbers
 from runtime.pressure.place import OnLane
 from runtime.pressure.records import unpack_failures
-from runtime.pressure.script import Call, Script
+from runtime.pressure.script import Call, Kind, Script
 
 PAGE = 1000
 """Rows a script call looks at: about a millisecond of the server."""
@@ -97,7 +97,7 @@ local function consider(id, record)
   if attempt < att_min or attempt > att_max or enqueued < enq_from or enqueued > enq_until then return end
   local fails = false
   if with_fails then
-    fails = redis.call('HGET', base .. 'fails', id)
+    fails = call('HGET', base .. 'fails', id)
     if not fails then return end
     fails = match(fails, '[^\\n]*$')
   end
@@ -162,13 +162,15 @@ class Selector(OnLane):
     once, never twice. A delayed item whose time has come counts as waiting, as everywhere.
     """
 
+    _REMOVED = Script("return removed() and 1 or 0", Kind.LOOKS)
+
     _COUNT = Script(
         """
     local out = {}
-    for i = 1, #ARGV, 3 do out[#out + 1] = redis.call('ZCOUNT', base .. ARGV[i], ARGV[i + 1], ARGV[i + 2]) end
+    for i = 1, #ARGV, 3 do out[#out + 1] = call('ZCOUNT', base .. ARGV[i], ARGV[i + 1], ARGV[i + 2]) end
     return out
     """,
-        read_only=True,
+        Kind.LOOKS,
     )
 
     _PAGE = Script(
@@ -176,17 +178,17 @@ class Selector(OnLane):
         + f"""
     local set, low, high, limit, with_scores, last, last_score = unpack(ARGV, own)
     local key, start = base .. set, nil
-    if last ~= '' and redis.call('ZSCORE', key, last) == last_score then
-      start = redis.call('ZRANK', key, last) + 1
+    if last ~= '' and call('ZSCORE', key, last) == last_score then
+      start = call('ZRANK', key, last) + 1
     else -- gone meanwhile: again from the first of its instant, the caller knows what it had
-      start = redis.call('ZCOUNT', key, '-inf', '(' .. (last ~= '' and last_score or low))
+      start = call('ZCOUNT', key, '-inf', '(' .. (last ~= '' and last_score or low))
     end
-    local stop = redis.call('ZCOUNT', key, '-inf', high)
-    local ids = redis.call('ZRANGE', key, int(start), int(math.min(start + limit, stop) - 1))
+    local stop = call('ZCOUNT', key, '-inf', high)
+    local ids = call('ZRANGE', key, int(start), int(math.min(start + limit, stop) - 1))
     local scanned, bytes, chunk = 0, 0, 4
     while scanned < #ids and bytes < {_PAGE_BYTES} do
       local upto = math.min(scanned + chunk, #ids)
-      local records = redis.call('HMGET', base .. 'items', unpack(ids, scanned + 1, upto))
+      local records = call('HMGET', base .. 'items', unpack(ids, scanned + 1, upto))
       for j = 1, #records do
         local record = records[j]
         if record then
@@ -199,15 +201,15 @@ class Selector(OnLane):
     end
     if scanned > 0 then
       last = ids[scanned]
-      last_score = redis.call('ZSCORE', key, last)
+      last_score = call('ZSCORE', key, last)
     end
     local scores = {{}}
     if with_scores == '1' then
-      for i = 1, n, {_WIDTH} do scores[#scores + 1] = redis.call('ZSCORE', key, rows[i]) end
+      for i = 1, n, {_WIDTH} do scores[#scores + 1] = call('ZSCORE', key, rows[i]) end
     end
     return {{scanned, start + scanned >= stop and 1 or 0, last, last_score, rows, scores}}
     """,
-        read_only=True,
+        Kind.LOOKS,
     )
 
     _LOOK = Script(
@@ -221,9 +223,9 @@ class Selector(OnLane):
     low, high = bound(low), bound(high)
     local scores = {}
     for i = own + 3, #ARGV do
-      local score = redis.call('ZSCORE', base .. set, ARGV[i])
+      local score = call('ZSCORE', base .. set, ARGV[i])
       local record = score and tonumber(score) >= low and tonumber(score) <= high
-        and redis.call('HGET', base .. 'items', ARGV[i])
+        and call('HGET', base .. 'items', ARGV[i])
       if record then
         local before = n
         consider(ARGV[i], record)
@@ -232,7 +234,7 @@ class Selector(OnLane):
     end
     return {rows, scores}
     """,
-        read_only=True,
+        Kind.LOOKS,
     )
 
     async def select(
@@ -252,11 +254,15 @@ class Selector(OnLane):
         names = tuple(dict.fromkeys(families))
         with redis_errors(self._where):
             now = self.now_us if self.now_us is not None else await self._server_now()
-            scopes = _scopes(selection, now)
+            gone = await self._all(self._REMOVED, [Call(self._base(name), ()) for name in names])
+            scopes = {
+                name: _scopes(selection, now, removed=bool(removed))
+                for name, removed in zip(names, gone, strict=True)
+            }
             if selection.ids is not None:
-                found = await self._by_ids(selection, names, scopes, ceiling, progress)
+                found = await self._by_ids(selection, scopes, ceiling, progress)
             else:
-                found = await self._by_sets(selection, names, scopes, ceiling, progress)
+                found = await self._by_sets(selection, scopes, ceiling, progress)
         return Selected(
             items={name: tuple(found.items[name]) for name in names if name in found.items},
             counts=found.counts,
@@ -267,24 +273,33 @@ class Selector(OnLane):
         seconds, microseconds = await self._redis.time()
         return int(seconds) * 1_000_000 + int(microseconds)
 
+    async def _all(self, script: Script, calls: Sequence[Call]) -> list[Any]:
+        replies = await script.many(self._redis, calls)
+        for reply in replies:
+            if isinstance(reply, RedisError):
+                raise reply
+        return replies
+
     async def _by_sets(
         self,
         selection: Selection,
-        families: Sequence[str],
-        scopes: Sequence[_Scope],
+        families: Mapping[str, Sequence[_Scope]],
         ceiling: int,
         progress: SelectProgress | None,
     ) -> _Found:
-        bounds = tuple(part for scope in scopes for part in (scope.name, scope.low, scope.high))
-        sizes: list[list[int]] = await self._COUNT.many(
-            self._redis, [Call(self._base(family), bounds) for family in families]
+        sizes: list[list[int]] = await self._all(
+            self._COUNT,
+            [
+                Call(
+                    self._base(name),
+                    tuple(part for scope in scopes for part in (scope.name, scope.low, scope.high)),
+                )
+                for name, scopes in families.items()
+            ],
         )
-        for reply in sizes:
-            if isinstance(reply, RedisError):
-                raise reply
         total = sum(sum(row) for row in sizes)
         found = _Found(ceiling)
-        for family, row in zip(families, sizes, strict=True):
+        for (family, scopes), row in zip(families.items(), sizes, strict=True):
             seen: set[str] = set()
             groups: dict[tuple[ItemState, int], list[tuple[_Scope, int]]] = {}
             for scope, size in zip(scopes, row, strict=True):
@@ -353,8 +368,7 @@ class Selector(OnLane):
     async def _by_ids(
         self,
         selection: Selection,
-        families: Sequence[str],
-        scopes: Sequence[_Scope],
+        families: Mapping[str, Sequence[_Scope]],
         ceiling: int,
         progress: SelectProgress | None,
     ) -> _Found:
@@ -363,7 +377,7 @@ class Selector(OnLane):
         for item_id in ids:
             by_tag.setdefault(tag_of(item_id), []).append(item_id)
         found, judge = _Found(ceiling), _Judge(selection)
-        for family in families:
+        for family, scopes in families.items():
             mine = by_tag.get(family_tag(family), [])
             by_place: dict[tuple[ItemState, int], list[_Row]] = {}
             for start in range(0, len(mine), IDS_PER_CALL):
@@ -455,8 +469,11 @@ def _check(selection: Selection, ceiling: int) -> None:
         )
 
 
-def _scopes(selection: Selection, now: int) -> list[_Scope]:
-    """The parts of the sets in which matching rows lie, in the order of states and levels."""
+def _scopes(selection: Selection, now: int, *, removed: bool) -> list[_Scope]:
+    """The parts of the sets in which matching rows lie, in the order of states and levels.
+
+    ``removed``: the family is no longer declared, and what waits there counts as quarantined.
+    """
     older, newer = selection.older_than_s, selection.newer_than_s
     low = None if newer is None else now - round(newer * 1e6)
     high = None if older is None else now - round(older * 1e6)
@@ -471,44 +488,47 @@ def _scopes(selection: Selection, now: int) -> list[_Scope]:
         and not selection.fields
         and selection.ids is None
     )
-    scopes: list[_Scope] = []
+    whole = _Scope(
+        state=ItemState.QUARANTINED,
+        level=0,
+        name="quarantined",
+        low="-inf" if low is None else str(low),
+        high="+inf" if high is None else str(high),
+        priorities=selection.priorities,
+        enqueued_from=start,
+        enqueued_until=end,
+        exact=by_score,
+    )
 
-    def add(state: ItemState, level: int, name: str, low: int | None, high: int | None, **other: Any) -> None:
-        scope = _Scope(
-            state=state,
-            level=level,
-            name=name,
-            low="-inf" if low is None else str(low),
-            high="+inf" if high is None else str(high),
-            priorities=selection.priorities,
-            enqueued_from=start,
-            enqueued_until=end,
-            exact=by_score,
+    def waiting(level: int) -> list[_Scope]:
+        due = replace(whole, name=f"d{level}", high=str(now if high is None else min(now, high)))
+        return [replace(whole, name=f"q{level}"), replace(whole, name=f"w{level}"), due]
+
+    def delayed(level: int) -> _Scope:
+        return replace(
+            whole,
+            name=f"d{level}",
+            low=str(now + 1),
+            high="+inf",
+            enqueued_from=start if low is None else max(start, low),
+            enqueued_until=end if high is None else min(end, high),
+            exact=by_score and low is None and high is None,
         )
-        scopes.append(replace(scope, **other))
 
+    scopes: list[_Scope] = []
+    levels = [int(level) for level in sorted(selection.priorities)]
     for state in ItemState:
         if state not in selection.states:
             continue
-        if state is ItemState.WAITING:
-            for level in sorted(selection.priorities):
-                due = now if high is None else min(now, high)
-                add(state, level, f"q{level:d}", low, high)
-                add(state, level, f"w{level:d}", low, high)
-                add(state, level, f"d{level:d}", low, due)
-        elif state is ItemState.DELAYED:
-            for level in sorted(selection.priorities):
-                add(
-                    state,
-                    level,
-                    f"d{level:d}",
-                    now + 1,
-                    None,
-                    enqueued_from=start if low is None else max(start, low),
-                    enqueued_until=end if high is None else min(end, high),
-                    exact=by_score and low is None and high is None,
-                )
-        else:
-            any_level = selection.priorities >= _ANY_PRIORITY
-            add(state, 0, _SETS[state], low, high, exact=by_score and any_level)
+        if state in _SETS:
+            every_level = selection.priorities >= _ANY_PRIORITY
+            scopes.append(replace(whole, state=state, name=_SETS[state], exact=by_score and every_level))
+        if state is ItemState.QUARANTINED and removed:
+            for level in levels:
+                scopes.extend([*waiting(level), delayed(level)])
+        elif state is ItemState.WAITING and not removed:
+            for level in levels:
+                scopes.extend(replace(scope, state=state, level=level) for scope in waiting(level))
+        elif state is ItemState.DELAYED and not removed:
+            scopes.extend(replace(delayed(level), state=state, level=level) for level in levels)
     return scopes

@@ -103,6 +103,17 @@ async def test_waiting_items_parked_behind_a_busy_key_are_waiting(bench: Bench, 
     assert ids(found) == [parked, waiting]
 
 
+async def test_what_waits_of_a_removed_family_counts_as_quarantined(bench: Bench, selector: Selector) -> None:
+    waiting, delayed = await bench.add(level=1), await bench.add(level=0, delay_s=60)
+    await bench.queue.remove(["a"])
+    found = await selector.select(Selection(STILL), ["a"], ceiling=9)
+    assert sorted(ids(found)) == sorted([waiting, delayed])
+    assert found.counts == {("a", ItemState.QUARANTINED): 2}
+    urgent = Selection(STILL, priorities=frozenset({Priority.P0}))
+    assert ids(await selector.select(urgent, ["a"], ceiling=9)) == [delayed]
+    assert ids(await selector.select(replace(urgent, ids=(waiting, delayed)), ["a"], ceiling=9)) == [delayed]
+
+
 async def test_attempts_errors_and_enqueue_windows(bench: Bench, selector: Selector) -> None:
     await bench.add()
     (replayed,) = await kill(bench, 1, "connection refused by HOST")
