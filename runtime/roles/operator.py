@@ -128,7 +128,9 @@ async def open_operator(settings: Settings) -> AsyncIterator[Operator]:
                     artifacts=artifacts,
                     sandbox=SandboxControl(settings.state, time.time),
                     backlog=Backlog(
-                        Selector(redis, url, name), Bulk(redis, url, name), Previews(redis, url, name)
+                        Selector(redis, url, name),
+                        Bulk(redis, url, name, rules=lambda family: lane.current.rules.get(family)),
+                        Previews(redis, url, name),
                     ),
                 )
 

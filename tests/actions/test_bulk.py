@@ -176,7 +176,8 @@ async def room(
         "audit": audit,
         "addresses": Addresses(url, "unix:/nowhere/admin.sock", "unix:/nowhere/ingress.sock"),
     }
-    gate = Gate(PressureBulk(redis, url, "main"))
+    lane = shared["lane"]
+    gate = Gate(PressureBulk(redis, url, "main", rules=lambda name: lane.current.rules.get(name)))
     yield Room(
         module_valkey, redis, path, shared, Queue(redis, url, "main"), control, gate,
         Previews(redis, url, "main"), audit, reading,
@@ -455,7 +456,8 @@ async def test_cut_off_behind_a_batch_that_was_done_it_does_nothing_twice(room: 
     with pytest.raises(BoundaryDown, match="cut off after 0 of 201") as caught:
         await applied(room.process(), preview.preview_id)
     assert f"`joelclaw-tui queue apply {preview.preview_id}` goes on" in (caught.value.fix or "")
-    assert await room.states(ids) == [WAITING] * BULK_BATCH + [DEAD]
+    found = [await room.reading.item(item_id) for item_id in ids]
+    assert [item.attempt for item in found if item is not None] == [2] * BULK_BATCH + [1]
     receipt = await applied(room.process(), preview.preview_id)
     assert receipt.summary.endswith("201 done")
     found = [await room.reading.item(item_id) for item_id in ids]
