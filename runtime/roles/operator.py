@@ -17,6 +17,7 @@ from runtime.ledger.audit import Audit
 from runtime.ledger.beats import ALIVE_WITHIN_S, Heartbeats
 from runtime.ledger.connection import connect
 from runtime.ledger.fires import Fires
+from runtime.model import FamilyRules
 from runtime.pressure.reading import Reading
 from runtime.sandbox.reading import Reading as SandboxReading
 from runtime.settings import Settings
@@ -113,6 +114,9 @@ async def open_operator(settings: Settings) -> AsyncIterator[Operator]:
                 from runtime.pressure.selecting import Selector
                 from runtime.sandbox.reading import Control as SandboxControl
 
+                def rules_of(family: str) -> FamilyRules | None:
+                    return lane.current.rules.get(family)
+
                 return Actions(
                     settings=settings,
                     lane=lane,
@@ -129,7 +133,7 @@ async def open_operator(settings: Settings) -> AsyncIterator[Operator]:
                     sandbox=SandboxControl(settings.state, time.time),
                     backlog=Backlog(
                         Selector(redis, url, name),
-                        Bulk(redis, url, name, rules=lambda family: lane.current.rules.get(family)),
+                        Bulk(redis, url, name, rules=rules_of),
                         Previews(redis, url, name),
                     ),
                 )

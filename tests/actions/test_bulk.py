@@ -177,7 +177,7 @@ async def room(
         "addresses": Addresses(url, "unix:/nowhere/admin.sock", "unix:/nowhere/ingress.sock"),
     }
     lane = shared["lane"]
-    gate = Gate(PressureBulk(redis, url, "main", rules=lambda name: lane.current.rules.get(name)))
+    gate = Gate(PressureBulk(redis, url, "main", rules=lane.current.rules.get))
     yield Room(
         module_valkey, redis, path, shared, Queue(redis, url, "main"), control, gate,
         Previews(redis, url, "main"), audit, reading,
