@@ -177,7 +177,12 @@ async def room(
         "addresses": Addresses(url, "unix:/nowhere/admin.sock", "unix:/nowhere/ingress.sock"),
     }
     lane = shared["lane"]
-    gate = Gate(PressureBulk(redis, url, "main", rules=lane.current.rules.get))
+
+    def rules_of(family: str) -> FamilyRules | None:
+        rules: FamilyRules | None = lane.current.rules.get(family)
+        return rules
+
+    gate = Gate(PressureBulk(redis, url, "main", rules=rules_of))
     yield Room(
         module_valkey, redis, path, shared, Queue(redis, url, "main"), control, gate,
         Previews(redis, url, "main"), audit, reading,
