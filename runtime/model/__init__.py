@@ -63,9 +63,13 @@ from .errors import (
 from .ledger import (
     AuditTrail,
     Beat,
+    FamilySeries,
     Now,
     Receipt,
     ReceiptOutcome,
+    SeriesPoint,
+    SeriesReader,
+    SeriesWriter,
     TargetResult,
 )
 from .names import (
@@ -191,6 +195,7 @@ __all__ = [
     "Failure",
     "FamilyReading",
     "FamilyRules",
+    "FamilySeries",
     "FieldMatch",
     "Fire",
     "FireAnswer",
@@ -248,6 +253,9 @@ __all__ = [
     "Selected",
     "SelectedItem",
     "Selection",
+    "SeriesPoint",
+    "SeriesReader",
+    "SeriesWriter",
     "SettleResult",
     "Settler",
     "TargetResult",

@@ -250,6 +250,8 @@ class FamilyReading:
     stored: int = 0
     """Items of every live state: what a ceiling on the backlog is compared with."""
     stored_bytes: int = 0
+    enqueued_total: int = 0
+    """Items taken in since the family began."""
 
 
 @dataclass(frozen=True, slots=True)

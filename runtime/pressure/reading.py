@@ -74,11 +74,11 @@ class Reading(OnLane):
         if score and (not oldest or score < oldest) then oldest = score end
       end
     end
-    local stats = redis.call('HMGET', base .. 'stats', 'succeeded', 'failed')
+    local stats = redis.call('HMGET', base .. 'stats', 'succeeded', 'failed', 'enqueued')
     return {int(now), levels[1], levels[2], levels[3], levels[4], delayed, card('leased'),
       card('admitting'), card('flight'), card('dead'), card('quarantined'), oldest and int(oldest) or false,
       paused(now) or false, rate('e', now), rate('s', now), rate('f', now), stats[1], stats[2],
-      redis.call('HGET', base .. 'pause', 'epoch')}
+      redis.call('HGET', base .. 'pause', 'epoch'), stats[3]}
     """,
         read_only=True,
     )
@@ -286,6 +286,7 @@ def _reading(family: str, row: Sequence[Any], rules: FamilyRules | None) -> Fami
         succeeded_total=int(row[16] or 0),
         failed_total=int(row[17] or 0),
         pause_epoch=int(row[18] or 0),
+        enqueued_total=int(row[19] or 0),
     )
 
 
