@@ -231,6 +231,11 @@ class Lane:
         return {family_tag(name): name for name in self.families} | fired
 
     @property
+    def breakers(self) -> dict[str, BreakerRule | None]:
+        """When each family is paused for its failures."""
+        return {name: family.rules.breaker for name, family in self.families.items()}
+
+    @property
     def rules(self) -> dict[str, FamilyRules]:
         """What the queue must know of each family."""
         return {name: family.rules for name, family in self.families.items()}

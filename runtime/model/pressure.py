@@ -161,6 +161,8 @@ class Lease:
     payload: str
     failures: tuple[Failure, ...]
     token: int
+    deaths: int = 0
+    """Drainers that died with it in hand, as far as a recovery has counted them."""
 
     @property
     def run_id(self) -> str:
@@ -250,6 +252,8 @@ class FamilyReading:
     stored: int = 0
     """Items of every live state: what a ceiling on the backlog is compared with."""
     stored_bytes: int = 0
+    removed_since: float | None = None
+    """When its backlog was quarantined as one, because the lane file no longer declares it."""
     enqueued_total: int = 0
     """Items taken in since the family began."""
 
@@ -287,6 +291,13 @@ class SettleResult(StrEnum):
     """The item has a newer attempt, or was discarded: nothing changed."""
     UNKNOWN = "unknown"
     """No such item: nothing changed."""
+
+
+class ExtendResult(StrEnum):
+    EXTENDED = "extended"
+    NOT_PAUSED = "not-paused"
+    PAUSED_ANEW = "paused-anew"
+    """Somebody paused or resumed it since the epoch that was given: nothing changed."""
 
 
 class ResumeResult(StrEnum):
@@ -435,13 +446,38 @@ class PressureReader(Protocol):
 
 class PressureControl(Protocol):
     async def pause(
-        self, family: str, *, actor: str, kind: PauseKind, reason: str | None, for_s: float | None
+        self,
+        family: str,
+        *,
+        actor: str,
+        kind: PauseKind,
+        reason: str | None,
+        for_s: float | None,
+        mode: PauseMode = PauseMode.HOLD,
     ) -> Paused: ...
     async def still_admitting(self, family: str) -> int: ...
+    async def extend(self, family: str, *, actor: str, for_s: float | None, epoch: int) -> ExtendResult:
+        """The pause in force ends ``for_s`` seconds from now (None: when somebody resumes)."""
+        ...
+
     async def resume(
         self, family: str, *, actor: str, kind: PauseKind, epoch: int | None = None
     ) -> ResumeResult:
         """``epoch``: lift only what was in force then."""
+        ...
+
+    async def hold_lane(
+        self, families: Sequence[str], *, actor: str, reason: str | None, for_s: float | None
+    ) -> Mapping[str, Paused]:
+        """Holds every family at once, those not yet declared included."""
+        ...
+
+    async def release_lane(self, families: Sequence[str], *, actor: str) -> Mapping[str, ResumeResult]:
+        """Lifts the lane's hold; the families' own pauses stay."""
+        ...
+
+    async def restore(self, family: str) -> int:
+        """Takes a removed family's backlog out of quarantine, exactly as it was. How many rows."""
         ...
 
     async def replay(self, family: str, item_ids: Sequence[str]) -> Mapping[str, ReplayResult]: ...

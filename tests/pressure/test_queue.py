@@ -122,7 +122,7 @@ async def test_a_lapsed_lease_waits_again_at_its_old_place_and_its_late_owner_is
     first, second = await bench.add(), await bench.add()
     stale = await bench.queue.claim({"a": (0, 0, 1, 0)}, LIMITS, owner="dead", lease_s=30)
     bench.at(31)
-    recovered = await bench.queue.recover(["a"], owner="d2")
+    recovered = await bench.queue.recover({"a": FamilyRules()}, owner="d2")
     assert recovered["a"].returned == 1
     assert await bench.queue.begin_admit(stale) == []
     leases = await bench.queue.claim({"a": ALL}, LIMITS, owner="d2")
@@ -136,9 +136,9 @@ async def test_a_lapsed_admission_is_handed_to_whoever_asks_restate(bench: Bench
     leases = await bench.queue.claim({"a": ALL}, LIMITS, owner="dead")
     await bench.queue.begin_admit(leases, lease_s=30)
     bench.at(31)
-    found = (await bench.queue.recover(["a"], owner="d2"))["a"]
+    found = (await bench.queue.recover({"a": FamilyRules()}, owner="d2"))["a"]
     assert [lease.item_id for lease in found.uncertain] == [item_id]
-    assert await bench.queue.recover(["a"], owner="d3") == {}
+    assert await bench.queue.recover({"a": FamilyRules()}, owner="d3") == {}
     assert await bench.queue.admitted(leases) == 0
     assert await bench.queue.give_back(list(found.uncertain)) == 1
     assert (await bench.get(item_id)).state is ItemState.WAITING
@@ -163,7 +163,7 @@ async def test_a_settlement_is_accepted_from_every_live_state_and_never_undone(
     assert await bench.queue.admitted(leases) == 0
     assert await bench.queue.begin_admit(leases) == []
     bench.at(100)
-    assert await bench.queue.recover(["a"], owner="d") == {}
+    assert await bench.queue.recover({"a": FamilyRules()}, owner="d") == {}
     assert (await bench.get(item_id)).state is ItemState.SUCCEEDED
     (reading,) = (await bench.reading.read({"a": FamilyRules()})).families
     assert (reading.waiting, reading.leased, reading.in_flight, reading.succeeded_total) == (0, 0, 0, 1)
@@ -308,7 +308,7 @@ async def test_many_settlements_at_once_are_each_answered(bench: Bench) -> None:
     for _ in range(40):
         await bench.add()
     run_ids = await admit(bench)
-    settlements = Settlements(bench.queue)
+    settlements = Settlements(bench.queue, dict)
     results = await asyncio.gather(
         *(settlements.settle(run_id, "a", Outcome.SUCCEEDED) for run_id in run_ids),
         settlements.settle(new_item_id("a", at_s=9.0) + ".1", "a", Outcome.SUCCEEDED),
@@ -380,7 +380,7 @@ async def test_a_full_server_is_drained_paused_and_beaten_on(bench: Bench) -> No
             await bench.queue.enqueue(new, "a", "1", priority=Priority.P0, origin="t")
         await Heartbeats(redis, "unix:x", bench.lane).write("drainer", "d", 1.0, {})
         bench.at(6)
-        assert (await bench.queue.recover(["a"], owner="d"))["a"].uncertain
+        assert (await bench.queue.recover({"a": FamilyRules()}, owner="d"))["a"].uncertain
         (run_id, _) = await admit(bench)
         assert await bench.queue.settle(run_id, "a", Outcome.SUCCEEDED) is SettleResult.SETTLED
         await bench.control.pause("a", actor="ann", kind=PauseKind.PERSON, reason=None, for_s=60)
