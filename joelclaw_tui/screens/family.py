@@ -26,7 +26,7 @@ from runtime.truth.instants import instant
 
 _TONES = {"settled": Tone.OK, "failed": Tone.WARN, "held": Tone.HELD, "in flight": Tone.OK, "dead": Tone.WARN}
 _LABEL = 10
-_FIGURES = 25
+_FIGURES = 31
 """Cells beside a line for its peak and its last value."""
 _ABOVE = 13
 """Rows of a terminal that everything but the measures takes."""
@@ -75,6 +75,8 @@ class FamilyScreen(DetailScreen):
         self.host.open_items(self.family)
 
     def _draw(self) -> None:
+        if not self.query("#text"):
+            return  # a size or a snapshot may come before there is anything to draw on
         width = max(30, self.app.size.width - _SURROUNDINGS)
         facts = [flowed(self._facts(), width)]
         if self._problem is not None:
@@ -111,9 +113,7 @@ class FamilyScreen(DetailScreen):
         if series.problem is not None:
             told.append(toned(f"unknown: {one_line(series.problem, 100)}", Tone.WARN))
         elif unknown := unknown_of(series.points):
-            told.append(
-                toned(f"{unknown:,} of {len(series.points):,} minutes unknown, drawn as {GAP}", Tone.DIM)
-            )
+            told.append(toned(f"{unknown:,} of {len(series.points):,} minutes unknown ({GAP})", Tone.DIM))
         return [*told, toned("ctrl+r reads again", Tone.DIM)]
 
 
@@ -144,7 +144,7 @@ def _figures(values: list[int | None], per_minute: bool) -> Content:
         return toned("unknown", Tone.WARN)
     per = "/min" if per_minute else ""
     latest = toned("unknown", Tone.WARN) if last is None else toned(count(last))
-    return Content.assemble(toned(f"peak {count(peak)}{per} · ", Tone.DIM), latest)
+    return Content.assemble(toned(f"peak {count(peak)}{per} · last ", Tone.DIM), latest)
 
 
 def _hours(series: FamilySeries, cells: int) -> Content:
