@@ -92,7 +92,7 @@ class Drainer:
             return 0
         leases = await self._claim(lane)
         if not leases:
-            return 0
+            return self._queue.set_aside
         async with self._renewing(leases):
             begun = await self._queue.begin_admit(leases)
             # Urgent first, also within the batch: the sends start in this order.

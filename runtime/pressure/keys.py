@@ -10,13 +10,15 @@ d0 .. d3       zset    delayed by level; score: microseconds at which it is due
 leased         zset    claimed by a drainer; score: microseconds at which the lease lapses
 admitting      zset    being sent to Restate; score: as above
 lease          hash    id -> ``token:ready_us:owner``
+xw0.. xd3      zset    a removed family's backlog, quarantined as one, as it waited and was delayed
 deaths         hash    id -> drainers that died with it in hand
 holds          hash    id -> digest of the concurrency key that it keeps busy
 busy           hash    digest -> how many keep it busy
 flight         zset    Restate owns it; score: microseconds of admission
 dead           zset    failed for good; score: microseconds of death
 quarantined    zset    can't be admitted; score: microseconds
-items          hash    id -> ``priority:attempt:enqueued_us:{meta}\\n<payload>``
+items          hash    id -> ``priority:attempt:enqueued_us:<meta>\\n<payload>``; meta is the origin, or a
+                       JSON object of o (origin), d (dedup key) and k (concurrency key)
 fails          hash    id -> one JSON document a line, oldest first
 settled        zset    done or discarded; score: microseconds of settling
 done           hash    id -> ``priority:attempt:enqueued_us:outcome`` (succeeded, discarded, moved)

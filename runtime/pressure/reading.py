@@ -31,6 +31,8 @@ from runtime.pressure.records import MICROSECOND, unpack_item, unpack_pause, unp
 from runtime.pressure.script import Call, Kind, Script
 
 PAGE_LIMIT = 500
+KEPT_ASIDE = tuple(f"{kind}{level}" for kind in ("xw", "xd") for level in range(4))
+"""A removed family's backlog."""
 _NO_RULES = FamilyRules()
 PAGE_PAYLOAD = 4096
 """Bytes of an item's record that a page carries: a page of large payloads would else be a download."""
@@ -67,8 +69,14 @@ class Reading(OnLane):
     local room = rate_room(now, interval, burst)
     local stats = call('HMGET', base .. 'stats', 'succeeded', 'failed', 'enqueued')
     local meta = call('HMGET', base .. 'meta', 'bytes', 'removed')
+    local kept = 0
+    if meta[2] then
+      for level = 0, 3 do
+        for _, kind in ipairs(REMOVED) do kept = kept + card(kind .. level) end
+      end
+    end
     return {int(now), levels[1], levels[2], levels[3], levels[4], delayed, card('leased'),
-      card('admitting'), card('flight'), card('dead'), card('quarantined'), oldest and int(oldest) or false,
+      card('admitting'), card('flight'), card('dead'), card('quarantined') + kept, oldest and int(oldest) or false,
       paused(now) or false, rate('e', now), rate('s', now), rate('f', now), stats[1], stats[2],
       call('HGET', base .. 'pause', 'epoch'), parked, room == math.huge and -1 or room,
       call('HLEN', base .. 'items'), meta[1], meta[2], paused(now, 'hold') and 1 or 0, stats[3]}
@@ -128,12 +136,13 @@ class Reading(OnLane):
     local record = call('HGET', base .. 'items', id)
     if not record then return false end
     local level = head(record)
-    local names = {'flight', 'admitting', 'leased', 'dead', 'quarantined', 'd' .. level, 'w' .. level, 'q' .. level}
+    local names = {'flight', 'admitting', 'leased', 'dead', 'quarantined', 'd' .. level, 'w' .. level, 'q' .. level,
+      'xw' .. level, 'xd' .. level}
     for _, name in ipairs(names) do
       local score = call('ZSCORE', base .. name, id)
       if score then
-        local quarantined = removed() and string.match(name, '^[wdq]%d$') and 'quarantined'
-        return {quarantined or name, score, record, call('HGET', base .. 'fails', id), call('HGET', base .. 'lease', id),
+        if string.sub(name, 1, 1) == 'x' then name = 'quarantined' end
+        return {name, score, record, call('HGET', base .. 'fails', id), call('HGET', base .. 'lease', id),
           call('HGET', base .. 'deaths', id)}
       end
     end
@@ -181,16 +190,12 @@ class Reading(OnLane):
         limit = max(1, min(limit, PAGE_LIMIT))
         base = family_base(self._lane, family)
         sets: tuple[str, ...]
-        with redis_errors(self._where):
-            removed = bool(await self._redis.hget(base + "meta", "removed"))
-        if state is ItemState.WAITING and not removed:
+        if state is ItemState.WAITING:
             sets, newest_first = ("w0", "q0", "w1", "q1", "w2", "q2", "w3", "q3"), False
-        elif state is ItemState.DELAYED and not removed:
+        elif state is ItemState.DELAYED:
             sets, newest_first = ("d0", "d1", "d2", "d3"), False
-        elif state in (ItemState.WAITING, ItemState.DELAYED):
-            return ItemPage(items=(), total=0, cursor=None)
-        elif state is ItemState.QUARANTINED and removed:
-            sets, newest_first = ("quarantined", *(kind + level for kind in "wdq" for level in "0123")), True
+        elif state is ItemState.QUARANTINED:
+            sets, newest_first = ("quarantined", *KEPT_ASIDE), True
         elif state in (ItemState.SUCCEEDED, ItemState.DISCARDED):
             sets, newest_first = ("settled",), True
         else:
@@ -274,14 +279,6 @@ def _reading(family: str, row: Sequence[Any], rules: FamilyRules | None) -> Fami
     levels = (row[1], row[2], row[3], row[4])
     delayed, leased, admitting, flight, dead, quarantined, oldest, pause_text = row[5:13]
     parked, rate_room, stored, stored_bytes, removed, hold = row[19:25]
-    if removed:
-        quarantined, levels, delayed, parked, oldest = (
-            quarantined + sum(levels) + delayed,
-            (0, 0, 0, 0),
-            0,
-            0,
-            None,
-        )
     runnable = sum(levels)
     pause = unpack_pause(pause_text)
     full = rules is not None and leased + admitting + flight >= rules.max_in_flight
