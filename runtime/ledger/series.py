@@ -1,8 +1,8 @@
 """The last day of each family, by minute: what waited, and what came and went.
 
 One string a family, ``joelclaw:1:{<lane>}:series:<family>``: a ring of `SLOTS` records of `SLOT_BYTES`
-bytes, that of minute ``m`` (since the epoch) at slot ``m % SLOTS``. That is 74,984 bytes a family once a
-day has passed, up to twice as much in the server's memory, which grows strings with room to spare. A family
+bytes, that of minute ``m`` (since the epoch) at slot ``m % SLOTS``, and one byte that closes it. That is
+74,985 bytes a family (some 80 KiB of the server's memory) from the first minute on and never more. A family
 that is recorded no more keeps its ring for `KEPT_S` and then it expires, whole.
 
 A record has the totals since the family began, not the minute's events: whoever records needs no
@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from redis.client import NEVER_DECODE
@@ -37,6 +36,8 @@ KEPT_S = 26 * 3600
 _RECORD = struct.Struct("<7I3Q")
 """minute, waiting, held, throttled, delayed, in_flight, dead; totals of enqueued, succeeded, failed."""
 SLOT_BYTES = _RECORD.size
+_Record = tuple[int, int, int, int, int, int, int, int, int, int]
+"""As above, minute and all."""
 _U32, _U64 = 2**32 - 1, 2**64 - 1
 
 
@@ -58,6 +59,9 @@ class Series:
         pipe = self._redis.pipeline(transaction=False)
         for family in families:
             key = self._key(family.family)
+            # The end first: a string that is made in its full length has no room to spare, while one
+            # that grows is given up to twice what it needs.
+            pipe.setrange(key, SLOTS * SLOT_BYTES, b"\0")
             pipe.setrange(key, minute % SLOTS * SLOT_BYTES, _pack(minute, family))
             pipe.expire(key, KEPT_S)
         with redis_errors(self._where):
@@ -106,12 +110,6 @@ class Series:
         return lane_key(self._lane, f"series:{family}")
 
 
-@dataclass(frozen=True, slots=True)
-class _Record:
-    gauges: tuple[int, ...]
-    totals: tuple[int, ...]
-
-
 def _pack(minute: int, family: FamilyReading) -> bytes:
     gauges = (
         family.waiting,
@@ -148,9 +146,9 @@ def _ring(replies: Sequence[Any], first: int, last: int) -> dict[int, _Record] |
         if isinstance(reply, RedisError):
             raise reply
         whole = len(reply) // SLOT_BYTES * SLOT_BYTES
-        for minute, *numbers in _RECORD.iter_unpack(reply[:whole]):
-            if first <= minute <= last:
-                found[minute] = _Record(tuple(numbers[:6]), tuple(numbers[6:]))
+        for record in _RECORD.iter_unpack(reply[:whole]):
+            if first <= record[0] <= last:
+                found[record[0]] = record
     return found
 
 
@@ -159,8 +157,6 @@ def _point(minute: int, ring: Mapping[int, _Record]) -> SeriesPoint:
     record, before = ring.get(minute), ring.get(minute - 1)
     if record is None:
         return SeriesPoint(at)
-    if before is None or any(now < then for now, then in zip(record.totals, before.totals, strict=True)):
-        return SeriesPoint(at, *record.gauges)
-    return SeriesPoint(
-        at, *record.gauges, *(now - then for now, then in zip(record.totals, before.totals, strict=True))
-    )
+    if before is None or record[7] < before[7] or record[8] < before[8] or record[9] < before[9]:
+        return SeriesPoint(at, *record[1:7])
+    return SeriesPoint(at, *record[1:7], record[7] - before[7], record[8] - before[8], record[9] - before[9])
