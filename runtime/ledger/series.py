@@ -21,8 +21,8 @@ from redis.exceptions import RedisError, ResponseError
 
 from runtime.ledger.connection import Redis, redis_errors
 from runtime.ledger.keys import lane_key
-from runtime.model import FamilyReading, FamilySeries, SeriesPoint
-from runtime.text import without_credentials
+from runtime.model import FamilyReading, FamilySeries, OperatorError, SeriesPoint
+from runtime.text import one_line, without_credentials
 
 MINUTE_S = 60
 MINUTES_MOST = 1440
@@ -38,6 +38,9 @@ _RECORD = struct.Struct("<7I3Q")
 SLOT_BYTES = _RECORD.size
 _Record = tuple[int, int, int, int, int, int, int, int, int, int]
 """As above, minute and all."""
+_COMMANDS = 3
+"""A family's in `Series.record`; the second one writes the record."""
+_STRANGER = "what is stored in its place is no series"
 _U32, _U64 = 2**32 - 1, 2**64 - 1
 
 
@@ -65,7 +68,14 @@ class Series:
             pipe.setrange(key, minute % SLOTS * SLOT_BYTES, _pack(minute, family))
             pipe.expire(key, KEPT_S)
         with redis_errors(self._where):
-            for reply in await pipe.execute(raise_on_error=False):
+            replies = await pipe.execute(raise_on_error=False)
+            for family, reply in zip(families, replies[1::_COMMANDS], strict=True):
+                if _is_stranger(reply):
+                    raise OperatorError(
+                        f"the series of {one_line(family.family, 100)} can't be recorded: {_STRANGER}",
+                        fix=f"see what it is, then delete it: {one_line(self._key(family.family), 200)}",
+                        code="no-series",
+                    )
                 if isinstance(reply, RedisError):
                     raise reply
 
@@ -141,8 +151,8 @@ def _ring(replies: Sequence[Any], first: int, last: int) -> dict[int, _Record] |
     """
     found: dict[int, _Record] = {}
     for reply in replies:
-        if isinstance(reply, ResponseError) and str(reply).startswith("WRONGTYPE"):
-            return "what is stored in its place is no series"
+        if _is_stranger(reply):
+            return _STRANGER
         if isinstance(reply, RedisError):
             raise reply
         whole = len(reply) // SLOT_BYTES * SLOT_BYTES
@@ -150,6 +160,10 @@ def _ring(replies: Sequence[Any], first: int, last: int) -> dict[int, _Record] |
             if first <= record[0] <= last:
                 found[record[0]] = record
     return found
+
+
+def _is_stranger(reply: Any) -> bool:
+    return isinstance(reply, ResponseError) and str(reply).startswith("WRONGTYPE")
 
 
 def _point(minute: int, ring: Mapping[int, _Record]) -> SeriesPoint:

@@ -215,7 +215,7 @@ async def test_another_kind_of_key_in_its_place_is_told_and_spares_the_other_fam
     minutes: Minutes,
 ) -> None:
     await minutes.bench.redis.hset(minutes.key("a"), "x", "y")
-    with pytest.raises(OperatorError, match="WRONGTYPE"):
+    with pytest.raises(OperatorError, match="the series of a can't be recorded"):
         await minutes.record(0)
     found = await minutes.series.read(["a", "b"], 3, at=START + 1)
     assert found["a"].problem == "what is stored in its place is no series"
