@@ -19,7 +19,7 @@ BEYOND_S = 0.05
 
 
 class Recorder:
-    """``last_error``: why the last minute is not on record; None: it is."""
+    """``last_error``: why the last minute that should be on record is not, as a whole; None: it is."""
 
     def __init__(self, reader: PressureReader, series: SeriesWriter, lane: LaneSource) -> None:
         self._reader = reader
@@ -32,7 +32,6 @@ class Recorder:
         while not stop.is_set():
             try:
                 wait_s = await self.look()
-                self.last_error = None
             except OperatorError as error:
                 self.last_error = error.message
                 wait_s = AGAIN_AFTER_S
@@ -54,4 +53,5 @@ class Recorder:
         minute, past_s = divmod(reading.source.server_time, MINUTE_S)
         if past_s <= LATE_S:
             await self._series.record(int(minute), reading.families)
+            self.last_error = None
         return MINUTE_S - past_s + BEYOND_S

@@ -248,6 +248,21 @@ async def test_the_recorder_says_why_a_minute_is_missing_and_goes_on(
     await redis.aclose()
 
 
+async def test_what_went_wrong_is_told_until_a_minute_is_on_record_again(minutes: Minutes) -> None:
+    await minutes.bench.redis.hset(minutes.key("a"), "x", "y")
+    minutes.bench.at(0.1)
+    stop = asyncio.Event()
+    running = asyncio.create_task(minutes.recorder.run(stop))
+    await until(lambda: minutes.recorder.last_error is not None)
+    stop.set()
+    await asyncio.wait_for(running, 5)
+    await minutes.record(0, past_s=30)
+    assert "the series of a" in str(minutes.recorder.last_error), "too late to put it right"
+    await minutes.bench.redis.delete(minutes.key("a"))
+    await minutes.record(1)
+    assert minutes.recorder.last_error is None
+
+
 async def test_figures_that_a_stranger_spoilt_do_not_end_the_recorder(minutes: Minutes) -> None:
     await minutes.bench.redis.hset(f"joelclaw:1:{{{minutes.bench.lane}/a}}:stats", "failed", "many")
     stop = asyncio.Event()
