@@ -115,6 +115,7 @@ from .pressure import (
     ItemState,
     Lease,
     NewItem,
+    Offer,
     Outcome,
     Pause,
     Paused,
@@ -134,6 +135,7 @@ from .pressure import (
     SettleResult,
     WorkItem,
 )
+from .pressure_health import PressureNode, PressureReplica, SlowCommand
 from .sandbox import (
     Artifact,
     BackendView,
@@ -214,6 +216,7 @@ __all__ = [
     "NewItem",
     "NotFound",
     "Now",
+    "Offer",
     "OperatorError",
     "Outcome",
     "Pause",
@@ -223,8 +226,10 @@ __all__ = [
     "PayloadError",
     "PayloadTooLarge",
     "PressureControl",
+    "PressureNode",
     "PressureReader",
     "PressureReading",
+    "PressureReplica",
     "PressureSource",
     "Priority",
     "Promotion",
@@ -261,6 +266,7 @@ __all__ = [
     "SeriesWriter",
     "SettleResult",
     "Settler",
+    "SlowCommand",
     "TargetResult",
     "TimedOut",
     "UnknownFamily",
