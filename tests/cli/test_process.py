@@ -311,6 +311,14 @@ def test_enqueued_work_is_listed_and_shown(lane: LaneProcesses) -> None:
     assert again["result"] == {"item_id": item_id, "duplicate": True, "family": "feeds"}
 
 
+def test_a_familys_last_day_is_shown_and_what_nobody_recorded_is_unknown(lane: LaneProcesses) -> None:
+    result = envelope(lane.command("queue", "show", "content/updated", "--json"))["result"]
+    assert (result["family"], result["minutes"], len(result["points"])) == ("content/updated", 1440, 1440)
+    assert {point["waiting"] for point in result["points"]} == {None}
+    told = lane.command("queue", "show", "content/updated").stdout.decode()
+    assert "1,440 of 1,440 minutes unknown" in told and "·····" in told
+
+
 def test_the_payload_comes_from_a_file_or_standard_input(lane: LaneProcesses, tmp_path: Path) -> None:
     (tmp_path / "data.json").write_bytes(b'["\xc3\xa9"]')
     for words, stdin in ((["--data", f"@{tmp_path}/data.json"], None), (["--data", "-"], b'["\xc3\xa9"]')):
@@ -340,6 +348,7 @@ def test_an_endless_standard_input_is_not_read_to_its_end(lane: LaneProcesses) -
         (["enqueue", "feeds", "--data", "@/"], "usage"),
         (["enqueue", "feeds", "--read-only"], "read-only"),
         (["queue", "show", "not-an-id"], "not-found"),
+        (["queue", "show", "\x1b[31m"], "not-found"),
         (["queue", "list", "no/such"], "unknown-family"),
         (["queue", "pause", "no/such", "--yes"], None),
         (["queue", "replay", "feeds", "01" + "0" * 24 + "-aaaaa"], "usage"),
