@@ -183,6 +183,19 @@ def test_the_last_good_lane_has_its_schemas_with_it(tmp_path: Path) -> None:
         LaneSource(path, lambda: 3.0, last_good=kept)
 
 
+@pytest.mark.parametrize(
+    ("data", "says"),
+    [('data = { id = "x" }\n', r"lane\.toml:10: schedules\.feeds\.data: .*at /id"), ("", "as a whole")],
+)
+def test_a_schedule_whose_data_could_not_enter_its_family_is_refused(
+    tmp_path: Path, data: str, says: str
+) -> None:
+    schedule = '[schedules.feeds]\ncron = "@hourly"\nfamily = "pages"\n'
+    assert load_lane(write(tmp_path, PAGE, f"{LANE}{schedule}data = {{ id = 1 }}\n"), lambda: 1.0)
+    with pytest.raises(ConfigError, match=says):
+        load_lane(write(tmp_path, PAGE, LANE + schedule + data), lambda: 1.0)
+
+
 def test_every_example_of_the_documentation_is_a_good_lane_file(tmp_path: Path) -> None:
     text = (Path(__file__).parents[1] / "docs" / "lane-file.md").read_text()
     blocks = [part.partition("```")[0] for part in text.split("```toml\n")[1:]]

@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 
+from tests.cli.terminal import Terminal, heed_interrupts
 from tests.servers import ValkeyServer
 
 LANE = """
@@ -192,7 +193,7 @@ def test_one_that_is_interrupted_says_how_far_it_got_and_goes_on_when_run_again(
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
-        preexec_fn=_heed_interrupts,  # noqa: PLW1509 - no threads here
+        preexec_fn=heed_interrupts,  # noqa: PLW1509 - no threads here
     )
     assert process.stdin is not None
     process.stdin.write(lines(700).encode())
@@ -207,6 +208,18 @@ def test_one_that_is_interrupted_says_how_far_it_got_and_goes_on_when_run_again(
     assert "after line 500" in document["error"]["message"]
     code, document = lane.run("pages", "-", "--jsonl", "--import-name", "slow", stdin=lines(700).encode())
     assert (code, counts(document)) == (0, (700, 200, 500, 0))
+
+
+def test_at_a_terminal_it_waits_for_room_and_says_so(lane: Lane) -> None:
+    path = lane.file(lines(5))
+    terminal = Terminal(lane.environment, "enqueue", "small", "--data", f"@{path}")
+    seen = terminal.until(b"again in")
+    assert b"3 of 3 items" in seen
+    terminal.type(b"\x03")
+    code, said = terminal.end()
+    assert code == 130
+    assert b"Traceback" not in said
+    assert b"after line 3" in said
 
 
 def test_a_server_that_is_gone_is_exit_3_and_the_same_command_goes_on(lane: Lane) -> None:
@@ -258,7 +271,3 @@ def _until_stored(lane: Lane, count: int) -> None:
         if sum(row["waiting"] for row in families) >= count:
             return
     raise AssertionError(f"{count} items were not stored")
-
-
-def _heed_interrupts() -> None:
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
