@@ -131,6 +131,7 @@ from .pressure import (
     SettleResult,
     WorkItem,
 )
+from .pressure_health import PressureNode, PressureReplica, SlowCommand
 from .sandbox import (
     Artifact,
     BackendView,
@@ -220,8 +221,10 @@ __all__ = [
     "PayloadError",
     "PayloadTooLarge",
     "PressureControl",
+    "PressureNode",
     "PressureReader",
     "PressureReading",
+    "PressureReplica",
     "PressureSource",
     "Priority",
     "Promotion",
@@ -255,6 +258,7 @@ __all__ = [
     "Selection",
     "SettleResult",
     "Settler",
+    "SlowCommand",
     "TargetResult",
     "TimedOut",
     "UnknownFamily",

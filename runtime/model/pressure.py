@@ -8,6 +8,7 @@ from enum import StrEnum
 from typing import Protocol
 
 from .names import Priority, run_id_of
+from .pressure_health import PressureNode
 
 
 class ItemState(StrEnum):
@@ -289,6 +290,8 @@ class PressureSource:
     used_memory: int
     maxmemory: int
     server_time: float
+    nodes: tuple[PressureNode, ...] = ()
+    """Every server that holds families of the lane. What is said above is said of the first."""
 
 
 @dataclass(frozen=True, slots=True)

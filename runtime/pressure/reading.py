@@ -9,8 +9,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from redis.exceptions import RedisError
-
+from runtime.ledger.cluster import NodeReplies
 from runtime.ledger.connection import redis_errors
 from runtime.model import (
     FamilyReading,
@@ -24,6 +23,7 @@ from runtime.model import (
     family_tag,
     tag_of,
 )
+from runtime.pressure import health
 from runtime.pressure.dispatch import rate_arguments
 from runtime.pressure.keys import families_key, family_base
 from runtime.pressure.place import OnLane
@@ -96,34 +96,32 @@ class Reading(OnLane):
                 Call(family_base(self._lane, name), (self._now, *rate_arguments(rules.get(name, _NO_RULES))))
                 for name in families
             ]
-            info, *rows = await self._FAMILY.many(self._redis, calls, ("INFO",))
-            for reply in (info, *rows):
-                if isinstance(reply, RedisError):
+            told, rows = await self._FAMILY.surveyed(self._redis, calls, health.EACH)
+            for reply in (*health.needed(told), *rows):
+                if isinstance(reply, Exception):
                     raise reply
-            server_time = int(rows[0][0]) * MICROSECOND if rows else (await self._redis.time())[0]
         return PressureReading(
-            source=self._source(info, float(server_time)),
+            source=self._source(told),
             families=tuple(
                 _reading(name, row, rules.get(name)) for name, row in zip(families, rows, strict=True)
             ),
         )
 
-    def _source(self, info: Mapping[str, Any], server_time: float) -> PressureSource:
-        name = "valkey" if "valkey_version" in info else "redis"
-        aof = info.get("aof_enabled")
-        policy = info.get("maxmemory_policy")
+    def _source(self, told: Sequence[NodeReplies]) -> PressureSource:
+        nodes = health.nodes_of(told, self._where)
         return PressureSource(
             url=self._where,
-            server=f"{name} {info.get(f'{name}_version', 'unknown')}",
-            run_id=str(info.get("run_id", "unknown")),
+            server=health.server_name(told[0].replies[1]),
+            run_id=nodes[0].run_id,
             database=int(self._redis.connection_pool.connection_kwargs.get("db") or 0),
-            role=str(info.get("role", "unknown")),
-            maxmemory_policy=None if policy is None else str(policy),
-            appendonly=None if aof is None else bool(aof),
-            loading=bool(info.get("loading", 0)),
-            used_memory=int(info.get("used_memory", 0)),
-            maxmemory=int(info.get("maxmemory", 0)),
-            server_time=server_time,
+            role=nodes[0].role,
+            maxmemory_policy=nodes[0].maxmemory_policy,
+            appendonly=nodes[0].appendonly,
+            loading=nodes[0].loading,
+            used_memory=nodes[0].used_memory,
+            maxmemory=nodes[0].maxmemory,
+            server_time=nodes[0].server_time,
+            nodes=nodes,
         )
 
     # --- single items
