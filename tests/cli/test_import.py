@@ -74,6 +74,18 @@ class Lane:
         document: dict[str, Any] = json.loads(done.stdout)
         return done.returncode, document
 
+    def waiting(self) -> int:
+        """Items of all families, as an operator reads them."""
+        done = subprocess.run(
+            [sys.executable, "-m", "joelclaw_tui", "queue", "list", "--json"],
+            env=self.environment,
+            capture_output=True,
+            timeout=60,
+            check=False,
+        )
+        families = json.loads(done.stdout)["result"]["data"]["families"]["items"]
+        return sum(int(row["waiting"]) for row in families)
+
 
 @pytest.fixture
 def lane(module_valkey: ValkeyServer) -> Iterator[Lane]:
@@ -222,6 +234,40 @@ def test_at_a_terminal_it_waits_for_room_and_says_so(lane: Lane) -> None:
     assert b"after line 3" in said
 
 
+def test_a_server_killed_in_the_middle_loses_and_doubles_nothing_once_it_is_run_again(
+    valkey: ValkeyServer, short_dir: Path
+) -> None:
+    lane = Lane(short_dir, valkey)
+    content = lines(1200).encode()
+    again = ("pages", "-", "--jsonl", "--import-name", "cut")
+    process = subprocess.Popen(
+        [
+            *(sys.executable, "-m", "joelclaw_tui", "enqueue", "pages", "--json"),
+            *("--data", "-", "--jsonl", "--import-name", "cut"),
+        ],
+        env=lane.environment,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    assert process.stdin is not None
+    process.stdin.write(content[:9000])
+    process.stdin.flush()
+    _until_stored(lane, 500)
+    valkey.kill()
+    out, err = process.communicate(content[9000:], timeout=30)
+    assert b"Traceback" not in err
+    document = json.loads(out)
+    assert (process.returncode, document["error"]["code"]) == (3, "boundary-down")
+    told = document["result"]["stored"]
+    valkey.launch()
+    code, document = lane.run(*again, stdin=content)
+    assert code == 0
+    assert document["result"]["stored"] + document["result"]["duplicates"] == 1200
+    assert document["result"]["duplicates"] >= told
+    assert lane.waiting() == 1200
+
+
 def test_a_server_that_is_gone_is_exit_3_and_the_same_command_goes_on(lane: Lane) -> None:
     url = lane.environment["JOELCLAW_REDIS_URL"]
     lane.environment["JOELCLAW_REDIS_URL"] = f"unix://{lane.folder}/no.sock"
@@ -258,16 +304,8 @@ def test_an_empty_file_is_no_work(lane: Lane) -> None:
 
 
 def _until_stored(lane: Lane, count: int) -> None:
-    """Returns once the server has so many items of the lane, read as an operator reads them."""
+    """Returns once the server has so many items of the lane."""
     for _ in range(100):
-        done = subprocess.run(
-            [sys.executable, "-m", "joelclaw_tui", "queue", "list", "--json"],
-            env=lane.environment,
-            capture_output=True,
-            timeout=60,
-            check=False,
-        )
-        families = json.loads(done.stdout)["result"]["data"]["families"]["items"]
-        if sum(row["waiting"] for row in families) >= count:
+        if lane.waiting() >= count:
             return
     raise AssertionError(f"{count} items were not stored")
