@@ -15,6 +15,7 @@ from runtime.lanefile import LaneSource
 from runtime.ledger.connection import Redis, connect
 from runtime.model import (
     Ack,
+    AckNotKept,
     BacklogFull,
     Enqueued,
     ItemState,
@@ -162,6 +163,19 @@ async def test_a_caller_may_ask_for_a_stronger_promise_and_never_for_a_weaker_on
     assert await door.waiting("durable") == 0
     stored = await door.intake.enqueue("pages", '{"id": 1}', origin="test", ack=Ack.DISK)
     assert await door.reading.item(stored.item_id) is not None
+
+
+async def test_a_promise_that_the_server_cannot_keep_is_told_with_the_item_that_is_stored(door: Door) -> None:
+    before = (await door.redis.config_get("appendonly"))["appendonly"]
+    await door.redis.config_set("appendonly", "no")
+    try:
+        with pytest.raises(AckNotKept) as told:
+            await door.intake.enqueue("durable", "1", origin="test", dedup_key="once")
+    finally:
+        await door.redis.config_set("appendonly", before)
+    assert told.value.enqueued is not None
+    again = await door.intake.enqueue("durable", "1", origin="test", dedup_key="once")
+    assert again == Enqueued(told.value.enqueued.item_id, duplicate=True)
 
 
 async def test_a_nul_that_json_escapes_is_kept_and_shown_safely_and_a_raw_one_is_refused(door: Door) -> None:
