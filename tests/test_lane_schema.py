@@ -129,6 +129,11 @@ def test_a_pattern_made_to_backtrack_takes_no_time(tmp_path: Path) -> None:
     assert time.process_time() - begun < 2
 
 
+def test_common_bounded_patterns_are_taken(tmp_path: Path) -> None:
+    for pattern in (r"^[\w-]{1,255}$", r"^\p{L}{1,100}$", r"^[a-z0-9-]{1,4000}$"):
+        assert family(tmp_path, {"pattern": pattern}).check('"abc"') is None
+
+
 def test_an_edit_of_the_schema_file_is_an_edit_of_the_lane(tmp_path: Path) -> None:
     path = write(tmp_path, PAGE)
     source = LaneSource(path, lambda: 1.0)
