@@ -136,6 +136,14 @@ from .pressure import (
     WorkItem,
 )
 from .pressure_health import PressureNode, PressureReplica, SlowCommand
+from .previews import (
+    FrozenBatch,
+    FrozenPreview,
+    KeptPreview,
+    PreviewLedger,
+    PreviewState,
+    PreviewTarget,
+)
 from .sandbox import (
     Artifact,
     BackendView,
@@ -209,9 +217,12 @@ __all__ = [
     "FireDecision",
     "FireHistory",
     "FireKind",
+    "FrozenBatch",
+    "FrozenPreview",
     "ItemPage",
     "ItemState",
     "JournalEntry",
+    "KeptPreview",
     "Lease",
     "NewItem",
     "NotFound",
@@ -231,6 +242,9 @@ __all__ = [
     "PressureReading",
     "PressureReplica",
     "PressureSource",
+    "PreviewLedger",
+    "PreviewState",
+    "PreviewTarget",
     "Priority",
     "Promotion",
     "PromotionDraft",
