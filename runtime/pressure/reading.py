@@ -120,7 +120,7 @@ class Reading(OnLane):
             loading=nodes[0].loading,
             used_memory=nodes[0].used_memory,
             maxmemory=nodes[0].maxmemory,
-            server_time=nodes[0].server_time,
+            server_time=nodes[0].server_time if self.now_us is None else self.now_us * MICROSECOND,
             nodes=nodes,
         )
 
