@@ -269,6 +269,22 @@ class Selector(OnLane):
             scanned=found.scanned,
         )
 
+    async def walk(
+        self, selection: Selection, family: str, *, seen: set[str] | None = None
+    ) -> AsyncIterator[list[SelectedItem]]:
+        """All matching items of one family, page by page, each once, the states and levels in order: for
+        whoever goes through more than fits in memory. Raises as `select`."""
+        _check(selection, 0)
+        known: set[str] = set() if seen is None else seen
+        with redis_errors(self._where):
+            now = self.now_us if self.now_us is not None else await self._server_now()
+            (removed,) = await self._all(self._REMOVED, [Call(self._base(family), ())])
+            for scope in _scopes(selection, now, removed=bool(removed)):
+                async for _, rows in self._pages(family, scope, selection, None, False):
+                    fresh = [row for row in rows if row[1] not in known]
+                    known.update(row[1] for row in fresh)
+                    yield [SelectedItem(item_id, attempt, scope.state) for _, item_id, attempt in fresh]
+
     async def _server_now(self) -> int:
         seconds, microseconds = await self._redis.time()
         return int(seconds) * 1_000_000 + int(microseconds)

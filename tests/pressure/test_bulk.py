@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import pytest
 
@@ -80,23 +81,27 @@ class Hands:
         return ids
 
     async def scores(self, name: str) -> Mapping[str, float]:
-        rows = await self.bench.redis.zrange(
+        rows: Any = await self.bench.redis.zrange(
             f"joelclaw:1:{{{self.bench.lane}/a}}:{name}", 0, -1, withscores=True
         )
+        return dict(rows)
+
+    async def hash(self, key: str) -> dict[str, str]:
+        rows: Any = await self.bench.redis.hgetall(key)
         return dict(rows)
 
     async def sound(self) -> None:
         """Every record is in exactly one place, and the bytes add up."""
         for family in ("a", "b"):
             base = f"joelclaw:1:{{{self.bench.lane}/{family}}}:"
-            records = await self.bench.redis.hgetall(base + "items")
-            places: list[str] = []
+            records: dict[str, str] = await self.hash(base + "items")
+            places: list[Any] = []
             for name in PLACES:
                 places += await self.bench.redis.zrange(base + name, 0, -1)
             assert sorted(places) == sorted(records)
             stored = int(await self.bench.redis.hget(base + "meta", "bytes") or 0)
             assert stored == sum(len(record.encode()) for record in records.values())
-            assert set(await self.bench.redis.hkeys(base + "fails")) <= set(records)
+            assert set(await self.hash(base + "fails")) <= set(records)
 
 
 @pytest.fixture
@@ -345,7 +350,7 @@ async def test_a_server_that_is_away_is_told(bench: Bench) -> None:
     from runtime.ledger.connection import connect
 
     away = connect("unix:///nonexistent/valkey.sock")
-    bulk = Bulk(away, "unix:///nonexistent/valkey.sock", bench.lane, rules={}.get)
+    bulk = Bulk(away, "unix:///nonexistent/valkey.sock", bench.lane, rules=lambda name: None)
     item = SelectedItem(new_item_id("a", at_s=1.0), 1, W)
     with pytest.raises(BoundaryDown):
         await bulk.apply_batch("a", [item], BulkOrder(BulkVerb.DISCARD, "joe"), batch_id="x")
