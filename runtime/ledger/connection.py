@@ -16,8 +16,10 @@ from runtime.text import one_line, without_credentials
 Redis = aioredis.Redis
 
 
-def connect(url: str, *, timeout_s: float = 5.0) -> Redis:
+def connect(url: str, *, timeout_s: float = 5.0, raw: bool = False) -> Redis:
     """A lazy client: nothing is sent before the first command. Raises `ConfigError` for a bad URL.
+
+    ``raw``: replies are bytes, for what others have stored.
 
     No hidden retries: a caller that repeats a command knows that the command may be repeated.
     """
@@ -25,7 +27,7 @@ def connect(url: str, *, timeout_s: float = 5.0) -> Redis:
         pool = aioredis.BlockingConnectionPool.from_url(
             url,
             timeout=timeout_s,
-            decode_responses=True,
+            decode_responses=not raw,
             encoding_errors="replace",
             socket_timeout=timeout_s,
             socket_connect_timeout=timeout_s,

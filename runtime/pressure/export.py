@@ -227,11 +227,11 @@ class Adopter(OnLane):
         self._families = families
         self._payload_limit = payload_limit
 
-    _KNOWN = Script(
+    _NEW = Script(
         """
     local out = {}
     for i = 1, #ARGV do
-      out[i] = (call('HEXISTS', base .. 'items', ARGV[i]) == 1 or call('HEXISTS', base .. 'done', ARGV[i]) == 1) and 1 or 0
+      out[i] = (call('HEXISTS', base .. 'items', ARGV[i]) == 1 or call('HEXISTS', base .. 'done', ARGV[i]) == 1) and 0 or 1
     end
     return out
     """,
@@ -290,10 +290,14 @@ class Adopter(OnLane):
         aside = done = 0
         for batch in _batches(file):
             family = batch[0].family
-            results = await (self._known(family, batch) if dry_run else self._store(family, batch, header))
+            results = await (
+                self.new(family, [row.item_id for row in batch])
+                if dry_run
+                else self.restore(family, batch, f"{header.lane} was exported at {header.exported_at}")
+            )
             for row, new in zip(batch, results, strict=True):
                 (added if new else present)[family] += 1
-                aside += bool(new) and row.state in _BUSY
+                aside += new and row.state in _BUSY
             done += len(batch)
             if progress is not None:
                 progress(done, total)
@@ -314,15 +318,20 @@ class Adopter(OnLane):
             seen.add(row.item_id)
         return len(seen)
 
-    async def _known(self, family: str, batch: Sequence[BacklogRow]) -> list[int]:
+    async def new(self, family: str, ids: Sequence[str]) -> list[bool]:
+        """Which of these would be new here. At most `BATCH`. Raises `BoundaryDown`."""
         with redis_errors(self._where):
-            known = await self._KNOWN(self._redis, self._base(family), *(row.item_id for row in batch))
-        return [0 if there else 1 for there in known]
+            return [bool(new) for new in await self._NEW(self._redis, self._base(family), *ids)]
 
-    async def _store(self, family: str, batch: Sequence[BacklogRow], header: BacklogHeader) -> list[int]:
+    async def restore(self, family: str, batch: Sequence[BacklogRow], when: str) -> list[bool]:
+        """Stores at most `BATCH` rows of one family, each unless the lane has it or had it: True for those
+        that are new. ``when``: of rows that are set aside, since they were being run then.
+
+        Raises `Draining`, `Refused` (out of memory), `BoundaryDown`: then nothing was stored.
+        """
         arguments: list[str | int | float] = [self._now, self._wake]
         for row in batch:
-            arguments += self._arguments(row, header)
+            arguments += _arguments(row, when)
         with redis_errors(self._where):
             await self._redis.hsetnx(families_key(self._lane), family_tag(family), family)
             (reply,) = await self._RESTORE.many(self._redis, [Call(self._base(family), tuple(arguments))])
@@ -332,53 +341,50 @@ class Adopter(OnLane):
             raise Draining(
                 f"{family} takes nothing in: it runs dry on purpose", fix="resume it first, then adopt again"
             )
-        return list(reply)
+        return [bool(new) for new in reply]
 
-    @staticmethod
-    def _arguments(row: BacklogRow, header: BacklogHeader) -> tuple[str | int | float, ...]:
-        meta = pack_meta(
-            row.payload, origin=row.origin, dedup_key=row.dedup_key, concurrency_key=row.concurrency_key
+
+def _arguments(row: BacklogRow, when: str) -> tuple[str | int | float, ...]:
+    meta = pack_meta(
+        row.payload, origin=row.origin, dedup_key=row.dedup_key, concurrency_key=row.concurrency_key
+    )
+    failures = [
+        {"attempt": attempt, "outcome": outcome, "message": message, "at": str(at)}
+        for attempt, outcome, message, at in row.failures
+    ]
+    score: str | int = row.score_us
+    if row.state in _BUSY:
+        score = ""
+        message = f"was {row.state.value} when {when}: whether it has run is not known here"
+        at = row.score_us if row.state is ItemState.IN_FLIGHT else row.enqueued_us
+        failures.append(
+            {
+                "attempt": row.attempt,
+                "outcome": "failed",
+                "message": message[:MESSAGE_LIMIT],
+                "at": str(at),
+            }
         )
-        failures = [
-            {"attempt": attempt, "outcome": outcome, "message": message, "at": str(at)}
-            for attempt, outcome, message, at in row.failures
-        ]
-        score: str | int = row.score_us
-        if row.state in _BUSY:
-            score = ""
-            message = (
-                f"was {row.state.value} when {header.lane} was exported at {header.exported_at}: "
-                "whether it has run is not known here"
-            )
-            at = row.score_us if row.state is ItemState.IN_FLIGHT else row.enqueued_us
-            failures.append(
-                {
-                    "attempt": row.attempt,
-                    "outcome": "failed",
-                    "message": message[:MESSAGE_LIMIT],
-                    "at": str(at),
-                }
-            )
-            name = "quarantined"
-        elif row.state is ItemState.WAITING:
-            name = f"w{int(row.priority)}"
-        elif row.state is ItemState.DELAYED:
-            name = f"d{int(row.priority)}"
-        else:
-            name = row.state.value
-        lines = "\n".join(
-            json.dumps(one, ensure_ascii=False, separators=(",", ":")) for one in failures[-FAILURES_KEPT:]
-        )
-        return (
-            row.item_id,
-            name,
-            score,
-            f"{int(row.priority)}:{row.attempt}:{row.enqueued_us}:{meta}",
-            lines,
-            row.deaths,
-            dedup_suffix(row.dedup_key) if row.dedup_key is not None and row.dedup_until_ms else "",
-            row.dedup_until_ms or 0,
-        )
+        name = "quarantined"
+    elif row.state is ItemState.WAITING:
+        name = f"w{int(row.priority)}"
+    elif row.state is ItemState.DELAYED:
+        name = f"d{int(row.priority)}"
+    else:
+        name = row.state.value
+    lines = "\n".join(
+        json.dumps(one, ensure_ascii=False, separators=(",", ":")) for one in failures[-FAILURES_KEPT:]
+    )
+    return (
+        row.item_id,
+        name,
+        score,
+        f"{int(row.priority)}:{row.attempt}:{row.enqueued_us}:{meta}",
+        lines,
+        row.deaths,
+        dedup_suffix(row.dedup_key) if row.dedup_key is not None and row.dedup_until_ms else "",
+        row.dedup_until_ms or 0,
+    )
 
 
 def _batches(file: BacklogFile) -> Iterator[list[BacklogRow]]:

@@ -96,9 +96,9 @@ class Office:
         ids["b"] = await self.bench.add("b")
         return ids
 
-    async def write(self, lines: AsyncIterator[str]) -> list[dict[str, Any]]:
+    async def write(self, lines: AsyncIterator[str], name: str = "backlog.jsonl") -> list[dict[str, Any]]:
         texts = [line async for line in lines]
-        self.path.write_text("".join(texts), encoding="utf-8")
+        self.path.with_name(name).write_text("".join(texts), encoding="utf-8")
         return [json.loads(text) for text in texts]
 
     async def dump(self, lane: str) -> dict[str, object]:
@@ -128,7 +128,7 @@ async def test_every_row_comes_back_exactly_and_what_was_being_run_is_set_aside(
     assert await office.adopter.adopt(office.path) == dry
     exported = {line["id"]: line for line in lines[1:-1]}
     back = Exporter(office.bench.redis, office.url, office.other)
-    again = {line["id"]: line for line in (await office.write(back.lines(["a", "b"])))[1:-1]}
+    again = {line["id"]: line for line in (await office.write(back.lines(["a", "b"]), "back"))[1:-1]}
     assert again.keys() == exported.keys() == set(ids.values())
     for name, item_id in ids.items():
         was, now = exported[item_id], again[item_id]
@@ -148,7 +148,7 @@ async def test_every_row_comes_back_exactly_and_what_was_being_run_is_set_aside(
             assert now == was
     assert exported[ids["dead"]]["failures"][0]["message"] == "boom ü"
     before = await office.dump(office.other)
-    second = await office.adopter.adopt(office.path.with_name("backlog.jsonl"))
+    second = await office.adopter.adopt(office.path)
     assert (second.added, second.present) == ({}, {"a": 9, "b": 1})
     assert await office.dump(office.other) == before, "a second run adds nothing twice"
 
