@@ -249,7 +249,9 @@ class Adopter(OnLane):
         out[#out + 1] = 0
       else
         call('HSET', base .. 'items', id, record)
-        call('ZADD', base .. set, score == '' and int(now) or score, id)
+        -- A runnable row from the future would push all that come after it there too.
+        if score == '' or (string.sub(set, 1, 1) == 'w' and tonumber(score) > now + 60000000) then score = int(now) end
+        call('ZADD', base .. set, score, id)
         if fails ~= '' then call('HSET', base .. 'fails', id, fails) end
         if deaths > 0 then call('HSET', base .. 'deaths', id, deaths) end
         if suffix ~= '' and until_ms * 1000 > now then
