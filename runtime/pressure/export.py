@@ -42,6 +42,8 @@ _STATE_OF = {
     "w": ItemState.WAITING,
     "q": ItemState.WAITING,
     "d": ItemState.DELAYED,
+    "xw": ItemState.WAITING,  # a removed family's: whoever brings it in has declared the family again
+    "xd": ItemState.DELAYED,
     "leased": ItemState.LEASED,
     "admitting": ItemState.ADMITTING,
     "flight": ItemState.IN_FLIGHT,
@@ -67,7 +69,7 @@ class Exporter(OnLane):
       if record then
         bytes = bytes + string.len(record)
         local level = head(record)
-        for _, name in ipairs({{'w', 'd', 'q'}}) do
+        for _, name in ipairs({{'w', 'd', 'q', 'xw', 'xd'}}) do
           local score = call('ZSCORE', base .. name .. level, id)
           if score then found = {{name, score}} break end
         end

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from runtime.ledger.connection import connect
+from runtime.ledger.connection import connect_raw
 from runtime.model import ItemState, PauseKind, Priority
 from runtime.pressure.export import Adopter
 from runtime.pressure.older import (
@@ -34,7 +34,7 @@ class Older:
 
     def __init__(self, bench: Bench, url: str) -> None:
         self.bench = bench
-        self.raw: Any = connect(url, raw=True)
+        self.raw: Any = connect_raw(url)
         for part in (bench.queue, bench.control, bench.reading):
             part.now_us = None
         families = ["a", "b"]
