@@ -20,7 +20,16 @@ import pytest
 from joelclaw_tui.cli.main import run
 from runtime.ledger.connection import Redis, connect
 from runtime.ledger.keys import lane_key
-from runtime.model import FamilyRules, ItemState, Outcome, Priority, WorkItem, family_tag, new_item_id
+from runtime.model import (
+    FamilyRules,
+    ItemState,
+    NewItem,
+    Outcome,
+    Priority,
+    WorkItem,
+    family_tag,
+    new_item_id,
+)
 from runtime.pressure.keys import families_key, family_base
 from runtime.pressure.queue import Queue
 from runtime.pressure.reading import Reading
@@ -73,13 +82,7 @@ class Desk:
             await redis.hsetnx(families_key("backlog"), family_tag(of), of)
             queue = Queue(redis, self.url, "backlog")
             ids = [new_item_id(of, at_s=time.time()) for _ in range(many)]
-            for start in range(0, many, 50):
-                await asyncio.gather(
-                    *(
-                        queue.enqueue(item_id, of, payload, priority=Priority.P2, origin="test")
-                        for item_id in ids[start : start + 50]
-                    )
-                )
+            await queue.enqueue_many(of, [NewItem(item_id, payload, Priority.P2, "test") for item_id in ids])
             while dead and (
                 leases := await queue.claim(
                     {of: (100,) * 4}, {of: FamilyRules(max_in_flight=10_000)}, owner="d"
