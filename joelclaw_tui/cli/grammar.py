@@ -37,14 +37,14 @@ class Builder:
     prefix: str = ""
 
     def command(
-        self, name: str, summary: str, *, examples: Sequence[str], action: bool = False
+        self, name: str, summary: str, *, examples: Sequence[str], action: bool = False, note: str = ""
     ) -> argparse.ArgumentParser:
         parser = self.into.add_parser(
             name,
             help=summary,
             description=summary[0].upper() + summary[1:] + ".",
             parents=[self.everywhere],
-            epilog=epilog(*examples),
+            epilog=epilog(*examples, note=note),
         )
         parser.set_defaults(command=f"{self.prefix}{name}")
         parser.add_argument("--json", action="store_true", help="one JSON envelope on stdout")

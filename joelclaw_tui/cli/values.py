@@ -9,7 +9,7 @@ import re
 from datetime import UTC, datetime
 from typing import NoReturn
 
-from runtime.model import FieldMatch, ItemState, Priority, UsageError
+from runtime.model import Ack, FieldMatch, ItemState, Priority, UsageError
 
 WATCH_LEAST_S, WATCH_MOST_S = 0.2, 86_400.0
 DURATION_MOST_S = 366 * 86_400.0
@@ -24,6 +24,15 @@ def priority(text: str) -> Priority:
         return Priority.parse(text)
     except UsageError as error:
         raise argparse.ArgumentTypeError(error.message) from None
+
+
+def ack(text: str) -> Ack:
+    try:
+        return Ack(text.lower())
+    except ValueError:
+        raise argparse.ArgumentTypeError(
+            f"{text[:40]!r} is not one of {', '.join(level.value for level in Ack)}"
+        ) from None
 
 
 def state_of(text: str) -> ItemState:

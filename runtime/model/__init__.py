@@ -111,6 +111,7 @@ from .pressure import (
     ItemState,
     Lease,
     NewItem,
+    Offer,
     Outcome,
     Pause,
     Paused,
@@ -130,6 +131,7 @@ from .pressure import (
     SettleResult,
     WorkItem,
 )
+from .pressure_health import PressureNode, PressureReplica, SlowCommand
 from .previews import (
     FrozenBatch,
     FrozenPreview,
@@ -220,6 +222,7 @@ __all__ = [
     "NewItem",
     "NotFound",
     "Now",
+    "Offer",
     "OperatorError",
     "Outcome",
     "Pause",
@@ -229,8 +232,10 @@ __all__ = [
     "PayloadError",
     "PayloadTooLarge",
     "PressureControl",
+    "PressureNode",
     "PressureReader",
     "PressureReading",
+    "PressureReplica",
     "PressureSource",
     "PreviewLedger",
     "PreviewState",
@@ -267,6 +272,7 @@ __all__ = [
     "Selection",
     "SettleResult",
     "Settler",
+    "SlowCommand",
     "TargetResult",
     "TimedOut",
     "UnknownFamily",

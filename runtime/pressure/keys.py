@@ -10,6 +10,7 @@ d0 .. d3       zset    delayed by level; score: microseconds at which it is due
 leased         zset    claimed by a drainer; score: microseconds at which the lease lapses
 admitting      zset    being sent to Restate; score: as above
 lease          hash    id -> ``token:ready_us:owner``
+xw0.. xd3      zset    a removed family's backlog, quarantined as one, as it waited and was delayed
 deaths         hash    id -> drainers that died with it in hand
 holds          hash    id -> digest of the concurrency key that it keeps busy
 busy           hash    digest -> how many keep it busy
