@@ -14,7 +14,7 @@ import pytest
 from redis.exceptions import RedisError
 
 from runtime.ledger.cluster import Address, ClusterRedis, shown, slot_of
-from runtime.ledger.connection import connect
+from runtime.ledger.connection import connect, redis_errors
 from runtime.ledger.keys import wake_channel
 from runtime.model import (
     Ack,
@@ -37,7 +37,7 @@ from runtime.pressure.reading import Reading
 from runtime.pressure.script import Call, Script
 from runtime.pressure.settling import Settlement
 from runtime.roles.drainer import listen
-from tests.servers import ValkeyCluster
+from tests.servers import ValkeyCluster, ValkeyServer, free_ports
 
 PRIMARIES = 3
 P2 = (0, 0, 5, 0)
@@ -227,6 +227,33 @@ async def test_a_script_does_not_run_while_its_slot_moves_key_by_key(lane: Lane)
     assert await lane.reading.item(other) is not None
     assert [item.item_id for item in page.items] == [first, second]
     assert await lane.redis.owner(lane.base(family)) == ("127.0.0.1", port)
+
+
+async def test_an_address_of_the_wrong_kind_is_told_as_such(
+    cluster: ValkeyCluster, valkey: ValkeyServer
+) -> None:
+    server = ValkeyServer(
+        valkey.folder / "alone", extra=("--bind", "127.0.0.1", "--port", str(free_ports(1)[0]))
+    )
+    server.launch()
+    told = {}
+    try:
+        for url in (
+            *(f"redis://127.0.0.1:{port}/" for port in cluster.ports[:PRIMARIES]),
+            f"redis+cluster://127.0.0.1:{server.extra[-1]}/",
+        ):
+            redis = connect(url)
+            try:
+                with redis_errors(url):
+                    await redis.set("key", "value")
+            except BoundaryDown as error:
+                told[url] = error.code
+            await redis.aclose()
+    finally:
+        server.stop()
+
+    # One of the primaries has that key itself; the others send whoever asks elsewhere.
+    assert sorted(told.values()) == ["redis-cluster"] * (PRIMARIES - 1) + ["redis-no-cluster"]
 
 
 async def test_what_a_replica_was_promised_to_have_outlives_its_primary(own_lane: Lane) -> None:
