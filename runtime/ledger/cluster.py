@@ -20,6 +20,7 @@ from redis.asyncio.client import Pipeline, PubSub
 from redis.crc import REDIS_CLUSTER_HASH_SLOTS, key_slot
 from redis.exceptions import (
     AskError,
+    ClusterCrossSlotError,
     ClusterDownError,
     ConnectionError,
     InvalidResponse,
@@ -139,9 +140,8 @@ class ClusterRedis(aioredis.Redis):
         return sent.replies[0]
 
     def pipeline(self, transaction: bool = True, shard_hint: str | None = None) -> Pipeline:
-        if transaction:
-            raise ValueError("a cluster has no transaction over several slots: use transaction=False")
-        return _ClusterPipeline(self)
+        """A transaction's keys all lie in one slot: there is none over several."""
+        return _ClusterPipeline(self, transaction=transaction)
 
     def pubsub(self, **options: Any) -> PubSub:
         """A subscription at one node, another one each time: what is published anywhere reaches all."""
@@ -232,6 +232,30 @@ class ClusterRedis(aioredis.Redis):
             last=tuple(told_last),
         )
 
+    async def transact(self, commands: Sequence[tuple[Command, Mapping[str, Any]]]) -> list[Any]:
+        """All of them or none, on the primary of their slot. Raises `RedisError`: also for an error of one."""
+        slots = {slot_of(key) for command, _ in commands if (key := _key_of(command)) is not None}
+        if len(slots) != 1:
+            raise ClusterCrossSlotError("a transaction's keys have to lie in one slot")
+        (slot,) = slots
+        moved: Address | None = None
+        for _ in range(ROUNDS):
+            address = moved or _served((await self._map()).owners[slot])
+            pipe = self.node(address).pipeline(transaction=True)
+            for command, options in commands:
+                pipe.execute_command(*command, **options)
+            try:
+                return list(await pipe.execute())
+            except MovedError as error:  # told before EXEC: nothing was carried out
+                self._stale = True
+                moved = (error.host or address[0], error.port)
+            except (AskError, TryAgainError):
+                await asyncio.sleep(MOVING_WAIT_S)
+            except (ConnectionError, TimeoutError, ClusterDownError, OSError):
+                self._stale = True
+                raise
+        raise TryAgainError("the slot is being moved")
+
     async def _pipe(
         self,
         address: Address,
@@ -314,15 +338,18 @@ class ClusterRedis(aioredis.Redis):
 
 
 class _ClusterPipeline(Pipeline):
-    """Collects commands like any pipeline; sends one pipeline a primary."""
+    """Collects commands like any pipeline; sends one pipeline a primary, or one transaction to one."""
 
-    def __init__(self, cluster: ClusterRedis) -> None:
-        super().__init__(cluster.connection_pool, cluster.response_callbacks, False, None)
+    def __init__(self, cluster: ClusterRedis, *, transaction: bool) -> None:
+        super().__init__(cluster.connection_pool, cluster.response_callbacks, transaction, None)
         self._cluster = cluster
 
     async def execute(self, raise_on_error: bool = True) -> list[Any]:
         stack, self.command_stack = self.command_stack, []
-        replies = (await self._cluster.send([(tuple(args), options) for args, options in stack])).replies
+        commands = [(tuple(args), options) for args, options in stack]
+        if self.is_transaction and commands:
+            return await self._cluster.transact(commands)
+        replies = (await self._cluster.send(commands)).replies
         if raise_on_error:
             for reply in replies:
                 if isinstance(reply, Exception):

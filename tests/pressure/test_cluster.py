@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from redis.exceptions import ClusterCrossSlotError
 
 from runtime.ledger.cluster import Address, ClusterRedis, shown, slot_of
 from runtime.ledger.connection import connect, redis_errors
@@ -229,6 +230,22 @@ async def test_a_script_does_not_run_while_its_slot_moves_key_by_key(lane: Lane)
     assert await lane.reading.item(other) is not None
     assert [item.item_id for item in page.items] == [first, second]
     assert await lane.redis.owner(lane.base(family)) == ("127.0.0.1", port)
+
+
+async def test_a_transaction_lies_in_one_slot_or_is_refused(lane: Lane) -> None:
+    base = lane.base(lane.families[2])
+    pipe = lane.redis.pipeline(transaction=True)
+    pipe.hset(base + "one", "a", "1")
+    pipe.hincrby(base + "two", "b", 2)
+    done = await pipe.execute()
+    split = lane.redis.pipeline(transaction=True)
+    for family in lane.families:
+        split.hset(lane.base(family) + "three", "a", "1")
+    with pytest.raises(ClusterCrossSlotError):
+        await split.execute()
+
+    assert done == [1, 2]
+    assert [await lane.redis.exists(lane.base(family) + "three") for family in lane.families] == [0, 0, 0]
 
 
 async def test_an_address_of_the_wrong_kind_is_told_as_such(
