@@ -23,6 +23,7 @@ from redis.exceptions import (
     ClusterCrossSlotError,
     ClusterDownError,
     ConnectionError,
+    DataError,
     InvalidResponse,
     MovedError,
     RedisError,
@@ -40,12 +41,26 @@ ROUNDS = 5
 MOVING_WAIT_S = 0.1
 """Before a command whose slot is being moved is sent again."""
 _SCRIPTS = frozenset({"EVAL", "EVALSHA", "EVAL_RO", "EVALSHA_RO"})
-_KEYLESS = frozenset(
+_ANYWHERE = frozenset({"ECHO", "INFO", "PING", "PUBLISH", "TIME"})
+"""Without a key, and any primary's answer will do."""
+_ONE_NODES = frozenset(
     {
-        *("ACL", "CLIENT", "CLUSTER", "CONFIG", "DBSIZE", "DEBUG", "FLUSHALL", "FLUSHDB", "INFO", "LASTSAVE"),
-        *("LATENCY", "PING", "PUBLISH", "ROLE", "SCAN", "SCRIPT", "SLOWLOG", "TIME", "WAIT", "WAITAOF"),
+        *(
+            "ACL",
+            "BGREWRITEAOF",
+            "BGSAVE",
+            "CLIENT",
+            "CLUSTER",
+            "CONFIG",
+            "DBSIZE",
+            "DEBUG",
+            "FLUSHALL",
+            "FLUSHDB",
+        ),
+        *("KEYS", "LATENCY", "RANDOMKEY", "ROLE", "SAVE", "SCAN", "SCRIPT", "SLOWLOG", "WAIT", "WAITAOF"),
     }
 )
+"""About one node: sent to a cluster they would be right for a part of it. They go to `ClusterRedis.node`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +116,7 @@ class _Slots:
 
 
 class ClusterRedis(aioredis.Redis):
-    """Every command goes to the primary of its key's slot; one without a key to some primary.
+    """Every command goes to the primary of its key's slot; one that any server can answer to some primary.
 
     ``client``: makes the client of one node. A lost connection or a timeout is told, never repeated; what a
     node refused because the slot lies elsewhere is sent there.
@@ -368,11 +383,17 @@ def slot_of(key: str | bytes) -> int:
 
 
 def _key_of(command: Command) -> str | bytes | None:
-    """The first key: commands of several keys are made of one slot's keys, or refused by the server."""
+    """The first key: commands of several keys are made of one slot's keys, or refused by the server.
+
+    Raises `DataError` for a command that is for one node.
+    """
     name = str(command[0]).upper()
     if name in _SCRIPTS:
         return command[3] if int(command[2]) else None
-    if name.partition(" ")[0] in _KEYLESS or len(command) < 2:
+    word = name.partition(" ")[0]
+    if word in _ONE_NODES:
+        raise DataError(f"{word} is about one node of the cluster")
+    if word in _ANYWHERE or len(command) < 2:
         return None
     key: str | bytes = command[1]
     return key

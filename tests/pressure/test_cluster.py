@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from redis.exceptions import ClusterCrossSlotError
+from redis.exceptions import ClusterCrossSlotError, DataError
 
 from runtime.ledger.cluster import Address, ClusterRedis, shown, slot_of
 from runtime.ledger.connection import connect, redis_errors
@@ -246,6 +246,16 @@ async def test_a_transaction_lies_in_one_slot_or_is_refused(lane: Lane) -> None:
 
     assert done == [1, 2]
     assert [await lane.redis.exists(lane.base(family) + "three") for family in lane.families] == [0, 0, 0]
+
+
+@pytest.mark.parametrize(
+    "command", [("FLUSHALL",), ("KEYS", "*"), ("CONFIG", "SET", "maxmemory", 1), ("DBSIZE",)]
+)
+async def test_what_would_be_done_to_a_part_of_the_cluster_only_is_refused(
+    lane: Lane, command: tuple[str | int, ...]
+) -> None:
+    with pytest.raises(DataError):
+        await lane.redis.execute_command(*command)
 
 
 async def test_an_address_of_the_wrong_kind_is_told_as_such(
