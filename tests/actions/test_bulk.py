@@ -470,6 +470,24 @@ async def test_cut_off_between_batches_it_leaves_a_partial_receipt_and_goes_on_w
     assert {item.attempt for item in found if item is not None} == {2}
 
 
+async def test_a_request_to_end_that_comes_while_it_runs_leaves_a_receipt(room: Room) -> None:
+    await room.add_dead(2 * BULK_BATCH)
+    preview = await room.process().preview(replay(FAMILY))
+
+    def ask_to_end(_done: int, _of: int) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        task.cancel()  # while it runs, as a signal's handler does
+
+    with pytest.raises(asyncio.CancelledError):
+        await asyncio.create_task(
+            room.process().apply_kept(preview.preview_id, actor="ana", origin="cli", progress=ask_to_end)
+        )
+    assert len(room.gate.sent) == 1
+    (partial,) = await room.audit.recent()
+    assert "cut off after 200 of 400: 200 done" in partial.summary
+
+
 async def test_cut_off_behind_a_batch_that_was_done_it_does_nothing_twice(room: Room) -> None:
     ids = await room.add_dead(BULK_BATCH + 1)
     preview = await room.process().preview(replay(FAMILY))

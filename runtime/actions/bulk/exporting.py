@@ -47,7 +47,7 @@ async def export(
             async for line in exporter.lines_of(await _items(preview, previews)):
                 lines.append(line)
                 if len(lines) >= LINES_A_WRITE:
-                    stop.heed()
+                    await stop.heed()
                     await asyncio.to_thread(_write, file, lines)
                     lines = []
             await asyncio.to_thread(_write, file, lines)
