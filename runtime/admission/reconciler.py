@@ -1,9 +1,8 @@
 """The reconciler: what a crash left between Redis and Restate, mended where that is certain.
 
 Leased rows that lapsed wait again. Admitting rows that lapsed, or whose answer was lost, are
-asked about at Restate by their key. Rows long in flight are compared with Restate in pages:
-a run that ended without settling is settled; one that Restate does not know is reported, and
-left for a person, since its effects may have happened.
+asked about at Restate by their key. Then Redis and Restate are compared, both ways
+(`runtime.admission.comparing`).
 """
 
 from __future__ import annotations
@@ -11,21 +10,19 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from runtime.lanefile import LaneSource
-from runtime.model import FamilyRules, Lease, OperatorError, Outcome, RunLookup, RunStatus
+from runtime.model import BoundaryDown, FamilyRules, Lease, LiveRuns, OperatorError, RunLookup
 from runtime.pressure.prelude import DEATHS_MAX
 from runtime.pressure.queue import Queue
 
+from .comparing import PAGE, RowsAgainstRuns, RunsAgainstRows
 from .drainer import Drainer
+from .lately import Lately
 
 EVERY_S = 2.0
-PAGE = 200
-SETTLE_GRACE_S = 5.0
-"""A run in flight for less is not compared: its own last step settles it."""
-UNKNOWN_SHOWN = 20
 UNDECLARED_GRACE_S = 10.0
 
 
@@ -35,20 +32,19 @@ class DeadOwners(Protocol):
 
 @dataclass(slots=True)
 class ReconcilerStats:
-    """What the beat tells about the last whole pass."""
+    """What the beat tells about leases and families; what was compared tells of itself."""
 
     returned: int = 0
     """Lapsed leases returned since the start."""
-    settled: int = 0
-    """Runs settled from Restate's tables since the start."""
-    unknown_runs: tuple[str, ...] = ()
-    """In flight here, not known to Restate, at the last pass: the first of them."""
-    unknown_total: int = 0
     removed: int = 0
     """Items of removed families that were quarantined, each family as one, since the start."""
     quarantined: int = 0
     """Items on which a third drainer died, since the start."""
     last_pass_error: str | None = None
+    lapsed: Lately = field(default_factory=Lately)
+    """Leases that ended without their drainer: they lapsed, or it was known to be dead."""
+    third_deaths: Lately = field(default_factory=Lately)
+    """Items quarantined because a third drainer died with them in hand."""
 
 
 class Reconciler:
@@ -56,6 +52,7 @@ class Reconciler:
         self,
         queue: Queue,
         lookup: RunLookup,
+        live: LiveRuns,
         lane: LaneSource,
         drainer: Drainer,
         *,
@@ -69,6 +66,8 @@ class Reconciler:
         self._drainer = drainer
         self._owner = owner
         self._dead_owners = dead_owners
+        self.rows = RowsAgainstRuns(queue, lookup)
+        self.runs = RunsAgainstRows(queue, live)
         self._passed = time.monotonic
         self._undeclared_since: dict[str, float] = {}
         self.stats = ReconcilerStats()
@@ -95,12 +94,20 @@ class Reconciler:
         dead = await self._dead_owners(holders) if holders else set()
         rules = dict.fromkeys(families, FamilyRules()) | self._lane.current.rules
         recovered = await self._queue.recover(rules, owner=self._owner, dead=dead)
-        self.stats.returned += sum(found.returned for found in recovered.values())
-        self.stats.quarantined += sum(found.quarantined for found in recovered.values())
+        for family, found in recovered.items():
+            self.stats.returned += found.returned
+            lapsed = found.returned + found.quarantined + len(found.uncertain)
+            self.stats.lapsed.note(time.time(), family, lapsed)
+            self._died(family, found.quarantined)
         uncertain = [lease for found in recovered.values() for lease in found.uncertain]
         uncertain += self._drainer.stats.uncertain.values()
         await self._resolve(uncertain)
-        await self._compare(families)
+        await self.rows.one_pass(families)
+        await self.runs.one_pass(families)
+
+    def _died(self, family: str, items: int) -> None:
+        self.stats.quarantined += items
+        self.stats.third_deaths.note(time.time(), family, items)
 
     async def _remove(self, undeclared: Sequence[str]) -> None:
         """What waits of a removed family goes to quarantine: not at once, since a lane file is edited
@@ -108,8 +115,14 @@ class Reconciler:
         now = self._passed()
         self._undeclared_since = {name: self._undeclared_since.get(name, now) for name in undeclared}
         gone = [name for name, since in self._undeclared_since.items() if now - since >= UNDECLARED_GRACE_S]
-        if gone:
+        if not gone:
+            return
+        try:
             self.stats.removed += sum((await self._queue.remove(gone)).values())
+        except BoundaryDown:
+            raise
+        except OperatorError:  # every one of them is damaged: told by the queue, and no reason to stop
+            return
 
     async def _resolve(self, leases: Sequence[Lease]) -> None:
         """On or back: accepted by Restate, or not known to it.
@@ -127,33 +140,8 @@ class Reconciler:
                 if lease.deaths >= DEATHS_MAX and await self._queue.quarantine(
                     lease, f"{DEATHS_MAX} drainers died while they admitted it"
                 ):
-                    self.stats.quarantined += 1
+                    self._died(lease.family, 1)
             for lease in batch:
                 self._drainer.stats.uncertain.pop(lease.item_id, None)
         if leases:
             self._drainer.wake.set()
-
-    async def _compare(self, families: Sequence[str]) -> None:
-        unknown: list[str] = []
-        for family in families:
-            cursor: str | None = "-inf"
-            while cursor is not None:
-                run_ids, cursor = await self._queue.in_flight(
-                    family, older_than_s=SETTLE_GRACE_S, after=cursor, limit=PAGE
-                )
-                unknown += await self._compare_page(family, run_ids)
-        self.stats.unknown_runs = tuple(unknown[:UNKNOWN_SHOWN])
-        self.stats.unknown_total = len(unknown)
-
-    async def _compare_page(self, family: str, run_ids: Sequence[str]) -> list[str]:
-        if not run_ids:
-            return []
-        known = await self._lookup.lookup(run_ids)
-        for run_id, view in known.items():
-            if view.status is RunStatus.COMPLETED and view.outcome is not None:
-                message = (
-                    None if view.outcome is Outcome.SUCCEEDED else view.last_failure or view.outcome.value
-                )
-                await self._queue.settle(run_id, family, view.outcome, message)
-                self.stats.settled += 1
-        return [run_id for run_id in run_ids if run_id not in known]

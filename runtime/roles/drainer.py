@@ -15,6 +15,7 @@ from ulid import ULID
 from runtime.admission.drainer import Drainer
 from runtime.admission.reconciler import Reconciler
 from runtime.admission.sweeper import Sweeper
+from runtime.admission.telling import told
 from runtime.durable.ingress import Ingress
 from runtime.durable.journal import Journal
 from runtime.durable.services import service_of
@@ -66,7 +67,7 @@ async def run_drainer(settings: Settings, stop: asyncio.Event) -> None:
             workers_alive=lambda: workers.alive > 0,
         )
         reconciler = Reconciler(
-            queue, journal, lane, drainer, owner=process.process_id, dead_owners=Dead(heartbeats)
+            queue, journal, journal, lane, drainer, owner=process.process_id, dead_owners=Dead(heartbeats)
         )
         sweeper = Sweeper(
             queue,
@@ -84,11 +85,9 @@ async def run_drainer(settings: Settings, stop: asyncio.Event) -> None:
                 "idle_because": drainer.stats.idle_because,
                 "last_error": drainer.stats.last_error,
                 "uncertain": len(drainer.stats.uncertain),
-                "unknown_runs": reconciler.stats.unknown_total,
-                "unknown_run": next(iter(reconciler.stats.unknown_runs), None),
                 "damaged": ", ".join(f"{name}: {why}" for name, why in queue.damage.items()) or None,
                 "reconciler_error": reconciler.stats.last_pass_error,
-                "reconciled": reconciler.stats.settled,
+                **told(reconciler, time.time()),
                 "sweeper_error": sweeper.last_error,
             }
 
