@@ -153,6 +153,7 @@ def family_row(
         succeeded_total=settled_per_min * 60,
         failed_total=failed_per_min * 60,
         eta_s=eta_s,
+        removed_since=None,
     )
 
 

@@ -120,6 +120,8 @@ class FamilyRow(Totals):
     failed_total: int
     eta_s: float | None
     """Time to drain at the last minute's rate; None when there is no rate to judge by."""
+    removed_since: datetime | None = None
+    """When its backlog was quarantined as one, because the lane file no longer declared it."""
 
 
 class PressureData(Part):

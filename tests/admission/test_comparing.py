@@ -6,7 +6,7 @@ import pytest
 
 from runtime.admission.comparing import Difference, RunsAgainstRows
 from runtime.admission.telling import told
-from runtime.model import BoundaryDown, Outcome, Priority, Refused, new_item_id, run_id_of
+from runtime.model import BoundaryDown, NewItem, Outcome, Priority, new_item_id, run_id_of
 from tests.admission.parts import Lane
 
 
@@ -49,10 +49,10 @@ async def test_a_row_that_waits_although_its_run_lives_is_put_in_flight_and_not_
 async def test_a_row_put_in_flight_keeps_its_concurrency_key_busy(lane: Lane) -> None:
     first, second = (new_item_id("a", at_s=1.0) for _ in range(2))
     await lane.add("a", 0)
-    for item_id in (first, second):
-        await lane.queue.enqueue(
-            item_id, "a", "{}", priority=Priority.P2, origin="t", concurrency_key="customer-7"
-        )
+    entries = [
+        NewItem(item_id, "{}", Priority.P2, "t", concurrency_key="customer-7") for item_id in (first, second)
+    ]
+    await lane.queue.enqueue_many("a", entries)
     lane.restate.accepted.append(run_id_of(first, 1))
     await lane.reconciler.one_pass()
     assert await lane.redis.hvals("joelclaw:1:{main/a}:busy") == ["1"]
@@ -72,7 +72,7 @@ async def test_differences_are_told_once_two_looks_have_seen_them_and_nothing_is
     strange = sorted([run_id_of(never, 1), ahead, run_id_of(nobodys, 1), "no run id"])
     lane.restate.accepted += strange
     lane.alive = False
-    before = await lane.look("b")
+    before = [await lane.reading.item(item_id) for item_id in (stale, over, closed)]
     await lane.reconciler.one_pass()
     assert differing(lane) == {}
     await lane.reconciler.one_pass()
@@ -82,7 +82,7 @@ async def test_differences_are_told_once_two_looks_have_seen_them_and_nothing_is
     assert found["stale"] == (1, run_id_of(stale, 1))
     assert found["over"] == (1, run_id_of(over, 1))
     assert found["settled"] == (1, run_id_of(closed, 1))
-    assert await lane.look("b") == before
+    assert [await lane.reading.item(item_id) for item_id in (stale, over, closed)] == before
     lane.restate.accepted.clear()
     await lane.reconciler.one_pass()
     assert differing(lane) == {}
@@ -196,7 +196,6 @@ async def test_rows_are_compared_in_bounded_pages_and_kept_in_bounded_memory(
 
 async def test_the_beat_tells_the_lapses_of_late_and_the_third_deaths(lane: Lane) -> None:
     await lane.add("a", 1)
-    lane.restate.refuse = False
     rules = lane.source.current.rules
     for n in range(3):
         await lane.queue.claim({"a": (0, 0, 1, 0)}, rules, owner=f"x{n}")
@@ -220,4 +219,3 @@ async def test_a_quarantined_item_whose_run_lives_after_all_is_told(lane: Lane) 
     for _ in range(2):
         await lane.reconciler.one_pass()
     assert differing(lane) == {"over": (1, run_id_of(item_id, 1))}
-    assert isinstance(Refused("x"), Exception)

@@ -89,6 +89,7 @@ def family_row(
         succeeded_total=reading.succeeded_total,
         failed_total=reading.failed_total,
         eta_s=eta_s(reading) if can_progress and not stuck else None,
+        removed_since=instant_or_none(reading.removed_since),
     )
 
 
