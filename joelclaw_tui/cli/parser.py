@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import IO, NoReturn
 
+from joelclaw_tui.cli.grammar_restore import add_restore
 from runtime.model import ItemState, Priority, UsageError
 
 PROGRAM = "joelclaw-tui"
@@ -197,6 +198,7 @@ def _add_queue(build: _Builder) -> None:
     replay.add_argument(
         "targets", metavar="FAMILY|ITEM_ID", nargs="+", help="families (or globs), or item ids"
     )
+    add_restore(queue)
     queue.not_yet()
 
 

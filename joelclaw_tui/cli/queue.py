@@ -27,6 +27,7 @@ from joelclaw_tui.cli.paper import (
     safe,
     table,
 )
+from joelclaw_tui.cli.restoring import removed_lines, restore
 from joelclaw_tui.cli.session import Session, with_operator
 from joelclaw_tui.cli.snapshot_text import Pane
 from runtime.actions.intents import ActionName
@@ -118,6 +119,7 @@ COMMANDS: dict[str, Callable[[Session], ExitCode]] = {
     "pause": pause,
     "resume": resume,
     "replay": replay,
+    "restore": restore,
 }
 
 
@@ -187,6 +189,7 @@ def _item_lines(item: WorkItem, width: int) -> list[Line]:
     if item.lease_owner is not None:
         facts.append(f"leased by {safe(item.lease_owner, 100)}")
     lines += flow(facts, width)
+    lines += removed_lines(item, width)
     for failure in item.failures:
         lines += paragraph(
             safe(failure.message, 1000),

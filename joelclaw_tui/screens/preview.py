@@ -30,6 +30,7 @@ _IDS_IN_SIGHT = 8
 WORDS: dict[ActionName, tuple[str, str]] = {
     ActionName.PAUSE: ("pause", "Pause"),
     ActionName.RESUME: ("resume", "Resume"),
+    ActionName.RESTORE: ("restore", "Restore"),
     ActionName.REPLAY_ITEM: ("replay", "Replay"),
     ActionName.REPLAY_FAMILY: ("replay", "Replay"),
     ActionName.RUN_CANCEL: ("cancel", "Cancel"),

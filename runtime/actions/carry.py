@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 
 from runtime.actions.artifacts import ArtifactCarrier
 from runtime.actions.intents import ActionName, Preview
+from runtime.actions.restoring import carry_out_restore
 from runtime.actions.schedules import ScheduleCarrier
 from runtime.actions.tally import Tally
 from runtime.lanefile import Lane
@@ -109,6 +110,8 @@ class Carrier:
                 await self._pause(preview, tally, lane, actor)
             case ActionName.RESUME:
                 await self._resume(preview, tally, actor)
+            case ActionName.RESTORE:
+                await carry_out_restore(preview, tally, lane, pressure=self._pressure, redis=self._redis)
             case ActionName.REPLAY_ITEM | ActionName.REPLAY_FAMILY:
                 await self._replay(preview, tally, lane)
             case ActionName.RUN_CANCEL | ActionName.RUN_KILL | ActionName.RUN_RESUME:

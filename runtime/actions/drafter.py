@@ -12,6 +12,7 @@ from runtime.actions.draft import Draft
 from runtime.actions.draft import bounded_lines as _bounded
 from runtime.actions.families import matching_families
 from runtime.actions.intents import ActionName, Intent
+from runtime.actions.restoring import draft_restore
 from runtime.actions.schedules import ClockLooks, ScheduleDrafter
 from runtime.lanefile import Lane, LaneSource
 from runtime.model import (
@@ -89,6 +90,14 @@ class Drafter:
                 return await self._pause(intent)
             case ActionName.RESUME:
                 return await self._resume(intent)
+            case ActionName.RESTORE:
+                return await draft_restore(
+                    intent,
+                    lane=self._lane.current,
+                    reading=await self._read(),
+                    most=self._most(intent),
+                    target=self._pressure_target,
+                )
             case ActionName.REPLAY_ITEM:
                 return await self._replay_items(intent)
             case ActionName.REPLAY_FAMILY:

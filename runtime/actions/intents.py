@@ -13,6 +13,7 @@ from enum import StrEnum
 class ActionName(StrEnum):
     PAUSE = "pause"
     RESUME = "resume"
+    RESTORE = "restore"
     REPLAY_ITEM = "replay-item"
     REPLAY_FAMILY = "replay-family"
     RUN_CANCEL = "run-cancel"
@@ -28,7 +29,7 @@ class ActionName(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Intent:
-    """``targets`` are families or globs (pause, resume, replay-family), item ids (replay-item),
+    """``targets`` are families or globs (pause, resume, restore, replay-family), item ids (replay-item),
     run ids (run-*), names of schedules (schedule-*) or artifact ids (artifact-*)."""
 
     action: ActionName

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from redis.exceptions import RedisError
@@ -134,7 +135,7 @@ class Reading(OnLane):
       if score then
         local quarantined = removed() and string.match(name, '^[wdq]%d$') and 'quarantined'
         return {quarantined or name, score, record, call('HGET', base .. 'fails', id), call('HGET', base .. 'lease', id),
-          call('HGET', base .. 'deaths', id)}
+          call('HGET', base .. 'deaths', id), quarantined and removed()}
       end
     end
     return false
@@ -157,7 +158,7 @@ class Reading(OnLane):
             return unpack_settled(item_id, family, float(score), record)
         by_level = ItemState.DELAYED if where.startswith("d") and where != "dead" else ItemState.WAITING
         state = next((state for state, name in _SETS.items() if name == where), by_level)
-        return unpack_item(
+        item = unpack_item(
             item_id,
             family,
             state,
@@ -167,6 +168,7 @@ class Reading(OnLane):
             lease=lease,
             deaths=int(reply[5] or 0),
         )
+        return _with_family(item, reply[6])
 
     # --- pages
 
@@ -182,7 +184,7 @@ class Reading(OnLane):
         base = family_base(self._lane, family)
         sets: tuple[str, ...]
         with redis_errors(self._where):
-            removed = bool(await self._redis.hget(base + "meta", "removed"))
+            removed: Any = await self._redis.hget(base + "meta", "removed")
         if state is ItemState.WAITING and not removed:
             sets, newest_first = ("w0", "q0", "w1", "q1", "w2", "q2", "w3", "q3"), False
         elif state is ItemState.DELAYED and not removed:
@@ -210,6 +212,9 @@ class Reading(OnLane):
                     break
             page = await self._rows(base, family, state, [(item_id, score) for item_id, score, _ in found])
             total = sum([await self._redis.zcard(base + name) for name in sets])
+        if removed and state is ItemState.QUARANTINED:
+            alone = {item_id for item_id, _, index in found if index == 0}
+            page = tuple(item if item.item_id in alone else _with_family(item, removed) for item in page)
         last = found[-1] if more else None
         return ItemPage(
             items=page, total=total, cursor=f"{last[2]}:{last[1]:.0f}:{last[0]}" if last else None
@@ -322,6 +327,14 @@ def _reading(family: str, row: Sequence[Any], rules: FamilyRules | None) -> Fami
         stored_bytes=int(stored_bytes or 0),
         removed_since=int(removed) * MICROSECOND if removed else None,
     )
+
+
+def _with_family(item: WorkItem, removed: Any) -> WorkItem:
+    """``removed``: when its whole family was quarantined, in microseconds; nothing: it was not."""
+    if not removed:
+        return item
+    since = int(removed) * MICROSECOND
+    return replace(item, since=since, removed_since=since)
 
 
 def _parse_cursor(cursor: str | None, sets: int) -> tuple[int, tuple[str, str] | None]:

@@ -184,11 +184,13 @@ async def test_a_removed_familys_backlog_is_quarantined_as_one_and_restored_exac
         item = await lane.reading.item(one)
         assert item is not None
         assert item.state is ItemState.QUARANTINED
+        assert item.removed_since == item.since
     look = await lane.look("gone")
     assert (look.quarantined, look.waiting, look.delayed) == (2, 0, 0)
     assert look.removed_since is not None
     page = await lane.reading.items("gone", ItemState.QUARANTINED)
     assert {row.item_id for row in page.items} == {item_id, later}
+    assert {row.removed_since for row in page.items} == {look.removed_since}
     rules = {"gone": FamilyRules()}
     assert await lane.queue.claim({"gone": (9, 9, 9, 9)}, rules, owner="d1") == []
     assert await lane.control.restore("gone") == 2
