@@ -10,16 +10,19 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Collection, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Protocol
 
 from runtime.lanefile import LaneSource
 from runtime.model import BoundaryDown, FamilyRules, Lease, LiveRuns, OperatorError, RunLookup
+from runtime.pressure.dispatch import LEASE_S
 from runtime.pressure.prelude import DEATHS_MAX
 from runtime.pressure.queue import Queue
 
+from .asking import Asking
 from .comparing import PAGE, RowsAgainstRuns, RunsAgainstRows
-from .drainer import Drainer
+from .drainer import RENEWALS, Drainer
 from .lately import Lately
 
 EVERY_S = 2.0
@@ -41,6 +44,8 @@ class ReconcilerStats:
     quarantined: int = 0
     """Items on which a third drainer died, since the start."""
     last_pass_error: str | None = None
+    unresolved: str | None = None
+    """Why rows whose admission is uncertain could not be resolved when last tried; None: they could."""
     lapsed: Lately = field(default_factory=Lately)
     """Leases that ended without their drainer: they lapsed, or it was known to be dead."""
     third_deaths: Lately = field(default_factory=Lately)
@@ -58,22 +63,32 @@ class Reconciler:
         *,
         owner: str,
         dead_owners: DeadOwners,
+        lease_s: float = LEASE_S,
     ) -> None:
         """``dead_owners``: which of some lease holders are known to be no more."""
         self._queue = queue
-        self._lookup = lookup
+        self._lookup = Asking(lookup, live)
         self._lane = lane
         self._drainer = drainer
         self._owner = owner
         self._dead_owners = dead_owners
-        self.rows = RowsAgainstRuns(queue, lookup)
-        self.runs = RunsAgainstRows(queue, live)
+        self._lease_s = lease_s
+        self.rows = RowsAgainstRuns(queue, self._lookup)
+        self.runs = RunsAgainstRows(queue, self._lookup)
         self._passed = time.monotonic
         self._undeclared_since: dict[str, float] = {}
         self.stats = ReconcilerStats()
 
     async def run(self, stop: asyncio.Event) -> None:
         """A pass every `EVERY_S` until ``stop``."""
+        keeping = asyncio.create_task(self._keep())
+        try:
+            await self._passes(stop)
+        finally:
+            keeping.cancel()
+            await asyncio.wait({keeping})
+
+    async def _passes(self, stop: asyncio.Event) -> None:
         while not stop.is_set():
             try:
                 await self.one_pass()
@@ -85,6 +100,29 @@ class Reconciler:
             except TimeoutError:
                 continue
 
+    async def _keep(self) -> None:
+        """What is uncertain stays with this drainer while it lives: a Restate that is away for long would
+        else look like one death of a drainer after another."""
+        while True:
+            await asyncio.sleep(self._lease_s / RENEWALS)
+            with suppress(OperatorError):  # Redis is away: the next turn, or the lapse, decides
+                await self.keep_uncertain()
+
+    async def keep_uncertain(self) -> None:
+        """Renews what is uncertain; forgets what another drainer has taken over. Raises `BoundaryDown`."""
+        uncertain = self._drainer.stats.uncertain
+        asked = list(uncertain.values())
+        if not asked:
+            return
+        kept = {id(lease) for lease in await self._queue.renew(asked, lease_s=self._lease_s)}
+        for lease in asked:
+            if id(lease) not in kept and lease.family not in self._queue.damage:
+                self._forget(lease)
+
+    def _forget(self, lease: Lease) -> None:
+        if self._drainer.stats.uncertain.get(lease.item_id) is lease:
+            del self._drainer.stats.uncertain[lease.item_id]
+
     async def one_pass(self) -> None:
         """Raises `OperatorError` when a boundary failed; what was done by then stays done."""
         declared = self._lane.current.families
@@ -93,15 +131,15 @@ class Reconciler:
         holders = await self._queue.owners(families) - {self._owner}
         dead = await self._dead_owners(holders) if holders else set()
         rules = dict.fromkeys(families, FamilyRules()) | self._lane.current.rules
-        recovered = await self._queue.recover(rules, owner=self._owner, dead=dead)
+        recovered = await self._queue.recover(rules, owner=self._owner, dead=dead, lease_s=self._lease_s)
         for family, found in recovered.items():
             self.stats.returned += found.returned
             lapsed = found.returned + found.quarantined + len(found.uncertain)
             self.stats.lapsed.note(time.time(), family, lapsed)
             self._died(family, found.quarantined)
-        uncertain = [lease for found in recovered.values() for lease in found.uncertain]
-        uncertain += self._drainer.stats.uncertain.values()
-        await self._resolve(uncertain)
+            self._drainer.stats.uncertain.update({lease.item_id: lease for lease in found.uncertain})
+        self.stats.unresolved = None
+        await self._resolve(list(self._drainer.stats.uncertain.values()))
         await self.rows.one_pass(families)
         await self.runs.one_pass(families)
 
@@ -133,15 +171,23 @@ class Reconciler:
         for start in range(0, len(leases), PAGE):
             batch = leases[start : start + PAGE]
             known = await self._lookup.lookup([lease.run_id for lease in batch])
-            await self._queue.admitted([lease for lease in batch if lease.run_id in known])
-            unknown = [lease for lease in batch if lease.run_id not in known]
-            await self._queue.give_back([lease for lease in unknown if lease.deaths < DEATHS_MAX])
-            for lease in unknown:
-                if lease.deaths >= DEATHS_MAX and await self._queue.quarantine(
-                    lease, f"{DEATHS_MAX} drainers died while they admitted it"
-                ):
-                    self._died(lease.family, 1)
+            try:
+                await self._decide(batch, known)
+            except BoundaryDown:
+                raise
+            except OperatorError as error:  # a damaged family: its rows lapse, and stop no others
+                self.stats.unresolved = error.message
             for lease in batch:
-                self._drainer.stats.uncertain.pop(lease.item_id, None)
+                self._forget(lease)
         if leases:
             self._drainer.wake.set()
+
+    async def _decide(self, batch: Sequence[Lease], known: Collection[str]) -> None:
+        await self._queue.admitted([lease for lease in batch if lease.run_id in known])
+        unknown = [lease for lease in batch if lease.run_id not in known]
+        await self._queue.give_back([lease for lease in unknown if lease.deaths < DEATHS_MAX])
+        for lease in unknown:
+            if lease.deaths >= DEATHS_MAX and await self._queue.quarantine(
+                lease, f"{DEATHS_MAX} drainers died while they admitted it"
+            ):
+                self._died(lease.family, 1)

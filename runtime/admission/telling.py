@@ -20,6 +20,8 @@ def told(reconciler: Reconciler, now: float) -> Detail:
         **_lately("third_deaths", stats.third_deaths.within(now)),
     }
     damage = reconciler.rows.damage | reconciler.runs.damage
+    if stats.unresolved is not None:
+        detail["unresolved"] = stats.unresolved
     if damage:
         detail["uncompared"] = ", ".join(f"{name}: {why}" for name, why in damage.items())[:500]
     return detail

@@ -25,6 +25,7 @@ from runtime.ledger.beats import ALIVE_WITHIN_S, BEAT_EVERY_S, Heartbeats
 from runtime.ledger.connection import Redis, connect
 from runtime.ledger.keys import wake_channel
 from runtime.model import OperatorError
+from runtime.pressure.dispatch import LEASE_S
 from runtime.pressure.queue import Queue
 from runtime.settings import Settings
 from runtime.stack.endpoints import resolve_targets
@@ -34,8 +35,10 @@ from .process import Detail, RoleProcess, log, until_stopped
 SILENT_S = 2 * BEAT_EVERY_S
 
 
-async def run_drainer(settings: Settings, stop: asyncio.Event) -> None:
-    """Drains the lane until ``stop`` is set. Raises `OperatorError` when it can't begin."""
+async def run_drainer(settings: Settings, stop: asyncio.Event, *, lease_s: float = LEASE_S) -> None:
+    """Drains the lane until ``stop`` is set; what it has in hand lapses ``lease_s`` after its last sign.
+
+    Raises `OperatorError` when it can't begin."""
     process = RoleProcess("drainer", stop)
     path = find_lane(settings)
     lane = LaneSource(path, time.time, last_good=last_good_lane(settings, path), keep=True)
@@ -65,9 +68,17 @@ async def run_drainer(settings: Settings, stop: asyncio.Event) -> None:
             owner=process.process_id,
             lane_max_in_flight=settings.lane_max_in_flight,
             workers_alive=lambda: workers.alive > 0,
+            lease_s=lease_s,
         )
         reconciler = Reconciler(
-            queue, journal, journal, lane, drainer, owner=process.process_id, dead_owners=Dead(heartbeats)
+            queue,
+            journal,
+            journal,
+            lane,
+            drainer,
+            owner=process.process_id,
+            dead_owners=Dead(heartbeats),
+            lease_s=lease_s,
         )
         sweeper = Sweeper(
             queue,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
@@ -24,6 +25,7 @@ from runtime.model import (
     new_item_id,
 )
 from runtime.pressure.control import Control
+from runtime.pressure.dispatch import LEASE_S
 from runtime.pressure.queue import Queue
 from runtime.pressure.reading import Reading
 
@@ -46,12 +48,17 @@ class Played:
         self.lose_answers = False
         self.down = False
         self.refuse = False
+        self.hang = False
+        self.slow: asyncio.Event | None = None
+        """No answer before it is set."""
 
     async def start(self, request: RunRequest) -> Accepted:
         if self.refuse:
             raise Refused("400: no such thing")
         if self.down:
             raise BoundaryDown("refused connection")
+        if self.slow is not None:
+            await self.slow.wait()
         again = request.run_id in self.accepted
         self.accepted.append(request.run_id)
         if self.lose_answers:
@@ -66,6 +73,8 @@ class Played:
     async def live(
         self, *, older_than_s: float, after: str | None, limit: int
     ) -> tuple[Sequence[LiveRun], str | None]:
+        if self.hang:
+            await asyncio.Event().wait()
         if self.down:
             raise BoundaryDown("refused connection")
         there = sorted({*self.accepted} - self.completed.keys())
@@ -103,7 +112,20 @@ class Lane:
             dead_owners=self.dead_owners,
         )
 
-    def another(self, owner: str, *, lane_max: int = 1000) -> Drainer:
+    def beside(self, owner: str, *, lease_s: float) -> Reconciler:
+        """The reconciler of another drainer."""
+        return Reconciler(
+            self.queue,
+            self.restate,
+            self.restate,
+            self.source,
+            self.another(owner, lease_s=lease_s),
+            owner=owner,
+            dead_owners=self.dead_owners,
+            lease_s=lease_s,
+        )
+
+    def another(self, owner: str, *, lane_max: int = 1000, lease_s: float = LEASE_S) -> Drainer:
         return Drainer(
             self.queue,
             self.restate,
@@ -111,6 +133,7 @@ class Lane:
             owner=owner,
             lane_max_in_flight=lane_max,
             workers_alive=lambda: self.alive,
+            lease_s=lease_s,
         )
 
     async def dead_owners(self, owners: Collection[str]) -> set[str]:
