@@ -84,6 +84,9 @@ end
 class Dispatch(OnLane):
     """The way out, as far as Restate's door."""
 
+    set_aside = 0
+    """Rows that the last claim passed over for their busy keys: the next one looks behind them."""
+
     # --- the lane's turn
 
     @property
@@ -142,7 +145,7 @@ class Dispatch(OnLane):
       served[level + 1] = served[level + 1] + left
     end
     local room = rate_room(now, interval, burst)
-    return {{served[1], served[2], served[3], served[4], busy, (paused(now, 'hold') or removed()) and 1 or 0,
+    return {{served[1], served[2], served[3], served[4], busy, paused(now, 'hold') and 1 or 0,
       room == math.huge and -1 or room}}
     """)
 
@@ -170,7 +173,7 @@ class Dispatch(OnLane):
 
     _CLAIM = Script(f"""
     local now = now_us(ARGV[1])
-    if paused(now, 'hold') or removed() then return {{}} end
+    if paused(now, 'hold') then return {{{{}}, 0}} end
     local owner, lapse, most = ARGV[2], int(now + ARGV[3]), tonumber(ARGV[5])
     local aging, interval, burst = tonumber(ARGV[6]), tonumber(ARGV[7]), tonumber(ARGV[8])
     local room = ARGV[4] - call('ZCARD', base .. 'leased') - call('ZCARD', base .. 'admitting') - call('ZCARD', base .. 'flight')
@@ -220,7 +223,7 @@ class Dispatch(OnLane):
         if #rows == 0 or most == 0 then break end
       end
     end
-    if #ids == 0 then return {{}} end
+    if #ids == 0 then return {{{{}}, parked}} end
     local token = call('HINCRBY', base .. 'meta', 'fence', #ids) - #ids
     local scored, entries = {{}}, {{}}
     for n, id in ipairs(ids) do
@@ -236,7 +239,7 @@ class Dispatch(OnLane):
     local records, fails = call('HMGET', base .. 'items', unpack(ids)), call('HMGET', base .. 'fails', unpack(ids))
     local out = {{}}
     for n, id in ipairs(ids) do out[n] = {{id, token + n, records[n], fails[n]}} end
-    return out
+    return {{out, parked}}
     """)
 
     async def claim(
@@ -265,7 +268,8 @@ class Dispatch(OnLane):
             for name, levels in wanted.items()
         }
         replies = await self._each(self._CLAIM, arguments)
-        return [lease_of(name, row) for name, rows in replies.items() for row in rows]
+        self.set_aside = sum(parked for _, parked in replies.values())
+        return [lease_of(name, row) for name, (rows, _) in replies.items() for row in rows]
 
     _RENEW = Script(
         BACK
@@ -298,23 +302,21 @@ class Dispatch(OnLane):
     _BEGIN_ADMIT = Script(
         BACK
         + """
-    local now = now_us(ARGV[1])
-    local held = paused(now, 'hold')
-    local out = {}
-    for i = 3, #ARGV, 2 do
-      local id = ARGV[i]
-      local entry = mine(id, ARGV[i + 1])
-      if not entry then
-        out[#out + 1] = 0
-      elseif held then
-        back(id, entry)
-        out[#out + 1] = 0
-      else
-        call('ZREM', base .. 'leased', id)
-        call('ZADD', base .. 'admitting', int(now + ARGV[2]), id)
-        out[#out + 1] = 1
+    local held, lapse = paused(now_us(ARGV[1]), 'hold'), int(now_us(ARGV[1]) + ARGV[2])
+    local ids, out, begun, scored = {}, {}, {}, {}
+    for i = 3, #ARGV, 2 do ids[#ids + 1] = ARGV[i] end
+    local entries = call('HMGET', base .. 'lease', unpack(ids))
+    for n, id in ipairs(ids) do
+      local ours = entries[n] and string.match(entries[n], '^(%d+):') == ARGV[2 + n * 2]
+      if ours and held then back(id, entries[n]) end
+      out[n] = ours and not held and 1 or 0
+      if out[n] == 1 then
+        begun[#begun + 1] = id
+        scored[#scored + 1], scored[#scored + 2] = lapse, id
       end
     end
+    many('ZREM', base .. 'leased', begun)
+    many('ZADD', base .. 'admitting', scored)
     return out
     """
     )
@@ -328,27 +330,26 @@ class Dispatch(OnLane):
         replies = await self._leased(self._BEGIN_ADMIT, leases, round(lease_s * 1e6))
         return [lease for lease, began in replies if began]
 
-    _ADMITTED = Script(
-        BACK
-        + """
-    local now = now_us(ARGV[1])
-    local out = {}
-    for i = 3, #ARGV, 2 do
-      local id = ARGV[i]
-      if mine(id, ARGV[i + 1]) then
-        call('ZREM', base .. 'leased', id)
-        call('ZREM', base .. 'admitting', id)
-        call('HDEL', base .. 'lease', id)
-        call('HDEL', base .. 'deaths', id) -- it was no drainer's death after all
-        call('ZADD', base .. 'flight', int(now), id)
-        out[#out + 1] = 1
-      else
-        out[#out + 1] = 0
+    _ADMITTED = Script("""
+    local now = int(now_us(ARGV[1]))
+    local ids, out, gone, scored = {}, {}, {}, {}
+    for i = 3, #ARGV, 2 do ids[#ids + 1] = ARGV[i] end
+    local entries = call('HMGET', base .. 'lease', unpack(ids))
+    for n, id in ipairs(ids) do
+      local ours = entries[n] and string.match(entries[n], '^(%d+):') == ARGV[2 + n * 2]
+      out[n] = ours and 1 or 0
+      if ours then
+        gone[#gone + 1] = id
+        scored[#scored + 1], scored[#scored + 2] = now, id
       end
     end
+    many('ZREM', base .. 'leased', gone)
+    many('ZREM', base .. 'admitting', gone)
+    many('HDEL', base .. 'lease', gone)
+    many('HDEL', base .. 'deaths', gone) -- it was no drainer's death after all
+    many('ZADD', base .. 'flight', scored)
     return out
-    """
-    )
+    """)
 
     async def admitted(self, leases: Sequence[Lease]) -> int:
         """Restate has accepted these. Rows that settled or were taken over meanwhile stay as they are.

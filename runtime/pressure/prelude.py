@@ -42,6 +42,8 @@ local function paused(now, mode)
   end
 end
 local function removed() return call('HGET', base .. 'meta', 'removed') end
+-- Where a removed family's backlog is kept: as it waited, out of everybody's reach.
+local REMOVED = {{'xw', 'xd'}}
 local function rate(kind, now)
   local newest = math.floor(now / {RATE_BUCKET_S * 1_000_000})
   local sum = 0
@@ -60,7 +62,7 @@ local function rate_room(now, interval, burst)
 end
 local function key_of(record)
   local meta = string.match(record, '^%d:%d+:%d+:(.-)\\n')
-  if not string.find(meta, '"k"', 1, true) then return nil end
+  if string.sub(meta, 1, 1) ~= '{{' or not string.find(meta, '"k":', 1, true) then return nil end
   local key = cjson.decode(meta).k
   return key and redis.sha1hex(key)
 end
@@ -109,7 +111,10 @@ local function unpark(digest)
   end
 end
 -- A row's key is free for the next: called whenever it leaves the hands of drainer and Restate.
+local keys_held
 local function free(id)
+  if keys_held == nil then keys_held = call('EXISTS', base .. 'holds') == 1 end
+  if not keys_held then return end
   local digest = call('HGET', base .. 'holds', id)
   if not digest then return end
   call('HDEL', base .. 'holds', id)
@@ -118,7 +123,7 @@ local function free(id)
 end
 -- Out of wherever it waits: the name of the set and its score there, or nothing.
 local function take_waiting(id, level, record)
-  for _, kind in ipairs({{'w', 'd', 'q'}}) do
+  for _, kind in ipairs(removed() and {{'w', 'd', 'q', 'xw', 'xd'}} or {{'w', 'd', 'q'}}) do
     local score = call('ZSCORE', base .. kind .. level, id)
     if score then
       call('ZREM', base .. kind .. level, id)
@@ -129,8 +134,11 @@ local function take_waiting(id, level, record)
 end
 -- Out of the hands of drainer and Restate.
 local function take_busy(id)
-  local was = call('ZREM', base .. 'flight', id) + call('ZREM', base .. 'admitting', id) + call('ZREM', base .. 'leased', id)
-  call('HDEL', base .. 'lease', id)
+  local was = call('ZREM', base .. 'flight', id)
+  if was == 0 then
+    was = call('ZREM', base .. 'admitting', id) + call('ZREM', base .. 'leased', id)
+    call('HDEL', base .. 'lease', id)
+  end
   free(id)
   return was
 end
@@ -141,11 +149,29 @@ local function forget(id, record)
   call('HDEL', base .. 'deaths', id)
   call('HINCRBY', base .. 'meta', 'bytes', -string.len(record))
 end
+-- One command over many members: the arguments that one call takes are bounded.
+local function many(command, key, members)
+  for i = 1, #members, 1000 do call(command, key, unpack(members, i, math.min(i + 999, #members))) end
+end
 local function close(id, record, outcome, now)
   local priority, attempt, enqueued = head(record)
   forget(id, record)
   call('ZADD', base .. 'settled', int(now), id)
   call('HSET', base .. 'done', id, priority .. ':' .. attempt .. ':' .. enqueued .. ':' .. outcome)
+end
+-- All of one set into another: the larger one is kept and the smaller one's rows are carried over.
+local function pour(from, into)
+  local few, rest = call('ZCARD', from), call('ZCARD', into)
+  if few > rest then
+    local rows = call('ZRANGE', into, 0, -1, 'WITHSCORES')
+    call('RENAME', from, into)
+    for i = 1, #rows, 2 do call('ZADD', into, rows[i + 1], rows[i]) end
+  elseif few > 0 then
+    local rows = call('ZRANGE', from, 0, -1, 'WITHSCORES')
+    for i = 1, #rows, 2 do call('ZADD', into, rows[i + 1], rows[i]) end
+    call('DEL', from)
+  end
+  return few
 end
 local function set_pause(kind, fields, now, ends)
   local text = string.sub(fields, 1, -2) .. ',"since":"' .. int(now) .. '","until":' .. ends .. '}}'

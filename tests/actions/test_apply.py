@@ -11,7 +11,7 @@ import pytest
 
 from runtime.actions.actor import os_actor
 from runtime.actions.apply import Actions
-from runtime.actions.intents import ActionName, Intent, Preview
+from runtime.actions.intents import BULK_ACTIONS, ActionName, Intent, Preview
 from runtime.model import (
     BoundaryDown,
     ItemState,
@@ -275,21 +275,29 @@ async def test_read_only_mode_refuses_every_action_and_writes_nothing(tmp_path: 
     safe.pressure.rows = [dead_item(1)]
     safe.pressure.families = [
         family(pause=pause()),
+        family("mail/send", pause=pause(whole_lane=True)),
         family("content/removed", quarantined=1, removed_since=START - 60),
     ]
     safe.durable.runs = [run(run_id(1), RunStatus.PAUSED)]
     actions = actions_on(safe)
     targets = {
-        ActionName.PAUSE: "mail/send",
-        ActionName.RESTORE: "content/removed",
-        ActionName.RESUME: "content/updated",
-        ActionName.REPLAY_ITEM: item_id(1),
-        ActionName.REPLAY_FAMILY: "*",
+        ActionName.PAUSE: ("mail/send",),
+        ActionName.RESUME: ("content/updated",),
+        ActionName.RESTORE: ("content/removed",),
+        ActionName.EXTEND: ("content/updated",),
+        ActionName.HOLD_LANE: (),
+        ActionName.RELEASE_LANE: (),
+        ActionName.REPLAY_ITEM: (item_id(1),),
+        ActionName.REPLAY_FAMILY: ("*",),
     }
     for action in ActionName:
-        if action.value.startswith("schedule-") or action in (ActionName.PROMOTE, ActionName.REJECT):
-            continue  # see test_schedules and tests/sandbox/test_promotion.py
-        preview = await previewed(actions, action, targets.get(action, run_id(1)))
+        if action.value.startswith("schedule-") or action in (
+            ActionName.PROMOTE,
+            ActionName.REJECT,
+            *BULK_ACTIONS,
+        ):
+            continue  # see test_schedules, tests/sandbox/test_promotion.py and test_bulk
+        preview = await previewed(actions, action, *targets.get(action, (run_id(1),)))
         with pytest.raises(ReadOnly):
             await applied(actions, preview)
     assert not safe.pressure.written
