@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 
 from ulid import ULID
 
+from runtime.actions.bulk.drafting import run_ids
 from runtime.actions.bulk.exporting import export, free_path
 from runtime.actions.bulk.ports import Backlog, Progress
 from runtime.actions.bulk.receipts import figures, listed, sentence
@@ -142,7 +143,7 @@ class BulkApplier:
                 code="another-target",
             )
         reading = await self._looks.read()
-        if reading.source.run_id != then.server_run_id:
+        if not set(then.server_run_ids).intersection(run_ids(reading.source)):
             raise Refused(
                 f"this was previewed on {then.shown}; this is another server, or it was started anew since",
                 fix="preview again to see what is there now",

@@ -26,6 +26,7 @@ from runtime.model import (
     PauseMode,
     PressureReader,
     PressureReading,
+    PressureSource,
     PreviewTarget,
     Refused,
     Selected,
@@ -153,7 +154,7 @@ class BulkDrafter:
         return PreviewTarget(
             lane=lane.name,
             lane_sha256=lane.sha256,
-            server_run_id=reading.source.run_id,
+            server_run_ids=run_ids(reading.source),
             shown=one_line(self._looks.target(lane, reading), 500),
         )
 
@@ -227,6 +228,11 @@ class BulkDrafter:
                 return [
                     f"{name} is not declared in {lane.path}" for name in touched if name not in lane.families
                 ]
+
+
+def run_ids(source: PressureSource) -> tuple[str, ...]:
+    """Which starts of which servers were read."""
+    return tuple(sorted({source.run_id, *(node.run_id for node in source.nodes)}))
 
 
 def _selecting(progress: Progress | None) -> SelectProgress:
