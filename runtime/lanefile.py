@@ -25,6 +25,7 @@ from pydantic import (
     model_validator,
 )
 
+from runtime.lane_pressure import Backlog, Breaker, Concurrency, Rate
 from runtime.lane_sandbox import Sandbox
 from runtime.lane_schedules import BadSchedule, Schedule, check_schedules
 from runtime.lane_values import Duration, SecretRef, Table, parse_duration
@@ -32,7 +33,10 @@ from runtime.model import (
     FAMILY_NAME,
     FAMILY_NAME_MAX,
     LANE_NAME,
+    Ack,
+    BreakerRule,
     ConfigError,
+    FamilyRules,
     Now,
     Priority,
     UnknownFamily,
@@ -97,6 +101,15 @@ class Family(Table):
     sandbox: Sandbox | None = None
     """``sandbox``: the agent, its repository, its limits and its verification."""
     max_in_flight: int = Field(default=MAX_IN_FLIGHT_DEFAULT, ge=1, le=100_000)
+    rate: Rate | None = None
+    """How many may be admitted over time, ``"50/s"``; as many as fit in one second may come at once."""
+    concurrency: Concurrency | None = None
+    aging: Duration | None = None
+    """A waiting item is served one level higher per this long, never at P0. Unset: levels are strict."""
+    backlog: Backlog | None = None
+    breaker: Breaker | None = None
+    ack: Ack = Ack.PROCESS
+    """What an acknowledged enqueue survives."""
     weight: int = Field(default=1, ge=1, le=100)
     """Share of a priority level that several families want at once."""
     dedup_window: Duration | None = None
@@ -104,6 +117,22 @@ class Family(Table):
     retry: Retry = Retry()
     timeout: Duration = Field(default=120.0)
     """Time for one try of the handler, its output read and its children ended."""
+
+    @property
+    def rules(self) -> FamilyRules:
+        """What the queue must know of it."""
+        return FamilyRules(
+            max_in_flight=self.max_in_flight,
+            rate_per_s=self.rate,
+            burst=1 if self.rate is None else max(1, int(self.rate)),
+            aging_s=self.aging,
+            concurrency=None if self.concurrency is None else self.concurrency.max,
+            backlog_items=None if self.backlog is None else self.backlog.items,
+            backlog_bytes=None if self.backlog is None else self.backlog.bytes,
+            breaker=None
+            if self.breaker is None
+            else BreakerRule(failures=self.breaker.failures, window_s=self.breaker.window),
+        )
 
     @field_validator("url")
     @classmethod
@@ -134,6 +163,10 @@ class LaneFile(Table):
     """A parsed lane file."""
 
     lane: str = Field(pattern=f"^{LANE_NAME.pattern}$")
+    max_in_flight: int | None = Field(default=None, ge=1, le=100_000)
+    """Of all families together. Unset: as the settings say."""
+    rate: Rate | None = None
+    """Of all families together."""
     families: dict[str, Family] = Field(min_length=1)
     schedules: dict[str, Schedule] = Field(default_factory=dict)
 
@@ -164,6 +197,10 @@ class Lane:
     schedules: Mapping[str, Schedule] = field(default_factory=dict)
     text: str = ""
     """The file's own text."""
+    max_in_flight: int | None = None
+    """Of the whole lane, when the file says one."""
+    rate_per_s: float | None = None
+    """Of the whole lane; None: no limit."""
 
     def schedule(self, name: str) -> Schedule:
         """Raises `UnknownSchedule`."""
@@ -194,19 +231,20 @@ class Lane:
         return {family_tag(name): name for name in self.families} | fired
 
     @property
-    def limits(self) -> dict[str, int]:
-        """``max_in_flight`` by family."""
-        return {name: family.max_in_flight for name, family in self.families.items()}
+    def breakers(self) -> dict[str, BreakerRule | None]:
+        """When each family is paused for its failures."""
+        return {name: family.rules.breaker for name, family in self.families.items()}
+
+    @property
+    def rules(self) -> dict[str, FamilyRules]:
+        """What the queue must know of each family."""
+        return {name: family.rules for name, family in self.families.items()}
 
 
 NOT_YET = {
     "plans": "plans",
     "webhooks": "webhooks",
     "plan": "plans",
-    "rate": "rate limits",
-    "aging": "aging",
-    "ack": "acknowledgement levels",
-    "breaker": "breakers",
 }
 
 
@@ -249,6 +287,8 @@ def parse_lane(text: str, path: Path, *, loaded_at: float) -> Lane:
         sha256=hashlib.sha256(text.encode()).hexdigest(),
         loaded_at=loaded_at,
         text=text,
+        max_in_flight=parsed.max_in_flight,
+        rate_per_s=parsed.rate,
     )
 
 

@@ -35,7 +35,10 @@ def test_a_lane_is_parsed_into_typed_values() -> None:
         90.0,
         0.1,
     )
-    assert lane.limits == {"content/updated": 200, "notes": 200}
+    assert {name: rules.max_in_flight for name, rules in lane.rules.items()} == {
+        "content/updated": 200,
+        "notes": 200,
+    }
 
 
 @pytest.mark.parametrize(
@@ -52,7 +55,7 @@ def test_a_lane_is_parsed_into_typed_values() -> None:
         ('lane = "main"|lane = "Main Lane"', 1, "lane"),
         ('command = ["git", "status"]|command = []', 12, "command"),
         ("[families.notes]|[families.Notes]", None, "lower case"),
-        ('timeout = "1m30s"|breaker = { failures = 8 }', 8, "not supported by this version"),
+        ('timeout = "1m30s"|plan = "nightly"', 8, "not supported by this version"),
         ('lane = "main"|lane = "main', 1, "TOML"),
     ],
 )

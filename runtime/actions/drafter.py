@@ -158,8 +158,8 @@ class Drafter:
             levels = ", ".join(
                 f"{p.name} {family.by_priority[p]:,}" for p in Priority if family.by_priority[p]
             )
-            limit = lane.limits.get(name)
-            most = f", at most {limit:,} at once" if limit is not None else ""
+            rules = lane.rules.get(name)
+            most = f", at most {rules.max_in_flight:,} at once" if rules is not None else ""
             released = (
                 f"releases {family.held:,} held ({levels}), the most urgent first{most}"
                 if levels
@@ -394,7 +394,7 @@ class Drafter:
         return [f"no live {role}: nothing happens until one runs" for role in missing]
 
     async def _read(self) -> PressureReading:
-        return await self._redis(self._pressure.read(self._lane.current.limits))
+        return await self._redis(self._pressure.read(self._lane.current.rules))
 
     async def _redis(self, look: Coroutine[Any, Any, T]) -> T:
         return await within(

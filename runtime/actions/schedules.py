@@ -178,7 +178,7 @@ class ScheduleDrafter:
         try:
             reading = await within(
                 self._settings.probe_deadline_s,
-                self._pressure.read(self._lane.current.limits),
+                self._pressure.read(self._lane.current.rules),
                 boundary="Redis",
                 address=self._addresses.redis,
             )

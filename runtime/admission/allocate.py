@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from runtime.pressure.queue import Demand, Levels
+from runtime.pressure.dispatch import Demand, Levels
 
 LEVELS = 4
 

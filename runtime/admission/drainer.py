@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 
 from runtime.lanefile import Lane, LaneSource
 from runtime.model import BoundaryDown, Lease, OperatorError, Refused, RunRequest, RunStarter
+from runtime.pressure.dispatch import LEASE_S
 from runtime.pressure.queue import Queue
 
 from .allocate import allocate
@@ -24,6 +26,7 @@ SWEEP_EVERY_S = 1.0
 """A look at the queue at least this often: it catches what a lost wake-up missed, and delayed work."""
 BACK_OFF_MAX_S = 5.0
 TURN_WAIT_S = 0.01
+RENEW_EVERY_S = LEASE_S / 3
 
 
 @dataclass(slots=True)
@@ -90,10 +93,28 @@ class Drainer:
         leases = await self._claim(lane)
         if not leases:
             return 0
-        begun = await self._queue.begin_admit(leases)
-        # Urgent first, also within the batch: the sends start in this order.
-        await self._admit(sorted(begun, key=lambda lease: lease.priority))
+        async with self._renewing(leases):
+            begun = await self._queue.begin_admit(leases)
+            # Urgent first, also within the batch: the sends start in this order.
+            await self._admit(sorted(begun, key=lambda lease: lease.priority))
         return len(leases)
+
+    @asynccontextmanager
+    async def _renewing(self, leases: Sequence[Lease]) -> AsyncIterator[None]:
+        """While this drainer has them in hand and lives, they don't lapse, however slow Restate is."""
+
+        async def renew() -> None:
+            while True:
+                await asyncio.sleep(RENEW_EVERY_S)
+                with suppress(OperatorError):  # Redis is away: the next beat, or the lapse, decides
+                    await self._queue.renew(leases)
+
+        task = asyncio.create_task(renew())
+        try:
+            yield
+        finally:
+            task.cancel()
+            await asyncio.wait({task})
 
     async def _claim(self, lane: Lane) -> list[Lease]:
         """In this drainer's turn: what others claimed before is counted, so that the lane's limit holds."""
@@ -101,16 +122,26 @@ class Drainer:
             self.wake.set()  # somebody else's turn: short, so look again soon
             await asyncio.sleep(TURN_WAIT_S)
             return []
+        rules = lane.rules
         try:
-            demands = await self._queue.peek(lane.limits)
-            slots = min(BATCH, self._lane_max - sum(demand.busy for demand in demands))
+            if await self._queue.lane_held():
+                self.stats.idle_because = "the whole lane is held"
+                return []
+            demands = await self._queue.peek(rules)
+            slots = min(BATCH, (lane.max_in_flight or self._lane_max) - sum(d.busy for d in demands))
             self.stats.idle_because = "the lane is full" if slots <= 0 else None
+            if lane.rate_per_s is not None and slots > 0:
+                slots = min(slots, await self._queue.lane_rate(lane.rate_per_s))
+                self.stats.idle_because = "the lane's rate is used up" if slots <= 0 else None
             weights = {name: family.weight for name, family in lane.families.items()}
             wanted = allocate(demands, weights, slots=max(0, slots), turn=self._turn)
             self._turn += 1
             if not wanted:
                 return []
-            return await self._queue.claim(wanted, lane.limits, owner=self._owner)
+            leases = await self._queue.claim(wanted, rules, owner=self._owner)
+            if lane.rate_per_s is not None and leases:
+                await self._queue.lane_rate(lane.rate_per_s, used=len(leases))
+            return leases
         finally:
             await self._queue.end_turn(self._owner)
 

@@ -10,11 +10,13 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 from runtime.lanefile import LaneSource
-from runtime.model import Lease, OperatorError, Outcome, RunLookup, RunStatus
+from runtime.model import FamilyRules, Lease, OperatorError, Outcome, RunLookup, RunStatus
+from runtime.pressure.prelude import DEATHS_MAX
 from runtime.pressure.queue import Queue
 
 from .drainer import Drainer
@@ -25,6 +27,10 @@ SETTLE_GRACE_S = 5.0
 """A run in flight for less is not compared: its own last step settles it."""
 UNKNOWN_SHOWN = 20
 UNDECLARED_GRACE_S = 10.0
+
+
+class DeadOwners(Protocol):
+    async def __call__(self, owners: Collection[str]) -> set[str]: ...
 
 
 @dataclass(slots=True)
@@ -38,20 +44,31 @@ class ReconcilerStats:
     unknown_runs: tuple[str, ...] = ()
     """In flight here, not known to Restate, at the last pass: the first of them."""
     unknown_total: int = 0
-    abandoned: int = 0
-    """Items of removed families that were quarantined since the start."""
+    removed: int = 0
+    """Items of removed families that were quarantined, each family as one, since the start."""
+    quarantined: int = 0
+    """Items on which a third drainer died, since the start."""
     last_pass_error: str | None = None
 
 
 class Reconciler:
     def __init__(
-        self, queue: Queue, lookup: RunLookup, lane: LaneSource, drainer: Drainer, *, owner: str
+        self,
+        queue: Queue,
+        lookup: RunLookup,
+        lane: LaneSource,
+        drainer: Drainer,
+        *,
+        owner: str,
+        dead_owners: DeadOwners,
     ) -> None:
+        """``dead_owners``: which of some lease holders are known to be no more."""
         self._queue = queue
         self._lookup = lookup
         self._lane = lane
         self._drainer = drainer
         self._owner = owner
+        self._dead_owners = dead_owners
         self._passed = time.monotonic
         self._undeclared_since: dict[str, float] = {}
         self.stats = ReconcilerStats()
@@ -73,24 +90,26 @@ class Reconciler:
         """Raises `OperatorError` when a boundary failed; what was done by then stays done."""
         declared = self._lane.current.families
         families = [*declared, *(name for name in await self._queue.families() if name not in declared)]
-        await self._abandon([name for name in families if name not in declared])
-        recovered = await self._queue.recover(families, owner=self._owner)
+        await self._remove([name for name in families if name not in declared])
+        holders = await self._queue.owners(families) - {self._owner}
+        dead = await self._dead_owners(holders) if holders else set()
+        rules = dict.fromkeys(families, FamilyRules()) | self._lane.current.rules
+        recovered = await self._queue.recover(rules, owner=self._owner, dead=dead)
         self.stats.returned += sum(found.returned for found in recovered.values())
+        self.stats.quarantined += sum(found.quarantined for found in recovered.values())
         uncertain = [lease for found in recovered.values() for lease in found.uncertain]
         uncertain += self._drainer.stats.uncertain.values()
         await self._resolve(uncertain)
         await self._compare(families)
 
-    async def _abandon(self, undeclared: Sequence[str]) -> None:
+    async def _remove(self, undeclared: Sequence[str]) -> None:
         """What waits of a removed family goes to quarantine: not at once, since a lane file is edited
         in more than one save."""
         now = self._passed()
         self._undeclared_since = {name: self._undeclared_since.get(name, now) for name in undeclared}
         gone = [name for name, since in self._undeclared_since.items() if now - since >= UNDECLARED_GRACE_S]
         if gone:
-            message = f"its family is no longer declared in {self._lane.current.path}"
-            for count in (await self._queue.abandon(gone, message=message)).values():
-                self.stats.abandoned += count
+            self.stats.removed += sum((await self._queue.remove(gone)).values())
 
     async def _resolve(self, leases: Sequence[Lease]) -> None:
         """On or back: accepted by Restate, or not known to it.
@@ -102,7 +121,13 @@ class Reconciler:
             batch = leases[start : start + PAGE]
             known = await self._lookup.lookup([lease.run_id for lease in batch])
             await self._queue.admitted([lease for lease in batch if lease.run_id in known])
-            await self._queue.give_back([lease for lease in batch if lease.run_id not in known])
+            unknown = [lease for lease in batch if lease.run_id not in known]
+            await self._queue.give_back([lease for lease in unknown if lease.deaths < DEATHS_MAX])
+            for lease in unknown:
+                if lease.deaths >= DEATHS_MAX and await self._queue.quarantine(
+                    lease, f"{DEATHS_MAX} drainers died while they admitted it"
+                ):
+                    self.stats.quarantined += 1
             for lease in batch:
                 self._drainer.stats.uncertain.pop(lease.item_id, None)
         if leases:

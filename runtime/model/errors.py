@@ -108,3 +108,30 @@ class TimedOut(OperatorError):
     code = "timed-out"
     exit_code = ExitCode.TIMEOUT
     http_status = 504
+
+
+class BacklogFull(Refused):
+    """A family's backlog is at its ceiling: nothing was stored, and the caller may come again later."""
+
+    code = "backlog-full"
+    http_status = 429
+
+    def __init__(self, message: str, *, retry_after_s: float, fix: str | None = None) -> None:
+        super().__init__(message, fix=fix)
+        self.retry_after_s = retry_after_s
+        """When there may be room, in seconds: an estimate."""
+
+
+class Draining(Refused):
+    """A family that runs dry on purpose takes nothing in: nothing was stored."""
+
+    code = "draining"
+    http_status = 503
+
+
+class AckNotKept(OperatorError):
+    """Stored, but the promised acknowledgement did not come in time: the item is in the queue."""
+
+    code = "ack-not-kept"
+    exit_code = ExitCode.TIMEOUT
+    http_status = 504

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Protocol
 
@@ -71,6 +71,9 @@ class WorkItem:
     """Who enqueued it: ``cli``, ``gateway``, ``webhook:<name>`` ..."""
     lease_owner: str | None = None
     failures: tuple[Failure, ...] = ()
+    concurrency_key: str | None = None
+    deaths: int = 0
+    """Drainers that died with it in hand."""
 
     @property
     def run_id(self) -> str:
@@ -95,6 +98,58 @@ class Enqueued:
     duplicate: bool
 
 
+class Ack(StrEnum):
+    """What an acknowledged enqueue survives."""
+
+    PROCESS = "process"
+    """SIGKILL of the server: it has written the append-only file before it answers."""
+    DISK = "disk"
+    """Power cut of the server's machine: it is fsynced."""
+    REPLICA = "replica"
+    """Loss of the primary: a replica has it."""
+
+
+@dataclass(frozen=True, slots=True)
+class NewItem:
+    """One item on its way in, checked by the door."""
+
+    item_id: str
+    payload: str
+    priority: Priority
+    origin: str
+    delay_s: float = 0.0
+    dedup_key: str | None = None
+    concurrency_key: str | None = None
+    """Its runs wait for each other with those of the same key in the family."""
+
+
+@dataclass(frozen=True, slots=True)
+class BreakerRule:
+    """A family whose runs fail ``failures`` times within ``window_s`` seconds is paused."""
+
+    failures: int
+    window_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class FamilyRules:
+    """What the lane file says of one family, as far as the queue goes by it."""
+
+    max_in_flight: int = 200
+    rate_per_s: float | None = None
+    """Claims a second over time; ``burst`` of them may come at once."""
+    burst: int = 1
+    aging_s: float | None = None
+    """A waiting item is served one level higher per so many seconds, never at P0."""
+    concurrency: int | None = None
+    """Items of one concurrency key that may be busy at once; None: the key means nothing."""
+    backlog_items: int | None = None
+    """Stored items, of every live state, beyond which nothing is taken in."""
+    backlog_bytes: int | None = None
+    """Bytes of stored records, as above."""
+    breaker: BreakerRule | None = None
+
+
 @dataclass(frozen=True, slots=True)
 class Lease:
     """A claimed item, and the fencing token without which nothing may be done to it."""
@@ -106,10 +161,34 @@ class Lease:
     payload: str
     failures: tuple[Failure, ...]
     token: int
+    deaths: int = 0
+    """Drainers that died with it in hand, as far as a recovery has counted them."""
 
     @property
     def run_id(self) -> str:
         return run_id_of(self.item_id, self.attempt)
+
+
+class PauseMode(StrEnum):
+    HOLD = "hold"
+    """Nothing is admitted; intake goes on."""
+    DRAIN = "drain"
+    """Nothing is taken in; what is there runs dry."""
+
+
+@dataclass(frozen=True, slots=True)
+class Diagnosis:
+    """What a breaker saw when it paused a family. Times in seconds since the epoch."""
+
+    error: str
+    """The most frequent message among the failures."""
+    count: int
+    """How many of ``failures`` had it."""
+    failures: int
+    since: float
+    """The first of them."""
+    first_item: str
+    last_item: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +200,11 @@ class Pause:
     reason: str | None
     since: float
     until: float | None = None
-    mode: str = "hold"
+    mode: PauseMode = PauseMode.HOLD
+    whole_lane: bool = False
+    """Put on every family at once; lifted the same way."""
+    diagnosis: Diagnosis | None = None
+    """A breaker's: what made it pause."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,6 +247,13 @@ class FamilyReading:
     failed_per_min: int
     succeeded_total: int
     failed_total: int
+    throttled_by: Mapping[str, int] = field(default_factory=dict)
+    """What ``throttled`` is made of: ``max_in_flight``, ``rate``, ``concurrency``."""
+    stored: int = 0
+    """Items of every live state: what a ceiling on the backlog is compared with."""
+    stored_bytes: int = 0
+    removed_since: float | None = None
+    """When its backlog was quarantined as one, because the lane file no longer declares it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,11 +291,127 @@ class SettleResult(StrEnum):
     """No such item: nothing changed."""
 
 
+class ExtendResult(StrEnum):
+    EXTENDED = "extended"
+    NOT_PAUSED = "not-paused"
+    PAUSED_ANEW = "paused-anew"
+    """Somebody paused or resumed it since the epoch that was given: nothing changed."""
+
+
 class ResumeResult(StrEnum):
     RESUMED = "resumed"
     NOT_PAUSED = "not-paused"
     PAUSED_ANEW = "paused-anew"
     """Somebody paused or resumed it since the epoch that was given: nothing changed."""
+
+
+class BulkVerb(StrEnum):
+    """What can be done to a selection of the backlog, and to items of which states."""
+
+    REPLAY = "replay"
+    """dead, quarantined: a new attempt"""
+    DISCARD = "discard"
+    """waiting, delayed, dead, quarantined"""
+    REPRIORITIZE = "reprioritize"
+    """as above"""
+    MOVE = "move"
+    """as above: enqueued anew in another family, then closed here"""
+    DELAY = "delay"
+    """waiting, delayed"""
+    QUARANTINE = "quarantine"
+    """waiting, delayed, dead"""
+
+
+_STORED_STILL = frozenset({ItemState.WAITING, ItemState.DELAYED, ItemState.DEAD, ItemState.QUARANTINED})
+BULK_STATES: Mapping[BulkVerb, frozenset[ItemState]] = {
+    BulkVerb.REPLAY: frozenset({ItemState.DEAD, ItemState.QUARANTINED}),
+    BulkVerb.DISCARD: _STORED_STILL,
+    BulkVerb.REPRIORITIZE: _STORED_STILL,
+    BulkVerb.MOVE: _STORED_STILL,
+    BulkVerb.DELAY: frozenset({ItemState.WAITING, ItemState.DELAYED}),
+    BulkVerb.QUARANTINE: _STORED_STILL - {ItemState.QUARANTINED},
+}
+"""Leased, admitting and in flight items are nobody's to touch: Restate owns them or is about to."""
+
+
+@dataclass(frozen=True, slots=True)
+class FieldMatch:
+    """A field of the payload and the JSON value that it has."""
+
+    path: tuple[str, ...]
+    """Keys of objects, or indexes of arrays as decimal digits, from the payload's root."""
+    value: str | int | float | bool | None
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """Which items of which families are meant. Every condition that is given must hold."""
+
+    states: frozenset[ItemState]
+    priorities: frozenset[Priority] = frozenset(Priority)
+    older_than_s: float | None = None
+    """Seconds in its present state, by the server's clock, at least; a delayed one since it was enqueued."""
+    newer_than_s: float | None = None
+    enqueued_from: float | None = None
+    """Seconds since the epoch; the window includes both ends."""
+    enqueued_until: float | None = None
+    attempt_min: int | None = None
+    attempt_max: int | None = None
+    error: str | None = None
+    """Part of its last failure's message, in any case of letters."""
+    fields: tuple[FieldMatch, ...] = ()
+    ids: tuple[str, ...] | None = None
+    """Only these."""
+
+
+@dataclass(frozen=True, slots=True)
+class SelectedItem:
+    """One item as it was when it was selected: with another attempt or state it has moved on."""
+
+    item_id: str
+    attempt: int
+    state: ItemState
+
+
+@dataclass(frozen=True, slots=True)
+class Selected:
+    """The frozen outcome of a selection."""
+
+    items: Mapping[str, tuple[SelectedItem, ...]]
+    """By family; at most the ceiling in all, the families in order, each state in its own order."""
+    counts: Mapping[tuple[str, ItemState], int]
+    """How many matched by family and state, those beyond the ceiling included."""
+    scanned: int
+
+    @property
+    def matching(self) -> int:
+        return sum(self.counts.values())
+
+
+@dataclass(frozen=True, slots=True)
+class BulkOrder:
+    """What is to be done to each item of a selection."""
+
+    verb: BulkVerb
+    actor: str
+    reason: str | None = None
+    rate_per_s: float | None = None
+    """replay: new attempts become runnable no faster than this; None: all at once."""
+    priority: Priority | None = None
+    """reprioritize: the new level."""
+    to_family: str | None = None
+    """move: where to."""
+    delay_s: float | None = None
+    """delay: from the moment of the change."""
+
+
+class BulkResult(StrEnum):
+    DONE = "done"
+    MOVED_ON = "moved-on"
+    """It had another attempt or state by then: nothing changed."""
+    NOT_FOUND = "not-found"
+    REFUSED = "refused"
+    """move: the other family's backlog is full; the item is where it was."""
 
 
 class ReplayResult(StrEnum):
@@ -226,9 +432,8 @@ class Settler(Protocol):
 class PressureReader(Protocol):
     """Looking changes nothing."""
 
-    async def read(self, limits: Mapping[str, int]) -> PressureReading:
-        """``limits``: every declared family with its ``max_in_flight``. Families that only
-        Redis knows are read too."""
+    async def read(self, rules: Mapping[str, FamilyRules]) -> PressureReading:
+        """``rules``: every declared family. Families that only Redis knows are read too."""
         ...
 
     async def item(self, item_id: str) -> WorkItem | None: ...
@@ -239,13 +444,73 @@ class PressureReader(Protocol):
 
 class PressureControl(Protocol):
     async def pause(
-        self, family: str, *, actor: str, kind: PauseKind, reason: str | None, for_s: float | None
+        self,
+        family: str,
+        *,
+        actor: str,
+        kind: PauseKind,
+        reason: str | None,
+        for_s: float | None,
+        mode: PauseMode = PauseMode.HOLD,
     ) -> Paused: ...
     async def still_admitting(self, family: str) -> int: ...
+    async def extend(self, family: str, *, actor: str, for_s: float | None, epoch: int) -> ExtendResult:
+        """The pause in force ends ``for_s`` seconds from now (None: when somebody resumes)."""
+        ...
+
     async def resume(
         self, family: str, *, actor: str, kind: PauseKind, epoch: int | None = None
     ) -> ResumeResult:
         """``epoch``: lift only what was in force then."""
         ...
 
+    async def hold_lane(
+        self, families: Sequence[str], *, actor: str, reason: str | None, for_s: float | None
+    ) -> Mapping[str, Paused]:
+        """Holds every family at once, those not yet declared included."""
+        ...
+
+    async def release_lane(self, families: Sequence[str], *, actor: str) -> Mapping[str, ResumeResult]:
+        """Lifts the lane's hold; the families' own pauses stay."""
+        ...
+
+    async def restore(self, family: str) -> int:
+        """Takes a removed family's backlog out of quarantine, exactly as it was. How many rows."""
+        ...
+
     async def replay(self, family: str, item_ids: Sequence[str]) -> Mapping[str, ReplayResult]: ...
+
+
+class SelectProgress(Protocol):
+    """Told now and then how far a selection has come: items looked at, and of how many."""
+
+    def __call__(self, scanned: int, of: int) -> None: ...
+
+
+class BacklogSelector(Protocol):
+    async def select(
+        self,
+        selection: Selection,
+        families: Sequence[str],
+        *,
+        ceiling: int,
+        progress: SelectProgress | None = None,
+    ) -> Selected:
+        """Looking changes nothing. Raises `NotFound` (an id that is none), `BoundaryDown`."""
+        ...
+
+
+class BulkControl(Protocol):
+    async def apply_batch(
+        self, family: str, items: Sequence[SelectedItem], order: BulkOrder, *, batch_id: str
+    ) -> Sequence[BulkResult]:
+        """One bounded batch of one family, at most `BULK_BATCH` items: a result for each, in their order.
+
+        Sending a batch again under the same ``batch_id`` changes nothing more and gives the same
+        results, for two days. Raises `BoundaryDown`, `Refused`.
+        """
+        ...
+
+
+BULK_BATCH = 200
+"""Items a script call: a batch holds the server for some milliseconds at the most."""

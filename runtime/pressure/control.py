@@ -1,87 +1,122 @@
-"""An operator's hand on the queue: pause, resume, replay."""
+"""An operator's hand on the queue: pause, extend, resume, hold the lane, restore, replay."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from typing import Any
+
+from redis.exceptions import RedisError
 
 from runtime.ledger.connection import redis_errors
-from runtime.model import Paused, PauseKind, ReplayResult, ResumeResult, UsageError
+from runtime.ledger.keys import lane_key
+from runtime.model import (
+    ExtendResult,
+    Pause,
+    Paused,
+    PauseKind,
+    PauseMode,
+    ReplayResult,
+    ResumeResult,
+    UsageError,
+)
+from runtime.pressure.keys import HOLD
 from runtime.pressure.place import OnLane
+from runtime.pressure.prelude import PAUSES_KEPT
 from runtime.pressure.records import unpack_pause
-from runtime.pressure.script import Script
+from runtime.pressure.script import Call, Script
 
-PAUSES_KEPT = 100
 REASON_LIMIT = 500
+LANE = "lane"
+"""The field of a family's pauses where the whole lane's hold stands."""
 
 
 class Control(OnLane):
     """`runtime.model.PressureControl` on one lane."""
 
-    _PAUSE = Script(f"""
+    _PAUSE = Script("""
     local now = now_us(ARGV[1])
-    local p = cjson.decode(ARGV[2])
-    local ends = ARGV[3] == '' and 'null' or '"' .. int(now + ARGV[3]) .. '"'
-    local text = string.sub(ARGV[2], 1, -2) .. ',"since":"' .. int(now) .. '","until":' .. ends .. '}}'
-    redis.call('HDEL', base .. 'pause', p.kind) -- frees, so that the rest is taken when memory is short
-    redis.call('HSET', base .. 'pause', p.kind, text)
-    redis.call('HINCRBY', base .. 'pause', 'epoch', 1)
-    redis.call('LPUSH', base .. 'pauses', text)
-    redis.call('LTRIM', base .. 'pauses', 0, {PAUSES_KEPT - 1})
-    return {{text, redis.call('ZCARD', base .. 'admitting')}}
+    local ends = ARGV[4] == '' and 'null' or '"' .. int(now + ARGV[4]) .. '"'
+    return {set_pause(ARGV[2], ARGV[3], now, ends), call('ZCARD', base .. 'admitting')}
     """)
 
     async def pause(
-        self, family: str, *, actor: str, kind: PauseKind, reason: str | None, for_s: float | None
+        self,
+        family: str,
+        *,
+        actor: str,
+        kind: PauseKind,
+        reason: str | None,
+        for_s: float | None,
+        mode: PauseMode = PauseMode.HOLD,
     ) -> Paused:
         """From the moment the script has run nothing begins to be admitted; what was admitting
         already is counted. ``for_s``: its length in seconds, by the server's clock; None: until somebody
         resumes. Raises `UsageError` for a length that is none, `BoundaryDown`.
         """
-        if for_s is not None and not for_s > 0:
-            raise UsageError(f"a pause of {for_s:g} s", fix="give it an end that is still to come")
-        pause = json.dumps(
-            {
-                "by": actor,
-                "kind": kind.value,
-                "mode": "hold",
-                "reason": None if reason is None else reason[:REASON_LIMIT],
-            }
-        )
+        fields = _fields(actor, kind, reason, mode)
         with redis_errors(self._where):
             text, admitting = await self._PAUSE(
-                self._redis, self._base(family), self._now, pause, "" if for_s is None else round(for_s * 1e6)
+                self._redis, self._base(family), self._now, kind.value, fields, _length(for_s)
             )
-        made = unpack_pause(text)
-        assert made is not None  # noqa: S101 - the script has just written it
-        return Paused(family=family, pause=made, still_admitting=admitting)
+        return Paused(family=family, pause=_made(text), still_admitting=admitting)
 
     async def still_admitting(self, family: str) -> int:
         """How many rows were being sent when last asked. Raises `BoundaryDown`."""
         with redis_errors(self._where):
             return int(await self._redis.zcard(self._base(family) + "admitting"))
 
+    _EXTEND = Script(f"""
+    local now = now_us(ARGV[1])
+    if ARGV[2] ~= (call('HGET', base .. 'pause', 'epoch') or '0') then return 'paused-anew' end
+    local text, kind = paused(now)
+    if not text then return 'not-paused' end
+    local ends = ARGV[3] == '' and 'null' or '"' .. int(now + ARGV[3]) .. '"'
+    text = string.gsub(text, '"until":[^,]*}}$', '"until":' .. ends .. '}}')
+    call('HSET', base .. 'pause', kind, text)
+    call('HINCRBY', base .. 'pause', 'epoch', 1)
+    call('LPUSH', base .. 'pauses', cjson.encode({{extended=int(now), by=ARGV[4]}}))
+    call('LTRIM', base .. 'pauses', 0, {PAUSES_KEPT - 1})
+    return 'extended'
+    """)
+
+    async def extend(self, family: str, *, actor: str, for_s: float | None, epoch: int) -> ExtendResult:
+        """The pause in force ends ``for_s`` seconds from now; None: when somebody resumes. Who paused, why
+        and since when stay. Raises `UsageError` for a length that is none, `BoundaryDown`."""
+        with redis_errors(self._where):
+            reply = await self._EXTEND(
+                self._redis, self._base(family), self._now, epoch, _length(for_s), actor
+            )
+        return ExtendResult(reply)
+
     _RESUME = Script(f"""
     local now = now_us(ARGV[1])
     local was = paused(now)
-    if ARGV[5] ~= '' and ARGV[5] ~= (redis.call('HGET', base .. 'pause', 'epoch') or '0') then
+    if ARGV[5] ~= '' and ARGV[5] ~= (call('HGET', base .. 'pause', 'epoch') or '0') then
       return 'paused-anew'
     end
-    local had = redis.call('HDEL', base .. 'pause', 'machine')
-    if ARGV[2] == 'person' then had = had + redis.call('HDEL', base .. 'pause', 'person') end
+    local had = 0
+    if ARGV[2] == 'lane' then
+      had = call('HDEL', base .. 'pause', 'lane')
+    else
+      had = call('HDEL', base .. 'pause', 'machine')
+      if ARGV[2] == 'person' then had = had + call('HDEL', base .. 'pause', 'person') end
+      call('DEL', base .. 'recent') -- a breaker counts anew
+    end
     if had == 0 then return 'not-paused' end
-    redis.call('HINCRBY', base .. 'pause', 'epoch', 1)
-    redis.call('LPUSH', base .. 'pauses', cjson.encode({{resumed=int(now), by=ARGV[3], kind=ARGV[2]}}))
-    redis.call('LTRIM', base .. 'pauses', 0, {PAUSES_KEPT - 1})
-    redis.call('PUBLISH', ARGV[4], '')
+    call('HINCRBY', base .. 'pause', 'epoch', 1)
+    call('LPUSH', base .. 'pauses', cjson.encode({{resumed=int(now), by=ARGV[3], kind=ARGV[2]}}))
+    call('LTRIM', base .. 'pauses', 0, {PAUSES_KEPT - 1})
+    call('PUBLISH', ARGV[4], '')
     return was and 'resumed' or 'not-paused'
     """)
 
     async def resume(
         self, family: str, *, actor: str, kind: PauseKind, epoch: int | None = None
     ) -> ResumeResult:
-        """A person lifts every pause, a machine only a machine's. ``epoch``: as it was read with the
-        pause that is meant; another one by then is left alone. Raises `BoundaryDown`."""
+        """A person lifts every pause of the family's own, a machine only a machine's; the lane's hold
+        stays. ``epoch``: as it was read with the pause that is meant; another one by then is left alone.
+        Raises `BoundaryDown`."""
         with redis_errors(self._where):
             reply = await self._RESUME(
                 self._redis,
@@ -94,29 +129,77 @@ class Control(OnLane):
             )
         return ResumeResult(reply)
 
+    # --- the whole lane
+
+    async def hold_lane(
+        self, families: Sequence[str], *, actor: str, reason: str | None, for_s: float | None
+    ) -> Mapping[str, Paused]:
+        """Holds ``families``, and by a key of the lane's own each one that is declared later: the drainer
+        looks at it before it claims. Raises `UsageError` for a length that is none, `BoundaryDown`."""
+        fields = json.dumps(
+            json.loads(_fields(actor, PauseKind.PERSON, reason, PauseMode.HOLD)) | {"lane": True}
+        )
+        length = _length(for_s)
+        calls = [Call(self._base(name), (self._now, LANE, fields, length)) for name in families]
+        with redis_errors(self._where):
+            px = None if for_s is None else max(1, round(for_s * 1000))
+            await self._redis.set(lane_key(self._lane, HOLD), fields, px=px)
+            replies = await self._PAUSE.many(self._redis, calls)
+            _raise_first(replies)
+        return {
+            name: Paused(family=name, pause=_made(text), still_admitting=admitting)
+            for name, (text, admitting) in zip(families, replies, strict=True)
+        }
+
+    async def release_lane(self, families: Sequence[str], *, actor: str) -> Mapping[str, ResumeResult]:
+        """Lifts the lane's hold; the families' own pauses stay. Raises `BoundaryDown`."""
+        calls = [Call(self._base(name), (self._now, LANE, actor, self._wake, "")) for name in families]
+        with redis_errors(self._where):
+            await self._redis.delete(lane_key(self._lane, HOLD))
+            replies = await self._RESUME.many(self._redis, calls)
+            _raise_first(replies)
+        return {name: ResumeResult(reply) for name, reply in zip(families, replies, strict=True)}
+
+    # --- a family that was removed
+
+    _RESTORE = Script("""
+    local waits = 0
+    for level = 0, 3 do
+      for _, kind in ipairs({'w', 'd', 'q'}) do waits = waits + call('ZCARD', base .. kind .. level) end
+    end
+    if call('HDEL', base .. 'meta', 'removed') == 0 then return 0 end
+    call('PUBLISH', ARGV[2], '')
+    return waits
+    """)
+
+    async def restore(self, family: str) -> int:
+        """Takes a removed family's backlog out of quarantine, exactly as it was. Returns how many rows; 0
+        when it was not quarantined as one. Raises `BoundaryDown`."""
+        with redis_errors(self._where):
+            return int(await self._RESTORE(self._redis, self._base(family), self._now, self._wake))
+
     _REPLAY = Script("""
     local now = now_us(ARGV[1])
     local out = {}
     for i = 3, #ARGV do
       local id = ARGV[i]
-      local was = redis.call('ZREM', base .. 'dead', id) + redis.call('ZREM', base .. 'quarantined', id)
-      local record = redis.call('HGET', base .. 'items', id)
+      local was = call('ZREM', base .. 'dead', id) + call('ZREM', base .. 'quarantined', id)
+      local record = call('HGET', base .. 'items', id)
       if was > 0 and record then
         local p, a, e = head(record)
         local rest = string.match(record, '^%d:%d+:%d+:(.*)$')
-        redis.call('HSET', base .. 'items', id, p .. ':' .. int(a + 1) .. ':' .. e .. ':' .. rest)
-        local ready = math.max(now, tonumber(redis.call('HGET', base .. 'meta', 'last') or 0) + 1)
-        redis.call('HSET', base .. 'meta', 'last', int(ready))
-        redis.call('ZADD', base .. 'w' .. p, int(ready), id)
-        redis.call('HINCRBY', base .. 'stats', 'replayed', 1)
+        call('HSET', base .. 'items', id, p .. ':' .. int(a + 1) .. ':' .. e .. ':' .. rest)
+        call('HINCRBY', base .. 'meta', 'bytes', string.len(int(a + 1)) - string.len(int(a)))
+        call('ZADD', base .. 'w' .. p, int(next_ready(now)), id)
+        call('HINCRBY', base .. 'stats', 'replayed', 1)
         out[#out + 1] = 'replayed'
-      elseif record or redis.call('HEXISTS', base .. 'done', id) == 1 then
+      elseif record or call('HEXISTS', base .. 'done', id) == 1 then
         out[#out + 1] = 'moved-on'
       else
         out[#out + 1] = 'not-found'
       end
     end
-    redis.call('PUBLISH', ARGV[2], '')
+    call('PUBLISH', ARGV[2], '')
     return out
     """)
 
@@ -132,3 +215,34 @@ class Control(OnLane):
                 reply = await self._REPLAY(self._redis, self._base(family), self._now, self._wake, *batch)
                 results.update(zip(batch, map(ReplayResult, reply), strict=True))
         return results
+
+
+def _fields(actor: str, kind: PauseKind, reason: str | None, mode: PauseMode) -> str:
+    return json.dumps(
+        {
+            "by": actor,
+            "kind": kind.value,
+            "mode": mode.value,
+            "reason": None if reason is None else reason[:REASON_LIMIT],
+        }
+    )
+
+
+def _length(for_s: float | None) -> str | int:
+    if for_s is None:
+        return ""
+    if not for_s > 0:
+        raise UsageError(f"a pause of {for_s:g} s", fix="give it an end that is still to come")
+    return round(for_s * 1e6)
+
+
+def _made(text: str) -> Pause:
+    made = unpack_pause(text)
+    assert made is not None  # noqa: S101 - the script has just written it
+    return made
+
+
+def _raise_first(replies: Sequence[Any]) -> None:
+    for reply in replies:
+        if isinstance(reply, RedisError):
+            raise reply

@@ -4,20 +4,28 @@ Under the base ``joelclaw:1:{<lane>/<family>}:`` live
 
 =============  ======  =====================================================================
 w0 .. w3       zset    waiting by level; score: microseconds since it became runnable
+q0 .. q3       zset    waiting, set aside because their concurrency key is busy; score as above
+k<l>:<digest>  zset    those of ``q<l>`` that wait for one key
 d0 .. d3       zset    delayed by level; score: microseconds at which it is due
 leased         zset    claimed by a drainer; score: microseconds at which the lease lapses
 admitting      zset    being sent to Restate; score: as above
 lease          hash    id -> ``token:ready_us:owner``
+deaths         hash    id -> drainers that died with it in hand
+holds          hash    id -> digest of the concurrency key that it keeps busy
+busy           hash    digest -> how many keep it busy
 flight         zset    Restate owns it; score: microseconds of admission
 dead           zset    failed for good; score: microseconds of death
 quarantined    zset    can't be admitted; score: microseconds
-items          hash    id -> ``priority:attempt:enqueued_us:{meta}\\n<payload>``
+items          hash    id -> ``priority:attempt:enqueued_us:<meta>\\n<payload>``; meta is the origin, or a
+                       JSON object of o (origin), d (dedup key) and k (concurrency key)
 fails          hash    id -> one JSON document a line, oldest first
 settled        zset    done or discarded; score: microseconds of settling
-done           hash    id -> ``priority:attempt:enqueued_us:outcome``
-pause          hash    person, machine -> JSON; epoch
+done           hash    id -> ``priority:attempt:enqueued_us:outcome`` (succeeded, discarded, moved)
+recent         list    the latest failures, for the breaker; newest first
+pause          hash    lane, person, machine -> JSON; epoch
 pauses         list    history of pauses, newest first
-meta           hash    fence (last token), last (last ready score)
+meta           hash    fence (last token), last (last ready score), bytes (of stored records), tat (the
+                       rate's theoretical arrival time), removed (since when its backlog is quarantined)
 stats          hash    totals since the family began
 rates          hash    events in the last minute, in five-second buckets
 dd:<digest>    string  dedup key -> id, expires with the window
@@ -29,6 +37,9 @@ from __future__ import annotations
 import hashlib
 
 from runtime.ledger.keys import PREFIX, lane_key
+
+HOLD = "hold"
+"""The lane's own key that holds families which are declared while the whole lane is held."""
 
 
 def family_base(lane: str, family: str) -> str:

@@ -1,11 +1,17 @@
-"""Where a lane's keys are: what all of the room's classes are made of."""
+"""Where a lane's keys are, and the wire to them: what all of the room's classes are made of."""
 
 from __future__ import annotations
 
-from runtime.ledger.connection import Redis
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from redis.exceptions import RedisError
+
+from runtime.ledger.connection import Redis, redis_errors
 from runtime.ledger.keys import wake_channel
 from runtime.pressure.keys import family_base
-from runtime.text import without_credentials
+from runtime.pressure.script import Call, Script
+from runtime.text import one_line, without_credentials
 
 
 class OnLane:
@@ -17,6 +23,8 @@ class OnLane:
         self._lane = lane
         self._wake = wake_channel(lane)
         self.now_us = now_us
+        self.damage: dict[str, str] = {}
+        """Families whose keys could not be worked on when last tried, and why."""
 
     @property
     def _now(self) -> str:
@@ -24,3 +32,20 @@ class OnLane:
 
     def _base(self, family: str) -> str:
         return family_base(self._lane, family)
+
+    async def _each(self, script: Script, arguments: Mapping[str, Sequence[str | int]]) -> dict[str, Any]:
+        """The script on each family in one pipeline: replies by family.
+
+        A family whose keys are damaged is left out and named in `damage`, so that it stops no
+        other. Raises `BoundaryDown`, or the first error when every family had one.
+        """
+        calls = [Call(self._base(name), (self._now, *args)) for name, args in arguments.items()]
+        with redis_errors(self._where):
+            replies = dict(zip(arguments, await script.many(self._redis, calls), strict=True))
+            failed = {name: reply for name, reply in replies.items() if isinstance(reply, RedisError)}
+            if failed and len(failed) == len(replies):
+                raise next(iter(failed.values()))
+        for name in replies:
+            self.damage.pop(name, None)
+        self.damage.update({name: one_line(str(error)) for name, error in failed.items()})
+        return {name: reply for name, reply in replies.items() if name not in failed}

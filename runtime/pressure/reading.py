@@ -14,6 +14,7 @@ from redis.exceptions import RedisError
 from runtime.ledger.connection import redis_errors
 from runtime.model import (
     FamilyReading,
+    FamilyRules,
     ItemPage,
     ItemState,
     NotFound,
@@ -23,12 +24,14 @@ from runtime.model import (
     family_tag,
     tag_of,
 )
+from runtime.pressure.dispatch import rate_arguments
 from runtime.pressure.keys import families_key, family_base
 from runtime.pressure.place import OnLane
 from runtime.pressure.records import MICROSECOND, unpack_item, unpack_pause, unpack_settled
-from runtime.pressure.script import RATE_BUCKET_S, RATE_BUCKETS, Call, Script
+from runtime.pressure.script import Call, Kind, Script
 
 PAGE_LIMIT = 500
+_NO_RULES = FamilyRules()
 PAGE_PAYLOAD = 4096
 """Bytes of an item's record that a page carries: a page of large payloads would else be a download."""
 _SETS = {
@@ -40,57 +43,51 @@ _SETS = {
 }
 """Every live state's own set; waiting and delayed have four each."""
 
-_RATE = f"""
-local function rate(kind, now)
-  local newest = math.floor(now / {RATE_BUCKET_S * 1_000_000})
-  local sum = 0
-  for i = 0, {RATE_BUCKETS - 1} do
-    local b, n = string.match(redis.call('HGET', base .. 'rates', kind .. i) or '', '^(%d+):(%d+)$')
-    b = tonumber(b or -1)
-    if b > newest - {RATE_BUCKETS} and b <= newest then sum = sum + n end
-  end
-  return sum
-end
-"""
-
 
 class Reading(OnLane):
     """`runtime.model.PressureReader` on one lane."""
 
     _FAMILY = Script(
-        _RATE
-        + """
-    local now = now_us(ARGV[1])
-    local function card(name) return redis.call('ZCARD', base .. name) end
-    local function first(name) return redis.call('ZRANGE', base .. name, 0, 0, 'WITHSCORES')[2] or false end
-    local levels, delayed, oldest = {}, 0, nil
+        """
+    local now, interval, burst = now_us(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
+    local function card(name) return call('ZCARD', base .. name) end
+    local function first(name) return call('ZRANGE', base .. name, 0, 0, 'WITHSCORES')[2] or false end
+    local levels, delayed, parked, oldest = {}, 0, 0, nil
     for level = 0, 3 do
-      local due = redis.call('ZCOUNT', base .. 'd' .. level, '-inf', int(now))
-      levels[level + 1] = card('w' .. level) + due
+      local due = call('ZCOUNT', base .. 'd' .. level, '-inf', int(now))
+      local aside = card('q' .. level)
+      parked = parked + aside
+      levels[level + 1] = card('w' .. level) + due + aside
       delayed = delayed + card('d' .. level) - due
       for _, score in ipairs({first('w' .. level), due > 0 and first('d' .. level)}) do
         score = tonumber(score or nil)
         if score and (not oldest or score < oldest) then oldest = score end
       end
     end
-    local stats = redis.call('HMGET', base .. 'stats', 'succeeded', 'failed')
+    local room = rate_room(now, interval, burst)
+    local stats = call('HMGET', base .. 'stats', 'succeeded', 'failed')
+    local meta = call('HMGET', base .. 'meta', 'bytes', 'removed')
     return {int(now), levels[1], levels[2], levels[3], levels[4], delayed, card('leased'),
       card('admitting'), card('flight'), card('dead'), card('quarantined'), oldest and int(oldest) or false,
       paused(now) or false, rate('e', now), rate('s', now), rate('f', now), stats[1], stats[2],
-      redis.call('HGET', base .. 'pause', 'epoch')}
+      call('HGET', base .. 'pause', 'epoch'), parked, room == math.huge and -1 or room,
+      call('HLEN', base .. 'items'), meta[1], meta[2], paused(now, 'hold') and 1 or 0}
     """,
-        read_only=True,
+        Kind.LOOKS,
     )
 
-    async def read(self, limits: Mapping[str, int]) -> PressureReading:
+    async def read(self, rules: Mapping[str, FamilyRules]) -> PressureReading:
         """See `runtime.model.PressureReader.read`: two round trips, whatever the backlog.
 
         Raises `BoundaryDown`.
         """
         with redis_errors(self._where):
             known: Any = await self._redis.hvals(families_key(self._lane))
-            families = [*limits, *sorted(set(known) - set(limits))]
-            calls = [Call(family_base(self._lane, name), (self._now,)) for name in families]
+            families = [*rules, *sorted(set(known) - set(rules))]
+            calls = [
+                Call(family_base(self._lane, name), (self._now, *rate_arguments(rules.get(name, _NO_RULES))))
+                for name in families
+            ]
             info, *rows = await self._FAMILY.many(self._redis, calls, ("INFO",))
             for reply in (info, *rows):
                 if isinstance(reply, RedisError):
@@ -99,7 +96,7 @@ class Reading(OnLane):
         return PressureReading(
             source=self._source(info, float(server_time)),
             families=tuple(
-                _reading(name, row, limits.get(name)) for name, row in zip(families, rows, strict=True)
+                _reading(name, row, rules.get(name)) for name, row in zip(families, rows, strict=True)
             ),
         )
 
@@ -126,20 +123,23 @@ class Reading(OnLane):
     _ITEM = Script(
         """
     local id = ARGV[1]
-    local done = redis.call('HGET', base .. 'done', id)
-    if done then return {'settled', redis.call('ZSCORE', base .. 'settled', id), done, false, false} end
-    local record = redis.call('HGET', base .. 'items', id)
+    local done = call('HGET', base .. 'done', id)
+    if done then return {'settled', call('ZSCORE', base .. 'settled', id), done, false, false} end
+    local record = call('HGET', base .. 'items', id)
     if not record then return false end
-    local names = {'flight', 'admitting', 'leased', 'dead', 'quarantined', 'd' .. head(record), 'w' .. head(record)}
+    local level = head(record)
+    local names = {'flight', 'admitting', 'leased', 'dead', 'quarantined', 'd' .. level, 'w' .. level, 'q' .. level}
     for _, name in ipairs(names) do
-      local score = redis.call('ZSCORE', base .. name, id)
+      local score = call('ZSCORE', base .. name, id)
       if score then
-        return {name, score, record, redis.call('HGET', base .. 'fails', id), redis.call('HGET', base .. 'lease', id)}
+        local quarantined = removed() and string.match(name, '^[wdq]%d$') and 'quarantined'
+        return {quarantined or name, score, record, call('HGET', base .. 'fails', id), call('HGET', base .. 'lease', id),
+          call('HGET', base .. 'deaths', id)}
       end
     end
     return false
     """,
-        read_only=True,
+        Kind.LOOKS,
     )
 
     async def item(self, item_id: str) -> WorkItem | None:
@@ -152,12 +152,21 @@ class Reading(OnLane):
             reply = await self._ITEM(self._redis, family_base(self._lane, family), item_id)
         if not reply:
             return None
-        where, score, record, fails, lease = reply
+        where, score, record, fails, lease = reply[:5]
         if where == "settled":
             return unpack_settled(item_id, family, float(score), record)
         by_level = ItemState.DELAYED if where.startswith("d") and where != "dead" else ItemState.WAITING
         state = next((state for state, name in _SETS.items() if name == where), by_level)
-        return unpack_item(item_id, family, state, float(score), record, fails=fails, lease=lease)
+        return unpack_item(
+            item_id,
+            family,
+            state,
+            float(score),
+            record,
+            fails=fails,
+            lease=lease,
+            deaths=int(reply[5] or 0),
+        )
 
     # --- pages
 
@@ -172,10 +181,16 @@ class Reading(OnLane):
         limit = max(1, min(limit, PAGE_LIMIT))
         base = family_base(self._lane, family)
         sets: tuple[str, ...]
-        if state is ItemState.WAITING:
-            sets, newest_first = ("w0", "w1", "w2", "w3"), False
-        elif state is ItemState.DELAYED:
+        with redis_errors(self._where):
+            removed = bool(await self._redis.hget(base + "meta", "removed"))
+        if state is ItemState.WAITING and not removed:
+            sets, newest_first = ("w0", "q0", "w1", "q1", "w2", "q2", "w3", "q3"), False
+        elif state is ItemState.DELAYED and not removed:
             sets, newest_first = ("d0", "d1", "d2", "d3"), False
+        elif state in (ItemState.WAITING, ItemState.DELAYED):
+            return ItemPage(items=(), total=0, cursor=None)
+        elif state is ItemState.QUARANTINED and removed:
+            sets, newest_first = ("quarantined", *(kind + level for kind in "wdq" for level in "0123")), True
         elif state in (ItemState.SUCCEEDED, ItemState.DISCARDED):
             sets, newest_first = ("settled",), True
         else:
@@ -224,13 +239,13 @@ class Reading(OnLane):
         """
     local out = {}
     for i = 2, #ARGV do
-      local record = redis.call('HGET', base .. 'items', ARGV[i])
-      out[#out + 1] = {record and string.sub(record, 1, tonumber(ARGV[1])), redis.call('HGET', base .. 'fails', ARGV[i]),
-        redis.call('HGET', base .. 'lease', ARGV[i])}
+      local record = call('HGET', base .. 'items', ARGV[i])
+      out[#out + 1] = {record and string.sub(record, 1, tonumber(ARGV[1])), call('HGET', base .. 'fails', ARGV[i]),
+        call('HGET', base .. 'lease', ARGV[i])}
     end
     return out
     """,
-        read_only=True,
+        Kind.LOOKS,
     )
 
     async def _rows(
@@ -254,16 +269,33 @@ class Reading(OnLane):
         )
 
 
-def _reading(family: str, row: Sequence[Any], limit: int | None) -> FamilyReading:
+def _reading(family: str, row: Sequence[Any], rules: FamilyRules | None) -> FamilyReading:
     now = int(row[0])
     levels = (row[1], row[2], row[3], row[4])
     delayed, leased, admitting, flight, dead, quarantined, oldest, pause_text = row[5:13]
+    parked, rate_room, stored, stored_bytes, removed, hold = row[19:25]
+    if removed:
+        quarantined, levels, delayed, parked, oldest = (
+            quarantined + sum(levels) + delayed,
+            (0, 0, 0, 0),
+            0,
+            0,
+            None,
+        )
     runnable = sum(levels)
     pause = unpack_pause(pause_text)
-    full = limit is not None and leased + admitting + flight >= limit
+    full = rules is not None and leased + admitting + flight >= rules.max_in_flight
     age = None if not oldest else max(0.0, (now - int(oldest)) * MICROSECOND)
-    held = runnable if pause else 0
-    throttled = runnable if full and not pause else 0
+    held = runnable if hold else 0
+    by: dict[str, int] = {}
+    if runnable and not hold:
+        if full:
+            by = {"max_in_flight": runnable}
+        elif rate_room == 0:
+            by = {"rate": runnable - parked, "concurrency": parked}
+        else:
+            by = {"concurrency": parked}
+    throttled = sum(by.values())
     return FamilyReading(
         family=family,
         waiting=runnable - held - throttled,
@@ -276,8 +308,8 @@ def _reading(family: str, row: Sequence[Any], limit: int | None) -> FamilyReadin
         dead=dead,
         quarantined=quarantined,
         by_priority=levels,
-        oldest_runnable_age_s=None if pause else age,
-        oldest_held_age_s=age if pause else None,
+        oldest_runnable_age_s=None if hold else age,
+        oldest_held_age_s=age if hold else None,
         pause=pause,
         enqueued_per_min=row[13],
         settled_per_min=row[14] + row[15],
@@ -285,13 +317,17 @@ def _reading(family: str, row: Sequence[Any], limit: int | None) -> FamilyReadin
         succeeded_total=int(row[16] or 0),
         failed_total=int(row[17] or 0),
         pause_epoch=int(row[18] or 0),
+        throttled_by={name: count for name, count in by.items() if count},
+        stored=stored,
+        stored_bytes=int(stored_bytes or 0),
+        removed_since=int(removed) * MICROSECOND if removed else None,
     )
 
 
 def _parse_cursor(cursor: str | None, sets: int) -> tuple[int, tuple[str, str] | None]:
     if cursor is None:
         return 0, None
-    parts = re.fullmatch(r"([0-9]):([0-9]{1,16}):([0-9a-z-]{32})", cursor)
+    parts = re.fullmatch(r"([0-9]{1,2}):([0-9]{1,16}):([0-9a-z-]{32})", cursor)
     if parts is None or int(parts[1]) >= sets:
         raise NotFound(f"{cursor[:40]!r} is not a page's cursor", fix="start again without a cursor")
     return int(parts[1]), (parts[2], parts[3])

@@ -4,22 +4,43 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from typing import Any
 
-from runtime.model import Failure, ItemState, Outcome, Pause, PauseKind, Priority, WorkItem
+from runtime.model import (
+    Diagnosis,
+    Failure,
+    ItemState,
+    Outcome,
+    Pause,
+    PauseKind,
+    PauseMode,
+    Priority,
+    WorkItem,
+)
 
 MICROSECOND = 1e-6
 
 
-def pack_meta(payload: str, *, origin: str, dedup_key: str | None) -> str:
+def pack_meta(
+    payload: str, *, origin: str, dedup_key: str | None = None, concurrency_key: str | None = None
+) -> str:
     """The part of a record that the enqueue script does not write itself."""
-    return json.dumps({"o": origin, "d": dedup_key}, separators=(",", ":")) + "\n" + payload
+    if dedup_key is None and concurrency_key is None and not origin.startswith("{") and "\n" not in origin:
+        return f"{origin}\n{payload}"  # what most rows are: short, since a backlog is made of them
+    meta = {"o": origin}
+    if dedup_key is not None:
+        meta["d"] = dedup_key
+    if concurrency_key is not None:
+        meta["k"] = concurrency_key
+    return json.dumps(meta, separators=(",", ":")) + "\n" + payload
 
 
 def unpack_record(record: str) -> tuple[Priority, int, float, Mapping[str, str | None], str]:
     """``(priority, attempt, enqueued_at, meta, payload)``."""
     priority, attempt, enqueued, rest = record.split(":", 3)
     meta_text, _, payload = rest.partition("\n")
-    return Priority(int(priority)), int(attempt), int(enqueued) * MICROSECOND, json.loads(meta_text), payload
+    meta = json.loads(meta_text) if meta_text.startswith("{") else {"o": meta_text}
+    return Priority(int(priority)), int(attempt), int(enqueued) * MICROSECOND, meta, payload
 
 
 def unpack_failures(lines: str | None) -> tuple[Failure, ...]:
@@ -46,7 +67,22 @@ def unpack_pause(text: str | None) -> Pause | None:
         reason=row["reason"],
         since=int(row["since"]) * MICROSECOND,
         until=None if row["until"] is None else int(row["until"]) * MICROSECOND,
-        mode=row["mode"],
+        mode=PauseMode(row["mode"]),
+        whole_lane=bool(row.get("lane")),
+        diagnosis=_unpack_diagnosis(row.get("diagnosis")),
+    )
+
+
+def _unpack_diagnosis(row: Mapping[str, Any] | None) -> Diagnosis | None:
+    if row is None:
+        return None
+    return Diagnosis(
+        error=str(row["error"]),
+        count=int(row["count"]),
+        failures=int(row["failures"]),
+        since=int(row["since"]) * MICROSECOND,
+        first_item=str(row["first_item"]),
+        last_item=str(row["last_item"]),
     )
 
 
@@ -59,6 +95,7 @@ def unpack_item(
     *,
     fails: str | None = None,
     lease: str | None = None,
+    deaths: int = 0,
 ) -> WorkItem:
     """A row of any live state. ``score_us`` is its score in that state's own set."""
     priority, attempt, enqueued_at, meta, payload = unpack_record(record)
@@ -77,6 +114,8 @@ def unpack_item(
         origin=meta.get("o"),
         lease_owner=lease.split(":", 2)[2] if lease else None,
         failures=unpack_failures(fails),
+        concurrency_key=meta.get("k"),
+        deaths=deaths,
     )
 
 
@@ -86,7 +125,7 @@ def unpack_settled(item_id: str, family: str, score_us: float, done: str) -> Wor
     return WorkItem(
         item_id=item_id,
         family=family,
-        state=ItemState.DISCARDED if outcome == "discarded" else ItemState.SUCCEEDED,
+        state=ItemState.SUCCEEDED if outcome == "succeeded" else ItemState.DISCARDED,
         priority=Priority(int(priority)),
         attempt=int(attempt),
         payload="",

@@ -1,62 +1,28 @@
-"""Lua scripts sent by their hash, and the few lines that all of them share."""
+"""Lua scripts, sent by their hash."""
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from enum import Enum
 from typing import Any
 
 from redis.exceptions import NoScriptError
 
 from runtime.ledger.connection import Redis
+from runtime.pressure.prelude import READING, WRITING
 
-RATE_BUCKET_S = 5
-RATE_BUCKETS = 12
-"""Rates count the present bucket and the eleven before it: the last 55 to 60 seconds."""
-FAILURES_KEPT = 10
 
-_PRELUDE = f"""
-local base = KEYS[1]
-local function now_us(given)
-  if given ~= '' then return tonumber(given) end
-  local t = redis.call('TIME')
-  return t[1] * 1000000 + t[2]
-end
-local function int(n) return string.format('%.0f', n) end
-local function head(record)
-  local p, a, e = string.match(record, '^(%d):(%d+):(%d+):')
-  return p, tonumber(a), e
-end
-local function pause_of(kind, now)
-  local text = redis.call('HGET', base .. 'pause', kind)
-  if not text then return nil end
-  local p = cjson.decode(text)
-  if p['until'] ~= cjson.null and tonumber(p['until']) <= now then return nil end
-  return text
-end
-local function paused(now) return pause_of('person', now) or pause_of('machine', now) end
-local function bump(kind, now)
-  local bucket = math.floor(now / {RATE_BUCKET_S * 1_000_000})
-  local field = kind .. (bucket % {RATE_BUCKETS})
-  local b, n = string.match(redis.call('HGET', base .. 'rates', field) or '', '^(%d+):(%d+)$')
-  if tonumber(b or -1) ~= bucket then n = 0 end
-  redis.call('HSET', base .. 'rates', field, int(bucket) .. ':' .. int(n + 1))
-end
-local function add_failure(id, attempt, outcome, message, now)
-  local lines = redis.call('HGET', base .. 'fails', id)
-  local line = cjson.encode({{attempt=attempt, outcome=outcome, message=message, at=int(now)}})
-  if lines then
-    lines = lines .. '\\n' .. line
-    local _, breaks = string.gsub(lines, '\\n', '')
-    if breaks >= {FAILURES_KEPT} then lines = string.match(lines, '^[^\\n]*\\n(.*)$') end
-  else
-    lines = line
-  end
-  redis.call('HSET', base .. 'fails', id, lines)
-end
-"""
-_READ_ONLY_FLAG = "#!lua flags=no-writes\n"
+class Kind(Enum):
+    """What a script does, and so when a server lets it run."""
+
+    LOOKS = "#!lua flags=no-writes\n"
+    """Writes nothing: a replica runs it too."""
+    STORES = "#!lua\n"
+    """Takes memory: refused by a server that is out of it, before anything is changed."""
+    MOVES = "#!lua flags=allow-oom\n"
+    """Takes next to none, and has to run for a full server to be drained."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,8 +36,9 @@ class Call:
 class Script:
     """A script over one family's keys; ``KEYS[1]`` is their base."""
 
-    def __init__(self, body: str, *, read_only: bool = False) -> None:
-        self.source = (_READ_ONLY_FLAG if read_only else "") + _PRELUDE + body
+    def __init__(self, body: str, kind: Kind = Kind.MOVES) -> None:
+        read_only = kind is Kind.LOOKS
+        self.source = kind.value + (READING if read_only else WRITING) + body
         self.sha = hashlib.sha1(self.source.encode(), usedforsecurity=False).hexdigest()
         self._evalsha = "EVALSHA_RO" if read_only else "EVALSHA"
         self._eval = "EVAL_RO" if read_only else "EVAL"

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import socket
 import time
+from collections.abc import Collection
 from contextlib import suppress
 
 from redis.exceptions import RedisError
@@ -17,7 +20,7 @@ from runtime.durable.journal import Journal
 from runtime.durable.services import service_of
 from runtime.lanefile import LaneSource, find_lane, last_good_lane
 from runtime.ledger.audit import Audit
-from runtime.ledger.beats import ALIVE_WITHIN_S, Heartbeats
+from runtime.ledger.beats import ALIVE_WITHIN_S, BEAT_EVERY_S, Heartbeats
 from runtime.ledger.connection import Redis, connect
 from runtime.ledger.keys import wake_channel
 from runtime.model import OperatorError
@@ -26,6 +29,8 @@ from runtime.settings import Settings
 from runtime.stack.endpoints import resolve_targets
 
 from .process import Detail, RoleProcess, log, until_stopped
+
+SILENT_S = 2 * BEAT_EVERY_S
 
 
 async def run_drainer(settings: Settings, stop: asyncio.Event) -> None:
@@ -60,7 +65,9 @@ async def run_drainer(settings: Settings, stop: asyncio.Event) -> None:
             lane_max_in_flight=settings.lane_max_in_flight,
             workers_alive=lambda: workers.alive > 0,
         )
-        reconciler = Reconciler(queue, journal, lane, drainer, owner=process.process_id)
+        reconciler = Reconciler(
+            queue, journal, lane, drainer, owner=process.process_id, dead_owners=Dead(heartbeats)
+        )
         sweeper = Sweeper(
             queue,
             lane,
@@ -119,6 +126,42 @@ class LiveWorkers:
             self.alive = 0
             return
         self.alive = sum(beat.role == "worker" and server_time - beat.at <= ALIVE_WITHIN_S for beat in beats)
+
+
+class Dead:
+    """Which drainers are known to be no more: processes of this host that are gone, and silent too.
+
+    A pid alone proves nothing (containers may share a host's name), so a beat within the last
+    `SILENT_S` outweighs it. A drainer of another host is known dead only by its lapse.
+    """
+
+    def __init__(self, heartbeats: Heartbeats) -> None:
+        self._heartbeats = heartbeats
+
+    async def __call__(self, owners: Collection[str]) -> set[str]:
+        """Raises `BoundaryDown`."""
+        gone = {owner for owner in owners if _gone(owner)}
+        if not gone:
+            return gone
+        server_time, beats = await self._heartbeats.read_at()
+        lately = {beat.process_id for beat in beats if server_time - beat.at <= SILENT_S}
+        return gone - lately
+
+
+def _gone(owner: str) -> bool:
+    host, _, rest = owner.partition(":")
+    pid = rest.partition(":")[0]
+    if host != socket.gethostname() or not pid.isdecimal():
+        return False
+    if int(pid) == os.getpid():
+        return True  # an earlier start with this very id, as the first process of a container has it
+    try:
+        os.kill(int(pid), 0)
+    except ProcessLookupError:
+        return True
+    except (PermissionError, OverflowError):
+        return False
+    return False
 
 
 async def listen(redis: Redis, channel: str, wake: asyncio.Event, stop: asyncio.Event) -> None:

@@ -90,5 +90,5 @@ class FireQueue:
         )
 
     async def paused(self, family: str) -> bool:
-        reading = await self._reading.read({family: self._lane.current.family(family).max_in_flight})
+        reading = await self._reading.read({family: self._lane.current.family(family).rules})
         return any(known.family == family and known.pause is not None for known in reading.families)

@@ -46,7 +46,7 @@ async def run_worker(settings: Settings, stop: asyncio.Event) -> None:
     journal = Journal(
         targets.restate_admin_url, name, lambda: lane.current.tags, ingress_url=targets.restate_ingress_url
     )
-    settler = FireSettler(Settlements(queue), fires, time.time)
+    settler = FireSettler(Settlements(queue, lambda: lane.current.breakers), fires, time.time)
     fire_queue = FireQueue(intake, reading, lane, keep_s=settings.keep_s)
     schedules = build_schedule(
         SchedulePorts(

@@ -325,7 +325,7 @@ class Reader:
             return
         reading = await within(
             self._settings.probe_deadline_s,
-            self._pressure.read(self._lane.current.limits),
+            self._pressure.read(self._lane.current.rules),
             boundary="Redis",
             address=self._addresses.redis,
         )

@@ -20,6 +20,7 @@ from runtime.ledger.connection import Redis, connect
 from runtime.model import (
     BoundaryDown,
     ExitCode,
+    FamilyRules,
     ItemState,
     Outcome,
     Priority,
@@ -59,7 +60,9 @@ class Room:
         return item_id
 
     async def fail_all(self) -> None:
-        leases = await self.queue.claim({FAMILY: (100, 100, 100, 100)}, {FAMILY: 1000}, owner="d")
+        leases = await self.queue.claim(
+            {FAMILY: (100, 100, 100, 100)}, {FAMILY: FamilyRules(max_in_flight=1000)}, owner="d"
+        )
         await self.queue.admitted(await self.queue.begin_admit(leases))
         for lease in leases:
             await self.queue.settle(lease.run_id, FAMILY, Outcome.FAILED, "HTTP 500")
@@ -128,7 +131,9 @@ async def test_a_pause_shows_the_backlog_as_held_and_a_resume_as_waiting(room: R
 
 async def test_a_pause_tells_how_many_are_still_being_admitted(room: Room) -> None:
     await room.add()
-    leases = await room.queue.claim({FAMILY: (9, 9, 9, 9)}, {FAMILY: 20}, owner="d")
+    leases = await room.queue.claim(
+        {FAMILY: (9, 9, 9, 9)}, {FAMILY: FamilyRules(max_in_flight=20)}, owner="d"
+    )
     await room.queue.begin_admit(leases)
     assert await act(room, ActionName.PAUSE, FAMILY) == [ReceiptOutcome.ACCEPTED]
     await room.queue.admitted(leases)

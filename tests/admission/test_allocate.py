@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from runtime.admission.allocate import allocate
-from runtime.pressure.queue import Demand, Levels
+from runtime.pressure.dispatch import Demand, Levels
 
 
 def demand(family: str, waiting: Levels, *, room: int = 1000, held: bool = False) -> Demand:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from pathlib import Path
 
 import pytest
@@ -18,12 +18,12 @@ from runtime.model import (
     Accepted,
     BoundaryDown,
     FamilyReading,
+    FamilyRules,
     ItemState,
     Outcome,
     PauseKind,
     Priority,
     Refused,
-    ReplayResult,
     RunRequest,
     RunStatus,
     RunView,
@@ -91,7 +91,10 @@ class Lane:
         self.restate = Played()
         self.alive = True
         self.drainer = self.another("d1")
-        self.reconciler = Reconciler(self.queue, self.restate, self.source, self.drainer, owner="d1")
+        self.dead: set[str] = set()
+        self.reconciler = Reconciler(
+            self.queue, self.restate, self.source, self.drainer, owner="d1", dead_owners=self.dead_owners
+        )
 
     def another(self, owner: str, *, lane_max: int = 1000) -> Drainer:
         return Drainer(
@@ -103,6 +106,9 @@ class Lane:
             workers_alive=lambda: self.alive,
         )
 
+    async def dead_owners(self, owners: Collection[str]) -> set[str]:
+        return self.dead & set(owners)
+
     async def add(self, family: str, count: int, *, level: int = 2) -> list[str]:
         ids = [new_item_id(family, at_s=1.0) for _ in range(count)]
         await self.redis.hsetnx("joelclaw:1:{main}:families", family_tag(family), family)
@@ -111,7 +117,7 @@ class Lane:
         return ids
 
     async def look(self, family: str = "a") -> FamilyReading:
-        reading = await self.reading.read(self.source.current.limits)
+        reading = await self.reading.read(self.source.current.rules)
         return next(row for row in reading.families if row.family == family)
 
 
@@ -270,17 +276,26 @@ async def test_damage_to_one_family_stops_no_other(lane: Lane) -> None:
     assert lane.queue.damage == {}
 
 
-async def test_what_waits_of_a_removed_family_is_quarantined_after_a_while_and_replayable(
+async def test_a_removed_familys_backlog_is_quarantined_as_one_and_restored_exactly(
     lane: Lane, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("runtime.admission.reconciler.UNDECLARED_GRACE_S", 0.0)
     (item_id,) = await lane.add("gone", 1)
     later = new_item_id("gone", at_s=1.0)
     await lane.queue.enqueue(later, "gone", "1", priority=Priority.P0, origin="t", delay_s=3600)
+    before = [await lane.reading.item(one) for one in (item_id, later)]
     await lane.reconciler.one_pass()
-    for moved in (item_id, later):
-        item = await lane.reading.item(moved)
+    for one in (item_id, later):
+        item = await lane.reading.item(one)
         assert item is not None
-        assert (item.state, item.payload) == (ItemState.QUARANTINED, "{}" if moved == item_id else "1")
-        assert "no longer declared" in item.failures[0].message
-    assert await lane.control.replay("gone", [item_id]) == {item_id: ReplayResult.REPLAYED}
+        assert item.state is ItemState.QUARANTINED
+    look = await lane.look("gone")
+    assert (look.quarantined, look.waiting, look.delayed) == (2, 0, 0)
+    assert look.removed_since is not None
+    page = await lane.reading.items("gone", ItemState.QUARANTINED)
+    assert {row.item_id for row in page.items} == {item_id, later}
+    rules = {"gone": FamilyRules()}
+    assert await lane.queue.claim({"gone": (9, 9, 9, 9)}, rules, owner="d1") == []
+    assert await lane.control.restore("gone") == 2
+    assert [await lane.reading.item(one) for one in (item_id, later)] == before
+    assert len(await lane.queue.claim({"gone": (9, 9, 9, 9)}, rules, owner="d1")) == 1

@@ -10,6 +10,7 @@ from runtime.ledger.beats import Heartbeats
 from runtime.ledger.connection import connect
 from runtime.model import (
     BoundaryDown,
+    FamilyRules,
     ItemState,
     NotFound,
     Outcome,
@@ -26,7 +27,7 @@ from runtime.pressure.settlements import Settlements
 from tests.pressure.conftest import Bench
 
 ALL = (100, 100, 100, 100)
-LIMITS = {"a": 200, "b": 200}
+LIMITS = {"a": FamilyRules(), "b": FamilyRules()}
 
 
 async def admit(bench: Bench, family: str = "a") -> list[str]:
@@ -64,7 +65,10 @@ async def test_no_item_is_leased_twice_and_the_limit_holds(bench: Bench) -> None
     for _ in range(30):
         await bench.add()
     rounds = await asyncio.gather(
-        *(bench.queue.claim({"a": ALL}, {"a": 20}, owner=f"d{n}") for n in range(5))
+        *(
+            bench.queue.claim({"a": ALL}, {"a": FamilyRules(max_in_flight=20)}, owner=f"d{n}")
+            for n in range(5)
+        )
     )
     ids = [lease.item_id for leases in rounds for lease in leases]
     assert len(ids) == len(set(ids)) == 20
@@ -101,13 +105,13 @@ async def test_a_dedup_key_answers_with_the_first_id_until_its_window_ends(bench
 async def test_a_delayed_item_is_runnable_only_when_due(bench: Bench) -> None:
     item_id = await bench.add(delay_s=60, level=0)
     assert await bench.queue.claim({"a": ALL}, LIMITS, owner="d") == []
-    (reading,) = (await bench.reading.read({"a": 200})).families
+    (reading,) = (await bench.reading.read({"a": FamilyRules()})).families
     assert (reading.delayed, reading.waiting, reading.oldest_runnable_age_s) == (1, 0, None)
     bench.at(70)
-    (reading,) = (await bench.reading.read({"a": 200})).families
+    (reading,) = (await bench.reading.read({"a": FamilyRules()})).families
     assert (reading.delayed, reading.waiting) == (0, 1)
     assert reading.oldest_runnable_age_s == pytest.approx(10)
-    (demand,) = await bench.queue.peek({"a": 200})
+    (demand,) = await bench.queue.peek({"a": FamilyRules()})
     assert demand.waiting == (1, 0, 0, 0)
     assert [lease.item_id for lease in await bench.queue.claim({"a": ALL}, LIMITS, owner="d")] == [item_id]
 
@@ -118,7 +122,7 @@ async def test_a_lapsed_lease_waits_again_at_its_old_place_and_its_late_owner_is
     first, second = await bench.add(), await bench.add()
     stale = await bench.queue.claim({"a": (0, 0, 1, 0)}, LIMITS, owner="dead", lease_s=30)
     bench.at(31)
-    recovered = await bench.queue.recover(["a"], owner="d2")
+    recovered = await bench.queue.recover({"a": FamilyRules()}, owner="d2")
     assert recovered["a"].returned == 1
     assert await bench.queue.begin_admit(stale) == []
     leases = await bench.queue.claim({"a": ALL}, LIMITS, owner="d2")
@@ -132,9 +136,9 @@ async def test_a_lapsed_admission_is_handed_to_whoever_asks_restate(bench: Bench
     leases = await bench.queue.claim({"a": ALL}, LIMITS, owner="dead")
     await bench.queue.begin_admit(leases, lease_s=30)
     bench.at(31)
-    found = (await bench.queue.recover(["a"], owner="d2"))["a"]
+    found = (await bench.queue.recover({"a": FamilyRules()}, owner="d2"))["a"]
     assert [lease.item_id for lease in found.uncertain] == [item_id]
-    assert await bench.queue.recover(["a"], owner="d3") == {}
+    assert await bench.queue.recover({"a": FamilyRules()}, owner="d3") == {}
     assert await bench.queue.admitted(leases) == 0
     assert await bench.queue.give_back(list(found.uncertain)) == 1
     assert (await bench.get(item_id)).state is ItemState.WAITING
@@ -159,9 +163,9 @@ async def test_a_settlement_is_accepted_from_every_live_state_and_never_undone(
     assert await bench.queue.admitted(leases) == 0
     assert await bench.queue.begin_admit(leases) == []
     bench.at(100)
-    assert await bench.queue.recover(["a"], owner="d") == {}
+    assert await bench.queue.recover({"a": FamilyRules()}, owner="d") == {}
     assert (await bench.get(item_id)).state is ItemState.SUCCEEDED
-    (reading,) = (await bench.reading.read({"a": 200})).families
+    (reading,) = (await bench.reading.read({"a": FamilyRules()})).families
     assert (reading.waiting, reading.leased, reading.in_flight, reading.succeeded_total) == (0, 0, 0, 1)
 
 
@@ -202,7 +206,7 @@ async def test_a_pause_holds_the_backlog_and_what_was_leased(bench: Bench) -> No
     await bench.queue.admitted(admitting)
     assert await bench.control.still_admitting("a") == 0
     bench.at(5)
-    (reading,) = (await bench.reading.read({"a": 200})).families
+    (reading,) = (await bench.reading.read({"a": FamilyRules()})).families
     assert (reading.held, reading.waiting, reading.in_flight) == (2, 0, 1)
     assert reading.oldest_runnable_age_s is None
     assert reading.oldest_held_age_s == pytest.approx(5)
@@ -217,12 +221,12 @@ async def test_a_pause_ends_by_itself_and_a_machine_never_lifts_a_persons(bench:
     await bench.add()
     await bench.control.pause("a", actor="ann", kind=PauseKind.PERSON, reason=None, for_s=60)
     await bench.control.pause("a", actor="breaker", kind=PauseKind.MACHINE, reason="8 failures", for_s=None)
-    (reading,) = (await bench.reading.read({"a": 200})).families
+    (reading,) = (await bench.reading.read({"a": FamilyRules()})).families
     assert reading.pause is not None and reading.pause.kind is PauseKind.PERSON
     await bench.control.resume("a", actor="breaker", kind=PauseKind.MACHINE)
     assert await bench.queue.claim({"a": ALL}, LIMITS, owner="d") == []
     bench.at(61)
-    (reading,) = (await bench.reading.read({"a": 200})).families
+    (reading,) = (await bench.reading.read({"a": FamilyRules()})).families
     assert (reading.pause, reading.waiting) == (None, 1)
     assert len(await bench.queue.claim({"a": ALL}, LIMITS, owner="d")) == 1
 
@@ -230,8 +234,8 @@ async def test_a_pause_ends_by_itself_and_a_machine_never_lifts_a_persons(bench:
 async def test_throttled_rows_are_neither_held_nor_waiting(bench: Bench) -> None:
     for _ in range(3):
         await bench.add()
-    await bench.queue.claim({"a": ALL}, {"a": 2}, owner="d")
-    (reading,) = (await bench.reading.read({"a": 2})).families
+    await bench.queue.claim({"a": ALL}, {"a": FamilyRules(max_in_flight=2)}, owner="d")
+    (reading,) = (await bench.reading.read({"a": FamilyRules(max_in_flight=2)})).families
     assert (reading.waiting, reading.held, reading.throttled, reading.leased) == (0, 0, 1, 2)
 
 
@@ -304,7 +308,7 @@ async def test_many_settlements_at_once_are_each_answered(bench: Bench) -> None:
     for _ in range(40):
         await bench.add()
     run_ids = await admit(bench)
-    settlements = Settlements(bench.queue)
+    settlements = Settlements(bench.queue, dict)
     results = await asyncio.gather(
         *(settlements.settle(run_id, "a", Outcome.SUCCEEDED) for run_id in run_ids),
         settlements.settle(new_item_id("a", at_s=9.0) + ".1", "a", Outcome.SUCCEEDED),
@@ -334,7 +338,9 @@ async def test_a_server_that_lost_its_scripts_is_given_them_again(bench: Bench) 
 async def test_a_server_that_is_not_there_is_named() -> None:
     redis = connect("unix:///nonexistent/valkey.sock")
     with pytest.raises(BoundaryDown, match="/nonexistent/valkey.sock"):
-        await Queue(redis, "unix:///nonexistent/valkey.sock", "main").peek({"a": 1})
+        await Queue(redis, "unix:///nonexistent/valkey.sock", "main").peek(
+            {"a": FamilyRules(max_in_flight=1)}
+        )
     await redis.aclose()
 
 
@@ -374,7 +380,7 @@ async def test_a_full_server_is_drained_paused_and_beaten_on(bench: Bench) -> No
             await bench.queue.enqueue(new, "a", "1", priority=Priority.P0, origin="t")
         await Heartbeats(redis, "unix:x", bench.lane).write("drainer", "d", 1.0, {})
         bench.at(6)
-        assert (await bench.queue.recover(["a"], owner="d"))["a"].uncertain
+        assert (await bench.queue.recover({"a": FamilyRules()}, owner="d"))["a"].uncertain
         (run_id, _) = await admit(bench)
         assert await bench.queue.settle(run_id, "a", Outcome.SUCCEEDED) is SettleResult.SETTLED
         await bench.control.pause("a", actor="ann", kind=PauseKind.PERSON, reason=None, for_s=60)

@@ -20,8 +20,10 @@ from runtime.model import (
     ClockSource,
     DurableReading,
     DurableSource,
+    ExtendResult,
     Failure,
     FamilyReading,
+    FamilyRules,
     Fire,
     FireAnswer,
     FireDecision,
@@ -33,6 +35,7 @@ from runtime.model import (
     Pause,
     Paused,
     PauseKind,
+    PauseMode,
     PressureReading,
     PressureSource,
     Priority,
@@ -203,7 +206,7 @@ class MemoryPressure:
     on_write: Callable[[str], Any] | None = None
     source: PressureSource | None = None
 
-    async def read(self, limits: Mapping[str, int]) -> PressureReading:
+    async def read(self, rules: Mapping[str, FamilyRules]) -> PressureReading:
         self.reads += 1
         await answer(self.trouble)
         source = self.source or PressureSource(
@@ -235,15 +238,45 @@ class MemoryPressure:
         return ItemPage(tuple(found[start:end]), len(found), str(end) if end < len(found) else None)
 
     async def pause(
-        self, family: str, *, actor: str, kind: PauseKind, reason: str | None, for_s: float | None
+        self,
+        family: str,
+        *,
+        actor: str,
+        kind: PauseKind,
+        reason: str | None,
+        for_s: float | None,
+        mode: PauseMode = PauseMode.HOLD,
     ) -> Paused:
         await self._write("pause", family, actor, reason, for_s)
         until = None if for_s is None else self.clock() + for_s
-        made = Pause(by=actor, kind=kind, reason=reason, since=self.clock(), until=until)
+        made = Pause(by=actor, kind=kind, reason=reason, since=self.clock(), until=until, mode=mode)
         return Paused(family=family, pause=made, still_admitting=len(self.admitting))
 
     async def still_admitting(self, family: str) -> int:
         return self.admitting.pop(0) if self.admitting else 0
+
+    async def extend(self, family: str, *, actor: str, for_s: float | None, epoch: int) -> ExtendResult:
+        await self._write("extend", family, actor, for_s)
+        for known in self.families:
+            if known.family == family and known.pause is not None:
+                return ExtendResult.EXTENDED if epoch == known.pause_epoch else ExtendResult.PAUSED_ANEW
+        return ExtendResult.NOT_PAUSED
+
+    async def hold_lane(
+        self, families: Sequence[str], *, actor: str, reason: str | None, for_s: float | None
+    ) -> Mapping[str, Paused]:
+        kind = PauseKind.PERSON
+        return {
+            name: await self.pause(name, actor=actor, kind=kind, reason=reason, for_s=for_s)
+            for name in families
+        }
+
+    async def release_lane(self, families: Sequence[str], *, actor: str) -> Mapping[str, ResumeResult]:
+        return {name: await self.resume(name, actor=actor, kind=PauseKind.PERSON) for name in families}
+
+    async def restore(self, family: str) -> int:
+        await self._write("restore", family)
+        return sum(known.quarantined for known in self.families if known.family == family)
 
     async def resume(
         self, family: str, *, actor: str, kind: PauseKind, epoch: int | None = None

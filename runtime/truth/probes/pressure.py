@@ -37,7 +37,7 @@ def pressure_probe(
     """Reads every family of the lane as it is declared at that instant."""
 
     async def read() -> PressureReading:
-        return await reader.read(lane.current.limits)
+        return await reader.read(lane.current.rules)
 
     return Probe("pressure", read, deadline_s=deadline_s, now=now)
 

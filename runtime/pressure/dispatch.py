@@ -1,0 +1,424 @@
+"""Out of the queue: what could be claimed, claiming it, and admitting what was claimed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from runtime.ledger.connection import redis_errors
+from runtime.ledger.keys import lane_key
+from runtime.model import FamilyRules, Lease
+from runtime.pressure.keys import HOLD
+from runtime.pressure.place import OnLane
+from runtime.pressure.records import unpack_failures, unpack_record
+from runtime.pressure.script import Script
+
+LEASE_S = 30.0
+"""A lease not ended or renewed within this lapses: its item waits again, or Restate is asked about it."""
+DUE_PER_PEEK = 250
+"""Due items made runnable a level and look; the next look takes the next ones."""
+PARKED_PER_CLAIM = 500
+"""Rows set aside in one claim because their concurrency key is busy; the next claim goes on behind them."""
+MESSAGE_LIMIT = 1000
+"""Characters of a failure's message that are kept."""
+TURN_MS = 2000
+"""A drainer that dies within its turn holds the others up for so long at the most."""
+_END_TURN = "if redis.call('GET', KEYS[1]) == ARGV[1] then redis.call('DEL', KEYS[1]) end"
+
+_LANE_RATE = """
+local t = redis.call('TIME')
+local now, interval, burst, used = t[1] * 1000000 + t[2], tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
+local tat = math.max(now, tonumber(redis.call('GET', KEYS[1]) or 0)) + used * interval
+if used > 0 then redis.call('SET', KEYS[1], string.format('%.0f', tat), 'PX', math.ceil(math.max(1, (tat - now) / 1000))) end
+return math.max(0, math.floor((burst * interval - (tat - now)) / interval + 1e-6))
+"""
+
+Levels = tuple[int, int, int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Demand:
+    """What one family could have claimed from it now."""
+
+    family: str
+    waiting: Levels
+    """By the level at which it is served: aging lifts rows above their own."""
+    room: int
+    """Below its ``max_in_flight``, and within its rate."""
+    busy: int
+    """Leased, admitting and in flight."""
+    held: bool
+
+
+def rate_arguments(rules: FamilyRules) -> tuple[int, int]:
+    """Microseconds between two starts (0: no limit), and how many may come at once."""
+    if rules.rate_per_s is None:
+        return 0, 1
+    return max(1, round(1e6 / rules.rate_per_s)), rules.burst
+
+
+BACK = """
+local function back(id, entry)
+  local record = call('HGET', base .. 'items', id)
+  call('ZREM', base .. 'leased', id)
+  call('ZREM', base .. 'admitting', id)
+  call('HDEL', base .. 'lease', id)
+  call('ZADD', base .. 'w' .. head(record), string.match(entry, '^%d+:(%d+):'), id)
+  free(id)
+end
+local function mine(id, token)
+  local entry = call('HGET', base .. 'lease', id)
+  if entry and string.match(entry, '^(%d+):') == token then return entry end
+end
+local function set_aside(id, message, now)
+  local _, attempt = head(call('HGET', base .. 'items', id))
+  take_busy(id)
+  call('HDEL', base .. 'deaths', id)
+  call('ZADD', base .. 'quarantined', int(now), id)
+  add_failure(id, attempt, 'failed', message, now)
+end
+"""
+
+
+class Dispatch(OnLane):
+    """The way out, as far as Restate's door."""
+
+    # --- the lane's turn
+
+    @property
+    def _turn(self) -> str:
+        return lane_key(self._lane, "turn")
+
+    async def take_turn(self, owner: str) -> bool:
+        """One drainer at a time looks and claims: the lane's limits are over families that lie on
+        different servers of a cluster, so no script can hold them. Raises `BoundaryDown`."""
+        with redis_errors(self._where):
+            return bool(await self._redis.set(self._turn, owner, nx=True, px=TURN_MS))
+
+    async def end_turn(self, owner: str) -> None:
+        """Raises `BoundaryDown`; the turn then ends by itself."""
+        with redis_errors(self._where):
+            await self._redis.eval(_END_TURN, 1, self._turn, owner)
+
+    async def lane_rate(self, rate_per_s: float, *, used: int = 0) -> int:
+        """How many the lane's own rate lets start now, ``used`` taken off first; as many as fit in
+        one second may come at once. Only in one's turn. Raises `BoundaryDown`."""
+        interval, burst = max(1, round(1e6 / rate_per_s)), max(1, int(rate_per_s))
+        with redis_errors(self._where):
+            key = lane_key(self._lane, "rate")
+            return int(await self._redis.eval(_LANE_RATE, 1, key, interval, burst, used))
+
+    async def lane_held(self) -> bool:
+        """Whether the whole lane is held. Raises `BoundaryDown`."""
+        with redis_errors(self._where):
+            return bool(await self._redis.exists(lane_key(self._lane, HOLD)))
+
+    # --- claim
+
+    _PEEK = Script(f"""
+    local now, aging, interval, burst = now_us(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
+    for level = 0, 3 do
+      local due = call('ZRANGEBYSCORE', base .. 'd' .. level, '-inf', int(now), 'WITHSCORES', 'LIMIT', 0, {DUE_PER_PEEK})
+      for i = 1, #due, 2 do
+        call('ZREM', base .. 'd' .. level, due[i])
+        call('ZADD', base .. 'w' .. level, due[i + 1], due[i])
+      end
+    end
+    local busy = call('ZCARD', base .. 'leased') + call('ZCARD', base .. 'admitting') + call('ZCARD', base .. 'flight')
+    local served = {{0, 0, 0, 0}}
+    for level = 0, 3 do
+      local left = call('ZCARD', base .. 'w' .. level)
+      if aging > 0 and level > 1 and left > 0 then
+        for up = level - 1, 1, -1 do -- as old as it takes to be served at level - up
+          local lifted = call('ZCOUNT', base .. 'w' .. level, '-inf', int(now - up * aging))
+          if up == level - 1 then served[2] = served[2] + lifted else
+            local above = call('ZCOUNT', base .. 'w' .. level, '-inf', int(now - (up + 1) * aging))
+            served[level - up + 1] = served[level - up + 1] + lifted - above
+          end
+          if up == 1 then left = left - lifted end
+        end
+      end
+      served[level + 1] = served[level + 1] + left
+    end
+    local room = rate_room(now, interval, burst)
+    return {{served[1], served[2], served[3], served[4], busy, (paused(now, 'hold') or removed()) and 1 or 0,
+      room == math.huge and -1 or room}}
+    """)
+
+    async def peek(self, rules: Mapping[str, FamilyRules]) -> list[Demand]:
+        """Makes due items runnable and tells what could be claimed of each family. One pipeline a primary.
+
+        Raises `BoundaryDown`."""
+        arguments = {
+            name: (round((rule.aging_s or 0) * 1e6), *rate_arguments(rule)) for name, rule in rules.items()
+        }
+        replies = await self._each(self._PEEK, arguments)
+        demands = []
+        for name, (p0, p1, p2, p3, busy, held, rate) in replies.items():
+            room = max(0, rules[name].max_in_flight - busy)
+            demands.append(
+                Demand(
+                    family=name,
+                    waiting=(p0, p1, p2, p3),
+                    room=room if rate < 0 else min(room, rate),
+                    busy=busy,
+                    held=bool(held),
+                )
+            )
+        return demands
+
+    _CLAIM = Script(f"""
+    local now = now_us(ARGV[1])
+    if paused(now, 'hold') or removed() then return {{}} end
+    local owner, lapse, most = ARGV[2], int(now + ARGV[3]), tonumber(ARGV[5])
+    local aging, interval, burst = tonumber(ARGV[6]), tonumber(ARGV[7]), tonumber(ARGV[8])
+    local room = ARGV[4] - call('ZCARD', base .. 'leased') - call('ZCARD', base .. 'admitting') - call('ZCARD', base .. 'flight')
+    room = math.min(room, rate_room(now, interval, burst))
+    local ids, readies, parked = {{}}, {{}}, 0
+    -- Up to ``want`` rows that are served at this level, the oldest first: (id, score, own level) in turn.
+    local function take(level, want)
+      local rows = {{}}
+      if aging == 0 or level == 0 or level == 3 then
+        local popped = call('ZPOPMIN', base .. 'w' .. level, want)
+        for i = 1, #popped, 2 do rows[#rows + 1] = {{popped[i], popped[i + 1], level}} end
+        return rows
+      end
+      for own = level, 3 do
+        local old = own == level and '+inf' or int(now - (own - level) * aging)
+        local found = call('ZRANGEBYSCORE', base .. 'w' .. own, '-inf', old, 'WITHSCORES', 'LIMIT', 0, want)
+        for i = 1, #found, 2 do rows[#rows + 1] = {{found[i], found[i + 1], own}} end
+      end
+      table.sort(rows, function(a, b)
+        local x, y = tonumber(a[2]), tonumber(b[2])
+        if x == y then return a[1] < b[1] end
+        return x < y
+      end)
+      for i = #rows, want + 1, -1 do rows[i] = nil end
+      for _, row in ipairs(rows) do call('ZREM', base .. 'w' .. row[3], row[1]) end
+      return rows
+    end
+    for level = 0, 3 do
+      local want = math.min(tonumber(ARGV[9 + level]), room)
+      while want > 0 and parked < {PARKED_PER_CLAIM} do
+        local rows = take(level, want)
+        for _, row in ipairs(rows) do
+          local id, ready = row[1], int(tonumber(row[2]))
+          local digest = most > 0 and key_of(call('HGET', base .. 'items', id))
+          if digest and tonumber(call('HGET', base .. 'busy', digest) or 0) >= most then
+            park(id, row[3], ready, digest)
+            parked = parked + 1
+          else
+            if digest then
+              call('HINCRBY', base .. 'busy', digest, 1)
+              call('HSET', base .. 'holds', id, digest)
+            end
+            ids[#ids + 1], readies[#readies + 1] = id, ready
+            want, room = want - 1, room - 1
+          end
+        end
+        if #rows == 0 or most == 0 then break end
+      end
+    end
+    if #ids == 0 then return {{}} end
+    local token = call('HINCRBY', base .. 'meta', 'fence', #ids) - #ids
+    local scored, entries = {{}}, {{}}
+    for n, id in ipairs(ids) do
+      scored[#scored + 1], scored[#scored + 2] = lapse, id
+      entries[#entries + 1], entries[#entries + 2] = id, int(token + n) .. ':' .. readies[n] .. ':' .. owner
+    end
+    call('ZADD', base .. 'leased', unpack(scored))
+    call('HSET', base .. 'lease', unpack(entries))
+    if interval > 0 then
+      local tat = math.max(now, tonumber(call('HGET', base .. 'meta', 'tat') or 0))
+      call('HSET', base .. 'meta', 'tat', int(tat + #ids * interval))
+    end
+    local records, fails = call('HMGET', base .. 'items', unpack(ids)), call('HMGET', base .. 'fails', unpack(ids))
+    local out = {{}}
+    for n, id in ipairs(ids) do out[n] = {{id, token + n, records[n], fails[n]}} end
+    return out
+    """)
+
+    async def claim(
+        self,
+        wanted: Mapping[str, Levels],
+        rules: Mapping[str, FamilyRules],
+        *,
+        owner: str,
+        lease_s: float = LEASE_S,
+    ) -> list[Lease]:
+        """Leases up to ``wanted`` items of each family, by the level they are served at, within its limits.
+
+        A held family yields nothing; an item whose concurrency key is busy is set aside until the key
+        is free. Raises `BoundaryDown`.
+        """
+        arguments = {
+            name: (
+                owner,
+                round(lease_s * 1e6),
+                rules[name].max_in_flight,
+                rules[name].concurrency or 0,
+                round((rules[name].aging_s or 0) * 1e6),
+                *rate_arguments(rules[name]),
+                *levels,
+            )
+            for name, levels in wanted.items()
+        }
+        replies = await self._each(self._CLAIM, arguments)
+        return [lease_of(name, row) for name, rows in replies.items() for row in rows]
+
+    _RENEW = Script(
+        BACK
+        + """
+    local lapse = int(now_us(ARGV[1]) + ARGV[2])
+    local out = {}
+    for i = 3, #ARGV, 2 do
+      local id = ARGV[i]
+      local entry = mine(id, ARGV[i + 1])
+      if entry then
+        local set = call('ZSCORE', base .. 'leased', id) and 'leased' or 'admitting'
+        call('ZADD', base .. set, lapse, id)
+      end
+      out[#out + 1] = entry and 1 or 0
+    end
+    return out
+    """
+    )
+
+    async def renew(self, leases: Sequence[Lease], *, lease_s: float = LEASE_S) -> list[Lease]:
+        """The drainer's heartbeat: these lapse ``lease_s`` from now. Returns those still its own.
+
+        Raises `BoundaryDown`.
+        """
+        replies = await self._leased(self._RENEW, leases, round(lease_s * 1e6))
+        return [lease for lease, held in replies if held]
+
+    # --- admit
+
+    _BEGIN_ADMIT = Script(
+        BACK
+        + """
+    local held, lapse = paused(now_us(ARGV[1]), 'hold'), int(now_us(ARGV[1]) + ARGV[2])
+    local ids, out, begun, scored = {}, {}, {}, {}
+    for i = 3, #ARGV, 2 do ids[#ids + 1] = ARGV[i] end
+    local entries = call('HMGET', base .. 'lease', unpack(ids))
+    for n, id in ipairs(ids) do
+      local ours = entries[n] and string.match(entries[n], '^(%d+):') == ARGV[2 + n * 2]
+      if ours and held then back(id, entries[n]) end
+      out[n] = ours and not held and 1 or 0
+      if out[n] == 1 then
+        begun[#begun + 1] = id
+        scored[#scored + 1], scored[#scored + 2] = lapse, id
+      end
+    end
+    many('ZREM', base .. 'leased', begun)
+    many('ZADD', base .. 'admitting', scored)
+    return out
+    """
+    )
+
+    async def begin_admit(self, leases: Sequence[Lease], *, lease_s: float = LEASE_S) -> list[Lease]:
+        """Those that may be sent to Restate now. The others were lost, or wait again behind a pause.
+
+        Recorded before the send: a drainer that dies after this leaves a row that Restate is
+        asked about, never one that is silently sent twice or not at all. Raises `BoundaryDown`.
+        """
+        replies = await self._leased(self._BEGIN_ADMIT, leases, round(lease_s * 1e6))
+        return [lease for lease, began in replies if began]
+
+    _ADMITTED = Script("""
+    local now = int(now_us(ARGV[1]))
+    local ids, out, gone, scored = {}, {}, {}, {}
+    for i = 3, #ARGV, 2 do ids[#ids + 1] = ARGV[i] end
+    local entries = call('HMGET', base .. 'lease', unpack(ids))
+    for n, id in ipairs(ids) do
+      local ours = entries[n] and string.match(entries[n], '^(%d+):') == ARGV[2 + n * 2]
+      out[n] = ours and 1 or 0
+      if ours then
+        gone[#gone + 1] = id
+        scored[#scored + 1], scored[#scored + 2] = now, id
+      end
+    end
+    many('ZREM', base .. 'leased', gone)
+    many('ZREM', base .. 'admitting', gone)
+    many('HDEL', base .. 'lease', gone)
+    many('HDEL', base .. 'deaths', gone) -- it was no drainer's death after all
+    many('ZADD', base .. 'flight', scored)
+    return out
+    """)
+
+    async def admitted(self, leases: Sequence[Lease]) -> int:
+        """Restate has accepted these. Rows that settled or were taken over meanwhile stay as they are.
+
+        Returns how many are in flight now. Raises `BoundaryDown`.
+        """
+        return sum(done for _, done in await self._leased(self._ADMITTED, leases, 0))
+
+    _GIVE_BACK = Script(
+        BACK
+        + """
+    local out = {}
+    for i = 3, #ARGV, 2 do
+      local id = ARGV[i]
+      local entry = mine(id, ARGV[i + 1])
+      if entry then back(id, entry) end
+      out[#out + 1] = entry and 1 or 0
+    end
+    return out
+    """
+    )
+
+    async def give_back(self, leases: Sequence[Lease]) -> int:
+        """These were not accepted: they wait again, at their old place. Raises `BoundaryDown`."""
+        return sum(done for _, done in await self._leased(self._GIVE_BACK, leases, 0))
+
+    _QUARANTINE = Script(
+        BACK
+        + """
+    if not mine(ARGV[2], ARGV[3]) then return 0 end
+    set_aside(ARGV[2], ARGV[4], now_us(ARGV[1]))
+    return 1
+    """
+    )
+
+    async def quarantine(self, lease: Lease, message: str) -> bool:
+        """This one can't be admitted; a person replays or discards it. Raises `BoundaryDown`."""
+        with redis_errors(self._where):
+            reply = await self._QUARANTINE(
+                self._redis,
+                self._base(lease.family),
+                self._now,
+                lease.item_id,
+                lease.token,
+                message[:MESSAGE_LIMIT],
+            )
+        return bool(reply)
+
+    async def _leased(
+        self, script: Script, leases: Iterable[Lease], argument: int
+    ) -> list[tuple[Lease, int]]:
+        groups: dict[str, list[Lease]] = {}
+        for lease in leases:
+            groups.setdefault(lease.family, []).append(lease)
+        arguments = {
+            family: (argument, *(part for lease in group for part in (lease.item_id, lease.token)))
+            for family, group in groups.items()
+        }
+        replies = await self._each(script, arguments)
+        return [pair for family, reply in replies.items() for pair in zip(groups[family], reply, strict=True)]
+
+
+def lease_of(family: str, row: Sequence[Any]) -> Lease:
+    """A claimed row as `_CLAIM` and `_RECOVER` give it."""
+    item_id, token, record, fails = row[:4]
+    priority, attempt, _, _, payload = unpack_record(record)
+    return Lease(
+        item_id=item_id,
+        family=family,
+        attempt=attempt,
+        priority=priority,
+        payload=payload,
+        failures=unpack_failures(fails),
+        token=token,
+        deaths=int(row[4]) if len(row) > 4 else 0,
+    )

@@ -1,0 +1,165 @@
+"""Into the queue: one item or many, each at most once, within the family's ceilings."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from redis.exceptions import RedisError
+
+from runtime.ledger.connection import redis_errors
+from runtime.model import BacklogFull, Draining, Enqueued, FamilyRules, NewItem, Priority
+from runtime.pressure.keys import dedup_suffix
+from runtime.pressure.place import OnLane
+from runtime.pressure.records import pack_meta
+from runtime.pressure.script import Call, Kind, Script
+
+BATCH = 200
+"""Items a script call: such a one holds the server for some two milliseconds."""
+RETRY_AFTER_S = 5.0
+DEDUP_WINDOW_S = 604_800.0
+_NO_RULES = FamilyRules()
+_DRAINING = "draining"
+_FULL = -1
+
+
+class Inflow(OnLane):
+    """The way in. Repeating a call with the same ids adds nothing."""
+
+    _ENQUEUE = Script(
+        """
+    local now, window = now_us(ARGV[1]), ARGV[3]
+    if paused(now, 'drain') then return 'draining' end
+    local max_items, max_bytes = tonumber(ARGV[4]), tonumber(ARGV[5])
+    local ids = {}
+    for i = 6, #ARGV, 5 do ids[#ids + 1] = ARGV[i] end
+    local known, done = call('HMGET', base .. 'items', unpack(ids)), call('HMGET', base .. 'done', unpack(ids))
+    local stored, bytes = call('HLEN', base .. 'items'), tonumber(call('HGET', base .. 'meta', 'bytes') or 0)
+    local before, again, out, rows, runnable, many, seen = bytes, 0, {}, {}, {}, 0, {}
+    local stamp = ':1:' .. int(now) .. ':'
+    for n, id in ipairs(ids) do
+      local at = 1 + n * 5
+      local level, rest, suffix = ARGV[at + 1], ARGV[at + 2], ARGV[at + 4]
+      local first = suffix ~= '' and call('GET', base .. suffix)
+      local size = string.len(rest) + string.len(stamp) + 1
+      if known[n] or done[n] or seen[id] then
+        again, out[n] = again + 1, 0
+      elseif first then
+        again, out[n] = again + 1, first
+      elseif (max_items > 0 and stored >= max_items) or (max_bytes > 0 and bytes + size > max_bytes) then
+        out[n] = -1
+      else
+        if suffix ~= '' then call('SET', base .. suffix, id, 'PX', window) end
+        rows[#rows + 1], rows[#rows + 2] = id, level .. stamp .. rest
+        local delay = tonumber(ARGV[at + 3])
+        if delay > 0 then
+          call('ZADD', base .. 'd' .. level, int(now + delay), id)
+        else
+          runnable[level] = runnable[level] or {}
+          table.insert(runnable[level], id)
+          many = many + 1
+        end
+        seen[id], stored, bytes, out[n] = true, stored + 1, bytes + size, 0
+      end
+    end
+    if again > 0 then call('HINCRBY', base .. 'stats', 'duplicates', again) end
+    if #rows == 0 then return out end
+    call('HSET', base .. 'items', unpack(rows))
+    call('HINCRBY', base .. 'meta', 'bytes', bytes - before)
+    if many > 0 then
+      local ready = next_ready(now, many)
+      for level, group in pairs(runnable) do
+        local scored = {}
+        for _, id in ipairs(group) do
+          scored[#scored + 1], scored[#scored + 2] = int(ready), id
+          ready = ready + 1
+        end
+        call('ZADD', base .. 'w' .. level, unpack(scored))
+      end
+    end
+    call('HINCRBY', base .. 'stats', 'enqueued', #rows / 2)
+    bump('e', now, #rows / 2)
+    call('PUBLISH', ARGV[2], '')
+    return out
+    """,
+        Kind.STORES,
+    )
+
+    async def enqueue_many(
+        self,
+        family: str,
+        entries: Sequence[NewItem],
+        *,
+        rules: FamilyRules = _NO_RULES,
+        dedup_window_s: float = DEDUP_WINDOW_S,
+    ) -> list[Enqueued | None]:
+        """Stores items in their order: for each its own id, or that of the first with its dedup key;
+        None for one that the family's ceiling refused.
+
+        Raises `Draining` (nothing was stored), `BoundaryDown`, `Refused` (out of memory): then some
+        batches may have been stored, and sending all of them again adds nothing twice.
+        """
+        head = (
+            self._now,
+            self._wake,
+            max(1, round(dedup_window_s * 1000)),
+            rules.backlog_items or 0,
+            rules.backlog_bytes or 0,
+        )
+        calls = []
+        for start in range(0, len(entries), BATCH):
+            rows: list[str | int | float] = [*head]
+            for entry in entries[start : start + BATCH]:
+                rows += (
+                    entry.item_id,
+                    int(entry.priority),
+                    pack_meta(
+                        entry.payload,
+                        origin=entry.origin,
+                        dedup_key=entry.dedup_key,
+                        concurrency_key=entry.concurrency_key,
+                    ),
+                    round(entry.delay_s * 1e6),
+                    "" if entry.dedup_key is None else dedup_suffix(entry.dedup_key),
+                )
+            calls.append(Call(self._base(family), tuple(rows)))
+        with redis_errors(self._where):
+            replies = await self._ENQUEUE.many(self._redis, calls)
+            for reply in replies:
+                if isinstance(reply, RedisError):
+                    raise reply
+        results: list[Enqueued | None] = []
+        for index, reply in enumerate(replies):
+            if reply == _DRAINING:
+                raise Draining(
+                    f"{family} takes nothing in: it runs dry on purpose", fix="see `joelclaw-tui queue list`"
+                )
+            for entry, said in zip(entries[index * BATCH :], reply, strict=False):
+                if said == _FULL:
+                    results.append(None)
+                else:
+                    results.append(Enqueued(item_id=said or entry.item_id, duplicate=bool(said)))
+        return results
+
+    async def enqueue(
+        self,
+        item_id: str,
+        family: str,
+        payload: str,
+        *,
+        priority: Priority,
+        origin: str,
+        delay_s: float = 0.0,
+        dedup_key: str | None = None,
+        dedup_window_s: float = DEDUP_WINDOW_S,
+        rules: FamilyRules = _NO_RULES,
+    ) -> Enqueued:
+        """`enqueue_many` of one. Raises `BacklogFull` too."""
+        entry = NewItem(item_id, payload, priority, origin, delay_s, dedup_key)
+        (result,) = await self.enqueue_many(family, [entry], rules=rules, dedup_window_s=dedup_window_s)
+        if result is None:
+            raise BacklogFull(
+                f"the backlog of {family} is full",
+                retry_after_s=RETRY_AFTER_S,
+                fix="come again later, raise its ceiling in the lane file, or discard some of it",
+            )
+        return result

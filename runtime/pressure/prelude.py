@@ -1,0 +1,170 @@
+"""The Lua that all scripts of the queue share: a family's rows, and how they change places.
+
+A row waits in ``w<level>`` (runnable), ``d<level>`` (delayed) or ``q<level>`` (its concurrency key
+is busy); each function here leaves the family whole, so that a script is their sequence.
+"""
+
+from __future__ import annotations
+
+RATE_BUCKET_S = 5
+RATE_BUCKETS = 12
+"""Rates count the present bucket and the eleven before it: the last 55 to 60 seconds."""
+FAILURES_KEPT = 10
+PAUSES_KEPT = 100
+DEATHS_MAX = 3
+"""The death of so many drainers with one item in hand quarantines it."""
+
+READING = f"""
+local base, call = KEYS[1], redis.call
+local function now_us(given)
+  if given ~= '' then return tonumber(given) end
+  local t = call('TIME')
+  return t[1] * 1000000 + t[2]
+end
+local function int(n) return string.format('%.0f', n) end
+local function head(record)
+  local p, a, e = string.match(record, '^(%d):(%d+):(%d+):')
+  return p, tonumber(a), e
+end
+local function pause_of(kind, now)
+  local text = call('HGET', base .. 'pause', kind)
+  if not text then return nil end
+  local p = cjson.decode(text)
+  if p['until'] ~= cjson.null and tonumber(p['until']) <= now then return nil end
+  return text, p
+end
+-- In force now, the one that outranks the others first.
+local function paused(now, mode)
+  if call('EXISTS', base .. 'pause') == 0 then return nil end
+  for _, kind in ipairs({{'lane', 'person', 'machine'}}) do
+    local text, p = pause_of(kind, now)
+    if text and (not mode or p.mode == mode) then return text, kind end
+  end
+end
+local function removed() return call('HGET', base .. 'meta', 'removed') end
+local function rate(kind, now)
+  local newest = math.floor(now / {RATE_BUCKET_S * 1_000_000})
+  local sum = 0
+  for i = 0, {RATE_BUCKETS - 1} do
+    local b, n = string.match(call('HGET', base .. 'rates', kind .. i) or '', '^(%d+):(%d+)$')
+    b = tonumber(b or -1)
+    if b > newest - {RATE_BUCKETS} and b <= newest then sum = sum + n end
+  end
+  return sum
+end
+-- How many may start now of a rate: GCRA with its theoretical arrival time in meta.tat.
+local function rate_room(now, interval, burst)
+  if interval == 0 then return math.huge end
+  local tat = math.max(now, tonumber(call('HGET', base .. 'meta', 'tat') or 0))
+  return math.max(0, math.floor((burst * interval - (tat - now)) / interval + 1e-6))
+end
+local function key_of(record)
+  local meta = string.match(record, '^%d:%d+:%d+:(.-)\\n')
+  if string.sub(meta, 1, 1) ~= '{{' or not string.find(meta, '"k":', 1, true) then return nil end
+  local key = cjson.decode(meta).k
+  return key and redis.sha1hex(key)
+end
+"""
+
+WRITING = (
+    READING
+    + f"""
+local function bump(kind, now, by)
+  local bucket = math.floor(now / {RATE_BUCKET_S * 1_000_000})
+  local field = kind .. (bucket % {RATE_BUCKETS})
+  local b, n = string.match(call('HGET', base .. 'rates', field) or '', '^(%d+):(%d+)$')
+  if tonumber(b or -1) ~= bucket then n = 0 end
+  call('HSET', base .. 'rates', field, int(bucket) .. ':' .. int(n + (by or 1)))
+end
+local function add_failure(id, attempt, outcome, message, now)
+  local lines = call('HGET', base .. 'fails', id)
+  local line = cjson.encode({{attempt=attempt, outcome=outcome, message=message, at=int(now)}})
+  if lines then
+    lines = lines .. '\\n' .. line
+    local _, breaks = string.gsub(lines, '\\n', '')
+    if breaks >= {FAILURES_KEPT} then lines = string.match(lines, '^[^\\n]*\\n(.*)$') end
+  else
+    lines = line
+  end
+  call('HSET', base .. 'fails', id, lines)
+end
+-- The next score at the end of the line: first in first out also within one microsecond.
+local function next_ready(now, many)
+  local first = math.max(now, tonumber(call('HGET', base .. 'meta', 'last') or 0) + 1)
+  call('HSET', base .. 'meta', 'last', int(first + (many or 1) - 1))
+  return first
+end
+local function park(id, level, ready, digest)
+  call('ZADD', base .. 'q' .. level, ready, id)
+  call('ZADD', base .. 'k' .. level .. ':' .. digest, ready, id)
+end
+local function unpark(digest)
+  for level = 0, 3 do
+    local first = call('ZPOPMIN', base .. 'k' .. level .. ':' .. digest)
+    if first[1] then
+      call('ZREM', base .. 'q' .. level, first[1])
+      call('ZADD', base .. 'w' .. level, first[2], first[1])
+      return true
+    end
+  end
+end
+-- A row's key is free for the next: called whenever it leaves the hands of drainer and Restate.
+local keys_held
+local function free(id)
+  if keys_held == nil then keys_held = call('EXISTS', base .. 'holds') == 1 end
+  if not keys_held then return end
+  local digest = call('HGET', base .. 'holds', id)
+  if not digest then return end
+  call('HDEL', base .. 'holds', id)
+  if call('HINCRBY', base .. 'busy', digest, -1) <= 0 then call('HDEL', base .. 'busy', digest) end
+  unpark(digest)
+end
+-- Out of wherever it waits: the name of the set and its score there, or nothing.
+local function take_waiting(id, level, record)
+  for _, kind in ipairs({{'w', 'd', 'q'}}) do
+    local score = call('ZSCORE', base .. kind .. level, id)
+    if score then
+      call('ZREM', base .. kind .. level, id)
+      if kind == 'q' then call('ZREM', base .. 'k' .. level .. ':' .. key_of(record), id) end
+      return kind, score
+    end
+  end
+end
+-- Out of the hands of drainer and Restate.
+local function take_busy(id)
+  local was = call('ZREM', base .. 'flight', id)
+  if was == 0 then
+    was = call('ZREM', base .. 'admitting', id) + call('ZREM', base .. 'leased', id)
+    call('HDEL', base .. 'lease', id)
+  end
+  free(id)
+  return was
+end
+-- The record itself and all that hangs on it.
+local function forget(id, record)
+  call('HDEL', base .. 'items', id)
+  call('HDEL', base .. 'fails', id)
+  call('HDEL', base .. 'deaths', id)
+  call('HINCRBY', base .. 'meta', 'bytes', -string.len(record))
+end
+-- One command over many members: the arguments that one call takes are bounded.
+local function many(command, key, members)
+  for i = 1, #members, 1000 do call(command, key, unpack(members, i, math.min(i + 999, #members))) end
+end
+local function close(id, record, outcome, now)
+  local priority, attempt, enqueued = head(record)
+  forget(id, record)
+  call('ZADD', base .. 'settled', int(now), id)
+  call('HSET', base .. 'done', id, priority .. ':' .. attempt .. ':' .. enqueued .. ':' .. outcome)
+end
+local function set_pause(kind, fields, now, ends)
+  local text = string.sub(fields, 1, -2) .. ',"since":"' .. int(now) .. '","until":' .. ends .. '}}'
+  call('HDEL', base .. 'pause', kind)
+  call('HSET', base .. 'pause', kind, text)
+  call('HINCRBY', base .. 'pause', 'epoch', 1)
+  call('LPUSH', base .. 'pauses', text)
+  call('LTRIM', base .. 'pauses', 0, {PAUSES_KEPT - 1})
+  return text
+end
+"""
+)
