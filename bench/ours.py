@@ -14,42 +14,28 @@ from bench.peers.wire import Jobs, serve
 from runtime.admission.allocate import allocate
 from runtime.admission.drainer import BATCH
 from runtime.ledger.connection import connect
-from runtime.model import Lease, Outcome, Priority, family_tag, new_item_id
+from runtime.model import (
+    FamilyRules,
+    Lease,
+    NewItem,
+    Outcome,
+    Priority,
+    SettleResult,
+    family_tag,
+    new_item_ids,
+)
 from runtime.pressure.keys import families_key
 from runtime.pressure.queue import Queue
 from runtime.pressure.reading import Reading
-from runtime.pressure.records import pack_meta
 from runtime.pressure.script import Call, Script
 from runtime.pressure.settlements import BATCH as SETTLE_BATCH
+from runtime.pressure.settling import Settlement
 
 LANE, FAMILY = "bench", "bench/noop"
 CHUNK = 1000
 """Items a bulk enqueue takes at once."""
 IN_FLIGHT = 1000
 """The family's ``max_in_flight``: a lane's own default."""
-
-
-async def enqueue_many(queue: Queue, family: str, item_ids: list[str], payload: str) -> None:
-    """Our bulk path, all of ``item_ids`` at once."""
-    calls = [
-        Call(
-            queue._base(family),
-            (
-                queue._now,
-                item_id,
-                int(Priority.P2),
-                pack_meta(payload, origin="bench", dedup_key=None),
-                0,
-                604_800_000,
-                "",
-                queue._wake,
-            ),
-        )
-        for item_id in item_ids
-    ]
-    for reply in await queue._ENQUEUE.many(queue._redis, calls):
-        if isinstance(reply, Exception):
-            raise reply
 
 
 def quoted(payload: str) -> str:
@@ -70,8 +56,12 @@ class Ours:
     async def enqueue(self, count: int, payload: str) -> None:
         text = quoted(payload)
         for start in range(0, count, CHUNK):
-            ids = [new_item_id(FAMILY, at_s=time.time()) for _ in range(min(CHUNK, count - start))]
-            await enqueue_many(self.queue, FAMILY, ids, text)
+            ids = new_item_ids(FAMILY, min(CHUNK, count - start), at_s=time.time())
+            made = await self.queue.enqueue_many(
+                FAMILY, [NewItem(item_id, text, Priority.P2, "bench") for item_id in ids]
+            )
+            if None in made:
+                raise SystemExit("an item was refused")
             self.last = ids[-1]
 
     async def floor(self, count: int, payload: str) -> None:
@@ -86,18 +76,20 @@ class Ours:
         return item.payload
 
     async def process(self, jobs: Jobs) -> None:
-        limits = {FAMILY: IN_FLIGHT}
+        rules = {FAMILY: FamilyRules(max_in_flight=IN_FLIGHT)}
         settling: asyncio.Queue[list[Lease]] = asyncio.Queue(maxsize=2)
 
         async def drain() -> None:
             turn = claimed = 0
             while claimed < jobs.count:
                 await self.queue.take_turn("bench")
-                demands = await self.queue.peek(limits)
+                if await self.queue.lane_held():
+                    raise SystemExit("the lane is held")
+                demands = await self.queue.peek(rules)
                 slots = min(BATCH, IN_FLIGHT - sum(demand.busy for demand in demands))
                 wanted = allocate(demands, {FAMILY: 1}, slots=max(0, slots), turn=turn)
                 turn += 1
-                leases = await self.queue.claim(wanted, limits, owner="bench") if wanted else []
+                leases = await self.queue.claim(wanted, rules, owner="bench") if wanted else []
                 await self.queue.end_turn("bench")
                 if leases:
                     begun = await self.queue.begin_admit(leases)
@@ -112,11 +104,11 @@ class Ours:
                 batch = await settling.get()
                 while not settling.empty() and len(batch) < SETTLE_BATCH:
                     batch += settling.get_nowait()
-                calls = [
-                    self.queue.settle_call(lease.run_id, FAMILY, Outcome.SUCCEEDED, None) for lease in batch
-                ]
-                for result in await self.queue.settle_many(calls):
-                    assert result == "settled", result
+                results = await self.queue.settle_many(
+                    [Settlement(lease.run_id, FAMILY, Outcome.SUCCEEDED) for lease in batch]
+                )
+                if set(results) != {SettleResult.SETTLED}:
+                    raise SystemExit(f"settled otherwise: {set(results)}")
                 jobs.tick(len(batch))
 
         jobs.start()
