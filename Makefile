@@ -61,6 +61,7 @@ down: env
 bench: env bench-peers
 	$(BIN)/python -m bench.idle
 	$(BIN)/python -m bench.queue
+	$(BIN)/python -m bench.backlog
 
 # The other queues, each in an environment of its own; the benchmark names those that could not be made.
 bench-peers: env

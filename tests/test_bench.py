@@ -39,7 +39,7 @@ def document_of(name: str, short_dir: Path) -> dict[str, Any]:
     return document
 
 
-@pytest.mark.parametrize("name", ["idle"])
+@pytest.mark.parametrize("name", ["idle", "backlog"])
 def test_a_benchmark_prints_its_document(name: str, short_dir: Path) -> None:
     document = document_of(name, short_dir)
     assert set(document["targets"]) <= set(document["figures"])
