@@ -1,8 +1,7 @@
 """This project's own queue behind the peers' wire: the one place that knows its calls.
 
-``enqueue``: our bulk path. ``process``: a drainer's round (turn, peek, allocate, claim, begin to
-admit, admitted) in one task and the settlements of the batches in another, as drainer and worker
-do in two processes; no Restate. ``floor``: as many calls of an empty script, by the same client.
+``enqueue``: our bulk path. ``process``: a drainer's rounds (turn, hold, peek, allocate, claim, begin to
+admit, admitted), each batch settled while the next is claimed; without Restate between them. ``floor``: as many calls of an empty script, by the same client.
 """
 
 from __future__ import annotations
@@ -28,7 +27,6 @@ from runtime.pressure.keys import families_key
 from runtime.pressure.queue import Queue
 from runtime.pressure.reading import Reading
 from runtime.pressure.script import Call, Script
-from runtime.pressure.settlements import BATCH as SETTLE_BATCH
 from runtime.pressure.settling import Settlement
 
 LANE, FAMILY = "bench", "bench/noop"
@@ -77,42 +75,34 @@ class Ours:
 
     async def process(self, jobs: Jobs) -> None:
         rules = {FAMILY: FamilyRules(max_in_flight=IN_FLIGHT)}
-        settling: asyncio.Queue[list[Lease]] = asyncio.Queue(maxsize=2)
+        owner, claimed = "bench", 0
+        settling: asyncio.Task[None] | None = None
 
-        async def drain() -> None:
-            turn = claimed = 0
-            while claimed < jobs.count:
-                await self.queue.take_turn("bench")
-                if await self.queue.lane_held():
-                    raise SystemExit("the lane is held")
-                demands = await self.queue.peek(rules)
-                slots = min(BATCH, IN_FLIGHT - sum(demand.busy for demand in demands))
-                wanted = allocate(demands, {FAMILY: 1}, slots=max(0, slots), turn=turn)
-                turn += 1
-                leases = await self.queue.claim(wanted, rules, owner="bench") if wanted else []
-                await self.queue.end_turn("bench")
-                if leases:
-                    begun = await self.queue.begin_admit(leases)
-                    await self.queue.admitted(begun)
-                    claimed += len(begun)
-                    await settling.put(begun)
-                else:
-                    await asyncio.sleep(0)  # the family is full: its settlements are under way
-
-        async def settle() -> None:
-            while jobs.done < jobs.count:
-                batch = await settling.get()
-                while not settling.empty() and len(batch) < SETTLE_BATCH:
-                    batch += settling.get_nowait()
-                results = await self.queue.settle_many(
-                    [Settlement(lease.run_id, FAMILY, Outcome.SUCCEEDED) for lease in batch]
-                )
-                if set(results) != {SettleResult.SETTLED}:
-                    raise SystemExit(f"settled otherwise: {set(results)}")
-                jobs.tick(len(batch))
+        async def settle(leases: list[Lease]) -> None:
+            results = await self.queue.settle_many(
+                [Settlement(lease.run_id, FAMILY, Outcome.SUCCEEDED) for lease in leases]
+            )
+            if set(results) != {SettleResult.SETTLED}:
+                raise SystemExit(f"settled otherwise: {set(results)}")
+            jobs.tick(len(leases))
 
         jobs.start()
-        await asyncio.gather(drain(), settle())
+        while claimed < jobs.count:
+            if not await self.queue.take_turn(owner) or await self.queue.lane_held():
+                raise SystemExit("somebody else is at this lane")
+            demands = await self.queue.peek(rules)
+            slots = min(BATCH, IN_FLIGHT - sum(demand.busy for demand in demands))
+            wanted = allocate(demands, {FAMILY: 1}, slots=slots)
+            leases = await self.queue.claim(wanted, rules, owner=owner)
+            await self.queue.end_turn(owner)
+            begun = await self.queue.begin_admit(leases)
+            await self.queue.admitted(begun)
+            claimed += len(begun)
+            if settling is not None:
+                await settling
+            settling = asyncio.create_task(settle(begun))  # while the next batch is claimed
+        if settling is not None:
+            await settling
 
 
 if __name__ == "__main__":
