@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import IO, NoReturn
 
-from runtime.model import ItemState, Priority, UsageError
+from runtime.model import Ack, ItemState, Priority, UsageError
 
 PROGRAM = "joelclaw-tui"
 FORMATS = ("table", "json", "jsonl", "svg")
@@ -139,12 +139,20 @@ def _add_stack(build: _Builder) -> None:
 def _add_enqueue(build: _Builder) -> None:
     enqueue = build.command(
         "enqueue",
-        "put one piece of work on the queue and print its id",
+        "put work on the queue: one item, or every line of a file",
         examples=[
             """joelclaw-tui enqueue content/updated --data '{"id": 7}'""",
             "joelclaw-tui enqueue content/updated --data @payload.json --priority P0",
             "cat payload.json | joelclaw-tui enqueue content/updated --data - --dedup-key page-7",
+            "joelclaw-tui enqueue content/updated --data @items.jsonl",
+            "zcat old.gz | joelclaw-tui enqueue content/updated --data - --jsonl --import-name old",
         ],
+        note="Of one item its id is printed. A file of JSON lines (.jsonl, .ndjson or --jsonl) is one item a\n"
+        "line: it is checked as a whole, then stored in batches. The same file again adds nothing twice,\n"
+        "for as long as settled items are kept (`keep_s`, 7 days unless set); so after an interruption or\n"
+        "a full backlog the same command goes on. A line is known by the import's name (the file's digest\n"
+        "unless --import-name gives one), its number and its text: with a name of its own a file may grow.\n"
+        "Standard input is read once: each batch is checked as it comes.",
     )
     enqueue.add_argument("family", metavar="FAMILY", help="as declared in the lane file")
     enqueue.add_argument("--data", default="{}", metavar="JSON|@FILE|-", help="the payload (default {})")
@@ -152,6 +160,21 @@ def _add_enqueue(build: _Builder) -> None:
     enqueue.add_argument("--dedup-key", metavar="K", help="the same key again is the same item")
     enqueue.add_argument(
         "--delay", type=_duration(zero=True), default=0.0, metavar="LENGTH", help="not before, like 90s or 5m"
+    )
+    enqueue.add_argument(
+        "--ack",
+        type=_ack,
+        metavar="LEVEL",
+        help="a stronger promise than the family's own: process, disk or replica",
+    )
+    many = enqueue.add_argument_group("many items")
+    many.add_argument("--jsonl", action="store_true", help="every line of the data is one item")
+    many.add_argument(
+        "--import-name", metavar="NAME", help="by which the lines are known when they come again"
+    )
+    many.add_argument("--skip-bad", action="store_true", help="store the good lines and report the others")
+    many.add_argument(
+        "--wait", action="store_true", help="wait while the backlog is full (a terminal waits anyway)"
     )
 
 
@@ -391,14 +414,14 @@ class _Builder:
     prefix: str = ""
 
     def command(
-        self, name: str, summary: str, *, examples: Sequence[str], action: bool = False
+        self, name: str, summary: str, *, examples: Sequence[str], action: bool = False, note: str = ""
     ) -> argparse.ArgumentParser:
         parser = self.into.add_parser(
             name,
             help=summary,
             description=summary[0].upper() + summary[1:] + ".",
             parents=[self.everywhere],
-            epilog=_epilog(*examples),
+            epilog=_epilog(*examples, note=note),
         )
         parser.set_defaults(command=f"{self.prefix}{name}")
         parser.add_argument("--json", action="store_true", help="one JSON envelope on stdout")
@@ -489,6 +512,15 @@ def _priority(text: str) -> Priority:
         return Priority.parse(text)
     except UsageError as error:
         raise argparse.ArgumentTypeError(error.message) from None
+
+
+def _ack(text: str) -> Ack:
+    try:
+        return Ack(text.lower())
+    except ValueError:
+        raise argparse.ArgumentTypeError(
+            f"{text[:40]!r} is not one of {', '.join(level.value for level in Ack)}"
+        ) from None
 
 
 def _state(text: str) -> ItemState:

@@ -111,6 +111,7 @@ from .pressure import (
     ItemState,
     Lease,
     NewItem,
+    Offer,
     Outcome,
     Pause,
     Paused,
@@ -130,6 +131,7 @@ from .pressure import (
     SettleResult,
     WorkItem,
 )
+from .pressure_health import PressureNode, PressureReplica, SlowCommand
 from .sandbox import (
     Artifact,
     BackendView,
@@ -209,6 +211,7 @@ __all__ = [
     "NewItem",
     "NotFound",
     "Now",
+    "Offer",
     "OperatorError",
     "Outcome",
     "Pause",
@@ -218,8 +221,10 @@ __all__ = [
     "PayloadError",
     "PayloadTooLarge",
     "PressureControl",
+    "PressureNode",
     "PressureReader",
     "PressureReading",
+    "PressureReplica",
     "PressureSource",
     "Priority",
     "Promotion",
@@ -253,6 +258,7 @@ __all__ = [
     "Selection",
     "SettleResult",
     "Settler",
+    "SlowCommand",
     "TargetResult",
     "TimedOut",
     "UnknownFamily",

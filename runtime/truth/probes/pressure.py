@@ -145,5 +145,8 @@ def _source(reading: PressureReading | None, addresses: Addresses) -> dict[str, 
         return {"url": addresses.redis}
     told = asdict(reading.source) | {"url": without_credentials(reading.source.url)}
     server_time = instant(told.pop("server_time")).isoformat()
+    primaries = len(told.pop("nodes"))
+    if primaries > 1:
+        told["primaries"] = primaries
     cleaned = {key: one_line(value) if isinstance(value, str) else value for key, value in told.items()}
     return cleaned | {"server_time": server_time}

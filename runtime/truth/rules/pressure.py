@@ -1,4 +1,4 @@
-"""What can be wrong with the backlog and with the Redis that keeps it."""
+"""What can be wrong with the backlog."""
 
 from __future__ import annotations
 
@@ -12,9 +12,6 @@ from runtime.truth.flow import Flow, flow_of, is_failing
 from runtime.truth.instants import instant
 from runtime.truth.processes import DRAINER
 from runtime.truth.words import count, length
-
-SKEW_S = 5.0
-MEMORY_SHARE = 0.9
 
 
 def paused(facts: Facts) -> Iterator[Sighting]:
@@ -126,97 +123,6 @@ def undeclared(facts: Facts) -> Iterator[Sighting]:
                 f"Redis has {count(rows, 'item')} of {_name(family)}, which the lane file does not declare",
                 next_actions=(facts.commands.check_lane(),),
             )
-
-
-def eviction(facts: Facts) -> Iterator[Sighting]:
-    reading = facts.pressure_now
-    if reading is None or reading.source.maxmemory_policy in (None, "noeviction"):
-        return
-    yield Sighting(
-        Severity.WARN,
-        "maxmemory-policy",
-        f"Redis may drop queued work when memory is short: maxmemory-policy is "
-        f"{one_line(str(reading.source.maxmemory_policy), 40)}, not noeviction",
-        next_actions=(facts.commands.doctor(),),
-    )
-
-
-def no_append_file(facts: Facts) -> Iterator[Sighting]:
-    reading = facts.pressure_now
-    if reading is not None and reading.source.appendonly is False:
-        yield Sighting(
-            Severity.WARN,
-            "appendonly",
-            "Redis keeps no append-only file: acknowledged work does not survive its end",
-            next_actions=(facts.commands.doctor(),),
-        )
-
-
-def promise_unknown(facts: Facts) -> Iterator[Sighting]:
-    reading = facts.pressure_now
-    if reading is None:
-        return
-    asked = {"maxmemory-policy": reading.source.maxmemory_policy, "appendonly": reading.source.appendonly}
-    hidden = [name for name, value in asked.items() if value is None]
-    if hidden:
-        yield Sighting(
-            Severity.INFO,
-            "configuration",
-            f"Redis does not tell its {' and '.join(hidden)}: whether acknowledged work survives is unknown",
-            next_actions=(facts.commands.doctor(),),
-        )
-
-
-def memory(facts: Facts) -> Iterator[Sighting]:
-    reading = facts.pressure_now
-    if reading is None or reading.source.maxmemory <= 0:
-        return
-    share = reading.source.used_memory / reading.source.maxmemory
-    if share >= MEMORY_SHARE:
-        yield Sighting(
-            Severity.WARN,
-            "memory",
-            f"Redis uses {share:.0%} of its memory limit; at the limit it refuses new work",
-            next_actions=(facts.commands.doctor(),),
-        )
-
-
-def loading(facts: Facts) -> Iterator[Sighting]:
-    reading = facts.pressure_now
-    if reading is not None and reading.source.loading:
-        yield Sighting(
-            Severity.WARN,
-            "loading",
-            "Redis is loading its data: figures are not complete yet",
-            next_actions=(facts.commands.doctor(),),
-        )
-
-
-def replica(facts: Facts) -> Iterator[Sighting]:
-    reading = facts.pressure_now
-    if reading is not None and reading.source.role not in ("master", "primary"):
-        yield Sighting(
-            Severity.WARN,
-            "role",
-            f"this Redis is a {one_line(reading.source.role, 20)}: figures lag and changes are refused",
-            next_actions=(facts.commands.doctor(),),
-        )
-
-
-def skew(facts: Facts) -> Iterator[Sighting]:
-    """The reading's own length is allowed for: the server's time is from somewhere within it."""
-    reading, at = facts.pressure_now, facts.pressure.observed_at
-    if reading is None or at is None:
-        return
-    spent = (facts.pressure.latency_ms or 0.0) / 1000
-    off = reading.source.server_time - (at - spent / 2)
-    if abs(off) > SKEW_S + spent / 2:
-        yield Sighting(
-            Severity.WARN,
-            "time",
-            f"the clock here is {length(abs(off))} {'behind' if off > 0 else 'ahead of'} that of Redis",
-            next_actions=(facts.commands.doctor(),),
-        )
 
 
 def _flows(facts: Facts) -> Iterator[tuple[FamilyReading, Flow]]:
