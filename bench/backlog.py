@@ -1,4 +1,4 @@
-"""A backlog of a million: reading it, claiming from it, and replaying much of it beside others.
+"""A backlog of a million: reading it, claiming from it, selecting in it, and replaying beside others.
 
 One Valkey holds two lanes of 100 families: a small one of 1,000 items and a big one, filled by our
 own bulk enqueue. What is compared is measured in turn, in this one run.
@@ -17,7 +17,7 @@ import tempfile
 import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,19 +27,26 @@ from runtime.admission.allocate import allocate
 from runtime.admission.drainer import BATCH
 from runtime.ledger.connection import Redis, connect
 from runtime.model import (
+    BULK_BATCH,
+    BulkOrder,
+    BulkResult,
+    BulkVerb,
     FamilyRules,
+    FieldMatch,
     ItemState,
     NewItem,
     Outcome,
     Priority,
-    ReplayResult,
+    Selected,
+    Selection,
     family_tag,
     new_item_ids,
 )
-from runtime.pressure.control import Control
+from runtime.pressure.bulk import Bulk
 from runtime.pressure.keys import families_key
 from runtime.pressure.queue import Queue
 from runtime.pressure.reading import Reading
+from runtime.pressure.selecting import Selector
 from runtime.pressure.settling import Settlement
 
 FAMILIES = [f"bench/f{number:02d}" for number in range(100)]
@@ -53,11 +60,20 @@ CHUNK = 1000
 """Items a call of our bulk enqueue, and rows a claim of the fill of dead ones."""
 UNDISTURBED_S, QUICK_UNDISTURBED_S = 5.0, 0.3
 PAYLOAD_BYTES = 200
+CEILING = 100_000
+"""Ids that a preview freezes at the most: the highest that the settings allow."""
+PREVIEWS, QUICK_PREVIEWS = 3, 1
+CUSTOMERS = 1000
+"""Values of the payload's field, so that one item of so many has the one that is looked for."""
 SAMPLE = 200
 """Rows of the fill that are read back and compared."""
 TARGETS = {
     "families_read_1m_vs_1k": "target <= 1.2",
     "claim_p99_ms": "target < 10",
+    "preview_state_s": "target < 3",
+    "preview_priority_s": "target < 3",
+    "preview_age_s": "target < 3",
+    "preview_field_items_per_s": "target >= 200000",
     "replay_others_held_up_ms": "target < 100",
 }
 
@@ -68,16 +84,22 @@ class Lane:
 
     queue: Queue
     reading: Reading
-    control: Control
+    selector: Selector
+    bulk: Bulk
 
     @classmethod
     def on(cls, redis: Redis, url: str, name: str) -> Lane:
-        return cls(Queue(redis, url, name), Reading(redis, url, name), Control(redis, url, name))
+        return cls(
+            Queue(redis, url, name),
+            Reading(redis, url, name),
+            Selector(redis, url, name),
+            Bulk(redis, url, name, rules=RULES.get),
+        )
 
 
 def payload_of(number: int) -> str:
     """A JSON object of `PAYLOAD_BYTES` bytes in which one field tells items apart."""
-    head = f'{{"customer":"c{number % 1000:03d}","number":{number},"note":"'
+    head = f'{{"customer":"c{number % CUSTOMERS:03d}","number":{number},"note":"'
     return head + "x" * (PAYLOAD_BYTES - len(head) - 2) + '"}'
 
 
@@ -152,13 +174,54 @@ async def claims(lane: Lane, samples: int) -> list[float]:
     return taken
 
 
-async def fail(redis: Redis, lane_name: str, lane: Lane, count: int) -> list[str]:
+def selections() -> dict[str, tuple[Selection, int]]:
+    """By what is asked for: the selection, and the one of how many items that it means."""
+    waiting = Selection(frozenset({ItemState.WAITING}))
+    return {
+        "state": (waiting, 1),
+        "priority": (replace(waiting, priorities=frozenset({Priority.P1})), 4),
+        "age": (replace(waiting, older_than_s=0.001), 1),
+        "field": (replace(waiting, fields=(FieldMatch(("customer",), "c007"),)), CUSTOMERS),
+    }
+
+
+async def previews(lane: Lane, items: int, samples: int) -> dict[str, list[float]]:
+    """Seconds of each kind of selection, in turn. Raises `RuntimeError` for a wrong one."""
+    taken: dict[str, list[float]] = {}
+    for _ in range(samples):
+        for name, (selection, share) in selections().items():
+            told: list[tuple[int, int]] = []
+            begun = time.perf_counter()
+            selected = await lane.selector.select(
+                selection, FAMILIES, ceiling=CEILING, progress=lambda *pair, told=told: told.append(pair)
+            )
+            taken.setdefault(name, []).append(time.perf_counter() - begun)
+            frozen = sum(map(len, selected.items.values()))
+            if selected.matching != items // share or frozen != min(CEILING, items // share):
+                raise RuntimeError(f"a preview by {name} found {selected.matching}, froze {frozen}")
+            if not told or told[-1][0] != told[-1][1]:
+                raise RuntimeError(f"a preview by {name} told no progress to its end: {told[-1:]}")
+    return taken
+
+
+async def replay(lane: Lane, selected: Selected) -> None:
+    """All of ``selected`` as an operator's action does it, batch by batch. Raises `RuntimeError`."""
+    order = BulkOrder(BulkVerb.REPLAY, "bench")
+    for family, rows in selected.items.items():
+        for start in range(0, len(rows), BULK_BATCH):
+            batch = rows[start : start + BULK_BATCH]
+            results = await lane.bulk.apply_batch(family, batch, order, batch_id=f"bench-{start}")
+            if set(results) != {BulkResult.DONE}:
+                raise RuntimeError(f"a replay was answered {set(results)}")
+
+
+async def fail(redis: Redis, lane_name: str, lane: Lane, count: int) -> None:
     """``count`` dead items of one family, by the queue's own way: enqueued, claimed, settled as failed."""
     rules = {FAILED: FamilyRules(max_in_flight=CHUNK)}
     await redis.hsetnx(families_key(lane_name), family_tag(FAILED), FAILED)
-    dead: list[str] = []
-    while len(dead) < count:
-        ids = new_item_ids(FAILED, min(CHUNK, count - len(dead)), at_s=time.time())
+    dead = 0
+    while dead < count:
+        ids = new_item_ids(FAILED, min(CHUNK, count - dead), at_s=time.time())
         await lane.queue.enqueue_many(
             FAILED, [NewItem(item_id, payload_of(0), Priority.P2, "bench") for item_id in ids]
         )
@@ -166,8 +229,7 @@ async def fail(redis: Redis, lane_name: str, lane: Lane, count: int) -> list[str
         await lane.queue.settle_many(
             [Settlement(lease.run_id, FAILED, Outcome.FAILED, "the server said 503") for lease in leases]
         )
-        dead.extend(lease.item_id for lease in leases)
-    return dead
+        dead += len(leases)
 
 
 class Bystander:
@@ -210,18 +272,22 @@ async def bystander(url: str, lane_name: str) -> AsyncIterator[Bystander]:
 
 
 async def replay_beside(
-    url: str, lane_name: str, lane: Lane, dead: Sequence[str], undisturbed_s: float
+    url: str, lane_name: str, lane: Lane, dead: int, undisturbed_s: float
 ) -> tuple[list[float], list[float], float]:
-    """The other family's milliseconds undisturbed, and while ``dead`` is replayed; seconds of the replay."""
+    """The other family's milliseconds undisturbed, and while all ``dead`` are replayed; seconds of the
+    replay."""
+    selected = await lane.selector.select(
+        Selection(frozenset({ItemState.DEAD})), [*FAMILIES, FAILED], ceiling=CEILING
+    )
+    if sum(map(len, selected.items.values())) != dead:
+        raise RuntimeError(f"{selected.matching} items are dead, {dead} were to be")
     async with bystander(url, lane_name) as other:
         await asyncio.sleep(undisturbed_s)  # what is measured is this span, not an event
         undisturbed = await other.series()
         begun = time.perf_counter()
-        results = await lane.control.replay(FAILED, dead)
+        await replay(lane, selected)
         took = time.perf_counter() - begun
         beside = await other.series()
-    if set(results.values()) != {ReplayResult.REPLAYED} or len(results) != len(dead):
-        raise RuntimeError("not every dead item was replayed")
     return undisturbed, beside, took
 
 
@@ -237,7 +303,9 @@ async def measured(url: str, items: int, quick: bool) -> Measured:
     bytes_per_item = ((await small.reading.read({})).source.used_memory - before) / items
     small_ms, big_ms = await reads([small, big], QUICK_READS if quick else READS)
     claim_ms = await claims(big, QUICK_CLAIMS if quick else CLAIMS)
-    dead = await fail(redis, "big", big, QUICK_DEAD if quick else DEAD)
+    preview_s = await previews(big, items, QUICK_PREVIEWS if quick else PREVIEWS)
+    dead = QUICK_DEAD if quick else DEAD
+    await fail(redis, "big", big, dead)
     undisturbed, beside, replay_s = await replay_beside(
         url, "big", big, dead, QUICK_UNDISTURBED_S if quick else UNDISTURBED_S
     )
@@ -248,9 +316,11 @@ async def measured(url: str, items: int, quick: bool) -> Measured:
         "families_read_ms": statistics.median(big_ms),
         "claim_p50_ms": claim["median"],
         "claim_p99_ms": statistics.quantiles(claim_ms, n=100, method="inclusive")[98],
+        **{f"preview_{name}_s": statistics.median(values) for name, values in preview_s.items()},
+        "preview_field_items_per_s": items / statistics.median(preview_s["field"]),
         "replay_others_held_up_ms": max(beside),
         "replay_others_undisturbed_ms": max(undisturbed),
-        "replay_items_per_s": len(dead) / replay_s,
+        "replay_items_per_s": dead / replay_s,
         "fill_items_per_s": items / fill_s,
         "bytes_per_item": bytes_per_item,
     }
@@ -258,10 +328,11 @@ async def measured(url: str, items: int, quick: bool) -> Measured:
         "families_read_1k_ms": spread(small_ms),
         "families_read_1m_ms": spread(big_ms),
         "claim_ms": claim,
+        **{f"preview_{name}_s": spread(values) for name, values in preview_s.items()},
         "others_undisturbed_ms": spread(undisturbed),
         "others_beside_replay_ms": spread(beside),
     }
-    return Measured(figures, spreads, {"items": items, "families": len(FAMILIES), "dead": len(dead)})
+    return Measured(figures, spreads, {"items": items, "families": len(FAMILIES), "dead": dead})
 
 
 def measure(arguments: argparse.Namespace) -> Measured:
