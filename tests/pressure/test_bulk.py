@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import pytest
 
@@ -80,7 +81,7 @@ class Hands:
         return ids
 
     async def scores(self, name: str) -> Mapping[str, float]:
-        rows = await self.bench.redis.zrange(
+        rows: Any = await self.bench.redis.zrange(
             f"joelclaw:1:{{{self.bench.lane}/a}}:{name}", 0, -1, withscores=True
         )
         return dict(rows)
@@ -89,10 +90,11 @@ class Hands:
         """Every record is in exactly one place, and the bytes add up."""
         for family in ("a", "b"):
             base = f"joelclaw:1:{{{self.bench.lane}/{family}}}:"
-            records = await self.bench.redis.hgetall(base + "items")
+            records: Any = await self.bench.redis.hgetall(base + "items")
             places: list[str] = []
             for name in PLACES:
-                places += await self.bench.redis.zrange(base + name, 0, -1)
+                found: Any = await self.bench.redis.zrange(base + name, 0, -1)
+                places += found
             assert sorted(places) == sorted(records)
             stored = int(await self.bench.redis.hget(base + "meta", "bytes") or 0)
             assert stored == sum(len(record.encode()) for record in records.values())
@@ -345,7 +347,7 @@ async def test_a_server_that_is_away_is_told(bench: Bench) -> None:
     from runtime.ledger.connection import connect
 
     away = connect("unix:///nonexistent/valkey.sock")
-    bulk = Bulk(away, "unix:///nonexistent/valkey.sock", bench.lane, rules={}.get)
+    bulk = Bulk(away, "unix:///nonexistent/valkey.sock", bench.lane, rules=lambda name: None)
     item = SelectedItem(new_item_id("a", at_s=1.0), 1, W)
     with pytest.raises(BoundaryDown):
         await bulk.apply_batch("a", [item], BulkOrder(BulkVerb.DISCARD, "joe"), batch_id="x")
