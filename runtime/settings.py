@@ -38,7 +38,9 @@ class Settings(BaseSettings):
     """Which profile this is. ``local`` uses servers that ``joelclaw-tui up`` starts."""
 
     redis_url: str | None = None
-    """``redis://``, ``rediss://`` or ``unix://`` address. Unset: the local stack's Valkey."""
+    """``redis://``, ``rediss://`` or ``unix://`` address of a server, or ``redis+cluster://host:port,host:port/``
+    (with TLS ``rediss+cluster://``) of a cluster: some of its nodes, the others are found. Sentinels are not
+    asked: give an address that follows the primary. Unset: the local stack's Valkey."""
 
     restate_ingress_url: str | None = None
     """``http(s)://`` address or ``unix:/path`` of Restate's ingress. Unset: the local stack's."""
@@ -80,7 +82,15 @@ class Settings(BaseSettings):
     """Largest accepted payload, in bytes of JSON text."""
 
     action_ceiling: int = Field(default=1000, ge=1, le=100_000)
-    """Most things that one action may touch; ``--max`` lowers it."""
+    """Most things that one action may touch; ``--max`` lowers it, and for an action on a selection of the
+    backlog raises it, up to 100,000."""
+
+    replay_rate: float = Field(default=100.0, gt=0, le=100_000)
+    """New attempts a second that a replay of more than 100 items lets go, unless ``--rate`` says otherwise."""
+
+    preview_keep_s: float = Field(default=86_400.0, ge=60, le=2 * 86_400)
+    """How long the preview of an action on a selection of the backlog can be applied, in seconds: it is kept
+    in Redis, the newest 200 of a lane, about 40 bytes an item. A done one is kept as long, with its receipt."""
 
     probe_deadline_s: float = Field(default=2.0, gt=0, le=60)
     """How long one boundary may take to answer before it is shown as unknown."""
@@ -97,8 +107,9 @@ class Settings(BaseSettings):
     @field_validator("redis_url")
     @classmethod
     def _redis_scheme(cls, value: str | None) -> str | None:
-        if value is not None and not value.startswith(("redis://", "rediss://", "unix://")):
-            raise ValueError("must start with redis://, rediss:// or unix://")
+        schemes = ("redis", "rediss", "unix", "redis+cluster", "rediss+cluster")
+        if value is not None and value.partition("://")[0] not in schemes:
+            raise ValueError(f"must start with {', '.join(f'{scheme}://' for scheme in schemes)}")
         return value
 
     @field_validator("restate_ingress_url", "restate_admin_url")

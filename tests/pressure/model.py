@@ -43,6 +43,8 @@ RATE_BUCKET_US: Final = 5 * SECOND
 RATE_BUCKETS: Final = 12
 RANKS: Final = ("lane", "person", "machine")
 WAITS: Final = ("waiting", "parked", "delayed")
+KEPT: Final = {"waiting": "kept", "parked": "kept", "delayed": "kept delayed"}
+"""Where the rows of a removed family are quarantined as one."""
 BUSY: Final = ("leased", "admitting", "flight")
 
 Levels = tuple[int, int, int, int]
@@ -61,7 +63,8 @@ class Row:
     key: str | None
     """Its concurrency key."""
     place: str
-    """waiting, parked (its key is busy), delayed, leased, admitting, flight, dead, quarantined"""
+    """waiting, parked (its key is busy), delayed, kept, kept delayed, leased, admitting, flight, dead,
+    quarantined"""
     at: int
     """Since when it is there; until when, for a lease, an admission and a delay."""
     attempt: int = 1
@@ -255,11 +258,11 @@ class FamilyModel:
             (levels[0], levels[1], levels[2], levels[3]),
             room if rate is None else min(room, rate),
             self.busy,
-            self.held or self.removed is not None,
+            self.held,
         )
 
     def claim(self, wanted: Levels, rules: FamilyRules, owner: str, lease_us: int) -> list[Lease]:
-        if self.held or self.removed is not None:
+        if self.held:
             return []
         room = rules.max_in_flight - self.busy
         rate = self.rate_room(rules)
@@ -415,7 +418,7 @@ class FamilyModel:
             return "settled" if item_id in self.done else "unknown"
         if attempt != row.attempt:
             return "stale" if attempt < row.attempt else "unknown"
-        if row.place in WAITS:
+        if row.place in (*WAITS, *KEPT.values()):
             self._leave(row)
             row.place, row.at = "flight", self.now
             row.holds = row.key is not None
@@ -429,17 +432,19 @@ class FamilyModel:
             self._release_one(row.key)
 
     def remove(self) -> int:
-        waits = len(self.at(*WAITS))
-        if self.removed is not None or not waits:
-            return 0
-        self.removed = self.now
-        return waits
+        found = self.at(*WAITS)
+        for row in found:
+            row.place = KEPT[row.place]
+        if found and self.removed is None:
+            self.removed = self.now
+        return len(found)
 
     def restore(self) -> int:
-        if self.removed is None:
-            return 0
         self.removed = None
-        return len(self.at(*WAITS))
+        found = self.at(*KEPT.values())
+        for row in found:
+            row.place = "delayed" if row.place == "kept delayed" else "waiting"
+        return len(found)
 
     # --- the end
 
@@ -465,7 +470,7 @@ class FamilyModel:
             return SettleResult.STALE if attempt < row.attempt else SettleResult.UNKNOWN
         if row.place == "dead":
             return SettleResult.ALREADY
-        if row.place in WAITS:
+        if row.place in (*WAITS, *KEPT.values()):
             self._leave(row)
         self._free(row)
         if outcome is Outcome.SUCCEEDED:
@@ -570,7 +575,7 @@ class FamilyModel:
     # --- reading
 
     def state(self, row: Row) -> ItemState:
-        if row.place in WAITS and self.removed is not None:
+        if row.place in KEPT.values():
             return ItemState.QUARANTINED
         if row.place == "flight":
             return ItemState.IN_FLIGHT
@@ -632,10 +637,7 @@ class FamilyModel:
         places = Counter("waiting" if self.due(row) else row.place for row in self.rows.values())
         runnable = [row for row in self.rows.values() if row.place in ("waiting", "parked") or self.due(row)]
         unparked = [row for row in runnable if row.place != "parked"]
-        quarantined, delayed, parked = places["quarantined"], places["delayed"], places["parked"]
-        if self.removed is not None:
-            quarantined += len(runnable) + delayed
-            runnable, unparked, delayed, parked = [], [], 0, 0
+        parked = places["parked"]
         levels = Counter(row.level for row in runnable)
         by: dict[str, int] = {}
         if not self.held:
@@ -655,12 +657,12 @@ class FamilyModel:
             waiting=len(runnable) - held - sum(by.values()),
             held=held,
             throttled=sum(by.values()),
-            delayed=delayed,
+            delayed=places["delayed"],
             leased=places["leased"] + places["admitting"],
             admitting=places["admitting"],
             in_flight=places["flight"],
             dead=places["dead"],
-            quarantined=quarantined,
+            quarantined=places["quarantined"] + places["kept"] + places["kept delayed"],
             by_priority=(levels[0], levels[1], levels[2], levels[3]),
             oldest_runnable_age_s=None if self.held else age,
             oldest_held_age_s=age if self.held else None,
@@ -684,7 +686,7 @@ class FamilyModel:
 def sets_of(family: FamilyModel) -> Mapping[str, Mapping[str, int]]:
     """What must lie under which of the family's sorted sets, as `runtime.pressure.keys` has them."""
     found: dict[str, dict[str, int]] = {}
-    names = {"waiting": "w", "parked": "q", "delayed": "d"}
+    names = {"waiting": "w", "parked": "q", "delayed": "d", "kept": "xw", "kept delayed": "xd"}
     for row in family.rows.values():
         name = f"{names[row.place]}{row.level}" if row.place in names else row.place
         found.setdefault(name, {})[row.item_id] = row.at

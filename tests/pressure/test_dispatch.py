@@ -541,10 +541,10 @@ async def test_a_page_tells_the_deaths_that_the_item_itself_tells(bench: Bench) 
 
 
 async def test_a_removed_family_is_restored_exactly_as_it_was(bench: Bench) -> None:
-    await put(bench, "ann", "ann", level=1)
+    await put(bench, None, None, level=1)
     await put(bench, None, level=3)
     await put(bench, None, delay_s=100)
-    assert len(await claim(bench, ONE_AT_A_TIME, wanted=(0, 2, 0, 0))) == 1
+    assert len(await claim(bench, FamilyRules(), wanted=(0, 1, 0, 0))) == 1
     before = await bench.dump()
     assert await bench.queue.remove(["a"]) == {"a": 3}
     reading = await read(bench)
@@ -555,6 +555,19 @@ async def test_a_removed_family_is_restored_exactly_as_it_was(bench: Bench) -> N
     assert await bench.control.restore("a") == 3
     assert await bench.dump() == before
     assert await bench.control.restore("a") == 0
+
+
+async def test_what_a_removed_family_had_set_aside_for_a_key_still_waits_for_it_once_restored(
+    bench: Bench,
+) -> None:
+    holder, *others = await put(bench, "ann", "ann", "ann")
+    assert await fly(bench, ONE_AT_A_TIME) == [holder]
+    assert await bench.queue.remove(["a"]) == {"a": 2}
+    assert await bench.control.restore("a") == 2
+    assert await fly(bench, ONE_AT_A_TIME) == []
+    for item_id, then in zip((holder, *others), (*others, None), strict=True):
+        await end(bench, item_id)
+        assert await fly(bench, ONE_AT_A_TIME) == ([] if then is None else [then])
 
 
 async def test_an_item_that_is_due_is_waiting_wherever_one_looks(bench: Bench) -> None:

@@ -51,7 +51,7 @@ LANE = "model"
 FAMILIES = ("a", "b/c")
 OWNERS = ("d1", "d2", "host:7:x")
 WINDOW_S = 60.0
-SETS = re.compile(r"[wqd][0-3]|leased|admitting|flight|dead|quarantined|settled")
+SETS = re.compile(r"(w|q|d|xw|xd)[0-3]|leased|admitting|flight|dead|quarantined|settled")
 OTHERS = frozenset(
     {"lease", "deaths", "holds", "busy", "items", "fails", "done", "recent", "pause", "pauses", "meta"}
     | {"stats", "rates"}
