@@ -63,9 +63,13 @@ from .errors import (
 from .ledger import (
     AuditTrail,
     Beat,
+    FamilySeries,
     Now,
     Receipt,
     ReceiptOutcome,
+    SeriesPoint,
+    SeriesReader,
+    SeriesWriter,
     TargetResult,
 )
 from .names import (
@@ -204,6 +208,7 @@ __all__ = [
     "Failure",
     "FamilyReading",
     "FamilyRules",
+    "FamilySeries",
     "FieldMatch",
     "Fire",
     "FireAnswer",
@@ -270,6 +275,9 @@ __all__ = [
     "Selected",
     "SelectedItem",
     "Selection",
+    "SeriesPoint",
+    "SeriesReader",
+    "SeriesWriter",
     "SettleResult",
     "Settler",
     "SlowCommand",
