@@ -34,9 +34,11 @@ def _add_looks(queue: Builder) -> None:
     )
     add_paging(listing)
     show = queue.command(
-        "show", "one item with its payload and failures", examples=["joelclaw-tui queue show ITEM_ID"]
+        "show",
+        "one item with its payload and failures, or one family's last day by minute",
+        examples=["joelclaw-tui queue show ITEM_ID", "joelclaw-tui queue show content/updated"],
     )
-    show.add_argument("item_id", metavar="ITEM_ID")
+    show.add_argument("target", metavar="ITEM_ID|FAMILY")
 
 
 def _add_pauses(queue: Builder) -> None:

@@ -65,9 +65,13 @@ from .errors import (
 from .ledger import (
     AuditTrail,
     Beat,
+    FamilySeries,
     Now,
     Receipt,
     ReceiptOutcome,
+    SeriesPoint,
+    SeriesReader,
+    SeriesWriter,
     TargetResult,
 )
 from .names import (
@@ -206,6 +210,7 @@ __all__ = [
     "Failure",
     "FamilyReading",
     "FamilyRules",
+    "FamilySeries",
     "FieldMatch",
     "Fire",
     "FireAnswer",
@@ -274,6 +279,9 @@ __all__ = [
     "Selected",
     "SelectedItem",
     "Selection",
+    "SeriesPoint",
+    "SeriesReader",
+    "SeriesWriter",
     "SettleResult",
     "Settler",
     "SlowCommand",

@@ -273,6 +273,8 @@ class FamilyReading:
     stored_bytes: int = 0
     removed_since: float | None = None
     """When its backlog was quarantined as one, because the lane file no longer declares it."""
+    enqueued_total: int = 0
+    """Items taken in since the family began."""
 
 
 @dataclass(frozen=True, slots=True)

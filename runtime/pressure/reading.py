@@ -68,7 +68,7 @@ class Reading(OnLane):
       end
     end
     local room = rate_room(now, interval, burst)
-    local stats = call('HMGET', base .. 'stats', 'succeeded', 'failed')
+    local stats = call('HMGET', base .. 'stats', 'succeeded', 'failed', 'enqueued')
     local meta = call('HMGET', base .. 'meta', 'bytes', 'removed')
     local kept = 0
     if meta[2] then
@@ -80,7 +80,7 @@ class Reading(OnLane):
       card('admitting'), card('flight'), card('dead'), card('quarantined') + kept, oldest and int(oldest) or false,
       paused(now) or false, rate('e', now), rate('s', now), rate('f', now), stats[1], stats[2],
       call('HGET', base .. 'pause', 'epoch'), parked, room == math.huge and -1 or room,
-      call('HLEN', base .. 'items'), meta[1], meta[2], paused(now, 'hold') and 1 or 0}
+      call('HLEN', base .. 'items'), meta[1], meta[2], paused(now, 'hold') and 1 or 0, stats[3]}
     """,
         Kind.LOOKS,
     )
@@ -121,7 +121,7 @@ class Reading(OnLane):
             loading=nodes[0].loading,
             used_memory=nodes[0].used_memory,
             maxmemory=nodes[0].maxmemory,
-            server_time=nodes[0].server_time,
+            server_time=nodes[0].server_time if self.now_us is None else self.now_us * MICROSECOND,
             nodes=nodes,
         )
 
@@ -324,6 +324,7 @@ def _reading(family: str, row: Sequence[Any], rules: FamilyRules | None) -> Fami
         stored=stored,
         stored_bytes=int(stored_bytes or 0),
         removed_since=int(removed) * MICROSECOND if removed else None,
+        enqueued_total=int(row[25] or 0),
     )
 
 

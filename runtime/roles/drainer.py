@@ -1,4 +1,4 @@
-"""The drainer's process: drainer, reconciler and sweeper on one connection each to Redis and Restate."""
+"""The drainer's process: drainer, reconciler, sweeper and recorder on one connection each to Redis and Restate."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from ulid import ULID
 
 from runtime.admission.drainer import Drainer
 from runtime.admission.reconciler import Reconciler
+from runtime.admission.recorder import Recorder
 from runtime.admission.sweeper import Sweeper
 from runtime.admission.telling import told
 from runtime.durable.ingress import Ingress
@@ -24,9 +25,11 @@ from runtime.ledger.audit import Audit
 from runtime.ledger.beats import ALIVE_WITHIN_S, BEAT_EVERY_S, Heartbeats
 from runtime.ledger.connection import Redis, connect
 from runtime.ledger.keys import wake_channel
+from runtime.ledger.series import Series
 from runtime.model import OperatorError
 from runtime.pressure.dispatch import LEASE_S
 from runtime.pressure.queue import Queue
+from runtime.pressure.reading import Reading
 from runtime.settings import Settings
 from runtime.stack.endpoints import resolve_targets
 
@@ -89,6 +92,9 @@ async def run_drainer(settings: Settings, stop: asyncio.Event, *, lease_s: float
             now=time.time,
             new_id=lambda: str(ULID()).lower(),
         )
+        recorder = Recorder(
+            Reading(redis, targets.redis_url, name), Series(redis, targets.redis_url, name), lane
+        )
 
         def detail() -> Detail:
             return {
@@ -100,6 +106,7 @@ async def run_drainer(settings: Settings, stop: asyncio.Event, *, lease_s: float
                 "reconciler_error": reconciler.stats.last_pass_error,
                 **told(reconciler, time.time()),
                 "sweeper_error": sweeper.last_error,
+                "recorder_error": recorder.last_error,
             }
 
         async def after_beat() -> None:
@@ -117,6 +124,7 @@ async def run_drainer(settings: Settings, stop: asyncio.Event, *, lease_s: float
             drainer.run(process.stop),
             reconciler.run(process.stop),
             sweeper.run(process.stop),
+            recorder.run(process.stop),
         )
     await redis.aclose()
 
