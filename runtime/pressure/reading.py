@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from runtime.ledger.cluster import NodeReplies
@@ -70,7 +71,7 @@ class Reading(OnLane):
       if score and (not aside_since or score < aside_since) then aside_since = score end
     end
     local room = rate_room(now, interval, burst)
-    local stats = call('HMGET', base .. 'stats', 'succeeded', 'failed')
+    local stats = call('HMGET', base .. 'stats', 'succeeded', 'failed', 'enqueued')
     local meta = call('HMGET', base .. 'meta', 'bytes', 'removed')
     local kept = 0
     if meta[2] then
@@ -82,7 +83,8 @@ class Reading(OnLane):
       card('admitting'), card('flight'), card('dead'), card('quarantined') + kept, oldest and int(oldest) or false,
       paused(now) or false, rate('e', now), rate('s', now), rate('f', now), stats[1], stats[2],
       call('HGET', base .. 'pause', 'epoch'), parked, room == math.huge and -1 or room,
-      call('HLEN', base .. 'items'), meta[1], meta[2], paused(now, 'hold') and 1 or 0, aside_since and int(aside_since) or false}
+      call('HLEN', base .. 'items'), meta[1], meta[2], paused(now, 'hold') and 1 or 0, stats[3],
+      aside_since and int(aside_since) or false}
     """,
         Kind.LOOKS,
     )
@@ -123,7 +125,7 @@ class Reading(OnLane):
             loading=nodes[0].loading,
             used_memory=nodes[0].used_memory,
             maxmemory=nodes[0].maxmemory,
-            server_time=nodes[0].server_time,
+            server_time=nodes[0].server_time if self.now_us is None else self.now_us * MICROSECOND,
             nodes=nodes,
         )
 
@@ -142,13 +144,13 @@ class Reading(OnLane):
     for _, name in ipairs(names) do
       local score = call('ZSCORE', base .. name, id)
       if score then
-        if string.sub(name, 1, 1) == 'x' then name = 'quarantined' end
-        local place = name
+        local aside, place = string.sub(name, 1, 1) == 'x', name
+        if aside then place = 'quarantined' end
         if string.match(name, '^[wdq]%d$') then
           place = string.sub(name, 1, 1) == 'd' and tonumber(score) > now and 'delayed' or 'waiting'
         end
         return {place, score, record, call('HGET', base .. 'fails', id), call('HGET', base .. 'lease', id),
-          call('HGET', base .. 'deaths', id)}
+          call('HGET', base .. 'deaths', id), aside and removed()}
       end
     end
     return false
@@ -170,7 +172,7 @@ class Reading(OnLane):
         if where == "settled":
             return unpack_settled(item_id, family, float(score), record)
         state = next((state for state, name in _SETS.items() if name == where), None) or ItemState(where)
-        return unpack_item(
+        item = unpack_item(
             item_id,
             family,
             state,
@@ -180,6 +182,7 @@ class Reading(OnLane):
             lease=lease,
             deaths=int(reply[5] or 0),
         )
+        return _with_family(item, reply[6])
 
     # --- pages
 
@@ -231,6 +234,12 @@ class Reading(OnLane):
                     break
             page = await self._rows(base, family, state, [(item_id, score) for item_id, score, _ in found])
             total = sum([await self._redis.zcount(base + name, *bounds[name]) for name in sets])
+            removed: Any = None
+            if state is ItemState.QUARANTINED:
+                removed = await self._redis.hget(base + "meta", "removed")
+        if removed:
+            alone = {item_id for item_id, _, index in found if index == 0}
+            page = tuple(item if item.item_id in alone else _with_family(item, removed) for item in page)
         last = found[-1] if more else None
         return ItemPage(
             items=page, total=total, cursor=f"{last[2]}:{last[1]:.0f}:{last[0]}" if last else None
@@ -305,7 +314,7 @@ def _reading(family: str, row: Sequence[Any], rules: FamilyRules | None) -> Fami
     now = int(row[0])
     levels = (row[1], row[2], row[3], row[4])
     delayed, leased, admitting, flight, dead, quarantined, oldest, pause_text = row[5:13]
-    parked, rate_room, stored, stored_bytes, removed, hold, aside_since = row[19:26]
+    parked, rate_room, stored, stored_bytes, removed, hold, enqueued, aside_since = row[19:27]
     if hold and aside_since and (not oldest or int(aside_since) < int(oldest)):
         oldest = aside_since  # held is held, whatever else it would wait for
     runnable = sum(levels)
@@ -347,7 +356,16 @@ def _reading(family: str, row: Sequence[Any], rules: FamilyRules | None) -> Fami
         stored=stored,
         stored_bytes=int(stored_bytes or 0),
         removed_since=int(removed) * MICROSECOND if removed else None,
+        enqueued_total=int(enqueued or 0),
     )
+
+
+def _with_family(item: WorkItem, removed: Any) -> WorkItem:
+    """``removed``: when its whole family was quarantined, in microseconds; nothing: it was not."""
+    if not removed:
+        return item
+    since = int(removed) * MICROSECOND
+    return replace(item, since=since, removed_since=since)
 
 
 def _parse_cursor(cursor: str | None, sets: int) -> tuple[int, tuple[str, str] | None]:
