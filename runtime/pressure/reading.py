@@ -144,8 +144,8 @@ class Reading(OnLane):
     for _, name in ipairs(names) do
       local score = call('ZSCORE', base .. name, id)
       if score then
-        local aside = string.sub(name, 1, 1) == 'x'
-        local place = aside and 'quarantined' or name
+        local aside, place = string.sub(name, 1, 1) == 'x', name
+        if aside then place = 'quarantined' end
         if string.match(name, '^[wdq]%d$') then
           place = string.sub(name, 1, 1) == 'd' and tonumber(score) > now and 'delayed' or 'waiting'
         end
@@ -314,7 +314,7 @@ def _reading(family: str, row: Sequence[Any], rules: FamilyRules | None) -> Fami
     now = int(row[0])
     levels = (row[1], row[2], row[3], row[4])
     delayed, leased, admitting, flight, dead, quarantined, oldest, pause_text = row[5:13]
-    parked, rate_room, stored, stored_bytes, removed, hold, enqueued_total, aside_since = row[19:27]
+    parked, rate_room, stored, stored_bytes, removed, hold, enqueued, aside_since = row[19:27]
     if hold and aside_since and (not oldest or int(aside_since) < int(oldest)):
         oldest = aside_since  # held is held, whatever else it would wait for
     runnable = sum(levels)
@@ -356,7 +356,7 @@ def _reading(family: str, row: Sequence[Any], rules: FamilyRules | None) -> Fami
         stored=stored,
         stored_bytes=int(stored_bytes or 0),
         removed_since=int(removed) * MICROSECOND if removed else None,
-        enqueued_total=int(enqueued_total or 0),
+        enqueued_total=int(enqueued or 0),
     )
 
 

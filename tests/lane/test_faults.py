@@ -9,7 +9,6 @@ import subprocess
 import sys
 from collections import Counter
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 import pytest
@@ -100,9 +99,10 @@ class Faults:
         """Processes that ended without having been killed."""
         return [name for name, process in self.running.items() if process.poll() is not None]
 
-    async def kill(self, victim: str) -> None:
+    async def kill(self, victim: str, number: int) -> None:
         """SIGKILL, and a new start on what it left."""
-        assert self.ended() == []
+        assert self.ended() == [], f"before kill {number}"
+        await self.note(victim)
         if victim == SERVER:
             self.valkey.restart()
             await self.redis.connection_pool.disconnect()  # our own, which were cut
@@ -123,6 +123,18 @@ class Faults:
                 beat.detail.get("pid") == pid and int(beat.detail.get("admitted") or 0) > 0 for beat in beats
             )
         return await self.succeeded() > self.done_before[SERVER]
+
+    async def until_at_work(self, victim: str) -> None:
+        async def holds() -> bool:
+            return await self.at_work(victim)
+
+        await until(holds, f"{victim} at work\n{self.logs()}")
+
+    async def until_succeeded(self, bound: int) -> None:
+        async def holds() -> bool:
+            return await self.succeeded() >= bound
+
+        await until(holds, f"{bound} succeeded\n{self.logs()}")
 
     async def note(self, victim: str) -> None:
         """What was done before ``victim`` was killed."""
@@ -182,26 +194,16 @@ async def settle_through_faults(
             for name in ("worker", *DRAINERS, *ENQUEUERS):
                 faults.start(name)
             for number, victim in enumerate(order[:points]):
-                await until(
-                    partial(faults.at_work, victim),
-                    f"{victim} at work before kill {number}\n{faults.logs()}",
-                )
-                await faults.note(victim)
-                bound = await faults.succeeded() + chance.randrange(60)
-                await until(
-                    partial(_reached, faults, bound),
-                    f"work before kill {number} of {victim}\n{faults.logs()}",
-                )
-                await faults.kill(victim)
+                await faults.until_at_work(victim)
+                await faults.until_succeeded(await faults.succeeded() + chance.randrange(60))
+                await faults.kill(victim, number)
+            for name in victims:
+                await faults.until_at_work(name)
             await check_all(faults, sink)
         finally:
             faults.kill_all()
             lane.stop()
             await redis.aclose()
-
-
-async def _reached(faults: Faults, bound: int) -> bool:
-    return await faults.succeeded() >= bound
 
 
 async def check_all(faults: Faults, sink: Sink) -> None:

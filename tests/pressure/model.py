@@ -601,6 +601,9 @@ class FamilyModel:
             return None
         state = self.state(row)
         at = row.at * MICROSECOND
+        removed = (
+            None if row.place not in KEPT.values() or self.removed is None else self.removed * MICROSECOND
+        )
         return WorkItem(
             item_id=item_id,
             family=self.name,
@@ -609,7 +612,7 @@ class FamilyModel:
             attempt=row.attempt,
             payload=row.payload,
             enqueued_at=row.enqueued * MICROSECOND,
-            since=row.enqueued * MICROSECOND if state is ItemState.DELAYED else at,
+            since=row.enqueued * MICROSECOND if state is ItemState.DELAYED else removed or at,
             due_at=at if state is ItemState.DELAYED else None,
             dedup_key=row.dedup_key,
             origin=row.origin,
@@ -617,6 +620,7 @@ class FamilyModel:
             failures=tuple(row.failures),
             concurrency_key=row.key,
             deaths=row.deaths,
+            removed_since=removed,
         )
 
     def in_state(self, state: ItemState) -> list[str]:
