@@ -113,6 +113,7 @@ async def open_operator(settings: Settings) -> AsyncIterator[Operator]:
                 from runtime.ledger.previews import Previews
                 from runtime.pressure.bulk import Bulk
                 from runtime.pressure.control import Control
+                from runtime.pressure.export import Exporter
                 from runtime.pressure.selecting import Selector
                 from runtime.sandbox.reading import Control as SandboxControl
 
@@ -137,6 +138,7 @@ async def open_operator(settings: Settings) -> AsyncIterator[Operator]:
                         Selector(redis, url, name),
                         Bulk(redis, url, name, rules=rules_of),
                         Previews(redis, url, name),
+                        Exporter(redis, url, name),
                     ),
                 )
 

@@ -10,8 +10,10 @@ from typing import BinaryIO
 
 from runtime.actions.bulk.ports import ItemLines
 from runtime.actions.bulk.stopping import Stop
-from runtime.model import FrozenPreview, OperatorError, PreviewLedger, Refused
+from runtime.model import FrozenPreview, OperatorError, PreviewLedger, Refused, SelectedItem
 from runtime.text import one_line
+
+LINES_A_WRITE = 200
 
 
 def free_path(given: str) -> Path:
@@ -41,11 +43,14 @@ async def export(
         file = await asyncio.to_thread(_opened, part)
         try:
             stop = Stop()
-            for number in range(preview.batches):
-                stop.heed()
-                batch = await previews.batch(preview.preview_id, number)
-                lines = await exporter.lines(batch.family, batch.items)
-                await asyncio.to_thread(_write, file, lines)
+            lines: list[str] = []
+            async for line in exporter.lines_of(await _items(preview, previews)):
+                lines.append(line)
+                if len(lines) >= LINES_A_WRITE:
+                    await stop.heed()
+                    await asyncio.to_thread(_write, file, lines)
+                    lines = []
+            await asyncio.to_thread(_write, file, lines)
             await asyncio.to_thread(_safe, file)
         finally:
             file.close()
@@ -64,6 +69,14 @@ async def export(
         ) from None
 
 
+async def _items(preview: FrozenPreview, previews: PreviewLedger) -> dict[str, list[SelectedItem]]:
+    items: dict[str, list[SelectedItem]] = {}
+    for number in range(preview.batches):
+        batch = await previews.batch(preview.preview_id, number)
+        items.setdefault(batch.family, []).extend(batch.items)
+    return items
+
+
 def _claim(path: Path) -> None:
     os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
 
@@ -73,7 +86,7 @@ def _opened(path: Path) -> BinaryIO:
 
 
 def _write(file: BinaryIO, lines: Sequence[str]) -> None:
-    file.write("".join(f"{line}\n" for line in lines).encode("utf-8", "surrogatepass"))
+    file.write("".join(lines).encode("utf-8", "surrogatepass"))
 
 
 def _safe(file: BinaryIO) -> None:

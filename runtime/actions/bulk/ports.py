@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -18,8 +18,8 @@ class Progress(Protocol):
 class ItemLines(Protocol):
     """Items in full, as an export has them."""
 
-    async def lines(self, family: str, items: Sequence[SelectedItem]) -> Sequence[str]:
-        """One JSON document an item, in their order and without line ends; none for an item that is gone.
+    def lines_of(self, items: Mapping[str, Sequence[SelectedItem]]) -> AsyncIterator[str]:
+        """The lines of a backlog file, each with its end, of these items by family; those that are gone are left out.
         Raises `BoundaryDown`."""
         ...
 
