@@ -82,7 +82,15 @@ class Settings(BaseSettings):
     """Largest accepted payload, in bytes of JSON text."""
 
     action_ceiling: int = Field(default=1000, ge=1, le=100_000)
-    """Most things that one action may touch; ``--max`` lowers it."""
+    """Most things that one action may touch; ``--max`` lowers it, and for an action on a selection of the
+    backlog raises it, up to 100,000."""
+
+    replay_rate: float = Field(default=100.0, gt=0, le=100_000)
+    """New attempts a second that a replay of more than 100 items lets go, unless ``--rate`` says otherwise."""
+
+    preview_keep_s: float = Field(default=86_400.0, ge=60, le=2 * 86_400)
+    """How long the preview of an action on a selection of the backlog can be applied, in seconds: it is kept
+    in Redis, the newest 200 of a lane, about 40 bytes an item. A done one is kept as long, with its receipt."""
 
     probe_deadline_s: float = Field(default=2.0, gt=0, le=60)
     """How long one boundary may take to answer before it is shown as unknown."""

@@ -3,21 +3,28 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from dataclasses import replace
 
 from ulid import ULID
 
-from runtime.actions.actor import ACTOR_LENGTH
+from runtime.actions.actor import ACTOR_LENGTH, os_actor
+from runtime.actions.bulk.applying import BulkApplier
+from runtime.actions.bulk.drafting import BulkDrafter
+from runtime.actions.bulk.ports import Backlog, Progress
 from runtime.actions.carry import CALL_DEADLINE_S, PAUSE_WAIT_S, Carrier
 from runtime.actions.drafter import Drafter
 from runtime.actions.freezer import Freezer
-from runtime.actions.intents import Intent, Preview
+from runtime.actions.intents import BULK_ACTIONS, Intent, Preview
+from runtime.actions.looking import Looks
+from runtime.actions.recording import Recorder
 from runtime.actions.schedules import ClockLooks
 from runtime.actions.tally import RESULTS_BOUND, Tally
 from runtime.lanefile import LaneSource
 from runtime.model import (
     AuditTrail,
     BoundaryDown,
+    KeptPreview,
     Now,
     PressureControl,
     PressureReader,
@@ -32,11 +39,9 @@ from runtime.model import (
 from runtime.settings import Settings
 from runtime.text import one_line
 from runtime.truth.addresses import Addresses
-from runtime.truth.deadline import within
 from runtime.truth.processes import BeatReader
 
 REASON_LENGTH = 500
-RECORD_DEADLINE_S = 10.0
 
 
 class Actions:
@@ -58,6 +63,7 @@ class Actions:
         clock: ClockLooks | None = None,
         artifacts: SandboxReader | None = None,
         sandbox: SandboxControl | None = None,
+        backlog: Backlog | None = None,
         call_deadline_s: float = CALL_DEADLINE_S,
         pause_wait_s: float = PAUSE_WAIT_S,
     ) -> None:
@@ -65,7 +71,7 @@ class Actions:
         pause waits for what is being admitted already before it says how many are."""
         self._settings = settings
         self._lane = lane
-        self._audit = audit
+        self._recorder = Recorder(audit)
         self._now = now
         self._freezer = Freezer()
         self._drafter = Drafter(
@@ -90,14 +96,38 @@ class Actions:
             call_deadline_s=call_deadline_s,
             pause_wait_s=pause_wait_s,
         )
+        self._backlog = backlog
+        self._bulk_drafter: BulkDrafter | None = None
+        self._bulk_applier: BulkApplier | None = None
+        if backlog is not None:
+            looks = Looks(settings=settings, lane=lane, pressure=pressure, beats=beats, addresses=addresses)
+            self._bulk_drafter = BulkDrafter(
+                settings=settings, lane=lane, pressure=pressure, looks=looks, backlog=backlog, now=now
+            )
+            self._bulk_applier = BulkApplier(
+                lane=lane,
+                looks=looks,
+                backlog=backlog,
+                recorder=self._recorder,
+                now=now,
+                addresses=addresses,
+                call_deadline_s=call_deadline_s,
+                keep_s=settings.preview_keep_s,
+            )
 
-    async def preview(self, intent: Intent) -> Preview:
-        """What ``intent`` would touch, frozen. Writes nothing, so read-only mode allows it.
+    async def preview(
+        self, intent: Intent, *, actor: str | None = None, progress: Progress | None = None
+    ) -> Preview:
+        """What ``intent`` would touch, frozen. Changes no work, so read-only mode allows it; a bulk action's
+        is kept in the ledger unless that mode is on. ``actor``: unset, this system's user. ``progress``: of
+        the selecting, in items looked at.
 
         Raises `UsageError`, `UnknownFamily`, `NotFound`, `Refused` (nothing to do), `BoundaryDown`.
         """
         if intent.reason is not None:
             intent = replace(intent, reason=one_line(intent.reason, REASON_LENGTH))
+        if intent.action in BULK_ACTIONS:
+            return await self._preview_bulk(intent, actor, progress)
         draft = await self._drafter.draft(intent)
         warnings = draft.warnings
         if self._settings.read_only:
@@ -123,17 +153,93 @@ class Actions:
         self._freezer.keep(preview)
         return preview
 
-    async def apply(self, preview: Preview, *, actor: str, origin: str) -> Receipt:
-        """Touches exactly the ids of ``preview``, which `preview` of this object has shown.
+    async def _preview_bulk(self, intent: Intent, actor: str | None, progress: Progress | None) -> Preview:
+        if self._backlog is None or self._bulk_drafter is None:
+            raise _no_backlog()
+        preview_id = _new_id(self._now())
+        who = os_actor() if actor is None else one_line(actor, ACTOR_LENGTH)
+        frozen, batches = await self._bulk_drafter.draft(intent, preview_id, actor=who, progress=progress)
+        warnings = frozen.warnings
+        if frozen.matching > frozen.total:
+            most = f"{frozen.matching:,} match; only these {frozen.total:,} are touched (--max raises it)"
+            warnings = (most, *warnings)
+        if self._settings.read_only:
+            warnings = ("read-only mode: this can be looked at, is not kept and can't be applied", *warnings)
+        frozen = replace(frozen, warnings=warnings)
+        if not self._settings.read_only:
+            await self._backlog.previews.keep(frozen, batches)
+        return Preview(
+            preview_id=preview_id,
+            intent=intent,
+            ids=tuple(item.item_id for batch in batches for item in batch.items),
+            matching=frozen.matching,
+            title=frozen.title,
+            lines=frozen.lines,
+            warnings=warnings,
+            target=frozen.target.shown,
+            created_at=frozen.created_at,
+            destructive=frozen.destructive,
+            bulk=frozen,
+            kept=not self._settings.read_only,
+        )
+
+    async def kept(self, preview_id: str) -> KeptPreview:
+        """A bulk action's preview that can be applied here and now; changes nothing. Raises `NotFound`,
+        `Refused` (applied already, expired, of another target), `BoundaryDown`."""
+        if self._bulk_applier is None:
+            raise _no_backlog()
+        return await self._bulk_applier.kept(preview_id)
+
+    async def previews(self, limit: int = 100) -> Sequence[KeptPreview]:
+        """The kept previews of bulk actions, newest first, the done ones too. Raises `BoundaryDown`."""
+        if self._backlog is None:
+            raise _no_backlog()
+        return await self._backlog.previews.recent(limit)
+
+    async def apply_kept(
+        self,
+        preview_id: str,
+        *,
+        actor: str,
+        origin: str,
+        reason: str | None = None,
+        progress: Progress | None = None,
+    ) -> Receipt:
+        """Applies a kept preview, or goes on with one that was cut off: once, by whichever process. See
+        `BulkApplier.apply`; raises `ReadOnly` too."""
+        if self._settings.read_only:
+            raise _read_only(f"preview {one_line(preview_id, 60)}")
+        if self._bulk_applier is None:
+            raise _no_backlog()
+        if reason is not None:
+            reason = one_line(reason, REASON_LENGTH)
+        return await self._bulk_applier.apply(
+            preview_id,
+            actor=one_line(actor, ACTOR_LENGTH),
+            origin=origin,
+            reason=reason,
+            progress=progress,
+        )
+
+    async def apply(
+        self, preview: Preview, *, actor: str, origin: str, progress: Progress | None = None
+    ) -> Receipt:
+        """Touches exactly the ids of ``preview``, which `preview` of this object has shown; a bulk action's
+        is applied as it is kept, and may have another reason by now (see `apply_kept`).
 
         Once, and within ten minutes. The receipt has a result for every id and is in the audit
         trail also when the action failed half-way or was cancelled. Raises `ReadOnly` and
         `Refused` before anything was touched; `BoundaryDown` when the boundary answered nothing.
         """
         if self._settings.read_only:
-            raise ReadOnly(
-                f"{preview.title}: read-only mode refuses changes",
-                fix="start without --read-only (JOELCLAW_READ_ONLY) to make changes",
+            raise _read_only(preview.title)
+        if preview.bulk is not None:
+            return await self.apply_kept(
+                preview.preview_id,
+                actor=actor,
+                origin=origin,
+                reason=preview.intent.reason,
+                progress=progress,
             )
         if len(preview.ids) > self._settings.action_ceiling:
             raise Refused(
@@ -168,8 +274,7 @@ class Actions:
         return receipt
 
     async def _record(self, preview: Preview, tally: Tally, *, actor: str, origin: str) -> Receipt:
-        """The receipt, in the audit trail. What was done stays done when that can't be written:
-        the receipt says so. A cancellation waits until it is written, and then goes on."""
+        """The receipt, in the audit trail."""
         results = tally.results()
         now = self._now()
         receipt = Receipt(
@@ -184,27 +289,22 @@ class Actions:
             results=tuple(results[:RESULTS_BOUND]),
             results_total=len(results),
         )
-        recording = asyncio.create_task(
-            within(
-                RECORD_DEADLINE_S,
-                self._audit.record(receipt),
-                boundary="the audit trail",
-                address="this profile",
-            )
-        )
-        cancelled: asyncio.CancelledError | None = None
-        while not recording.done():
-            try:
-                await asyncio.wait({recording})
-            except asyncio.CancelledError as error:
-                cancelled = error
-        lost = recording.exception()
-        warning = recording.result() if lost is None else f"the receipt is not on record: {lost}"
-        if cancelled is not None:
-            raise cancelled
-        return receipt if warning is None else replace(receipt, warning=one_line(warning, REASON_LENGTH))
+        return await self._recorder.record(receipt)
 
 
 def _new_id(at_s: float) -> str:
     """Ordered by time, unique."""
     return str(ULID.from_timestamp(at_s)).lower()
+
+
+def _read_only(what: str) -> ReadOnly:
+    return ReadOnly(
+        f"{what}: read-only mode refuses changes",
+        fix="start without --read-only (JOELCLAW_READ_ONLY) to make changes",
+    )
+
+
+def _no_backlog() -> Refused:
+    return Refused(
+        "the backlog can't be acted on as a selection here", fix="use the command line or the console"
+    )

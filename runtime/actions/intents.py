@@ -1,4 +1,4 @@
-"""What an operator can ask for, what it would touch, in frozen form.
+"""What an operator can ask for, and what it would touch, in frozen form.
 
 An `Intent` is a wish; a `Preview` is the frozen list of what it would touch, made by
 looking only; applying a preview touches those ids and no others, and leaves a receipt.
@@ -9,10 +9,21 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
+from runtime.model import BulkVerb, FrozenPreview, PauseMode, Priority, Selection
+
 
 class ActionName(StrEnum):
     PAUSE = "pause"
     RESUME = "resume"
+    EXTEND = "extend"
+    HOLD_LANE = "hold-lane"
+    RELEASE_LANE = "release-lane"
+    REPLAY = "replay"
+    DISCARD = "discard"
+    REPRIORITIZE = "reprioritize"
+    MOVE = "move"
+    DELAY = "delay"
+    QUARANTINE = "quarantine"
     REPLAY_ITEM = "replay-item"
     REPLAY_FAMILY = "replay-family"
     RUN_CANCEL = "run-cancel"
@@ -26,10 +37,36 @@ class ActionName(StrEnum):
     REJECT = "reject"
 
 
+BULK_ACTIONS = {ActionName(verb.value): verb for verb in BulkVerb}
+"""Actions on a selection of the backlog."""
+
+
+@dataclass(frozen=True, slots=True)
+class Bulk:
+    """What a bulk action means beyond its targets."""
+
+    selection: Selection | None = None
+    """Which items of the targets; None: those in the states that the action is usually for. Its ``ids``
+    with families as targets: only these, of those families; without targets: these."""
+    rate_per_s: float | None = None
+    """replay: new attempts a second; None: as the settings say."""
+    unlimited: bool = False
+    """replay: all at once, whatever the settings say."""
+    priority: Priority | None = None
+    """reprioritize: the new level."""
+    to_family: str | None = None
+    """move: where to."""
+    delay_s: float | None = None
+    """delay: from the moment of the change."""
+    export_to: str | None = None
+    """discard: a new file that gets every item before the first is discarded."""
+
+
 @dataclass(frozen=True, slots=True)
 class Intent:
-    """``targets`` are families or globs (pause, resume, replay-family), item ids (replay-item),
-    run ids (run-*), names of schedules (schedule-*) or artifact ids (artifact-*)."""
+    """``targets`` are families or globs (pause, resume, extend, replay-family), item ids (replay-item),
+    families or globs or else item ids (the bulk actions), run ids (run-*), names of schedules (schedule-*)
+    or artifact ids (artifact-*); none for hold-lane and release-lane."""
 
     action: ActionName
     targets: tuple[str, ...]
@@ -37,7 +74,11 @@ class Intent:
     limit: int | None = None
     """At most so many ids (``--max``); the settings' ceiling holds in any case."""
     until: float | None = None
-    """pause only: when it ends by itself, in seconds since the epoch."""
+    """pause, extend, hold-lane: when it ends by itself, in seconds since the epoch."""
+    mode: PauseMode = PauseMode.HOLD
+    """pause only."""
+    bulk: Bulk | None = None
+    """Bulk actions only."""
     branch: str | None = None
     """promote only: the new branch's name. Unset: ``joelclaw/`` and the short run id."""
     unverified: bool = False
@@ -67,4 +108,8 @@ class Preview:
     expected: tuple[str, ...] = ()
     """schedule-apply: for each id, the digest of the change that was shown; another one is not carried out."""
     pause_epochs: tuple[int, ...] = ()
-    """resume only: the epoch of each id's pause; one that was paused anew since is left alone."""
+    """resume, extend: the epoch of each id's pause; one that was paused anew since is left alone."""
+    bulk: FrozenPreview | None = None
+    """Bulk actions: what is frozen, and kept in the ledger for as long as it says."""
+    kept: bool = False
+    """Bulk actions: it is in the ledger, to be applied from any process."""

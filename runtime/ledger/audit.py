@@ -33,7 +33,7 @@ class Audit:
 
     async def record(self, receipt: Receipt) -> str | None:
         """See `runtime.model.AuditTrail.record`."""
-        document = json.dumps(asdict(receipt), ensure_ascii=False, separators=(",", ":"))
+        document = receipt_document(receipt)
         file_error = redis_error = None
         try:
             await asyncio.to_thread(_append, self._file, document)
@@ -71,7 +71,7 @@ class Audit:
         if unreadable is not None and not documents:
             raise unreadable
         found: dict[str, Receipt] = {}
-        for receipt in map(_parse, documents):
+        for receipt in map(receipt_of, documents):
             found.setdefault(receipt.receipt_id, receipt)
         return sorted(found.values(), key=lambda receipt: receipt.at, reverse=True)[:limit]
 
@@ -94,7 +94,13 @@ def _tail(path: Path, limit: int) -> list[str]:
     return lines[::-1][:limit]
 
 
-def _parse(document: str) -> Receipt:
+def receipt_document(receipt: Receipt) -> str:
+    """On one line, as it is kept."""
+    return json.dumps(asdict(receipt), ensure_ascii=False, separators=(",", ":"))
+
+
+def receipt_of(document: str) -> Receipt:
+    """What `receipt_document` wrote; for anything else a receipt that says that it is unreadable."""
     try:
         data: dict[str, Any] = json.loads(document)
         data["results"] = tuple(

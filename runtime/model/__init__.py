@@ -132,6 +132,14 @@ from .pressure import (
     WorkItem,
 )
 from .pressure_health import PressureNode, PressureReplica, SlowCommand
+from .previews import (
+    FrozenBatch,
+    FrozenPreview,
+    KeptPreview,
+    PreviewLedger,
+    PreviewState,
+    PreviewTarget,
+)
 from .sandbox import (
     Artifact,
     BackendView,
@@ -204,9 +212,12 @@ __all__ = [
     "FireDecision",
     "FireHistory",
     "FireKind",
+    "FrozenBatch",
+    "FrozenPreview",
     "ItemPage",
     "ItemState",
     "JournalEntry",
+    "KeptPreview",
     "Lease",
     "NewItem",
     "NotFound",
@@ -226,6 +237,9 @@ __all__ = [
     "PressureReading",
     "PressureReplica",
     "PressureSource",
+    "PreviewLedger",
+    "PreviewState",
+    "PreviewTarget",
     "Priority",
     "Promotion",
     "PromotionDraft",

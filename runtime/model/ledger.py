@@ -59,6 +59,8 @@ class Receipt:
     results_total: int
     """How many results there were; ``results`` is bounded."""
     warning: str | None = None
+    partial: bool = False
+    """It ended before its end, and can be gone on with."""
 
 
 class AuditTrail(Protocol):

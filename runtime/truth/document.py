@@ -81,13 +81,31 @@ class Verdict(Part):
     """How many there are; None where only the listed ones are known."""
 
 
+class DiagnosisInfo(Part):
+    """What a breaker saw when it paused a family."""
+
+    error: str
+    """The most frequent message among the failures."""
+    count: int
+    """How many of ``failures`` had it."""
+    failures: int
+    since: datetime
+    first_item: str
+    last_item: str
+
+
 class PauseInfo(Part):
     by: str
     kind: Literal["person", "machine"]
     mode: str
+    """``hold``: nothing is admitted; ``drain``: nothing is taken in, what is there runs."""
     reason: str | None
     since: datetime
     until: datetime | None
+    whole_lane: bool = False
+    """Put on every family at once; lifted the same way."""
+    diagnosis: DiagnosisInfo | None = None
+    """A breaker's: what made it pause."""
 
 
 class Totals(Part):

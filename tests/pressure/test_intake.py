@@ -163,7 +163,7 @@ async def test_a_caller_may_ask_for_a_stronger_promise_and_never_for_a_weaker_on
 
 
 async def test_a_promise_that_the_server_cannot_keep_is_told_with_the_item_that_is_stored(door: Door) -> None:
-    before = (await door.redis.config_get("appendonly"))["appendonly"]
+    before = str((await door.redis.config_get("appendonly"))["appendonly"])
     await door.redis.config_set("appendonly", "no")
     try:
         with pytest.raises(AckNotKept) as told:

@@ -12,7 +12,9 @@ import pytest
 
 from runtime.model import (
     Beat,
+    Diagnosis,
     PauseKind,
+    PauseMode,
     PressureNode,
     PressureReplica,
     PressureSource,
@@ -24,7 +26,7 @@ from runtime.stack.marks import Mark, started_at
 from runtime.truth.document import BoundaryStatus, Finding, Severity
 from runtime.truth.findings import TABLE
 from tests.truth.clock_cases import CLOCK_CASES
-from tests.truth.ports import REFUSED, START, Hang, World, beat, family, pause, run, run_id
+from tests.truth.ports import REFUSED, START, Hang, World, beat, family, item_id, pause, run, run_id
 from tests.truth.sandbox_cases import SANDBOX_CASES
 
 OLD: dict[str, Any] = {"waiting": 3, "by_priority": (0, 3, 0, 0), "oldest_runnable_age_s": 120.0}
@@ -127,6 +129,14 @@ def edited(world: World) -> None:
 
 
 BEATS = (beat("drainer"), beat("worker"))
+SAW = Diagnosis(
+    error="HTTP 503\x1b[31m",
+    count=7,
+    failures=8,
+    since=START - 60,
+    first_item=item_id(1),
+    last_item=item_id(8),
+)
 CASES: list[tuple[str, str, Severity, Callable[[World], None]]] = [
     ("boundary-down", "pressure", Severity.CRIT, trouble("pressure", REFUSED)),
     ("boundary-down", "durable", Severity.CRIT, trouble("durable", REFUSED)),
@@ -142,6 +152,9 @@ CASES: list[tuple[str, str, Severity, Callable[[World], None]]] = [
     ("lane-refused", "runtime", Severity.WARN, edited),
     ("paused", "pressure", Severity.INFO, families(held=4, pause=pause())),
     ("paused", "pressure", Severity.WARN, families(held=4, pause=pause(PauseKind.MACHINE))),
+    ("breaker", "pressure", Severity.WARN, families(held=4, pause=pause(PauseKind.MACHINE, diagnosis=SAW))),
+    ("draining", "pressure", Severity.INFO, families(waiting=4, pause=pause(mode=PauseMode.DRAIN))),
+    ("lane-held", "pressure", Severity.INFO, families(held=4, pause=pause(whole_lane=True))),
     ("stuck", "pressure", Severity.WARN, families(**OLD)),
     ("starved", "pressure", Severity.WARN, starving),
     ("lane-full", "pressure", Severity.INFO, families(**{**OLD, "in_flight": 1000})),
@@ -405,3 +418,32 @@ async def test_a_process_whose_beat_another_redis_took_is_a_split_brain(
     nodes(*servers)(world)
     beats(beat("drainer", **detail), beat("worker"))(world)
     assert [f.subject for f in await seen(world, "split-brain", "runtime")] == ["host:drainer redis"] * split
+
+
+async def test_a_breaker_s_pause_says_what_failed_how_often_and_what_to_do(world: World) -> None:
+    families(held=4, pause=pause(PauseKind.MACHINE, diagnosis=SAW))(world)
+    (finding,) = await seen(world, "breaker", "pressure")
+    assert "after 8 failures since 2026-" in finding.message
+    assert "7 of them: HTTP 503␛[31m" in finding.message
+    assert f"(first {item_id(1)}, last {item_id(8)}); 4 held" in finding.message
+    assert [action.command for action in finding.next_actions] == [
+        f"joelclaw-tui queue show {item_id(8)}",
+        "joelclaw-tui queue resume content/updated",
+        "joelclaw-tui queue replay content/updated --error 'HTTP 503␛[31m'",
+    ]
+    assert await seen(world, "paused", "pressure") == []
+
+
+async def test_the_lane_s_hold_is_told_once_for_all_its_families(world: World) -> None:
+    held = pause(whole_lane=True)
+    world.pressure.families = [family(held=4, pause=held), family("mail/send", held=1, pause=held)]
+    (finding,) = await seen(world, "lane-held", "pressure")
+    assert finding.message == "the whole lane is held by ana: upgrade; 5 held in 2 families"
+    assert finding.next_actions[0].command == "joelclaw-tui queue release"
+
+
+async def test_a_family_that_drains_is_stuck_like_any_other_when_nobody_drains_it(world: World) -> None:
+    families(**OLD, pause=pause(mode=PauseMode.DRAIN))(world)
+    assert len(await seen(world, "stuck", "pressure")) == 1
+    families(**OLD, pause=pause())(world)
+    assert await seen(world, "stuck", "pressure") == []

@@ -7,6 +7,7 @@ from dataclasses import asdict
 from runtime.lanefile import Lane, LaneSource
 from runtime.model import (
     FAMILY_NAME_MAX,
+    Diagnosis,
     FamilyReading,
     Now,
     Pause,
@@ -19,12 +20,14 @@ from runtime.truth.addresses import Addresses
 from runtime.truth.document import (
     Boundary,
     BoundaryStatus,
+    DiagnosisInfo,
     FamilyRow,
     PauseInfo,
     PressureData,
     Totals,
     bounded,
 )
+from runtime.truth.flow import is_held
 from runtime.truth.instants import instant, instant_or_none
 from runtime.truth.probes.probe import Observation, Probe
 
@@ -106,7 +109,7 @@ def eta_s(reading: FamilyReading) -> float | None:
     """
     left = reading.waiting + reading.throttled + reading.leased + reading.in_flight
     rate_per_s = reading.settled_per_min / 60
-    if reading.pause is not None or left == 0 or rate_per_s <= 0:
+    if is_held(reading) or left == 0 or rate_per_s <= 0:
         return None
     return round(left / rate_per_s, 1)
 
@@ -133,6 +136,21 @@ def _pause(pause: Pause | None) -> PauseInfo | None:
         reason=None if pause.reason is None else one_line(pause.reason, REASON_LENGTH),
         since=instant(pause.since),
         until=instant_or_none(pause.until),
+        whole_lane=pause.whole_lane,
+        diagnosis=_diagnosis(pause.diagnosis),
+    )
+
+
+def _diagnosis(saw: Diagnosis | None) -> DiagnosisInfo | None:
+    if saw is None:
+        return None
+    return DiagnosisInfo(
+        error=one_line(saw.error, REASON_LENGTH),
+        count=saw.count,
+        failures=saw.failures,
+        since=instant(saw.since),
+        first_item=one_line(saw.first_item, 40),
+        last_item=one_line(saw.last_item, 40),
     )
 
 

@@ -1,0 +1,35 @@
+"""What bulk actions need beside the ports that every action has."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from runtime.model import BacklogSelector, BulkControl, PreviewLedger, SelectedItem
+
+
+class Progress(Protocol):
+    """Told now and then how far something has come: how many of how many."""
+
+    def __call__(self, done: int, of: int, /) -> None: ...
+
+
+class ItemLines(Protocol):
+    """Items in full, as an export has them."""
+
+    async def lines(self, family: str, items: Sequence[SelectedItem]) -> Sequence[str]:
+        """One JSON document an item, in their order and without line ends; none for an item that is gone.
+        Raises `BoundaryDown`."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Backlog:
+    """The hands and eyes of bulk actions on one lane."""
+
+    selector: BacklogSelector
+    control: BulkControl
+    previews: PreviewLedger
+    exporter: ItemLines | None = None
+    """None: nothing can be exported here."""
