@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     from runtime.actions.apply import Actions
     from runtime.pressure.intake import Intake
 
+    from .backlog_files import BacklogFiles
+
 
 class Operator:
     """The write side is composed at its first use: looking (`--once`) is not kept waiting for its imports."""
@@ -43,12 +45,14 @@ class Operator:
         *,
         actions: Callable[[], Actions],
         intake: Callable[[], Intake],
+        backlog_files: Callable[[], BacklogFiles],
     ) -> None:
         self.settings = settings
         self.lane = lane
         self.reader = reader
         self._make_actions = actions
         self._make_intake = intake
+        self._make_backlog_files = backlog_files
 
     @cached_property
     def actions(self) -> Actions:
@@ -57,6 +61,10 @@ class Operator:
     @cached_property
     def intake(self) -> Intake:
         return self._make_intake()
+
+    @cached_property
+    def backlog_files(self) -> BacklogFiles:
+        return self._make_backlog_files()
 
 
 @asynccontextmanager
@@ -111,6 +119,7 @@ async def open_operator(settings: Settings) -> AsyncIterator[Operator]:
                 from runtime.ledger.previews import Previews
                 from runtime.pressure.bulk import Bulk
                 from runtime.pressure.control import Control
+                from runtime.pressure.export import Exporter
                 from runtime.pressure.selecting import Selector
                 from runtime.sandbox.reading import Control as SandboxControl
 
@@ -135,6 +144,7 @@ async def open_operator(settings: Settings) -> AsyncIterator[Operator]:
                         Selector(redis, url, name),
                         Bulk(redis, url, name, rules=rules_of),
                         Previews(redis, url, name),
+                        Exporter(redis, url, name),
                     ),
                 )
 
@@ -144,8 +154,15 @@ async def open_operator(settings: Settings) -> AsyncIterator[Operator]:
 
                 return Intake(redis, url, Queue(redis, url, name), lane, settings, time.time)
 
+            def backlog_files() -> BacklogFiles:
+                from runtime.roles.backlog_files import BacklogFiles
+
+                return BacklogFiles(redis, url, lane, settings, audit, time.time)
+
             try:
-                yield Operator(settings, lane, reader, actions=actions, intake=intake)
+                yield Operator(
+                    settings, lane, reader, actions=actions, intake=intake, backlog_files=backlog_files
+                )
             finally:
                 await reader.aclose()
     finally:
