@@ -29,6 +29,7 @@ from joelclaw_tui.refresher import Arrived, Failed, Late, Reading, Refresher
 from joelclaw_tui.screens.artifact import ArtifactScreen
 from joelclaw_tui.screens.audit import AuditScreen
 from joelclaw_tui.screens.base import ConsoleScreen, RoomGuard
+from joelclaw_tui.screens.family import FamilyScreen
 from joelclaw_tui.screens.findings import FindingsScreen
 from joelclaw_tui.screens.help import HelpScreen
 from joelclaw_tui.screens.item import ItemScreen
@@ -147,6 +148,9 @@ class ConsoleApp(App[int]):
         data = None if snapshot is None else snapshot.boundaries.pressure.data
         row = None if data is None else next((f for f in data.families.items if f.name == family), None)
         self.push_screen(ItemsScreen(family, first_state(row)))
+
+    def open_family(self, family: str) -> None:
+        self.push_screen(FamilyScreen(family))
 
     def open_item(self, item_id: str) -> None:
         self.push_screen(ItemScreen(item_id))
@@ -284,7 +288,8 @@ class ConsoleApp(App[int]):
         """The preview that the operator said yes to; None when there was none, or no.
 
         The action layer applies a preview only as it made it, so a reason given on the screen
-        needs one more preview. It counts only when it touches exactly what was shown.
+        needs one more preview. It counts only when it touches exactly what was shown. A bulk action's
+        preview is kept as it is, and takes another reason.
         """
         while True:
             preview = await self.look(self._operator.actions.preview(intent), "the preview")
@@ -293,8 +298,10 @@ class ConsoleApp(App[int]):
                 return None
             while True:
                 answer = await self._ask(preview)
-                if answer is None or answer.intent.reason == preview.intent.reason:
-                    return None if answer is None else preview
+                if answer is None:
+                    return None
+                if answer.intent.reason == preview.intent.reason or preview.bulk is not None:
+                    return answer
                 again = await self.look(self._operator.actions.preview(answer.intent), "the preview")
                 if isinstance(again, Problem):
                     self.tell(again, "Not possible")

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from jsonschema_rs import Validator
 
 SCHEMA_BYTES_MOST = 1024 * 1024
-PATTERN_MEMORY_MOST = 1024 * 1024
+PATTERN_MEMORY_MOST = 10 * 1024 * 1024
 """Bytes that one compiled pattern may take."""
 REASON_MOST = 300
 POINTER_MOST = 200
@@ -169,7 +169,9 @@ def _why_not(error: Any) -> str:
     if "Retrieval is disabled" in reason or "No base URI" in reason:
         return f"a $ref leaves the document, and nothing is fetched: {reason}"
     if error.kind.name == "format" and where.endswith(("/pattern", "")) and '"regex"' in reason:
-        reason = "not a pattern that runs in linear time (no look-around, no back references)"
+        reason = (
+            "not a pattern that runs in linear time and little memory (no look-around, no back references)"
+        )
     return f"{one_line(where, POINTER_MOST) or 'as a whole'}: {reason}"
 
 

@@ -286,6 +286,7 @@ def parse_lane(
     try:
         parsed = LaneFile.model_validate(data, context=schemas)
         check_schedules(parsed.schedules, parsed.families)
+        _check_data(parsed)
     except BadSchedule as bad:
         line = _line_of(text, list(bad.where))
         place = f"{path}:{line}" if line else str(path)
@@ -318,6 +319,15 @@ def parse_lane(
         rate_per_s=parsed.rate,
         schema_texts=schemas.texts,
     )
+
+
+def _check_data(parsed: LaneFile) -> None:
+    """What a schedule sends must enter its family. Raises `BadSchedule`."""
+    for name, schedule in parsed.schedules.items():
+        misfit = parsed.families[schedule.family].check(schedule.payload)
+        if misfit is not None:
+            where = ("schedules", name) if schedule.data is None else ("schedules", name, "data")
+            raise BadSchedule(where, f"does not fit the schema of {schedule.family!r}, {misfit}")
 
 
 def _digest(text: str, schema_texts: Mapping[str, str]) -> str:

@@ -129,6 +129,11 @@ def test_a_pattern_made_to_backtrack_takes_no_time(tmp_path: Path) -> None:
     assert time.process_time() - begun < 2
 
 
+def test_common_bounded_patterns_are_taken(tmp_path: Path) -> None:
+    for pattern in (r"^[\w-]{1,255}$", r"^\p{L}{1,100}$", r"^[a-z0-9-]{1,4000}$"):
+        assert family(tmp_path, {"pattern": pattern}).check('"abc"') is None
+
+
 def test_an_edit_of_the_schema_file_is_an_edit_of_the_lane(tmp_path: Path) -> None:
     path = write(tmp_path, PAGE)
     source = LaneSource(path, lambda: 1.0)
@@ -181,6 +186,19 @@ def test_the_last_good_lane_has_its_schemas_with_it(tmp_path: Path) -> None:
     (tmp_path / "state" / "lane.schemas.json").write_text("[]")
     with pytest.raises(ConfigError, match="not JSON"):
         LaneSource(path, lambda: 3.0, last_good=kept)
+
+
+@pytest.mark.parametrize(
+    ("data", "says"),
+    [('data = { id = "x" }\n', r"lane\.toml:10: schedules\.feeds\.data: .*at /id"), ("", "as a whole")],
+)
+def test_a_schedule_whose_data_could_not_enter_its_family_is_refused(
+    tmp_path: Path, data: str, says: str
+) -> None:
+    schedule = '[schedules.feeds]\ncron = "@hourly"\nfamily = "pages"\n'
+    assert load_lane(write(tmp_path, PAGE, f"{LANE}{schedule}data = {{ id = 1 }}\n"), lambda: 1.0)
+    with pytest.raises(ConfigError, match=says):
+        load_lane(write(tmp_path, PAGE, LANE + schedule + data), lambda: 1.0)
 
 
 def test_every_example_of_the_documentation_is_a_good_lane_file(tmp_path: Path) -> None:

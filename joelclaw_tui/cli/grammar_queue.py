@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 
 from joelclaw_tui.cli.grammar import Builder, add_paging
+from joelclaw_tui.cli.grammar_restore import add_restore
 from joelclaw_tui.cli.values import attempts, duration, field_match, moment, priority, rate, state_of
 from runtime.model import BULK_STATES, BulkVerb, ItemState
 
@@ -14,6 +15,7 @@ def add_queue(build: Builder) -> None:
     _add_looks(queue)
     _add_pauses(queue)
     _add_bulk(queue)
+    add_restore(queue)
     _add_files(queue)
 
 
@@ -32,9 +34,11 @@ def _add_looks(queue: Builder) -> None:
     )
     add_paging(listing)
     show = queue.command(
-        "show", "one item with its payload and failures", examples=["joelclaw-tui queue show ITEM_ID"]
+        "show",
+        "one item with its payload and failures, or one family's last day by minute",
+        examples=["joelclaw-tui queue show ITEM_ID", "joelclaw-tui queue show content/updated"],
     )
-    show.add_argument("item_id", metavar="ITEM_ID")
+    show.add_argument("target", metavar="ITEM_ID|FAMILY")
 
 
 def _add_pauses(queue: Builder) -> None:

@@ -27,10 +27,24 @@ from joelclaw_tui.cli.paper import (
     safe,
     table,
 )
+from joelclaw_tui.cli.restoring import removed_lines, restore
+from joelclaw_tui.cli.series_text import series_document, series_lines
 from joelclaw_tui.cli.session import Session, with_operator
 from joelclaw_tui.cli.snapshot_text import Pane
+from joelclaw_tui.spark import DAY_MINUTES
 from runtime.actions.intents import ActionName
-from runtime.model import ExitCode, ItemPage, ItemState, NotFound, PauseMode, UsageError, WorkItem
+from runtime.model import (
+    ITEM_ID,
+    ExitCode,
+    FamilySeries,
+    ItemPage,
+    ItemState,
+    NotFound,
+    PauseMode,
+    UnknownFamily,
+    UsageError,
+    WorkItem,
+)
 from runtime.text import many_lines
 
 if TYPE_CHECKING:
@@ -77,7 +91,29 @@ def list_(session: Session) -> ExitCode:
 
 
 def show(session: Session) -> ExitCode:
-    item_id: str = session.arguments.item_id
+    target: str = session.arguments.target
+    if ITEM_ID.fullmatch(target):
+        return _show_item(session, target)
+    return _show_family(session, target)
+
+
+def _show_family(session: Session, family: str) -> ExitCode:
+    async def work(operator: Operator) -> FamilySeries:
+        return (await operator.reader.series([family], DAY_MINUTES))[family]
+
+    try:
+        series = with_operator(session.settings, work)
+    except UnknownFamily as error:
+        raise NotFound(
+            f"{safe(family, 80)} is neither an item id nor a family",
+            fix=f"ids look like 01jb2c3d4e5f6g7h8j9k0m1n2p-abcde; {error.fix}"
+            if error.fix
+            else "see `joelclaw-tui queue list`",
+        ) from None
+    return session.out.answer(Answer(series_lines(series, session.out.width), series_document(series)))
+
+
+def _show_item(session: Session, item_id: str) -> ExitCode:
 
     async def work(operator: Operator) -> WorkItem | None:
         return await operator.reader.item(item_id)
@@ -125,6 +161,7 @@ COMMANDS: dict[str, Callable[[Session], ExitCode]] = {
     "pause": pause,
     "extend": extend,
     "resume": resume,
+    "restore": restore,
     "hold": hold,
     "release": release,
     **backlog.COMMANDS,
@@ -199,6 +236,7 @@ def _item_lines(item: WorkItem, width: int) -> list[Line]:
     if item.lease_owner is not None:
         facts.append(f"leased by {safe(item.lease_owner, 100)}")
     lines += flow(facts, width)
+    lines += removed_lines(item, width)
     for failure in item.failures:
         lines += paragraph(
             safe(failure.message, 1000),

@@ -168,13 +168,16 @@ class ItemsScreen(ListingScreen):
     def action_replay(self) -> None:
         if targets := self.table.chosen:
             self.host.act(
-                Intent(ActionName.REPLAY_ITEM, targets),
+                Intent(ActionName.REPLAY, targets),
                 lambda receipt: self._replayed(settled_targets(receipt)),
             )
 
     def _replayed(self, done: tuple[str, ...]) -> None:
         self.table.unmark(done)
         self.action_read_again()
+
+    def action_open_day(self) -> None:
+        self.host.open_family(self.family)
 
     def action_open_run(self) -> None:
         item = self._items.get(self.table.cursor_key or "")

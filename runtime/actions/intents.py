@@ -15,6 +15,7 @@ from runtime.model import BulkVerb, FrozenPreview, PauseMode, Priority, Selectio
 class ActionName(StrEnum):
     PAUSE = "pause"
     RESUME = "resume"
+    RESTORE = "restore"
     EXTEND = "extend"
     HOLD_LANE = "hold-lane"
     RELEASE_LANE = "release-lane"
@@ -24,8 +25,6 @@ class ActionName(StrEnum):
     MOVE = "move"
     DELAY = "delay"
     QUARANTINE = "quarantine"
-    REPLAY_ITEM = "replay-item"
-    REPLAY_FAMILY = "replay-family"
     RUN_CANCEL = "run-cancel"
     RUN_KILL = "run-kill"
     RUN_RESUME = "run-resume"
@@ -64,8 +63,8 @@ class Bulk:
 
 @dataclass(frozen=True, slots=True)
 class Intent:
-    """``targets`` are families or globs (pause, resume, extend, replay-family), item ids (replay-item),
-    families or globs or else item ids (the bulk actions), run ids (run-*), names of schedules (schedule-*)
+    """``targets`` are families or globs (pause, resume, extend, restore), families or globs or
+    else item ids (the bulk actions), run ids (run-*), names of schedules (schedule-*)
     or artifact ids (artifact-*); none for hold-lane and release-lane."""
 
     action: ActionName

@@ -75,6 +75,8 @@ class WorkItem:
     concurrency_key: str | None = None
     deaths: int = 0
     """Drainers that died with it in hand."""
+    removed_since: float | None = None
+    """When it was quarantined with its whole family, because the lane file no longer declared that."""
 
     @property
     def run_id(self) -> str:
@@ -271,6 +273,8 @@ class FamilyReading:
     stored_bytes: int = 0
     removed_since: float | None = None
     """When its backlog was quarantined as one, because the lane file no longer declares it."""
+    enqueued_total: int = 0
+    """Items taken in since the family began."""
 
 
 @dataclass(frozen=True, slots=True)

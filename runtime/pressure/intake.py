@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
 from collections.abc import Sequence
 
@@ -36,6 +37,7 @@ from runtime.text import without_credentials
 DELAY_MAX_S = 366 * 86_400.0
 DEDUP_KEY_MAX = 512
 ORIGIN_MAX = 100
+CHECKED_AT_ONCE = 200
 OFFERS_MAX = 10_000
 """Items a call."""
 REGISTERED_FOR_S = 10.0
@@ -123,6 +125,8 @@ class Intake:
                 taken.append((place, self._item(item_id, family, declared, offer, origin[:ORIGIN_MAX])))
             except UsageError as error:
                 results[place] = error
+            if place % CHECKED_AT_ONCE == CHECKED_AT_ONCE - 1:
+                await asyncio.sleep(0)  # others of this process are served between
         if taken:
             await self._register(family)
             window = dedup_window_s or declared.dedup_window or self._settings.keep_s

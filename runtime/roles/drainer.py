@@ -1,4 +1,4 @@
-"""The drainer's process: drainer, reconciler and sweeper on one connection each to Redis and Restate."""
+"""The drainer's process: drainer, reconciler, sweeper and recorder on one connection each to Redis and Restate."""
 
 from __future__ import annotations
 
@@ -14,7 +14,9 @@ from ulid import ULID
 
 from runtime.admission.drainer import Drainer
 from runtime.admission.reconciler import Reconciler
+from runtime.admission.recorder import Recorder
 from runtime.admission.sweeper import Sweeper
+from runtime.admission.telling import told
 from runtime.durable.ingress import Ingress
 from runtime.durable.journal import Journal
 from runtime.durable.services import service_of
@@ -23,8 +25,11 @@ from runtime.ledger.audit import Audit
 from runtime.ledger.beats import ALIVE_WITHIN_S, BEAT_EVERY_S, Heartbeats
 from runtime.ledger.connection import Redis, connect
 from runtime.ledger.keys import wake_channel
+from runtime.ledger.series import Series
 from runtime.model import OperatorError
+from runtime.pressure.dispatch import LEASE_S
 from runtime.pressure.queue import Queue
+from runtime.pressure.reading import Reading
 from runtime.settings import Settings
 from runtime.stack.endpoints import resolve_targets
 
@@ -33,8 +38,10 @@ from .process import Detail, RoleProcess, log, until_stopped
 SILENT_S = 2 * BEAT_EVERY_S
 
 
-async def run_drainer(settings: Settings, stop: asyncio.Event) -> None:
-    """Drains the lane until ``stop`` is set. Raises `OperatorError` when it can't begin."""
+async def run_drainer(settings: Settings, stop: asyncio.Event, *, lease_s: float = LEASE_S) -> None:
+    """Drains the lane until ``stop`` is set; what it has in hand lapses ``lease_s`` after its last sign.
+
+    Raises `OperatorError` when it can't begin."""
     process = RoleProcess("drainer", stop)
     path = find_lane(settings)
     lane = LaneSource(path, time.time, last_good=last_good_lane(settings, path), keep=True)
@@ -64,9 +71,17 @@ async def run_drainer(settings: Settings, stop: asyncio.Event) -> None:
             owner=process.process_id,
             lane_max_in_flight=settings.lane_max_in_flight,
             workers_alive=lambda: workers.alive > 0,
+            lease_s=lease_s,
         )
         reconciler = Reconciler(
-            queue, journal, lane, drainer, owner=process.process_id, dead_owners=Dead(heartbeats)
+            queue,
+            journal,
+            journal,
+            lane,
+            drainer,
+            owner=process.process_id,
+            dead_owners=Dead(heartbeats),
+            lease_s=lease_s,
         )
         sweeper = Sweeper(
             queue,
@@ -77,6 +92,9 @@ async def run_drainer(settings: Settings, stop: asyncio.Event) -> None:
             now=time.time,
             new_id=lambda: str(ULID()).lower(),
         )
+        recorder = Recorder(
+            Reading(redis, targets.redis_url, name), Series(redis, targets.redis_url, name), lane
+        )
 
         def detail() -> Detail:
             return {
@@ -84,12 +102,11 @@ async def run_drainer(settings: Settings, stop: asyncio.Event) -> None:
                 "idle_because": drainer.stats.idle_because,
                 "last_error": drainer.stats.last_error,
                 "uncertain": len(drainer.stats.uncertain),
-                "unknown_runs": reconciler.stats.unknown_total,
-                "unknown_run": next(iter(reconciler.stats.unknown_runs), None),
                 "damaged": ", ".join(f"{name}: {why}" for name, why in queue.damage.items()) or None,
                 "reconciler_error": reconciler.stats.last_pass_error,
-                "reconciled": reconciler.stats.settled,
+                **told(reconciler, time.time()),
                 "sweeper_error": sweeper.last_error,
+                "recorder_error": recorder.last_error,
             }
 
         async def after_beat() -> None:
@@ -107,6 +124,7 @@ async def run_drainer(settings: Settings, stop: asyncio.Event) -> None:
             drainer.run(process.stop),
             reconciler.run(process.stop),
             sweeper.run(process.stop),
+            recorder.run(process.stop),
         )
     await redis.aclose()
 

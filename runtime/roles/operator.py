@@ -17,6 +17,7 @@ from runtime.ledger.audit import Audit
 from runtime.ledger.beats import ALIVE_WITHIN_S, Heartbeats
 from runtime.ledger.connection import connect
 from runtime.ledger.fires import Fires
+from runtime.ledger.series import Series
 from runtime.model import FamilyRules
 from runtime.pressure.reading import Reading
 from runtime.sandbox.reading import Reading as SandboxReading
@@ -111,6 +112,7 @@ async def open_operator(settings: Settings) -> AsyncIterator[Operator]:
                 clock=clock,
                 alive_within_s=ALIVE_WITHIN_S,
                 sandbox=artifacts,
+                series=Series(redis, url, name),
             )
 
             def actions() -> Actions:

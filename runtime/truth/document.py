@@ -119,6 +119,17 @@ class Totals(Part):
     quarantined: int
 
 
+class FamilyHistory(Part):
+    """The last hour by minute, the oldest first; None in a list: nobody recorded that minute."""
+
+    until: datetime
+    """The end of the last minute; each one before is a minute earlier."""
+    settled: list[int | None]
+    """Runs that ended in that minute, well or not."""
+    waiting: list[int | None]
+    """Runnable at the end of that minute."""
+
+
 class FamilyRow(Totals):
     name: str
     route: Literal["native", "transitional"]
@@ -138,6 +149,10 @@ class FamilyRow(Totals):
     failed_total: int
     eta_s: float | None
     """Time to drain at the last minute's rate; None when there is no rate to judge by."""
+    history: FamilyHistory | None = None
+    """None: unknown."""
+    removed_since: datetime | None = None
+    """When its backlog was quarantined as one, because the lane file no longer declared it."""
 
 
 class PressureData(Part):

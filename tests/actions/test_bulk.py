@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import time
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -29,6 +28,7 @@ from runtime.model import (
     FamilyRules,
     FieldMatch,
     ItemState,
+    NewItem,
     NotFound,
     Outcome,
     PauseKind,
@@ -44,8 +44,10 @@ from runtime.model import (
     family_tag,
     new_item_id,
 )
+from runtime.pressure.backlog_file import BacklogFile
 from runtime.pressure.bulk import Bulk as PressureBulk
 from runtime.pressure.control import Control
+from runtime.pressure.export import Exporter
 from runtime.pressure.keys import families_key
 from runtime.pressure.queue import Queue
 from runtime.pressure.reading import Reading
@@ -114,17 +116,15 @@ class Room:
             Selector(self.redis, url, "main"),
             gate or self.gate,
             Previews(self.redis, url, "main"),
-            Lines(self.reading),
+            Exporter(self.redis, url, "main"),
         )
         return Actions(**values, now=self.now, backlog=backlog, pause_wait_s=0.2, call_deadline_s=5)
 
     async def add(self, many: int, *, of: str = FAMILY, payload: str = "{}", level: int = 1) -> list[str]:
         await self.redis.hsetnx(families_key("main"), family_tag(of), of)
-        ids = []
-        for _ in range(many):
-            item_id = new_item_id(of, at_s=time.time())
-            await self.queue.enqueue(item_id, of, payload, priority=Priority(level), origin="test")
-            ids.append(item_id)
+        ids = [new_item_id(of, at_s=time.time()) for _ in range(many)]
+        entries = [NewItem(item_id, payload, Priority(level), "test") for item_id in ids]
+        await self.queue.enqueue_many(of, entries)
         return ids
 
     async def add_dead(self, many: int, *, of: str = FAMILY, why: str = "HTTP 500") -> list[str]:
@@ -133,24 +133,14 @@ class Room:
             {of: (100, 100, 100, 100)}, {of: FamilyRules(max_in_flight=10_000)}, owner="d"
         ):
             await self.queue.admitted(await self.queue.begin_admit(leases))
-            for lease in leases:
-                await self.queue.settle(lease.run_id, of, Outcome.FAILED, why)
+            await asyncio.gather(
+                *(self.queue.settle(lease.run_id, of, Outcome.FAILED, why) for lease in leases)
+            )
         return ids
 
     async def states(self, ids: Sequence[str]) -> list[ItemState | None]:
         found = [await self.reading.item(item_id) for item_id in ids]
         return [None if item is None else item.state for item in found]
-
-
-@dataclass
-class Lines:
-    """Items as lines, enough to know them again."""
-
-    reading: Reading
-
-    async def lines(self, family: str, items: Sequence[SelectedItem]) -> Sequence[str]:
-        found = [await self.reading.item(item.item_id) for item in items]
-        return [json.dumps({"id": i.item_id, "payload": i.payload}) for i in found if i is not None]
 
 
 @pytest.fixture
@@ -494,3 +484,21 @@ async def test_a_receipt_that_was_cut_off_from_the_audit_trail_gets_there_at_the
         await applied(room.process(), preview.preview_id)
     assert await room.redis.xlen("joelclaw:1:{main}:audit") == 1
     assert [one.receipt_id for one in await room.audit.recent()] == [receipt.receipt_id]
+
+
+# --- exported first
+
+
+async def test_what_is_discarded_is_in_a_whole_backlog_file_first(room: Room, tmp_path: Path) -> None:
+    ids = await room.add_dead(3) + await room.add_dead(2, of=OTHER)
+    await room.add(1)
+    path = tmp_path / "gone.jsonl"
+    actions = room.process()
+    preview = await actions.preview(
+        asks(ActionName.DISCARD, "*", selection=Selection(frozenset({DEAD})), export_to=str(path))
+    )
+    await actions.apply(preview, actor="ana", origin="cli")
+    assert await room.states(ids) == [ItemState.DISCARDED] * 5
+    rows = [row for _, row in BacklogFile(path, payload_limit=10_000).rows()]
+    assert sorted(row.item_id for row in rows) == sorted(ids)
+    assert {row.failures[-1][2] for row in rows} == {"HTTP 500"}

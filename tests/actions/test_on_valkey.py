@@ -12,11 +12,13 @@ from typing import Any
 import pytest
 
 from runtime.actions.apply import Actions
+from runtime.actions.bulk.ports import Backlog
 from runtime.actions.intents import ActionName, Intent
 from runtime.lanefile import LaneSource
 from runtime.ledger.audit import Audit
 from runtime.ledger.beats import Heartbeats
 from runtime.ledger.connection import Redis, connect
+from runtime.ledger.previews import Previews
 from runtime.model import (
     BoundaryDown,
     ExitCode,
@@ -25,14 +27,17 @@ from runtime.model import (
     Outcome,
     Priority,
     ReceiptOutcome,
+    Refused,
     UnknownFamily,
     family_tag,
     new_item_id,
 )
+from runtime.pressure.bulk import Bulk
 from runtime.pressure.control import Control
 from runtime.pressure.keys import families_key
 from runtime.pressure.queue import Queue
 from runtime.pressure.reading import Reading
+from runtime.pressure.selecting import Selector
 from runtime.settings import load_settings
 from runtime.truth.addresses import Addresses
 from runtime.truth.document import BoundaryStatus, Totals
@@ -100,7 +105,12 @@ async def room(valkey: ValkeyServer, tmp_path: Path, monkeypatch: pytest.MonkeyP
         "addresses": Addresses(url, "unix:/nowhere/admin.sock", "unix:/nowhere/ingress.sock"),
     }
     reader = Reader(**shared)
-    actions = Actions(**shared, control=control, runs=durable, pause_wait_s=0.2)
+    backlog = Backlog(
+        Selector(redis, url, "main"),
+        Bulk(redis, url, "main", rules=lambda _family: FamilyRules()),
+        Previews(redis, url, "main"),
+    )
+    actions = Actions(**shared, control=control, runs=durable, backlog=backlog, pause_wait_s=0.2)
     yield Room(valkey, redis, Queue(redis, url, "main"), beats, reader, actions)
     await reader.aclose()
     await redis.aclose()
@@ -149,7 +159,7 @@ async def test_dead_items_are_a_finding_until_they_are_replayed(room: Room) -> N
     assert exit_code(snapshot) is ExitCode.ATTENTION
     page = await room.reader.items(FAMILY, ItemState.DEAD)
     assert {item.item_id for item in page.items} == set(ids)
-    assert await act(room, ActionName.REPLAY_FAMILY, "*") == [ReceiptOutcome.DONE] * 3
+    assert await act(room, ActionName.REPLAY, "*") == [ReceiptOutcome.DONE] * 3
     totals = await room.totals()
     assert (totals.dead, totals.waiting) == (0, 3)
     item = await room.reader.item(ids[0])
@@ -205,3 +215,37 @@ async def test_a_killed_server_is_down_and_its_work_is_there_again_afterwards(ro
     assert snapshot.boundaries.pressure.data is not None
     assert snapshot.boundaries.pressure.data.totals.waiting == 1
     assert snapshot.boundaries.pressure.status is not BoundaryStatus.DOWN
+
+
+async def test_a_removed_familys_backlog_comes_back_once_it_is_declared_again(room: Room) -> None:
+    for level in (0, 2):
+        await room.add(level)
+    assert await room.queue.remove([FAMILY]) == {FAMILY: 2}
+    assert (await room.totals()).quarantined == 2
+    preview = await room.actions.preview(Intent(ActionName.RESTORE, (FAMILY,)))
+    receipt = await room.actions.apply(preview, actor="ana@host", origin="cli")
+    assert [(row.outcome, row.detail) for row in receipt.results] == [
+        (ReceiptOutcome.DONE, "2 items given back")
+    ]
+    totals = await room.totals()
+    assert (totals.quarantined, totals.waiting) == (0, 2)
+    with pytest.raises(Refused):
+        await room.actions.preview(Intent(ActionName.RESTORE, (FAMILY,)))
+
+
+async def test_a_restore_that_others_did_meanwhile_or_that_lost_its_family_does_nothing(
+    room: Room, tmp_path: Path
+) -> None:
+    await room.add(1)
+    await room.queue.remove([FAMILY])
+    first, second, third = [
+        await room.actions.preview(Intent(ActionName.RESTORE, (FAMILY,))) for _ in range(3)
+    ]
+    await room.actions.apply(first, actor="ana@host", origin="cli")
+    receipt = await room.actions.apply(second, actor="ana@host", origin="cli")
+    assert [row.outcome for row in receipt.results] == [ReceiptOutcome.MOVED_ON]
+    await room.queue.remove([FAMILY])
+    (tmp_path / "lane.toml").write_text(LANE.replace(FAMILY, "content/other"))
+    receipt = await room.actions.apply(third, actor="ana@host", origin="cli")
+    assert [row.outcome for row in receipt.results] == [ReceiptOutcome.REFUSED]
+    assert (await room.queue.remove([FAMILY])) == {}  # it still is

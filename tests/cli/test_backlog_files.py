@@ -132,7 +132,7 @@ def test_a_file_that_cannot_be_written_leaves_nothing_behind(lane: Lane) -> None
 
 
 def test_the_older_layout_is_looked_at_then_moved(lane: Lane) -> None:
-    older = redis.Redis.from_url(lane.valkey.url)
+    older: Any = redis.Redis.from_url(lane.valkey.url)
     for family in ("pages", "pages", "elsewhere"):
         entry = older.xadd(
             "joelclaw:queue:events",

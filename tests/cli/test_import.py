@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 
+from tests.cli.terminal import Terminal, heed_interrupts
 from tests.servers import ValkeyServer
 
 LANE = """
@@ -72,6 +73,18 @@ class Lane:
         assert b"Traceback" not in done.stderr
         document: dict[str, Any] = json.loads(done.stdout)
         return done.returncode, document
+
+    def waiting(self) -> int:
+        """Items of all families, as an operator reads them."""
+        done = subprocess.run(
+            [sys.executable, "-m", "joelclaw_tui", "queue", "list", "--json"],
+            env=self.environment,
+            capture_output=True,
+            timeout=60,
+            check=False,
+        )
+        families = json.loads(done.stdout)["result"]["data"]["families"]["items"]
+        return sum(int(row["waiting"]) for row in families)
 
 
 @pytest.fixture
@@ -192,7 +205,7 @@ def test_one_that_is_interrupted_says_how_far_it_got_and_goes_on_when_run_again(
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
-        preexec_fn=_heed_interrupts,  # noqa: PLW1509 - no threads here
+        preexec_fn=heed_interrupts,  # noqa: PLW1509 - no threads here
     )
     assert process.stdin is not None
     process.stdin.write(lines(700).encode())
@@ -207,6 +220,52 @@ def test_one_that_is_interrupted_says_how_far_it_got_and_goes_on_when_run_again(
     assert "after line 500" in document["error"]["message"]
     code, document = lane.run("pages", "-", "--jsonl", "--import-name", "slow", stdin=lines(700).encode())
     assert (code, counts(document)) == (0, (700, 200, 500, 0))
+
+
+def test_at_a_terminal_it_waits_for_room_and_says_so(lane: Lane) -> None:
+    path = lane.file(lines(5))
+    terminal = Terminal(lane.environment, "enqueue", "small", "--data", f"@{path}")
+    seen = terminal.until(b"again in")
+    assert b"3 of 3 items" in seen
+    terminal.type(b"\x03")
+    code, said = terminal.end()
+    assert code == 130
+    assert b"Traceback" not in said
+    assert b"after line 3" in said
+
+
+def test_a_server_killed_in_the_middle_loses_and_doubles_nothing_once_it_is_run_again(
+    valkey: ValkeyServer, short_dir: Path
+) -> None:
+    lane = Lane(short_dir, valkey)
+    content = lines(1200).encode()
+    again = ("pages", "-", "--jsonl", "--import-name", "cut")
+    process = subprocess.Popen(
+        [
+            *(sys.executable, "-m", "joelclaw_tui", "enqueue", "pages", "--json"),
+            *("--data", "-", "--jsonl", "--import-name", "cut"),
+        ],
+        env=lane.environment,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    assert process.stdin is not None
+    process.stdin.write(content[:9000])
+    process.stdin.flush()
+    _until_stored(lane, 500)
+    valkey.kill()
+    out, err = process.communicate(content[9000:], timeout=30)
+    assert b"Traceback" not in err
+    document = json.loads(out)
+    assert (process.returncode, document["error"]["code"]) == (3, "boundary-down")
+    told = document["result"]["stored"]
+    valkey.launch()
+    code, document = lane.run(*again, stdin=content)
+    assert code == 0
+    assert document["result"]["stored"] + document["result"]["duplicates"] == 1200
+    assert document["result"]["duplicates"] >= told
+    assert lane.waiting() == 1200
 
 
 def test_a_server_that_is_gone_is_exit_3_and_the_same_command_goes_on(lane: Lane) -> None:
@@ -245,20 +304,8 @@ def test_an_empty_file_is_no_work(lane: Lane) -> None:
 
 
 def _until_stored(lane: Lane, count: int) -> None:
-    """Returns once the server has so many items of the lane, read as an operator reads them."""
+    """Returns once the server has so many items of the lane."""
     for _ in range(100):
-        done = subprocess.run(
-            [sys.executable, "-m", "joelclaw_tui", "queue", "list", "--json"],
-            env=lane.environment,
-            capture_output=True,
-            timeout=60,
-            check=False,
-        )
-        families = json.loads(done.stdout)["result"]["data"]["families"]["items"]
-        if sum(row["waiting"] for row in families) >= count:
+        if lane.waiting() >= count:
             return
     raise AssertionError(f"{count} items were not stored")
-
-
-def _heed_interrupts() -> None:
-    signal.signal(signal.SIGINT, signal.SIG_DFL)

@@ -141,6 +141,18 @@ async def whole(module_valkey: ValkeyServer, module_restate: RestateServer) -> A
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 
+async def test_the_drainer_records_the_minutes_and_says_when_it_can_not(whole: Whole) -> None:
+    async def told() -> bool:
+        return all(
+            drainer.detail.get("recorder_error", "not told") is None
+            for drainer in (await whole.snapshot()).runtime.drainers
+        )
+
+    await until(told, "the drainer's word on its recorder")
+    minutes = (await whole.operator.reader.series(["nothing/done"], 5))["nothing/done"]
+    assert len(minutes.points) == 5 and minutes.problem is None
+
+
 async def test_real_work_of_several_handlers_succeeds(whole: Whole) -> None:
     ids = [
         await whole.enqueue("content/updated", '{"page":"/a"}'),
@@ -251,7 +263,7 @@ async def test_a_failure_is_kept_shown_clean_and_replayed_as_a_new_attempt(whole
     assert whole.sink.calls[f"{item_id}.1"] == 2  # the family's tries
     assert "500" in dead.failures[0].message
     whole.sink.status = 200
-    preview, outcomes = await whole.act(ActionName.REPLAY_ITEM, item_id)
+    preview, outcomes = await whole.act(ActionName.REPLAY, item_id)
     assert preview.ids == (item_id,)
     assert outcomes == [ReceiptOutcome.DONE]
     done = await whole.until_state(item_id, ItemState.SUCCEEDED)
@@ -266,7 +278,7 @@ async def test_replaying_a_family_touches_what_was_shown_and_no_more(whole: Whol
     made = [await whole.enqueue("fails/always") for _ in range(5)]
     for item_id in made:
         await whole.until_state(item_id, ItemState.DEAD)
-    preview, outcomes = await whole.act(ActionName.REPLAY_FAMILY, "fails/always", limit=3)
+    preview, outcomes = await whole.act(ActionName.REPLAY, "fails/always", limit=3)
     assert (len(preview.ids), preview.matching >= 5) == (3, True)
     assert outcomes == [ReceiptOutcome.DONE] * 3
     for item_id in preview.ids:

@@ -94,11 +94,10 @@ class Hands:
         """Every record is in exactly one place, and the bytes add up."""
         for family in ("a", "b"):
             base = f"joelclaw:1:{{{self.bench.lane}/{family}}}:"
-            records: Any = await self.bench.redis.hgetall(base + "items")
-            places: list[str] = []
+            records: dict[str, str] = await self.hash(base + "items")
+            places: list[Any] = []
             for name in PLACES:
-                found: Any = await self.bench.redis.zrange(base + name, 0, -1)
-                places += found
+                places += await self.bench.redis.zrange(base + name, 0, -1)
             assert sorted(places) == sorted(records)
             stored = int(await self.bench.redis.hget(base + "meta", "bytes") or 0)
             assert stored == sum(len(record.encode()) for record in records.values())

@@ -26,6 +26,9 @@ from runtime.model import (
     ReadOnly,
     UnknownFamily,
     UsageError,
+    new_item_id,
+    new_item_ids,
+    tag_of,
 )
 from runtime.payload import concurrency_key
 from runtime.pressure.intake import OFFERS_MAX, Intake
@@ -222,6 +225,27 @@ async def test_what_concerns_all_entries_is_raised_before_any_is_stored(door: Do
         await door.intake.enqueue_many("small", [Offer("1")] * (OFFERS_MAX + 1), origin="test")
     assert await door.waiting("small") == 0
     assert await door.intake.enqueue_many("small", [], origin="test") == []
+
+
+def test_ids_of_one_instant_are_all_different_and_read_as_any_other() -> None:
+    groups = [new_item_ids("pages", size, at_s=1_800_000_000.0) for size in (1, 40, 1100) for _ in range(20)]
+    ids = [item_id for group in groups for item_id in group]
+    assert len(set(ids)) == len(ids)
+    assert all(group == sorted(group) for group in groups)
+    alone = new_item_id("pages", at_s=1_800_000_000.0)
+    assert {item_id[:10] for item_id in ids} == {alone[:10]}
+    assert {tag_of(item_id) for item_id in ids} == {tag_of(alone)}
+
+
+async def test_items_that_enter_in_one_millisecond_are_all_stored(
+    door: Door, module_valkey: ValkeyServer, tmp_path: Path
+) -> None:
+    lane = LaneSource(tmp_path / "lane.toml", time.time)
+    queue = Queue(door.redis, module_valkey.url, lane.current.name)
+    still = Intake(door.redis, module_valkey.url, queue, lane, door.settings, lambda: 1_800_000_000.0)
+    made = [await still.enqueue("customers", str(n), origin="test") for n in range(20)]
+    assert len({one.item_id for one in made}) == 20
+    assert await door.waiting("customers") == 20
 
 
 async def test_read_only_mode_refuses_all_of_it(

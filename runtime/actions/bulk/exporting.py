@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from runtime.actions.bulk.ports import ItemLines
+from runtime.actions.bulk.stopping import Stop
 from runtime.model import FrozenPreview, OperatorError, PreviewLedger, Refused, SelectedItem
 from runtime.text import one_line
 
@@ -69,7 +70,9 @@ async def export(
 async def _batches(
     preview: FrozenPreview, previews: PreviewLedger
 ) -> AsyncIterator[tuple[str, Sequence[SelectedItem]]]:
+    stop = Stop()
     for number in range(preview.batches):
+        stop.heed()
         batch = await previews.batch(preview.preview_id, number)
         yield batch.family, batch.items
 

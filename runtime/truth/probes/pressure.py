@@ -21,6 +21,7 @@ from runtime.truth.document import (
     Boundary,
     BoundaryStatus,
     DiagnosisInfo,
+    FamilyHistory,
     FamilyRow,
     PauseInfo,
     PressureData,
@@ -63,7 +64,13 @@ def pressure_boundary(
 
 
 def family_row(
-    reading: FamilyReading, lane: Lane, *, stuck: bool, failing: bool, can_progress: bool
+    reading: FamilyReading,
+    lane: Lane,
+    *,
+    stuck: bool,
+    failing: bool,
+    can_progress: bool,
+    history: FamilyHistory | None = None,
 ) -> FamilyRow:
     """``can_progress``: False when it is known that nothing of the lane can end now."""
     declared = lane.families.get(reading.family)
@@ -92,6 +99,8 @@ def family_row(
         succeeded_total=reading.succeeded_total,
         failed_total=reading.failed_total,
         eta_s=eta_s(reading) if can_progress and not stuck else None,
+        history=history,
+        removed_since=instant_or_none(reading.removed_since),
     )
 
 
