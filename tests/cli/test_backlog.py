@@ -150,14 +150,16 @@ def test_a_dry_run_is_kept_and_applied_once_by_its_id(desk: Desk) -> None:
     assert "Replay 3 items of content/updated: 3 done" in out
 
 
-def test_every_verb_does_what_it_says(desk: Desk) -> None:
+def test_every_verb_does_what_it_says(desk: Desk, tmp_path: Path) -> None:
     first, second, third, fourth, fifth = desk.add(5, payload='{"customer": {"id": 42}}')
     other = desk.add(1, payload='{"customer": {"id": 43}}')
     wanted = ("--field", "customer.id=42")
     assert desk.says("queue", "reprioritize", FAMILY, *wanted, "--to", "P0", "--yes")[0] == 0
     assert desk.says("queue", "delay", second, "--for", "1h", "--yes")[0] == 0
     assert desk.says("queue", "quarantine", third, "--reason", "odd", "--yes")[0] == 0
-    assert desk.says("queue", "discard", fourth, "--yes")[0] == 0
+    exported = tmp_path / "gone.jsonl"
+    assert desk.says("queue", "discard", fourth, "--export", str(exported), "--yes")[0] == 0
+    assert [json.loads(line).get("id") for line in exported.read_text().splitlines()] == [None, fourth, None]
     assert desk.says("queue", "move", fifth, "--to", "mail/send", "--yes")[0] == 0
     found = desk.items([first, second, third, fourth, fifth, *other])
     assert [item and item.state for item in found[:3]] == [

@@ -15,7 +15,7 @@ from ulid import ULID
 from runtime.actions.bulk.exporting import export, free_path
 from runtime.actions.bulk.ports import Backlog, Progress
 from runtime.actions.bulk.receipts import figures, listed, sentence
-from runtime.actions.bulk.stopping import Stop
+from runtime.actions.bulk.stopping import Stop, carried_through
 from runtime.actions.looking import Looks
 from runtime.actions.recording import Recorder
 from runtime.lanefile import LaneSource
@@ -115,7 +115,7 @@ class BulkApplier:
             receipt = await self._receipt(going)
             first = await self._previews.finish(preview_id, receipt)
         except (Exception, asyncio.CancelledError) as error:
-            partial = await self._partial(going)
+            partial = await carried_through(self._partial(going))
             if isinstance(error, OperatorError) and partial is not None:
                 raise _cut_off(error, partial, preview_id) from None
             raise
@@ -171,7 +171,7 @@ class BulkApplier:
         for number in range(preview.batches):
             if number in going.results:
                 continue
-            stop.heed()
+            await stop.heed()
             batch = await self._previews.batch(preview.preview_id, number)
             if not await self._previews.is_done(preview.preview_id, number):
                 going.sent, going.unsure = going.sent + 1, len(batch.items)

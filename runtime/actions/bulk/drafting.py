@@ -233,7 +233,7 @@ def _selecting(progress: Progress | None) -> SelectProgress:
     stop = Stop()
 
     def told(scanned: int, of: int) -> None:
-        stop.heed()
+        stop.heed_at_once()
         if progress is not None:
             progress(scanned, of)
 
