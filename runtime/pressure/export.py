@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -127,12 +127,14 @@ class Exporter(OnLane):
                     progress(writer.rows, writer.rows)
         yield writer.last()
 
-    async def lines_of(self, items: Mapping[str, Sequence[SelectedItem]]) -> AsyncIterator[str]:
-        """The lines of a backlog file of just these items, those that are gone left out: what a frozen
+    async def lines_of(
+        self, batches: AsyncIterable[tuple[str, Sequence[SelectedItem]]]
+    ) -> AsyncIterator[str]:
+        """The lines of a backlog file of just these items (family, items), those that are gone left out: what a frozen
         preview is exported with before it is discarded. Raises `BoundaryDown`."""
         writer = await self._writer()
         yield writer.first()
-        for family, chosen in items.items():
+        async for family, chosen in batches:
             async for row in self._exact(family, [item.item_id for item in chosen]):
                 yield writer.row(row)
         yield writer.last()

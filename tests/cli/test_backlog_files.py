@@ -135,7 +135,7 @@ def test_a_file_that_cannot_be_written_leaves_nothing_behind(lane: Lane) -> None
 def test_the_older_layout_is_looked_at_then_moved(lane: Lane) -> None:
     older: Any = redis.Redis.from_url(lane.valkey.url)
     for family in ("pages", "pages", "elsewhere"):
-        entry = older.xadd(
+        entry: Any = older.xadd(
             "joelclaw:queue:events",
             {"payload": json.dumps({"name": family, "data": {"of": family}}), "priority": "1"},
         )
