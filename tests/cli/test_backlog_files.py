@@ -78,8 +78,9 @@ def lane(module_valkey: ValkeyServer) -> Iterator[Lane]:
 
 
 def test_a_backlog_goes_to_a_file_and_into_another_lane_once_and_on_record(lane: Lane) -> None:
-    for number in range(3):
-        assert lane.run("enqueue", "pages", "--data", f'{{"n": {number}}}')[0] == 0
+    items = lane.folder / "items.ndjson"
+    items.write_text("".join(f'{{"n": {number}}}\n' for number in range(3)))
+    assert lane.run("enqueue", "pages", "--data", f"@{items}")[0] == 0
     assert lane.run("enqueue", "mail/send", "--data", "[]")[0] == 0
     path = lane.folder / "backlog.jsonl"
     code, said = lane.run("queue", "export", "--out", str(path))
@@ -132,7 +133,7 @@ def test_a_file_that_cannot_be_written_leaves_nothing_behind(lane: Lane) -> None
 
 
 def test_the_older_layout_is_looked_at_then_moved(lane: Lane) -> None:
-    older = redis.Redis.from_url(lane.valkey.url)
+    older: Any = redis.Redis.from_url(lane.valkey.url)
     for family in ("pages", "pages", "elsewhere"):
         entry: Any = older.xadd(
             "joelclaw:queue:events",
