@@ -15,6 +15,7 @@ from runtime.ledger.audit import Audit
 from runtime.ledger.beats import Heartbeats
 from runtime.ledger.cluster import ClusterRedis, parse_seeds
 from runtime.ledger.connection import connect, redis_errors
+from runtime.ledger.sending import CANCELLABLE
 from runtime.model import BoundaryDown, ConfigError, OperatorError, Receipt, ReceiptOutcome, TargetResult
 from runtime.settings import load_settings
 from runtime.text import without_credentials

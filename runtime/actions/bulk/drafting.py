@@ -9,7 +9,6 @@ from dataclasses import replace
 from runtime.actions.bulk.asking import BULK_CEILING, Asked, understood
 from runtime.actions.bulk.exporting import free_path
 from runtime.actions.bulk.ports import Backlog, Progress
-from runtime.actions.bulk.stopping import Stop
 from runtime.actions.draft import bounded_lines
 from runtime.actions.intents import Intent
 from runtime.actions.looking import Looks
@@ -236,10 +235,7 @@ def run_ids(source: PressureSource) -> tuple[str, ...]:
 
 
 def _selecting(progress: Progress | None) -> SelectProgress:
-    stop = Stop()
-
     def told(scanned: int, of: int) -> None:
-        stop.heed_at_once()
         if progress is not None:
             progress(scanned, of)
 

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import BinaryIO
 
 from runtime.actions.bulk.ports import ItemLines
-from runtime.actions.bulk.stopping import Stop
 from runtime.model import FrozenPreview, OperatorError, PreviewLedger, Refused, SelectedItem
 from runtime.text import one_line
 
@@ -42,12 +41,10 @@ async def export(
             await asyncio.to_thread(_claim, path)
         file = await asyncio.to_thread(_opened, part)
         try:
-            stop = Stop()
             chunk: list[str] = []
             async for line in exporter.lines_of(_batches(preview, previews)):
                 chunk.append(line)
                 if len(chunk) == LINES_AT_ONCE:
-                    await stop.heed()
                     await asyncio.to_thread(_write, file, chunk)
                     chunk = []
             await asyncio.to_thread(_write, file, chunk)
