@@ -14,10 +14,13 @@ from runtime.model import (
     BoundaryDown,
     FamilyRules,
     ItemState,
+    NewItem,
     Outcome,
     PauseKind,
     Priority,
+    family_tag,
     new_item_id,
+    new_item_ids,
 )
 from tests.admission.parts import LANE, Lane
 from tests.servers import ValkeyServer
@@ -215,3 +218,36 @@ async def test_what_no_longer_fits_its_schema_is_quarantined_with_the_reason(lan
     await lane.control.replay("a", [bad])
     assert await lane.drainer.round() == 1
     assert lane.restate.accepted == [f"{good}.1", f"{bad}.2"]
+
+
+async def test_a_rate_is_kept_and_used_in_full_by_a_drainer_that_runs(lane: Lane) -> None:
+    lane.source.current.path.write_text('lane = "main"\n[families.a]\nhandler = "noop"\nrate = "20/s"\n')
+    await lane.add("a", 100)
+    stop = asyncio.Event()
+    began = asyncio.get_running_loop().time()
+    running = asyncio.create_task(lane.drainer.run(stop))
+    try:
+        while len(lane.restate.accepted) < 60:
+            assert not running.done()
+            await asyncio.sleep(0.01)
+        took = asyncio.get_running_loop().time() - began
+    finally:
+        stop.set()
+        lane.drainer.wake.set()
+        await running
+    assert took >= 1.9  # 20 at once, then 20 a second
+    assert len(lane.restate.accepted) <= 20 * (took + 1) + 20
+
+
+async def test_a_drainer_that_passed_over_busy_keys_does_not_spin(lane: Lane) -> None:
+    (lane.source.current.path).write_text(LANE + 'concurrency = { key = "who" }\n')
+    made = [
+        NewItem(i, "{}", Priority.P2, "t", concurrency_key='"ann"') for i in new_item_ids("b", 5, at_s=1.0)
+    ]
+    await lane.redis.hsetnx("joelclaw:1:{main}:families", family_tag("b"), "b")
+    await lane.queue.enqueue_many("b", made)
+    assert await lane.drainer.round() > 0  # one is admitted, the others are set aside
+    assert lane.restate.accepted == [f"{made[0].item_id}.1"]
+    assert await lane.drainer.round() == 0
+    assert await lane.queue.take_turn("another")
+    assert await lane.drainer.round() == 0
