@@ -275,7 +275,9 @@ def _kept(fields: Mapping[str, str]) -> KeptPreview | None:
                         "priority": None if level is None else Priority(level),
                     }
                 ),
-                "target": PreviewTarget(**document["target"]),
+                "target": PreviewTarget(
+                    **document["target"] | {"server_run_ids": tuple(document["target"]["server_run_ids"])}
+                ),
                 "lines": tuple(document["lines"]),
                 "warnings": tuple(document["warnings"]),
                 "counts": {(family, ItemState(state)): many for family, state, many in document["counts"]},

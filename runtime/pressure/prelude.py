@@ -44,11 +44,17 @@ end
 local function removed() return call('HGET', base .. 'meta', 'removed') end
 -- Where a removed family's backlog is kept: as it waited, out of everybody's reach.
 local REMOVED = {{'xw', 'xd'}}
+local buckets
 local function rate(kind, now)
+  if not buckets then -- all of them in one command: a look reads three kinds
+    buckets = {{}}
+    local all = call('HGETALL', base .. 'rates')
+    for i = 1, #all, 2 do buckets[all[i]] = all[i + 1] end
+  end
   local newest = math.floor(now / {RATE_BUCKET_S * 1_000_000})
   local sum = 0
   for i = 0, {RATE_BUCKETS - 1} do
-    local b, n = string.match(call('HGET', base .. 'rates', kind .. i) or '', '^(%d+):(%d+)$')
+    local b, n = string.match(buckets[kind .. i] or '', '^(%d+):(%d+)$')
     b = tonumber(b or -1)
     if b > newest - {RATE_BUCKETS} and b <= newest then sum = sum + n end
   end

@@ -403,7 +403,7 @@ async def test_another_lane_file_or_server_than_previewed_is_refused(room: Room)
     await room.add_dead(1)
     preview = await room.process().preview(replay(FAMILY))
     assert preview.bulk is not None
-    elsewhere = replace(preview.bulk.target, server_run_id="0" * 40)
+    elsewhere = replace(preview.bulk.target, server_run_ids=("0" * 40,))
     await room.previews.keep(replace(preview.bulk, preview_id="other", target=elsewhere), [])
     with pytest.raises(Refused, match="another") as caught:
         await applied(room.process(), "other")

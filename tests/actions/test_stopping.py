@@ -1,38 +1,10 @@
-"""A request to end that somebody swallowed is heeded all the same."""
+"""What an action has to do last is done, whatever requests to end come meanwhile."""
 
 from __future__ import annotations
 
 import asyncio
-from contextlib import suppress
 
-import pytest
-
-from runtime.actions.bulk.stopping import Stop, carried_through
-
-
-async def swallowed() -> None:
-    """As redis-py does before Python 3.12: the request is marked, and what was cancelled goes on."""
-    task = asyncio.current_task()
-    assert task is not None
-    task.cancel()
-    with suppress(asyncio.CancelledError):
-        await asyncio.sleep(0)
-
-
-async def test_a_swallowed_request_is_heeded_and_one_from_before_is_not() -> None:
-    async def work() -> str:
-        await swallowed()
-        stop = Stop()
-        await stop.heed()
-        stop.heed_at_once()
-        await swallowed()
-        with pytest.raises(asyncio.CancelledError):
-            stop.heed_at_once()
-        with pytest.raises(asyncio.CancelledError):
-            await stop.heed()
-        return "seen"
-
-    assert await asyncio.create_task(work()) == "seen"
+from runtime.actions.bulk.stopping import carried_through
 
 
 async def test_what_has_to_be_done_last_is_done_whatever_requests_come() -> None:

@@ -135,6 +135,9 @@ def test_a_dry_run_is_kept_and_applied_once_by_its_id(desk: Desk) -> None:
     assert told["next_actions"][0]["command"] == f"joelclaw-tui queue apply {preview_id}"
     (listed,) = desk.tells("queue", "previews")["result"]["previews"]
     assert (listed["preview_id"], listed["state"]) == (preview_id, "ready")
+    lane = str(desk.lane.lane_file)
+    again = desk.tells("--lane", lane, "queue", "replay", FAMILY, "--dry-run")
+    assert again["next_actions"][0]["command"].startswith(f"joelclaw-tui --lane {lane} queue apply ")
     code, _, err = desk.says("queue", "apply", preview_id)
     assert (code, "nobody can be asked here" in " ".join(err.split())) == (2, True)
     receipt = desk.tells("queue", "apply", preview_id.upper(), "--yes")["result"]["receipt"]

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import BinaryIO
 
 from runtime.actions.bulk.ports import ItemLines
-from runtime.actions.bulk.stopping import Stop
 from runtime.model import FrozenPreview, OperatorError, PreviewLedger, Refused, SelectedItem
 from runtime.text import one_line
 
-LINES_A_WRITE = 200
+LINES_AT_ONCE = 200
 
 
 def free_path(given: str) -> Path:
@@ -42,15 +41,13 @@ async def export(
             await asyncio.to_thread(_claim, path)
         file = await asyncio.to_thread(_opened, part)
         try:
-            stop = Stop()
-            lines: list[str] = []
-            async for line in exporter.lines_of(await _items(preview, previews)):
-                lines.append(line)
-                if len(lines) >= LINES_A_WRITE:
-                    await stop.heed()
-                    await asyncio.to_thread(_write, file, lines)
-                    lines = []
-            await asyncio.to_thread(_write, file, lines)
+            chunk: list[str] = []
+            async for line in exporter.lines_of(_batches(preview, previews)):
+                chunk.append(line)
+                if len(chunk) == LINES_AT_ONCE:
+                    await asyncio.to_thread(_write, file, chunk)
+                    chunk = []
+            await asyncio.to_thread(_write, file, chunk)
             await asyncio.to_thread(_safe, file)
         finally:
             file.close()
@@ -69,12 +66,12 @@ async def export(
         ) from None
 
 
-async def _items(preview: FrozenPreview, previews: PreviewLedger) -> dict[str, list[SelectedItem]]:
-    items: dict[str, list[SelectedItem]] = {}
+async def _batches(
+    preview: FrozenPreview, previews: PreviewLedger
+) -> AsyncIterator[tuple[str, Sequence[SelectedItem]]]:
     for number in range(preview.batches):
         batch = await previews.batch(preview.preview_id, number)
-        items.setdefault(batch.family, []).extend(batch.items)
-    return items
+        yield batch.family, batch.items
 
 
 def _claim(path: Path) -> None:
