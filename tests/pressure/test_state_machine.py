@@ -59,7 +59,7 @@ T = TypeVar("T")
 LANE = "model"
 FAMILIES = ("a", "b/c")
 OWNERS = ("d1", "d2", "host:7:x")
-WINDOW_S = 60.0
+WINDOW_S = 3600.0
 SETS = re.compile(r"(w|q|d|xw|xd)[0-3]|leased|admitting|flight|dead|quarantined|settled")
 OTHERS = frozenset(
     {"lease", "deaths", "holds", "busy", "items", "fails", "done", "recent", "pause", "pauses", "meta"}
@@ -72,6 +72,8 @@ picks = st.integers(0, 10_000)
 some_picks = st.lists(picks, max_size=4)
 lengths = st.sampled_from([None, 1.0, 1.0, 30.0])
 """Seconds of a pause."""
+lane_lengths = st.sampled_from([None, WINDOW_S])
+"""Of the lane's hold: the server itself counts them too, and no example may take so long."""
 lease_lengths = st.sampled_from([5.0, 30.0])
 epochs_off = st.sampled_from([0, 0, 0, 1])
 wanted_levels = st.tuples(*[st.sampled_from([0, 1, 2, 100])] * 4)
@@ -580,7 +582,7 @@ class QueueMachine(RuleBasedStateMachine):
             (
                 5,
                 "time_passes",
-                dict(by=st.sampled_from([1, 400000, SECOND, 6 * SECOND, 31 * SECOND, 400 * SECOND])),
+                dict(by=st.sampled_from([1, 400000, SECOND, 6 * SECOND, 31 * SECOND, 4000 * SECOND])),
             ),
             (2, "the_lane_file_changes", dict(family=family_names, rules=family_rules)),
             (2, "peek", dict(families=st.sets(family_names, min_size=1))),
@@ -666,7 +668,7 @@ class QueueMachine(RuleBasedStateMachine):
                 "resume",
                 dict(family=family_names, kind=st.sampled_from(PauseKind), off=st.none() | epochs_off),
             ),
-            (1, "hold_lane", dict(families=st.sets(family_names), for_s=lengths)),
+            (1, "hold_lane", dict(families=st.sets(family_names), for_s=lane_lengths)),
             (3, "release_lane", dict(families=st.sets(family_names))),
             (3, "replay", dict(family=family_names, numbers=some_picks)),
             (
@@ -814,10 +816,10 @@ COMMON = settings(
 
 
 def test_the_queue_is_what_its_model_is(setup: Setup) -> None:
-    """2,500 steps, the same at each run."""
+    """2,000 steps, the same at each run."""
     run_state_machine_as_test(
         machine_on(setup),
-        settings=settings(COMMON, derandomize=True, max_examples=50, phases=PHASES),
+        settings=settings(COMMON, derandomize=True, max_examples=40, phases=PHASES),
     )
 
 
@@ -828,5 +830,5 @@ def test_the_queue_is_what_its_model_is_over_many_more_steps(setup: Setup) -> No
     print(f"seed {number}")  # noqa: T201 - by it a failure is found again
     run_state_machine_as_test(
         seed(number)(machine_on(setup)),
-        settings=settings(COMMON, max_examples=500, phases=PHASES),
+        settings=settings(COMMON, max_examples=400, phases=PHASES),
     )
