@@ -42,8 +42,8 @@ class DrainerStats:
     idle_because: str | None = None
     last_error: str | None = None
     uncertain: dict[str, Lease] = field(default_factory=dict)
-    """Sent, and nobody knows with what result: the reconciler asks Restate about them, and renews them
-    for as long as Restate does not answer."""
+    """Sent, or about to be, and nobody knows with what result: the reconciler asks Restate about them, and
+    renews them for as long as Restate does not answer."""
 
 
 class Drainer:
@@ -69,6 +69,8 @@ class Drainer:
         self._workers_alive = workers_alive
         self._turn = 0
         self._paced = False
+        self._in_hand: list[Lease] = []
+        """What this round has claimed."""
         self.wake = asyncio.Event()
         self.stats = DrainerStats()
 
@@ -95,6 +97,17 @@ class Drainer:
         lane = self._lane.current
         self.stats.rounds += 1
         self.stats.last_round_at = time.time()
+        self._in_hand = []
+        try:
+            return await self._round(lane)
+        except OperatorError:
+            # Redis went away under it: nobody else may touch these before they lapse, so that they would
+            # stand still although their drainer lives.
+            for lease in self._in_hand:
+                self.stats.uncertain.setdefault(lease.item_id, lease)
+            raise
+
+    async def _round(self, lane: Lane) -> int:
         if not self._workers_alive():
             self.stats.idle_because = "no live worker: nothing is admitted"
             return 0
@@ -161,7 +174,9 @@ class Drainer:
             self._turn += 1
             if not wanted:
                 return []
-            leases = await self._queue.claim(wanted, rules, owner=self._owner, lease_s=self._lease_s)
+            leases = self._in_hand = await self._queue.claim(
+                wanted, rules, owner=self._owner, lease_s=self._lease_s
+            )
             if lane.rate_per_s is not None and leases:
                 await self._queue.lane_rate(lane.rate_per_s, used=len(leases))
             return leases
