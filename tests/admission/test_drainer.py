@@ -14,9 +14,11 @@ from runtime.model import (
     BoundaryDown,
     FamilyRules,
     ItemState,
+    NewItem,
     Outcome,
     PauseKind,
     Priority,
+    family_tag,
     new_item_id,
 )
 from tests.admission.parts import LANE, Lane
@@ -215,3 +217,35 @@ async def test_what_no_longer_fits_its_schema_is_quarantined_with_the_reason(lan
     await lane.control.replay("a", [bad])
     assert await lane.drainer.round() == 1
     assert lane.restate.accepted == [f"{good}.1", f"{bad}.2"]
+
+
+async def test_a_round_with_nothing_to_claim_moves_nothing_though_the_one_before_set_something_aside(
+    lane: Lane,
+) -> None:
+    """What moved asks for another round at once: else a row behind a busy key would keep the drainer spinning."""
+    lane.source.current.path.write_text(LANE + 'concurrency = { key = "customer", max = 1 }\n')
+    await lane.redis.hsetnx("joelclaw:1:{main}:families", family_tag("b"), "b")
+    items = [
+        NewItem(new_item_id("b", at_s=1.0), "{}", Priority.P2, "t", concurrency_key='"me"') for _ in range(2)
+    ]
+    await lane.queue.enqueue_many("b", items)
+    assert await lane.drainer.round() == 1
+    assert (await lane.look("b")).throttled == 1
+    await lane.queue.enqueue_many(
+        "b", [NewItem(new_item_id("b", at_s=2.0), "{}", Priority.P2, "t", concurrency_key='"me"')]
+    )
+    assert await lane.drainer.round() == 1, "one more is set aside: those behind it are looked at at once"
+    assert await lane.drainer.round() == 0
+
+
+async def test_a_server_that_is_out_of_memory_is_drained_by_turns_and_rates_too(lane: Lane) -> None:
+    lane.source.current.path.write_text(LANE.replace('"main"', '"main"\nrate = "1000/s"'))
+    lane.source.refresh()
+    assert lane.source.current.rate_per_s == 1000
+    await lane.add("a", 2)
+    await lane.redis.config_set("maxmemory", 1)
+    try:
+        assert await lane.drainer.round() == 2
+    finally:
+        await lane.redis.config_set("maxmemory", 0)
+    assert (await lane.look()).in_flight == 2
