@@ -21,7 +21,6 @@ from runtime.model import (
     Priority,
     family_tag,
     new_item_id,
-    new_item_ids,
 )
 from tests.admission.parts import LANE, Lane
 from tests.servers import ValkeyServer
@@ -265,15 +264,33 @@ async def test_a_rate_is_kept_and_used_in_full_by_a_drainer_that_runs(lane: Lane
     assert len(lane.restate.accepted) <= 20 * (took + 1) + 20
 
 
-async def test_a_drainer_that_passed_over_busy_keys_does_not_spin(lane: Lane) -> None:
-    (lane.source.current.path).write_text(LANE + 'concurrency = { key = "who" }\n')
-    made = [
-        NewItem(i, "{}", Priority.P2, "t", concurrency_key='"ann"') for i in new_item_ids("b", 5, at_s=1.0)
-    ]
+async def test_a_round_with_nothing_to_claim_moves_nothing_though_the_one_before_set_something_aside(
+    lane: Lane,
+) -> None:
+    """What moved asks for another round at once: else a row behind a busy key would keep the drainer spinning."""
+    lane.source.current.path.write_text(LANE + 'concurrency = { key = "customer", max = 1 }\n')
     await lane.redis.hsetnx("joelclaw:1:{main}:families", family_tag("b"), "b")
-    await lane.queue.enqueue_many("b", made)
-    assert await lane.drainer.round() > 0  # one is admitted, the others are set aside
-    assert lane.restate.accepted == [f"{made[0].item_id}.1"]
+    items = [
+        NewItem(new_item_id("b", at_s=1.0), "{}", Priority.P2, "t", concurrency_key='"me"') for _ in range(2)
+    ]
+    await lane.queue.enqueue_many("b", items)
+    assert await lane.drainer.round() == 1
+    assert (await lane.look("b")).throttled == 1
+    await lane.queue.enqueue_many(
+        "b", [NewItem(new_item_id("b", at_s=2.0), "{}", Priority.P2, "t", concurrency_key='"me"')]
+    )
+    assert await lane.drainer.round() == 1, "one more is set aside: those behind it are looked at at once"
     assert await lane.drainer.round() == 0
-    assert await lane.queue.take_turn("another")
-    assert await lane.drainer.round() == 0
+
+
+async def test_a_server_that_is_out_of_memory_is_drained_by_turns_and_rates_too(lane: Lane) -> None:
+    lane.source.current.path.write_text(LANE.replace('"main"', '"main"\nrate = "1000/s"'))
+    lane.source.refresh()
+    assert lane.source.current.rate_per_s == 1000
+    await lane.add("a", 2)
+    await lane.redis.config_set("maxmemory", 1)
+    try:
+        assert await lane.drainer.round() == 2
+    finally:
+        await lane.redis.config_set("maxmemory", 0)
+    assert (await lane.look()).in_flight == 2
