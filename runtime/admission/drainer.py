@@ -151,7 +151,6 @@ class Drainer:
 
     async def _claim(self, lane: Lane) -> list[Lease]:
         """In this drainer's turn: what others claimed before is counted, so that the lane's limit holds."""
-        self._queue.set_aside = 0  # of this round, whether it comes to a claim or not
         if not await self._queue.take_turn(self._owner):
             self.wake.set()  # somebody else's turn: short, so look again soon
             await asyncio.sleep(TURN_WAIT_S)
