@@ -98,7 +98,7 @@ def _opened(path: Path) -> BinaryIO:
     file = os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT, 0o600), "wb")
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        if not os.path.lexists(path) or not os.path.samestat(os.fstat(file.fileno()), os.stat(path)):
+        if not path.exists() or not os.path.samestat(os.fstat(file.fileno()), path.stat()):
             raise BlockingIOError  # the other one ended between the two, and this is its finished file
         file.truncate()
     except BaseException:
