@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field
 
 from runtime.lanefile import Lane, LaneSource
@@ -40,8 +40,8 @@ class DrainerStats:
     idle_because: str | None = None
     last_error: str | None = None
     uncertain: dict[str, Lease] = field(default_factory=dict)
-    """Sent, and nobody knows with what result: the reconciler asks Restate about them, and renews them
-    for as long as Restate does not answer."""
+    """Claimed, perhaps sent, and nobody knows with what result: the reconciler asks Restate about them, and
+    renews them for as long as Restate does not answer."""
 
 
 class Drainer:
@@ -97,12 +97,23 @@ class Drainer:
         leases = await self._claim(lane)
         if not leases:
             return self._queue.set_aside
-        async with self._renewing(leases):
-            fitting = await self._fitting(lane, leases)
-            begun = await self._queue.begin_admit(fitting, lease_s=self._lease_s)
-            # Urgent first, also within the batch: the sends start in this order.
-            await self._admit(sorted(begun, key=lambda lease: lease.priority))
+        with self._in_hand(leases):
+            async with self._renewing(leases):
+                fitting = await self._fitting(lane, leases)
+                begun = await self._queue.begin_admit(fitting, lease_s=self._lease_s)
+                # Urgent first, also within the batch: the sends start in this order.
+                await self._admit(sorted(begun, key=lambda lease: lease.priority))
         return len(leases)
+
+    @contextmanager
+    def _in_hand(self, leases: Sequence[Lease]) -> Iterator[None]:
+        """Where a boundary fails, what was claimed is the reconciler's to keep and to resolve: it would else
+        lapse, which looks like the death of a drainer and is counted as one."""
+        try:
+            yield
+        except OperatorError:
+            self.stats.uncertain.update((lease.item_id, lease) for lease in leases)
+            raise
 
     @asynccontextmanager
     async def _renewing(self, leases: Sequence[Lease]) -> AsyncIterator[None]:
@@ -157,10 +168,12 @@ class Drainer:
                 return []
             leases = await self._queue.claim(wanted, rules, owner=self._owner, lease_s=self._lease_s)
             if lane.rate_per_s is not None and leases:
-                await self._queue.lane_rate(lane.rate_per_s, used=len(leases))
+                with self._in_hand(leases):
+                    await self._queue.lane_rate(lane.rate_per_s, used=len(leases))
             return leases
         finally:
-            await self._queue.end_turn(self._owner)
+            with suppress(BoundaryDown):  # it ends by itself
+                await self._queue.end_turn(self._owner)
 
     async def _admit(self, leases: Sequence[Lease]) -> None:
         outcomes = await asyncio.gather(*(self._send(lease) for lease in leases))
