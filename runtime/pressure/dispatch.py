@@ -298,23 +298,21 @@ class Dispatch(OnLane):
     _BEGIN_ADMIT = Script(
         BACK
         + """
-    local now = now_us(ARGV[1])
-    local held = paused(now, 'hold')
-    local out = {}
-    for i = 3, #ARGV, 2 do
-      local id = ARGV[i]
-      local entry = mine(id, ARGV[i + 1])
-      if not entry then
-        out[#out + 1] = 0
-      elseif held then
-        back(id, entry)
-        out[#out + 1] = 0
-      else
-        call('ZREM', base .. 'leased', id)
-        call('ZADD', base .. 'admitting', int(now + ARGV[2]), id)
-        out[#out + 1] = 1
+    local held, lapse = paused(now_us(ARGV[1]), 'hold'), int(now_us(ARGV[1]) + ARGV[2])
+    local ids, out, begun, scored = {}, {}, {}, {}
+    for i = 3, #ARGV, 2 do ids[#ids + 1] = ARGV[i] end
+    local entries = call('HMGET', base .. 'lease', unpack(ids))
+    for n, id in ipairs(ids) do
+      local ours = entries[n] and string.match(entries[n], '^(%d+):') == ARGV[2 + n * 2]
+      if ours and held then back(id, entries[n]) end
+      out[n] = ours and not held and 1 or 0
+      if out[n] == 1 then
+        begun[#begun + 1] = id
+        scored[#scored + 1], scored[#scored + 2] = lapse, id
       end
     end
+    many('ZREM', base .. 'leased', begun)
+    many('ZADD', base .. 'admitting', scored)
     return out
     """
     )
@@ -328,27 +326,26 @@ class Dispatch(OnLane):
         replies = await self._leased(self._BEGIN_ADMIT, leases, round(lease_s * 1e6))
         return [lease for lease, began in replies if began]
 
-    _ADMITTED = Script(
-        BACK
-        + """
-    local now = now_us(ARGV[1])
-    local out = {}
-    for i = 3, #ARGV, 2 do
-      local id = ARGV[i]
-      if mine(id, ARGV[i + 1]) then
-        call('ZREM', base .. 'leased', id)
-        call('ZREM', base .. 'admitting', id)
-        call('HDEL', base .. 'lease', id)
-        call('HDEL', base .. 'deaths', id) -- it was no drainer's death after all
-        call('ZADD', base .. 'flight', int(now), id)
-        out[#out + 1] = 1
-      else
-        out[#out + 1] = 0
+    _ADMITTED = Script("""
+    local now = int(now_us(ARGV[1]))
+    local ids, out, gone, scored = {}, {}, {}, {}
+    for i = 3, #ARGV, 2 do ids[#ids + 1] = ARGV[i] end
+    local entries = call('HMGET', base .. 'lease', unpack(ids))
+    for n, id in ipairs(ids) do
+      local ours = entries[n] and string.match(entries[n], '^(%d+):') == ARGV[2 + n * 2]
+      out[n] = ours and 1 or 0
+      if ours then
+        gone[#gone + 1] = id
+        scored[#scored + 1], scored[#scored + 2] = now, id
       end
     end
+    many('ZREM', base .. 'leased', gone)
+    many('ZREM', base .. 'admitting', gone)
+    many('HDEL', base .. 'lease', gone)
+    many('HDEL', base .. 'deaths', gone) -- it was no drainer's death after all
+    many('ZADD', base .. 'flight', scored)
     return out
-    """
-    )
+    """)
 
     async def admitted(self, leases: Sequence[Lease]) -> int:
         """Restate has accepted these. Rows that settled or were taken over meanwhile stay as they are.

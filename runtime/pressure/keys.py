@@ -16,7 +16,8 @@ busy           hash    digest -> how many keep it busy
 flight         zset    Restate owns it; score: microseconds of admission
 dead           zset    failed for good; score: microseconds of death
 quarantined    zset    can't be admitted; score: microseconds
-items          hash    id -> ``priority:attempt:enqueued_us:{meta}\\n<payload>``
+items          hash    id -> ``priority:attempt:enqueued_us:<meta>\\n<payload>``; meta is the origin, or a
+                       JSON object of o (origin), d (dedup key) and k (concurrency key)
 fails          hash    id -> one JSON document a line, oldest first
 settled        zset    done or discarded; score: microseconds of settling
 done           hash    id -> ``priority:attempt:enqueued_us:outcome`` (succeeded, discarded, moved)

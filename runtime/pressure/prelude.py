@@ -60,7 +60,7 @@ local function rate_room(now, interval, burst)
 end
 local function key_of(record)
   local meta = string.match(record, '^%d:%d+:%d+:(.-)\\n')
-  if not string.find(meta, '"k"', 1, true) then return nil end
+  if string.sub(meta, 1, 1) ~= '{{' or not string.find(meta, '"k":', 1, true) then return nil end
   local key = cjson.decode(meta).k
   return key and redis.sha1hex(key)
 end
@@ -109,7 +109,10 @@ local function unpark(digest)
   end
 end
 -- A row's key is free for the next: called whenever it leaves the hands of drainer and Restate.
+local keys_held
 local function free(id)
+  if keys_held == nil then keys_held = call('EXISTS', base .. 'holds') == 1 end
+  if not keys_held then return end
   local digest = call('HGET', base .. 'holds', id)
   if not digest then return end
   call('HDEL', base .. 'holds', id)
@@ -129,8 +132,11 @@ local function take_waiting(id, level, record)
 end
 -- Out of the hands of drainer and Restate.
 local function take_busy(id)
-  local was = call('ZREM', base .. 'flight', id) + call('ZREM', base .. 'admitting', id) + call('ZREM', base .. 'leased', id)
-  call('HDEL', base .. 'lease', id)
+  local was = call('ZREM', base .. 'flight', id)
+  if was == 0 then
+    was = call('ZREM', base .. 'admitting', id) + call('ZREM', base .. 'leased', id)
+    call('HDEL', base .. 'lease', id)
+  end
   free(id)
   return was
 end
@@ -140,6 +146,10 @@ local function forget(id, record)
   call('HDEL', base .. 'fails', id)
   call('HDEL', base .. 'deaths', id)
   call('HINCRBY', base .. 'meta', 'bytes', -string.len(record))
+end
+-- One command over many members: the arguments that one call takes are bounded.
+local function many(command, key, members)
+  for i = 1, #members, 1000 do call(command, key, unpack(members, i, math.min(i + 999, #members))) end
 end
 local function close(id, record, outcome, now)
   local priority, attempt, enqueued = head(record)

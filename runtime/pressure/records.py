@@ -25,6 +25,8 @@ def pack_meta(
     payload: str, *, origin: str, dedup_key: str | None = None, concurrency_key: str | None = None
 ) -> str:
     """The part of a record that the enqueue script does not write itself."""
+    if dedup_key is None and concurrency_key is None and not origin.startswith("{") and "\n" not in origin:
+        return f"{origin}\n{payload}"  # what most rows are: short, since a backlog is made of them
     meta = {"o": origin}
     if dedup_key is not None:
         meta["d"] = dedup_key
@@ -37,7 +39,8 @@ def unpack_record(record: str) -> tuple[Priority, int, float, Mapping[str, str |
     """``(priority, attempt, enqueued_at, meta, payload)``."""
     priority, attempt, enqueued, rest = record.split(":", 3)
     meta_text, _, payload = rest.partition("\n")
-    return Priority(int(priority)), int(attempt), int(enqueued) * MICROSECOND, json.loads(meta_text), payload
+    meta = json.loads(meta_text) if meta_text.startswith("{") else {"o": meta_text}
+    return Priority(int(priority)), int(attempt), int(enqueued) * MICROSECOND, meta, payload
 
 
 def unpack_failures(lines: str | None) -> tuple[Failure, ...]:

@@ -33,9 +33,12 @@ class Settling(OnLane):
 
     _SETTLE = Script("""
     local now, failures, window = now_us(ARGV[1]), tonumber(ARGV[3]), tonumber(ARGV[4])
-    local out, well, badly = {}, 0, 0
-    local function settle(id, attempt, outcome, message)
-      local record = call('HGET', base .. 'items', id)
+    local out, well, badly, ids, seen = {}, 0, 0, {}, {}
+    local closed, bytes, scored, ends = {}, 0, {}, {}
+    for i = 6, #ARGV, 4 do ids[#ids + 1] = ARGV[i] end
+    local records = call('HMGET', base .. 'items', unpack(ids))
+    local function settle(id, record, attempt, outcome, message)
+      if seen[id] then return 'already' end
       if not record then
         local done = call('HGET', base .. 'done', id)
         if not done then return 'unknown' end
@@ -46,13 +49,16 @@ class Settling(OnLane):
       local level, current = head(record)
       if attempt < current then return 'stale' end
       if attempt > current then return 'unknown' end
-      if call('ZSCORE', base .. 'dead', id) then return 'already' end
-      if take_busy(id) == 0 and not take_waiting(id, level, record) then
-        call('ZREM', base .. 'quarantined', id)
+      if take_busy(id) == 0 then
+        if call('ZSCORE', base .. 'dead', id) then return 'already' end
+        if not take_waiting(id, level, record) then call('ZREM', base .. 'quarantined', id) end
       end
+      seen[id] = true
       if outcome == 'succeeded' then
-        close(id, record, outcome, now)
-        well = well + 1
+        local priority, _, enqueued = head(record)
+        closed[#closed + 1], bytes, well = id, bytes + string.len(record), well + 1
+        scored[#scored + 1], scored[#scored + 2] = int(now), id
+        ends[#ends + 1], ends[#ends + 2] = id, priority .. ':' .. attempt .. ':' .. enqueued .. ':' .. outcome
       else
         call('ZADD', base .. 'dead', int(now), id)
         call('HDEL', base .. 'deaths', id)
@@ -65,10 +71,17 @@ class Settling(OnLane):
       end
       return 'settled'
     end
-    for i = 6, #ARGV, 4 do
-      out[#out + 1] = settle(ARGV[i], tonumber(ARGV[i + 1]), ARGV[i + 2], ARGV[i + 3])
+    for n, id in ipairs(ids) do
+      local at = 2 + n * 4
+      out[n] = settle(id, records[n], tonumber(ARGV[at + 1]), ARGV[at + 2], ARGV[at + 3])
     end
     if well > 0 then
+      many('HDEL', base .. 'items', closed)
+      many('HDEL', base .. 'fails', closed)
+      many('HDEL', base .. 'deaths', closed)
+      call('HINCRBY', base .. 'meta', 'bytes', -bytes)
+      many('ZADD', base .. 'settled', scored)
+      many('HSET', base .. 'done', ends)
       call('HINCRBY', base .. 'stats', 'succeeded', well)
       bump('s', now, well)
     end
