@@ -29,6 +29,7 @@ from joelclaw_tui.refresher import Arrived, Failed, Late, Reading, Refresher
 from joelclaw_tui.screens.artifact import ArtifactScreen
 from joelclaw_tui.screens.audit import AuditScreen
 from joelclaw_tui.screens.base import ConsoleScreen, RoomGuard
+from joelclaw_tui.screens.family import FamilyScreen
 from joelclaw_tui.screens.findings import FindingsScreen
 from joelclaw_tui.screens.help import HelpScreen
 from joelclaw_tui.screens.item import ItemScreen
@@ -147,6 +148,9 @@ class ConsoleApp(App[int]):
         data = None if snapshot is None else snapshot.boundaries.pressure.data
         row = None if data is None else next((f for f in data.families.items if f.name == family), None)
         self.push_screen(ItemsScreen(family, first_state(row)))
+
+    def open_family(self, family: str) -> None:
+        self.push_screen(FamilyScreen(family))
 
     def open_item(self, item_id: str) -> None:
         self.push_screen(ItemScreen(item_id))

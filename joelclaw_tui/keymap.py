@@ -23,6 +23,7 @@ class Scope(StrEnum):
     JOURNAL = "Journal: runs"
     ARTIFACTS = "Artifacts: what sandboxes made"
     ITEMS = "Items of a family"
+    FAMILY = "One family's last day"
     ITEM = "One item"
     RUN = "One run"
     FIRES = "One schedule"
@@ -85,6 +86,7 @@ KEYS: tuple[KeySpec, ...] = (
     _key(
         Scope.BACKLOG, "replay", "R", "replay", "replay dead", "Replay up to N dead items as new attempts", 12
     ),
+    _key(Scope.BACKLOG, "day", "g", "open_day", "last day", "Show the family's last 24 hours by minute", 39),
     _key(
         Scope.SCHEDULE,
         "run",
@@ -173,6 +175,8 @@ KEYS: tuple[KeySpec, ...] = (
         14,
         "←",
     ),
+    _key(Scope.ITEMS, "day", "g", "open_day", "last day", "Show the family's last 24 hours by minute", 39),
+    _key(Scope.FAMILY, "items", "enter", "open_items", "its items", "Open the family's items", 10, "⏎"),
     _key(Scope.ITEM, "replay", "r", "replay", "replay", "Replay the item as a new attempt", 10),
     _key(Scope.ITEM, "run", "o", "open_run", "run", "Open the run of the current attempt", 12),
     _key(Scope.RUN, "cancel", "c", "run_verb('run-cancel')", "cancel", "Cancel the run; it may clean up", 10),

@@ -5,11 +5,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Protocol
 
 from runtime.actions.intents import Intent, Preview
-from runtime.model import Artifact, Fire, ItemPage, ItemState, JournalEntry, Receipt, RunView, WorkItem
+from runtime.model import (
+    Artifact,
+    FamilySeries,
+    Fire,
+    ItemPage,
+    ItemState,
+    JournalEntry,
+    Receipt,
+    RunView,
+    WorkItem,
+)
 from runtime.settings import Settings
 from runtime.truth.document import Snapshot
 
@@ -21,6 +31,10 @@ class ConsoleReader(Protocol):
     async def items(
         self, family: str, state: ItemState, *, cursor: str | None = None, limit: int = 100
     ) -> ItemPage: ...
+    async def series(self, families: Sequence[str], minutes: int = 60) -> Mapping[str, FamilySeries]:
+        """The last ``minutes`` minutes of each, at most a day, oldest first."""
+        ...
+
     async def item(self, item_id: str) -> WorkItem | None: ...
     async def run(self, run_id: str) -> RunView | None: ...
     async def journal(self, invocation_id: str, *, limit: int = 200) -> Sequence[JournalEntry]: ...

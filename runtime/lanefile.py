@@ -8,6 +8,7 @@ never accepted and ignored.
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import re
 import tomllib
@@ -19,6 +20,7 @@ from typing import Annotated, Literal
 
 from pydantic import (
     BeforeValidator,
+    ConfigDict,
     Field,
     ValidationError,
     field_validator,
@@ -28,6 +30,7 @@ from pydantic import (
 from runtime.lane_pressure import Backlog, Breaker, Concurrency, Rate
 from runtime.lane_sandbox import Sandbox
 from runtime.lane_schedules import BadSchedule, Schedule, check_schedules
+from runtime.lane_schema import PayloadSchema, SchemaField, SchemaFiles, schema_path
 from runtime.lane_values import Duration, SecretRef, Table, parse_duration
 from runtime.model import (
     FAMILY_NAME,
@@ -85,6 +88,8 @@ class Retry(Table):
 class Family(Table):
     """What one class of work is and how much of it may run."""
 
+    model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
+
     priority: PriorityField = Priority.P2
     handler: Literal["http", "command", "python", "noop", "sandbox"]
     url: str | None = None
@@ -110,6 +115,8 @@ class Family(Table):
     breaker: Breaker | None = None
     ack: Ack = Ack.PROCESS
     """What an acknowledged enqueue survives."""
+    payload_schema: SchemaField | None = Field(default=None, alias="schema")
+    """What a payload must look like: the path of a JSON Schema relative to the lane file, or a table."""
     weight: int = Field(default=1, ge=1, le=100)
     """Share of a priority level that several families want at once."""
     dedup_window: Duration | None = None
@@ -133,6 +140,17 @@ class Family(Table):
             if self.breaker is None
             else BreakerRule(failures=self.breaker.failures, window_s=self.breaker.window),
         )
+
+    def check(self, payload: str) -> str | None:
+        """Why ``payload``, accepted once, does not fit the schema as it is now; None: it fits."""
+        schema: PayloadSchema | None = self.payload_schema
+        if schema is None:
+            return None
+        try:
+            value = json.loads(payload)
+        except ValueError:
+            return "as a whole: it is not JSON"
+        return schema.misfit(value)
 
     @field_validator("url")
     @classmethod
@@ -193,6 +211,7 @@ class Lane:
     families: Mapping[str, Family]
     path: Path
     sha256: str
+    """Of the file and of the schema files that it names."""
     loaded_at: float
     schedules: Mapping[str, Schedule] = field(default_factory=dict)
     text: str = ""
@@ -201,6 +220,8 @@ class Lane:
     """Of the whole lane, when the file says one."""
     rate_per_s: float | None = None
     """Of the whole lane; None: no limit."""
+    schema_texts: Mapping[str, str] = field(default_factory=dict)
+    """The schema files' own texts, by the name that the lane file has for them."""
 
     def schedule(self, name: str) -> Schedule:
         """Raises `UnknownSchedule`."""
@@ -248,8 +269,14 @@ NOT_YET = {
 }
 
 
-def parse_lane(text: str, path: Path, *, loaded_at: float) -> Lane:
-    """Raises `ConfigError` with line and reason."""
+def parse_lane(
+    text: str, path: Path, *, loaded_at: float, schema_texts: Mapping[str, str] | None = None
+) -> Lane:
+    """``schema_texts``: the schema files as they were kept; None: they are read, beside ``path``.
+
+    Raises `ConfigError` with line and reason.
+    """
+    schemas = SchemaFiles(path.parent, schema_texts)
     try:
         data = tomllib.loads(text)
     except RecursionError:
@@ -257,8 +284,9 @@ def parse_lane(text: str, path: Path, *, loaded_at: float) -> Lane:
     except ValueError as error:  # TOML's own errors, and numbers too long to be one
         raise ConfigError(f"{path}: not valid TOML: {error}", fix="correct that line") from None
     try:
-        parsed = LaneFile.model_validate(data)
+        parsed = LaneFile.model_validate(data, context=schemas)
         check_schedules(parsed.schedules, parsed.families)
+        _check_data(parsed)
     except BadSchedule as bad:
         line = _line_of(text, list(bad.where))
         place = f"{path}:{line}" if line else str(path)
@@ -284,12 +312,29 @@ def parse_lane(text: str, path: Path, *, loaded_at: float) -> Lane:
         families=parsed.families,
         schedules=parsed.schedules,
         path=path,
-        sha256=hashlib.sha256(text.encode()).hexdigest(),
+        sha256=_digest(text, schemas.texts),
         loaded_at=loaded_at,
         text=text,
         max_in_flight=parsed.max_in_flight,
         rate_per_s=parsed.rate,
+        schema_texts=schemas.texts,
     )
+
+
+def _check_data(parsed: LaneFile) -> None:
+    """What a schedule sends must enter its family. Raises `BadSchedule`."""
+    for name, schedule in parsed.schedules.items():
+        misfit = parsed.families[schedule.family].check(schedule.payload)
+        if misfit is not None:
+            where = ("schedules", name) if schedule.data is None else ("schedules", name, "data")
+            raise BadSchedule(where, f"does not fit the schema of {schedule.family!r}, {misfit}")
+
+
+def _digest(text: str, schema_texts: Mapping[str, str]) -> str:
+    digest = hashlib.sha256(text.encode())
+    for name, schema in sorted(schema_texts.items()):
+        digest.update(f"\0{name}\0{schema}".encode())
+    return digest.hexdigest()
 
 
 def load_lane(path: Path, now: Now) -> Lane:
@@ -344,7 +389,8 @@ class LaneSource:
         self._now = now
         self._last_good = last_good
         self._keep = keep
-        self._seen = _stamp(path)
+        self._schema_paths: frozenset[Path] = frozenset()
+        self._seen = self._stamps()
         self.error: str | None = None
         """Why the file as it is now is refused; None while it is the current lane."""
         try:
@@ -353,19 +399,21 @@ class LaneSource:
             if last_good is None or not last_good.is_file():
                 raise
             try:
-                text = last_good.read_text(encoding="utf-8")
-                self.current = parse_lane(text, path.absolute(), loaded_at=last_good.stat().st_mtime)
+                self.current = _read_kept(last_good, path)
             except (OSError, ValueError, ConfigError):
                 raise error from None
             self.error = error.message
+        self._schema_paths = _schema_paths(path, self._schema_paths)
         self._remember()
 
     def refresh(self) -> bool:
         """Looks at the file; True when another lane is current now. Never raises for a bad edit."""
-        stamp = _stamp(self._path)
-        if stamp == self._seen:
+        stamps = self._stamps()
+        if stamps == self._seen:
             return False
-        self._seen = stamp
+        self._seen = stamps
+        # A schema file that is named from now on is looked at once more: it may have changed meanwhile.
+        self._schema_paths = _schema_paths(self._path, self._schema_paths)
         try:
             lane = load_lane(self._path, self._now)
             if lane.name != self.current.name:
@@ -383,13 +431,54 @@ class LaneSource:
             self._remember()
         return changed
 
+    def _stamps(self) -> dict[Path, tuple[int, int, int] | None]:
+        return {path: _stamp(path) for path in (self._path, *self._schema_paths)}
+
     def _remember(self) -> None:
         if self._keep and self._last_good is not None and self.error is None:
             with suppress(OSError):  # then there is no fallback; the lane itself is loaded
                 self._last_good.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-                aside = self._last_good.with_suffix(f".{os.getpid()}")
-                aside.write_text(self.current.text, encoding="utf-8")
-                aside.replace(self._last_good)
+                if self.current.schema_texts:
+                    _replace(_kept_schemas(self._last_good), json.dumps(dict(self.current.schema_texts)))
+                _replace(self._last_good, self.current.text)
+
+
+def _replace(path: Path, text: str) -> None:
+    aside = path.with_suffix(f"{path.suffix}.{os.getpid()}")
+    aside.write_text(text, encoding="utf-8")
+    aside.replace(path)
+
+
+def _kept_schemas(last_good: Path) -> Path:
+    return last_good.with_suffix(".schemas.json")
+
+
+def _read_kept(last_good: Path, path: Path) -> Lane:
+    """The lane of ``path`` as it was last loaded. Raises `OSError`, `ValueError`, `ConfigError`."""
+    text = last_good.read_text(encoding="utf-8")
+    try:
+        kept = json.loads(_kept_schemas(last_good).read_text(encoding="utf-8"))
+    except FileNotFoundError:  # it names none
+        kept = {}
+    schema_texts = {str(name): str(schema) for name, schema in kept.items()} if isinstance(kept, dict) else {}
+    loaded_at = last_good.stat().st_mtime
+    return parse_lane(text, path.absolute(), loaded_at=loaded_at, schema_texts=schema_texts)
+
+
+def _schema_paths(path: Path, before: frozenset[Path]) -> frozenset[Path]:
+    """The schema files that the lane file names, be it good or bad; ``before`` while it can't be parsed."""
+    try:
+        families = tomllib.loads(path.read_text(encoding="utf-8")).get("families")
+    except (OSError, ValueError, RecursionError):
+        return before
+    tables = families.values() if isinstance(families, dict) else ()
+    found: set[Path] = set()
+    for table in tables:
+        name = table.get("schema") if isinstance(table, dict) else None
+        if isinstance(name, str):
+            with suppress(ValueError):  # told when the lane is loaded
+                found.add(schema_path(path.parent, name))
+    return frozenset(found)
 
 
 def last_good_lane(settings: Settings, path: Path) -> Path:
@@ -410,6 +499,9 @@ def _line_of(text: str, where: list[str]) -> int | None:
     """Line number (from 1) of the place that a validation error names; TOML keeps none, so it is looked up."""
     lines = text.splitlines()
     for depth in range(len(where), 0, -1):
+        own = _table_start(lines, where[:depth])
+        if own:
+            return own + 1
         name = where[depth - 1]
         key = re.compile(rf"""\s*["']?{re.escape(name)}["']?\s*=""")
         table = re.compile(rf"""\s*\[[^\]]*["'.\[]?{re.escape(name)}["']?\s*\]""")

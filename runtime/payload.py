@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import math
+import re
+from dataclasses import dataclass
 from typing import NoReturn
 
 from runtime.model import PayloadError, PayloadTooLarge
@@ -11,8 +14,29 @@ WHITE_SPACE = " \t\r\n"
 MAX_DEPTH = 100
 """Nesting beyond this is refused: other JSON readers down the way have limits of their own."""
 
+CONCURRENCY_KEY_MOST = 256
+_EXACT_BELOW = 2**53
+"""Whole numbers below this are the same as float and as integer."""
+
+
+_SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
+"""Only text with such an escape can have half a character in it: the others are spared the search."""
+
+
+@dataclass(frozen=True, slots=True)
+class Payload:
+    """One JSON value: its text as it was given, and what it says."""
+
+    text: str
+    value: object
+
 
 def parse_payload(raw: bytes | str, limit: int) -> str:
+    """The text alone of `read_payload`, with its errors."""
+    return read_payload(raw, limit).text
+
+
+def read_payload(raw: bytes | str, limit: int) -> Payload:
     """``raw`` as text of at most ``limit`` bytes that is one JSON value; not a character of it is changed.
 
     Strict JSON (RFC 8259): no NaN or Infinity, valid UTF-8, no lone surrogates.
@@ -32,7 +56,9 @@ def parse_payload(raw: bytes | str, limit: int) -> str:
         value = json.loads(text, parse_constant=_no_constant)
         if _depth(value) > MAX_DEPTH:
             raise PayloadError(f"payload is nested deeper than {MAX_DEPTH} levels", fix="flatten it")
-        json.dumps(value, ensure_ascii=False, allow_nan=False).encode("utf-8")
+        if not isinstance(raw, bytes) or _SURROGATE.search(text):
+            text.encode("utf-8")
+            json.dumps(value, ensure_ascii=False).encode("utf-8")
     except RecursionError:
         raise PayloadError(f"payload is nested deeper than {MAX_DEPTH} levels", fix="flatten it") from None
     except UnicodeEncodeError:
@@ -44,7 +70,35 @@ def parse_payload(raw: bytes | str, limit: int) -> str:
         ) from None
     except ValueError as error:
         raise PayloadError(f"payload is not JSON: {error}", fix="send one JSON value") from None
-    return text.strip(WHITE_SPACE)
+    return Payload(text.strip(WHITE_SPACE), value)
+
+
+def concurrency_key(value: object, path: str) -> str | None:
+    """The JSON text of the scalar at ``path`` (``"customer.id"``); 7 and 7.0 are one. None: nothing is
+    there, or null.
+
+    Raises `PayloadError` for an object, an array and a text too long to be a key.
+    """
+    for part in path.split("."):
+        if not isinstance(value, dict) or part not in value:
+            return None
+        value = value[part]
+    if value is None:
+        return None
+    if isinstance(value, dict | list):
+        raise PayloadError(
+            f"the concurrency key {path!r} is {'an object' if isinstance(value, dict) else 'an array'}",
+            fix="it must be a text, a number, true or false; or leave it out",
+        )
+    if isinstance(value, float) and value.is_integer() and abs(value) < _EXACT_BELOW:
+        value = int(value)
+    key = json.dumps(value, ensure_ascii=False)
+    if len(key.encode()) > CONCURRENCY_KEY_MOST:
+        raise PayloadError(
+            f"the concurrency key {path!r} has more than {CONCURRENCY_KEY_MOST} bytes",
+            fix="name a shorter field in the lane file's concurrency.key, an id",
+        )
+    return key
 
 
 def _no_constant(name: str) -> NoReturn:
@@ -52,6 +106,8 @@ def _no_constant(name: str) -> NoReturn:
 
 
 def _depth(value: object) -> int:
+    """How deep it is nested, at least where that is too deep. Raises `ValueError` for a number that
+    became infinite."""
     deepest = 0
     stack = [(value, 1)]
     while stack:
@@ -63,4 +119,6 @@ def _depth(value: object) -> int:
             stack.extend((child, depth + 1) for child in node.values())
         elif isinstance(node, list):
             stack.extend((child, depth + 1) for child in node)
+        elif isinstance(node, float) and not math.isfinite(node):
+            raise ValueError("a number is too large")
     return deepest

@@ -38,7 +38,9 @@ class Settings(BaseSettings):
     """Which profile this is. ``local`` uses servers that ``joelclaw-tui up`` starts."""
 
     redis_url: str | None = None
-    """``redis://``, ``rediss://`` or ``unix://`` address. Unset: the local stack's Valkey."""
+    """``redis://``, ``rediss://`` or ``unix://`` address of a server, or ``redis+cluster://host:port,host:port/``
+    (with TLS ``rediss+cluster://``) of a cluster: some of its nodes, the others are found. Sentinels are not
+    asked: give an address that follows the primary. Unset: the local stack's Valkey."""
 
     restate_ingress_url: str | None = None
     """``http(s)://`` address or ``unix:/path`` of Restate's ingress. Unset: the local stack's."""
@@ -105,8 +107,9 @@ class Settings(BaseSettings):
     @field_validator("redis_url")
     @classmethod
     def _redis_scheme(cls, value: str | None) -> str | None:
-        if value is not None and not value.startswith(("redis://", "rediss://", "unix://")):
-            raise ValueError("must start with redis://, rediss:// or unix://")
+        schemes = ("redis", "rediss", "unix", "redis+cluster", "rediss+cluster")
+        if value is not None and value.partition("://")[0] not in schemes:
+            raise ValueError(f"must start with {', '.join(f'{scheme}://' for scheme in schemes)}")
         return value
 
     @field_validator("restate_ingress_url", "restate_admin_url")

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import hashlib
 from datetime import UTC, datetime, timedelta
+from math import cos
 from typing import Any, Literal
 
-from runtime.model import family_tag
+from runtime.model import FamilySeries, SeriesPoint, family_tag
 from runtime.truth.document import (
     ArtifactRow,
     BackendRow,
@@ -18,6 +19,7 @@ from runtime.truth.document import (
     BoundaryStatus,
     ClockData,
     DurableData,
+    FamilyHistory,
     FamilyRow,
     Finding,
     LaneFileRow,
@@ -129,6 +131,7 @@ def family_row(
     enqueued_per_min: int = 0,
     settled_per_min: int = 0,
     failed_per_min: int = 0,
+    history: FamilyHistory | None = None,
     **counts: int,
 ) -> FamilyRow:
     """A family's row; every count that isn't given is 0."""
@@ -153,6 +156,44 @@ def family_row(
         succeeded_total=settled_per_min * 60,
         failed_total=failed_per_min * 60,
         eta_s=eta_s,
+        history=history,
+    )
+
+
+def sample_series(family: str = "content/updated", *, minutes: int = 1440) -> FamilySeries:
+    """A day: work that swells and ebbs, one outage of the runtime of 214 minutes, failures near its end."""
+    until = NOW.timestamp() // 60 * 60
+
+    def point(ago: int) -> SeriesPoint:
+        at = until - 60 * ago
+        if 400 <= ago < 614:
+            return SeriesPoint(at)
+        swell = round(48 - 48 * cos(ago / 110)) if ago else 88
+        failed = 4 if 20 <= ago < 90 else 0
+        events = None if ago == 399 else swell
+        return SeriesPoint(
+            at,
+            waiting=120 + swell * 3 if ago < 200 else swell,
+            held=0,
+            throttled=18,
+            delayed=0,
+            in_flight=min(20, swell),
+            dead=max(0, min(280, (90 - ago) * 4)) if ago < 90 else 0,
+            enqueued=events,
+            succeeded=None if events is None else max(0, swell - failed),
+            failed=None if events is None else min(swell, failed),
+        )
+
+    return FamilySeries(family, tuple(point(ago) for ago in reversed(range(minutes))))
+
+
+def sample_history(*, quiet: int = 0) -> FamilyHistory:
+    """The last hour; ``quiet``: so many of its first minutes nobody recorded."""
+    waves = [round(44 - 44 * cos(minute / 7)) for minute in range(60)]
+    return FamilyHistory(
+        until=NOW.replace(second=0),
+        settled=[None if minute <= quiet else wave for minute, wave in enumerate(waves)],
+        waiting=[None if minute < quiet else 2 * wave for minute, wave in enumerate(waves)],
     )
 
 
@@ -173,6 +214,7 @@ def _families(*, hostile: bool, calm: bool) -> list[FamilyRow]:
         enqueued_per_min=96,
         settled_per_min=88,
         eta_s=94.0,
+        history=sample_history(),
     )
     if calm:
         return [busy, family_row("repo/sync", delayed=2, settled_per_min=3)]
@@ -202,6 +244,7 @@ def _families(*, hostile: bool, calm: bool) -> list[FamilyRow]:
             settled_per_min=5,
             failed_per_min=4,
             eta_s=84.0,
+            history=sample_history(quiet=20),
         ),
         family_row("repo/sync", waiting=9, stuck=True, oldest_runnable_age_s=754.0),
         family_row("old/import", declared=False, priority=None, quarantined=2),

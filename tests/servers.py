@@ -7,13 +7,20 @@ environments are those of `runtime.stack`.
 from __future__ import annotations
 
 import os
+import resource
+import shutil
 import signal
+import socket
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from functools import cache
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
+
+import redis
+from redis.crc import key_slot
 
 from runtime.stack.find import find_restate, find_valkey
 from runtime.stack.parts import Binary
@@ -134,10 +141,18 @@ class ValkeyServer(Server):
 
     name = "valkey"
 
-    def __init__(self, folder: Path, *, appendonly: bool = True, appendfsync: str = "everysec") -> None:
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        appendonly: bool = True,
+        appendfsync: str = "everysec",
+        extra: Sequence[str] = (),
+    ) -> None:
         super().__init__(folder)
         self.appendonly = appendonly
         self.appendfsync = appendfsync
+        self.extra = tuple(extra)
         self.socket = folder / SOCKET_NAME
 
     @classmethod
@@ -155,10 +170,176 @@ class ValkeyServer(Server):
             data=self.folder,
             appendonly=self.appendonly,
             appendfsync=self.appendfsync,
-        )
+        ) + list(self.extra)
 
     def ready(self) -> bool:
         return valkey_ready(self.socket)
+
+    def ask(self, *command: str | int) -> Any:
+        """What a test itself asks of the server, on a connection of its own. Raises `redis.RedisError`."""
+        client = redis.Redis(unix_socket_path=str(self.socket), decode_responses=True)
+        try:
+            return client.execute_command(*command)  # type: ignore[no-untyped-call]
+        finally:
+            client.close()
+
+
+class FullDisk(ValkeyServer):
+    """Its disk can be filled: a write beyond the limit on files is an error to it, and not its end."""
+
+    def command(self) -> list[str]:
+        env = shutil.which("env")
+        if env is None:
+            raise ServerFailed("no env on PATH")
+        return [env, "--ignore-signal=XFSZ", *super().command()]
+
+    def fill(self) -> None:
+        size = self.ask("INFO", "persistence")["aof_current_size"]
+        resource.prlimit(self.pid, resource.RLIMIT_FSIZE, (size, size))
+
+
+class ValkeyPair:
+    """A primary, and a replica of it that has caught up. Replication needs TCP: a free port on loopback."""
+
+    def __init__(self, folder: Path, *, replica: Sequence[str] = ()) -> None:
+        self.port = free_ports(1)[0]
+        self.primary = ValkeyServer(
+            folder / "p",
+            extra=("--bind", "127.0.0.1", "--port", str(self.port), "--repl-diskless-sync-delay", "0"),
+        )
+        self.replica = ValkeyServer(
+            folder / "r", extra=("--replicaof", "127.0.0.1", str(self.port), *replica)
+        )
+
+    def launch(self) -> Self:
+        try:
+            self.primary.launch()
+            self.replica.launch()
+            wait_until(self.linked)
+        except BaseException:
+            self.stop()
+            raise
+        return self
+
+    def linked(self) -> bool:
+        return bool(self.replica.ask("INFO", "replication")["master_link_status"] == "up")
+
+    def stop(self) -> None:
+        self.replica.stop()
+        self.primary.stop()
+
+
+class ValkeyCluster:
+    """Real servers on loopback TCP ports: each primary with an even part of the slots and its replicas.
+
+    A node that has not answered for ``node_timeout_ms`` is taken for failed, and its replica takes over.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        primaries: int = 3,
+        replicas: int = 1,
+        node_timeout_ms: int = 1000,
+        full_coverage: bool = True,
+    ) -> None:
+        count = primaries * (1 + replicas)
+        ports = free_ports(2 * count)
+        self.primaries = primaries
+        self.ports = ports[:count]
+        self.nodes = [
+            ValkeyServer(
+                folder / str(index),
+                extra=(
+                    *("--bind", "127.0.0.1", "--port", str(ports[index])),
+                    *("--cluster-enabled", "yes", "--cluster-port", str(ports[count + index])),
+                    *("--cluster-node-timeout", str(node_timeout_ms)),
+                    *("--cluster-require-full-coverage", "yes" if full_coverage else "no"),
+                    *("--repl-diskless-sync-delay", "0", "--repl-backlog-size", "1mb"),
+                ),
+            )
+            for index in range(count)
+        ]
+        self._bus = ports[count:]
+
+    @property
+    def url(self) -> str:
+        return "redis+cluster://" + ",".join(f"127.0.0.1:{port}" for port in self.ports) + "/"
+
+    def launch(self) -> Self:
+        try:
+            for node in self.nodes:
+                node.launch()
+            self._join()
+        except BaseException:
+            self.stop()
+            raise
+        return self
+
+    def _join(self) -> None:
+        """Slots to the first nodes, the others as their replicas in turn."""
+        edges = [16384 * index // self.primaries for index in range(self.primaries + 1)]
+        ids = []
+        for index, node in enumerate(self.nodes):
+            ids.append(node.ask("CLUSTER MYID"))
+            node.ask("CLUSTER SET-CONFIG-EPOCH", index + 1)
+            if index < self.primaries:
+                node.ask("CLUSTER ADDSLOTSRANGE", edges[index], edges[index + 1] - 1)
+        for port, bus in zip(self.ports[1:], self._bus[1:], strict=True):
+            self.nodes[0].ask("CLUSTER MEET", "127.0.0.1", port, bus)
+        wait_until(lambda: all(self._knows(node) == len(self.nodes) for node in self.nodes))
+        for index, node in enumerate(self.nodes[self.primaries :]):
+            node.ask("CLUSTER REPLICATE", ids[index % self.primaries])
+        wait_until(self.whole)
+
+    @staticmethod
+    def _knows(node: ValkeyServer) -> int:
+        """How many nodes it has shaken hands with, itself included."""
+        return sum("handshake" not in row["flags"] for row in node.ask("CLUSTER NODES").values())
+
+    def whole(self) -> bool:
+        """Every running node serves, and every running replica has its primary's data."""
+        for node in self.nodes:
+            if node.running:
+                if node.ask("CLUSTER INFO")["cluster_state"] != "ok":
+                    return False
+                if node.ask("INFO", "replication").get("master_link_status", "up") != "up":
+                    return False
+        return True
+
+    def owner_of(self, key: str) -> ValkeyServer:
+        """The running primary that serves ``key`` as the other nodes see it."""
+        slot = key_slot(key.encode())
+        for node in self.nodes:
+            if node.running:
+                for start, end, primary, *_ in node.ask("CLUSTER", "SLOTS"):
+                    if int(start) <= slot <= int(end):
+                        return self.nodes[self.ports.index(int(primary[1]))]
+        raise ServerFailed(f"nobody serves slot {slot}")
+
+    def kill_primary_of(self, key: str) -> ValkeyServer:
+        """SIGKILL. Returns the node, so that it may be started again."""
+        node = self.owner_of(key)
+        node.kill()
+        return node
+
+    def wait_failover(self, key: str) -> None:
+        """Returns once a running node serves ``key``, in the eyes of all that run."""
+        wait_until(lambda: self.owner_of(key).running and self.whole())
+
+    def stop(self) -> None:
+        for node in self.nodes:
+            node.stop()
+
+
+def free_ports(count: int) -> list[int]:
+    """TCP ports on loopback that were free a moment ago."""
+    with ExitStack() as held:
+        sockets = [held.enter_context(socket.socket()) for _ in range(count)]
+        for one in sockets:
+            one.bind(("127.0.0.1", 0))
+        return [int(one.getsockname()[1]) for one in sockets]
 
 
 class RestateServer(Server):

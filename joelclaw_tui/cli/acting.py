@@ -14,7 +14,16 @@ from joelclaw_tui.cli.output import Answer, NextStep
 from joelclaw_tui.cli.paper import INDENT, Line, Span, Tone, line, paragraph, safe
 from joelclaw_tui.cli.session import Session, with_operator
 from runtime.actions.intents import ActionName, Intent, Preview
-from runtime.model import ExitCode, OperatorError, Receipt, ReceiptOutcome, Refused, TargetResult, UsageError
+from runtime.model import (
+    ExitCode,
+    OperatorError,
+    PauseMode,
+    Receipt,
+    ReceiptOutcome,
+    Refused,
+    TargetResult,
+    UsageError,
+)
 
 if TYPE_CHECKING:
     from runtime.roles.operator import Operator
@@ -32,16 +41,20 @@ _OUTCOME_TONE = {
 }
 
 
+DRY_RUN = line(Span("dry run: nothing was changed", Tone.DIM))
+
+
 def act(
     session: Session,
     action: ActionName,
     *,
     until: float | None = None,
+    mode: PauseMode = PauseMode.HOLD,
     branch: str | None = None,
     unverified: bool = False,
 ) -> ExitCode:
-    """Carries out the action on the command's targets. ``until``: when a pause ends by itself. ``branch``
-    and ``unverified`` are a promotion's."""
+    """Carries out the action on the command's targets. ``until``: when a pause ends by itself; ``mode``:
+    its own. ``branch`` and ``unverified`` are a promotion's."""
     arguments = session.arguments
     intent = Intent(
         action=action,
@@ -49,6 +62,7 @@ def act(
         reason=arguments.reason,
         limit=arguments.max,
         until=until,
+        mode=mode,
         branch=branch,
         unverified=unverified,
     )
@@ -57,10 +71,7 @@ def act(
         preview = await operator.actions.preview(intent)
         if arguments.dry_run:
             return Answer(
-                [
-                    *preview_lines(preview, session.out.width),
-                    line(Span("dry run: nothing was changed", Tone.DIM)),
-                ],
+                [*preview_lines(preview, session.out.width), DRY_RUN],
                 {"dry_run": True, "preview": preview_document(preview)},
             )
         if not preview.ids:
@@ -68,11 +79,12 @@ def act(
                 [line(Span(f"{safe(preview.title)}: nothing to do", Tone.DIM))],
                 {"preview": preview_document(preview), "receipt": None},
             )
-        _consent(session, preview)
+        shown = preview_lines(preview, session.out.width)
+        consent(session, preview.title, len(preview.ids), shown, destructive=preview.destructive)
         from runtime.actions.actor import os_actor  # late: asks the system who this is
 
         receipt = await operator.actions.apply(preview, actor=os_actor(), origin="cli")
-        return _done(receipt, session.out.width)
+        return done_answer(receipt, session.out.width)
 
     return session.out.answer(with_operator(session.settings, work))
 
@@ -111,36 +123,33 @@ def preview_lines(preview: Preview, width: int) -> list[Line]:
     return lines
 
 
-def _consent(session: Session, preview: Preview) -> None:
+def consent(session: Session, title: str, touched: int, shown: Sequence[Line], *, destructive: bool) -> None:
     """Raises unless this may go on. Read-only mode is not asked about: the action layer refuses it."""
     if session.arguments.yes or session.settings.read_only:
         return
     if session.out.can_ask():
-        session.out.notes(preview_lines(preview, session.out.width))
+        session.out.notes(shown)
         if not session.out.ask("Do this?"):
             raise Refused(
                 "not confirmed: nothing was changed", fix="answer y, or give --yes", code="not-confirmed"
             )
         return
-    if len(preview.ids) > 1 or preview.destructive:
-        what = (
-            f"{units.count(len(preview.ids))} things"
-            if len(preview.ids) > 1
-            else "something that can't be undone"
-        )
+    if touched > 1 or destructive:
+        what = f"{units.count(touched)} things" if touched > 1 else "something that can't be undone"
         raise UsageError(
-            f"{safe(preview.title)}: this touches {what}, and nobody can be asked here",
+            f"{safe(title)}: this touches {what}, and nobody can be asked here",
             fix="look with --dry-run, then give --yes",
             code="needs-consent",
         )
 
 
-def _done(receipt: Receipt, width: int) -> Answer:
+def done_answer(receipt: Receipt, width: int, *, preview_id: str | None = None) -> Answer:
+    """``preview_id``: of the kept preview that was applied."""
     wrong = [result for result in receipt.results if result.outcome in _WRONG]
     lines = paragraph(safe(receipt.summary), width, first=(), rest=INDENT, tone=Tone.STRONG)
     lines += result_lines(_worst_first(receipt.results)[:IDS_SHOWN], width)
     hidden = receipt.results_total - min(len(receipt.results), IDS_SHOWN)
-    if hidden > 0:
+    if hidden > 0 and receipt.results:
         lines.append(line(INDENT, Span(f"and {units.count(hidden)} more", Tone.DIM)))
     if receipt.warning:
         lines += paragraph(
@@ -155,7 +164,7 @@ def _done(receipt: Receipt, width: int) -> Answer:
         )
     return Answer(
         lines,
-        {"receipt": receipt_document(receipt)},
+        {"receipt": receipt_document(receipt)} | ({} if preview_id is None else {"preview_id": preview_id}),
         ExitCode.ATTENTION if wrong else ExitCode.OK,
         error,
         (NextStep("joelclaw-tui audit", "see the receipt"),) if wrong else (),

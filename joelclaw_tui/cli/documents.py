@@ -6,7 +6,17 @@ from datetime import UTC, datetime
 from typing import Any
 
 from runtime.actions.intents import Preview
-from runtime.model import Artifact, Failure, ItemPage, JournalEntry, Receipt, RunView, WorkItem
+from runtime.model import (
+    Artifact,
+    Failure,
+    FrozenPreview,
+    ItemPage,
+    JournalEntry,
+    KeptPreview,
+    Receipt,
+    RunView,
+    WorkItem,
+)
 
 
 def instant(seconds: float | None) -> str | None:
@@ -91,11 +101,13 @@ def receipt_document(receipt: Receipt) -> dict[str, Any]:
         ],
         "results_total": receipt.results_total,
         "warning": receipt.warning,
+        "partial": receipt.partial,
     }
 
 
 def preview_document(preview: Preview) -> dict[str, Any]:
-    return {
+    frozen = {} if preview.bulk is None else frozen_document(preview.bulk) | {"kept": preview.kept}
+    return frozen | {
         "preview_id": preview.preview_id,
         "action": preview.intent.action.value,
         "title": preview.title,
@@ -106,6 +118,45 @@ def preview_document(preview: Preview) -> dict[str, Any]:
         "warnings": list(preview.warnings),
         "destructive": preview.destructive,
         "created_at": instant(preview.created_at),
+    }
+
+
+def frozen_document(frozen: FrozenPreview) -> dict[str, Any]:
+    """A bulk action's preview without its ids."""
+    order = frozen.order
+    return {
+        "preview_id": frozen.preview_id,
+        "action": order.verb.value,
+        "title": frozen.title,
+        "target": frozen.target.shown,
+        "total": frozen.total,
+        "matching": frozen.matching,
+        "counts": [
+            {"family": family, "state": state.value, "matching": many}
+            for (family, state), many in frozen.counts.items()
+        ],
+        "touched": dict(frozen.touched),
+        "rate_per_s": order.rate_per_s,
+        "batches": frozen.batches,
+        "export_to": frozen.export_to,
+        "lines": list(frozen.lines),
+        "warnings": list(frozen.warnings),
+        "destructive": frozen.destructive,
+        "created_at": instant(frozen.created_at),
+        "expires_at": instant(frozen.expires_at),
+    }
+
+
+def kept_document(kept: KeptPreview, now: float) -> dict[str, Any]:
+    return frozen_document(kept.preview) | {
+        "state": kept.state(now).value,
+        "actor": kept.preview.order.actor,
+        "reason": kept.preview.order.reason,
+        "begun_at": instant(kept.begun_at),
+        "begun_by": kept.begun_by,
+        "batches_done": kept.batches_done,
+        "tally": {result.value: many for result, many in kept.tally.items()},
+        "receipt_id": None if kept.receipt is None else kept.receipt.receipt_id,
     }
 
 

@@ -1,4 +1,4 @@
-"""``enqueue``: one payload from the command line, a file or standard input onto the queue."""
+"""``enqueue``: payloads from the command line, a file or standard input onto the queue."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
+from joelclaw_tui.cli.importing import enqueue_lines, is_import
 from joelclaw_tui.cli.output import Answer
 from joelclaw_tui.cli.paper import Span, Tone, line, safe
 from joelclaw_tui.cli.session import Session, with_operator
@@ -16,8 +17,17 @@ if TYPE_CHECKING:
 
 
 def enqueue(session: Session) -> ExitCode:
-    """Prints the item's id."""
+    """Prints the item's id; of many lines, how many were stored."""
     arguments = session.arguments
+    if is_import(arguments.data, arguments.jsonl):
+        return enqueue_lines(session)
+    for given, option in (
+        (arguments.import_name, "--import-name"),
+        (arguments.skip_bad, "--skip-bad"),
+        (arguments.wait, "--wait"),
+    ):
+        if given:
+            raise UsageError(f"{option} is for many items", fix="give --data @FILE.jsonl, or --jsonl")
     payload = read_data(arguments.data, session.settings.payload_limit)
 
     async def work(operator: Operator) -> Enqueued:
@@ -28,6 +38,7 @@ def enqueue(session: Session) -> ExitCode:
             priority=arguments.priority,
             delay_s=arguments.delay,
             dedup_key=arguments.dedup_key,
+            ack=arguments.ack,
         )
 
     enqueued = with_operator(session.settings, work)

@@ -8,10 +8,10 @@ from pathlib import Path
 
 from joelclaw_tui.cli import units
 from joelclaw_tui.cli.output import Answer
-from joelclaw_tui.cli.paper import Column, Line, Row, Span, Tone, line, safe, table
+from joelclaw_tui.cli.paper import Column, Line, Row, Span, Tone, flow, line, safe, table
 from joelclaw_tui.cli.session import Session
 from runtime.lanefile import Family, Lane, find_lane, load_lane
-from runtime.model import ExitCode
+from runtime.model import Ack, ExitCode
 
 
 def list_(session: Session) -> ExitCode:
@@ -55,11 +55,18 @@ def _lane_lines(lane: Lane, width: int) -> list[Line]:
                 units.count(family.retry.tries),
                 units.length(_timeout_s(family)),
                 Span(safe(_does(family), 200), Tone.DIM),
-            )
+            ),
+            below=tuple(flow([safe(limit, 200) for limit in _limits(family)], width, indent="    ")),
         )
         for name, family in lane.families.items()
     ]
-    heading = line(Span(f"lane {lane.name}", Tone.STRONG), Span(f"  {safe(str(lane.path), 500)}", Tone.DIM))
+    whole = [f"at most {units.count(lane.max_in_flight)} in flight"] if lane.max_in_flight else []
+    whole += [_rate(lane.rate_per_s)] if lane.rate_per_s else []
+    heading = line(
+        Span(f"lane {lane.name}", Tone.STRONG),
+        f"  {', '.join(whole)}" if whole else "",
+        Span(f"  {safe(str(lane.path), 500)}", Tone.DIM),
+    )
     return [heading, *table(columns, rows, width)]
 
 
@@ -79,6 +86,38 @@ def _does(family: Family) -> str:
             return "" if box is None else f"{' '.join(box.agent)} on {box.base} of {box.repo}"
 
 
+def _limits(family: Family) -> list[str]:
+    """What the queue goes by, as far as it is set."""
+    said = []
+    if family.payload_schema is not None:
+        said.append(f"schema {family.payload_schema.source}")
+    if family.rate is not None:
+        said.append(_rate(family.rate))
+    if family.concurrency is not None:
+        said.append(f"{family.concurrency.max} at a time of each {family.concurrency.key}")
+    if family.aging is not None:
+        said.append(f"ages {units.length(family.aging)}")
+    if family.backlog is not None:
+        most = [
+            *([] if family.backlog.items is None else [units.many(family.backlog.items, "item")]),
+            *([] if family.backlog.bytes is None else [f"{family.backlog.bytes / 2**20:,.6g} MiB"]),
+        ]
+        said.append(f"full at {' or '.join(most)}" if most else "")
+    if family.ack is not Ack.PROCESS:
+        said.append(f"ack {family.ack.value}")
+    if family.breaker is not None:
+        said.append(f"breaks at {family.breaker.failures} failed in {units.length(family.breaker.window)}")
+    return [one for one in said if one]
+
+
+def _rate(per_s: float) -> str:
+    """In the largest unit in which it is at least one."""
+    for seconds, unit in ((1, "s"), (60, "m"), (3600, "h")):
+        if per_s * seconds >= 1 or unit == "h":
+            return f"{per_s * seconds:,.6g}/{unit}"
+    raise AssertionError("the hour ends the loop")
+
+
 def _timeout_s(family: Family) -> float:
     return family.timeout if family.sandbox is None else family.sandbox.timeout
 
@@ -94,6 +133,8 @@ def _lane_document(lane: Lane) -> dict[str, object]:
         "lane": lane.name,
         "path": str(lane.path),
         "sha256": lane.sha256,
+        "max_in_flight": lane.max_in_flight,
+        "rate_per_s": lane.rate_per_s,
         "families": [
             {
                 "name": name,
@@ -105,6 +146,15 @@ def _lane_document(lane: Lane) -> dict[str, object]:
                 "tries": family.retry.tries,
                 "timeout_s": _timeout_s(family),
                 "dedup_window_s": family.dedup_window,
+                "schema": None if family.payload_schema is None else family.payload_schema.source,
+                "rate_per_s": family.rate,
+                "aging_s": family.aging,
+                "ack": family.ack.value,
+                "concurrency": None if family.concurrency is None else family.concurrency.model_dump(),
+                "backlog": None if family.backlog is None else family.backlog.model_dump(),
+                "breaker": None
+                if family.breaker is None
+                else {"failures": family.breaker.failures, "window_s": family.breaker.window},
             }
             for name, family in lane.families.items()
         ],

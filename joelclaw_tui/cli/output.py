@@ -13,6 +13,7 @@ import os
 import shutil
 import signal
 import sys
+import time
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -27,6 +28,9 @@ from runtime.text import json_safe
 WIDTH_UNKNOWN = 80
 WIDTH_LEAST, WIDTH_MOST = 40, 160
 """Cells. Wider lines than this are hard to read, and narrower terminals are wrapped by themselves."""
+PROGRESS_EVERY_S = 0.2
+PROGRESS_NOTE_EVERY_S = 10.0
+"""Where nobody watches, a note so often says that it goes on."""
 
 _ANSI = {
     Tone.PLAIN: "",
@@ -77,6 +81,8 @@ class Output:
         for stream in (self._stdout, self._stderr):
             _never_fail_on_a_character(stream)
         self._closed = self._stdout is None
+        self._told_at = time.monotonic()
+        self._in_progress = False
 
     # --- what the streams are ---
 
@@ -89,9 +95,17 @@ class Output:
     def is_terminal(self) -> bool:
         return _is_terminal(self._stdout)
 
+    @property
+    def stderr_is_terminal(self) -> bool:
+        return _is_terminal(self._stderr)
+
     def can_ask(self) -> bool:
         """True when a person can see a question and answer it."""
         return _is_terminal(sys.stdin) and _is_terminal(self._stderr)
+
+    def notes_are_seen(self) -> bool:
+        """True when a person watches stderr."""
+        return _is_terminal(self._stderr)
 
     def can_show_a_console(self) -> bool:
         """True when a full-screen console would have a screen and keys."""
@@ -145,6 +159,30 @@ class Output:
         with suppress(OSError, ValueError, AttributeError):
             self._stderr.write("".join(_drawn(shown, colour) + "\n" for shown in lines))
             self._stderr.flush()
+
+    def progress(self, text: str) -> None:
+        """How far a long command is: one line of a terminal, written anew; elsewhere a note now and then."""
+        now = time.monotonic()
+        terminal = _is_terminal(self._stderr) and os.environ.get("TERM", "dumb") != "dumb"
+        if now - self._told_at < (PROGRESS_EVERY_S if terminal else PROGRESS_NOTE_EVERY_S):
+            return
+        self._told_at = now
+        if not terminal:
+            self.note(text)
+            return
+        width = shutil.get_terminal_size((WIDTH_UNKNOWN, 24)).columns
+        self._in_progress = True
+        with suppress(OSError, ValueError, AttributeError):
+            self._stderr.write(f"\r\x1b[2K{safe(text, max(10, width - 1))}")
+            self._stderr.flush()
+
+    def progress_end(self) -> None:
+        """The line of the progress is free again."""
+        if self._in_progress:
+            self._in_progress = False
+            with suppress(OSError, ValueError, AttributeError):
+                self._stderr.write("\r\x1b[2K")
+                self._stderr.flush()
 
     def answer(self, answer: Answer) -> ExitCode:
         """Prints it in the wanted form and returns its exit code, even where nobody reads on.

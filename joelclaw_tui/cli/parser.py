@@ -3,38 +3,28 @@
 from __future__ import annotations
 
 import argparse
-import math
-import re
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import IO, NoReturn
 
-from runtime.model import ItemState, Priority, UsageError
+from joelclaw_tui.cli.grammar import (
+    LIST_MOST,
+    NOT_YET,
+    PROGRAM,
+    Builder,
+    HelpShown,
+    Parser,
+    epilog,
+)
+from joelclaw_tui.cli.grammar_queue import add_queue
+from joelclaw_tui.cli.values import NEGATIVE, ack, bounded, duration, priority, watch
+from runtime.model import UsageError
 
-PROGRAM = "joelclaw-tui"
+__all__ = ["NOT_YET", "PROGRAM", "HelpShown", "build_parser", "parse"]
+
 FORMATS = ("table", "json", "jsonl", "svg")
 PANES = ("pressure", "durable", "clock", "sandbox", "backlog", "journal", "schedule", "artifacts")
-WATCH_LEAST_S, WATCH_MOST_S = 0.2, 86_400.0
-DURATION_MOST_S = 366 * 86_400.0
-LIST_MOST = 1000
 ROLES = ("worker", "drainer", "gateway", "clock")
-_LENGTHS = ("--for", "--delay", "--watch")
+_LENGTHS = ("--for", "--delay", "--watch", "--older", "--newer")
 """Options whose value is a length of time."""
-_NEGATIVE = re.compile(r"-\.?[0-9]")
-
-NOT_YET = {
-    "queue": ("discard", "reprioritize", "export", "adopt"),
-    "runs": ("suspend", "retry", "approve", "decline"),
-}
-"""Commands of the contract that this version does not have. They say so instead of guessing."""
-
-
-class HelpShown(Exception):
-    """``--help`` or ``--version`` was asked for: ``text`` is the data."""
-
-    def __init__(self, text: str) -> None:
-        super().__init__(text)
-        self.text = text
 
 
 def parse(argv: Sequence[str]) -> argparse.Namespace:
@@ -55,7 +45,7 @@ def _joined(argv: Sequence[str]) -> list[str]:
     for place, word in enumerate(argv):
         if word == "--":
             return joined + list(argv[place:])
-        if joined and joined[-1] in _LENGTHS and _NEGATIVE.match(word):
+        if joined and joined[-1] in _LENGTHS and NEGATIVE.match(word):
             joined[-1] += f"={word}"
         else:
             joined.append(word)
@@ -64,11 +54,11 @@ def _joined(argv: Sequence[str]) -> list[str]:
 
 def build_parser() -> argparse.ArgumentParser:
     everywhere = _everywhere()
-    parser = _Parser(
+    parser = Parser(
         prog=PROGRAM,
         parents=[everywhere],
         description="Operator console for asynchronous agent work. Without a command it opens full-screen.",
-        epilog=_epilog(
+        epilog=epilog(
             "joelclaw-tui demo",
             "joelclaw-tui --once",
             "joelclaw-tui --once --format jsonl --watch 5",
@@ -89,13 +79,13 @@ def build_parser() -> argparse.ArgumentParser:
         help="of --once: only this block (pressure, durable, clock, sandbox); repeatable; JSON is always whole",
     )
     parser.add_argument(
-        "--watch", type=_watch, metavar="SECONDS", help="of --once: again every so many seconds, until Ctrl+C"
+        "--watch", type=watch, metavar="SECONDS", help="of --once: again every so many seconds, until Ctrl+C"
     )
-    commands = parser.add_subparsers(title="commands", metavar="COMMAND", parser_class=_Parser)
-    build = _Builder(commands, everywhere)
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", parser_class=Parser)
+    build = Builder(commands, everywhere)
     _add_stack(build)
     _add_enqueue(build)
-    _add_queue(build)
+    add_queue(build)
     _add_runs(build)
     _add_schedule(build)
     _add_artifacts(build)
@@ -108,7 +98,7 @@ def build_parser() -> argparse.ArgumentParser:
 # --- the commands ---
 
 
-def _add_stack(build: _Builder) -> None:
+def _add_stack(build: Builder) -> None:
     build.command("up", "start the local stack", examples=["joelclaw-tui up"])
     build.command("down", "stop what `up` started; loses nothing", examples=["joelclaw-tui down"])
     build.command(
@@ -128,7 +118,7 @@ def _add_stack(build: _Builder) -> None:
     logs.add_argument("role", metavar="ROLE", help="worker, drainer, gateway, clock, valkey or restate")
     logs.add_argument("-f", "--follow", action="store_true", help="go on until Ctrl+C")
     logs.add_argument(
-        "-n", "--lines", type=_bounded(0, 100_000), default=100, metavar="N", help="last lines (100)"
+        "-n", "--lines", type=bounded(0, 100_000), default=100, metavar="N", help="last lines (100)"
     )
     serve = build.command(
         "serve", "run roles in the foreground", examples=["joelclaw-tui serve worker drainer gateway"]
@@ -136,71 +126,49 @@ def _add_stack(build: _Builder) -> None:
     serve.add_argument("roles", metavar="ROLE", nargs="+", choices=ROLES, help=", ".join(ROLES))
 
 
-def _add_enqueue(build: _Builder) -> None:
+def _add_enqueue(build: Builder) -> None:
     enqueue = build.command(
         "enqueue",
-        "put one piece of work on the queue and print its id",
+        "put work on the queue: one item, or every line of a file",
         examples=[
             """joelclaw-tui enqueue content/updated --data '{"id": 7}'""",
             "joelclaw-tui enqueue content/updated --data @payload.json --priority P0",
             "cat payload.json | joelclaw-tui enqueue content/updated --data - --dedup-key page-7",
+            "joelclaw-tui enqueue content/updated --data @items.jsonl",
+            "zcat old.gz | joelclaw-tui enqueue content/updated --data - --jsonl --import-name old",
         ],
+        note="Of one item its id is printed. A file of JSON lines (.jsonl, .ndjson or --jsonl) is one item a\n"
+        "line: it is checked as a whole, then stored in batches. The same file again adds nothing twice,\n"
+        "for as long as settled items are kept (`keep_s`, 7 days unless set); so after an interruption or\n"
+        "a full backlog the same command goes on. A line is known by the import's name (the file's digest\n"
+        "unless --import-name gives one), its number and its text: with a name of its own a file may grow.\n"
+        "Standard input is read once: each batch is checked as it comes.",
     )
     enqueue.add_argument("family", metavar="FAMILY", help="as declared in the lane file")
     enqueue.add_argument("--data", default="{}", metavar="JSON|@FILE|-", help="the payload (default {})")
-    enqueue.add_argument("--priority", type=_priority, metavar="P0..P3", help="default: the family's own")
+    enqueue.add_argument("--priority", type=priority, metavar="P0..P3", help="default: the family's own")
     enqueue.add_argument("--dedup-key", metavar="K", help="the same key again is the same item")
     enqueue.add_argument(
-        "--delay", type=_duration(zero=True), default=0.0, metavar="LENGTH", help="not before, like 90s or 5m"
+        "--delay", type=duration(zero=True), default=0.0, metavar="LENGTH", help="not before, like 90s or 5m"
+    )
+    enqueue.add_argument(
+        "--ack",
+        type=ack,
+        metavar="LEVEL",
+        help="a stronger promise than the family's own: process, disk or replica",
+    )
+    many = enqueue.add_argument_group("many items")
+    many.add_argument("--jsonl", action="store_true", help="every line of the data is one item")
+    many.add_argument(
+        "--import-name", metavar="NAME", help="by which the lines are known when they come again"
+    )
+    many.add_argument("--skip-bad", action="store_true", help="store the good lines and report the others")
+    many.add_argument(
+        "--wait", action="store_true", help="wait while the backlog is full (a terminal waits anyway)"
     )
 
 
-def _add_queue(build: _Builder) -> None:
-    queue = build.group("queue", "what waits: families and items")
-    listing = queue.command(
-        "list",
-        "families; with one family, its items in a state",
-        examples=["joelclaw-tui queue list", "joelclaw-tui queue list content/updated --state dead"],
-    )
-    listing.add_argument("family", metavar="FAMILY", nargs="?", help="list this family's items")
-    listing.add_argument(
-        "--state",
-        type=_state,
-        metavar="STATE",
-        help=f"default waiting; one of {', '.join(state.value for state in ItemState)}",
-    )
-    _add_paging(listing)
-    show = queue.command(
-        "show", "one item with its payload and failures", examples=["joelclaw-tui queue show ITEM_ID"]
-    )
-    show.add_argument("item_id", metavar="ITEM_ID")
-    pause = queue.command(
-        "pause",
-        "hold families: nothing of them is admitted until they are resumed",
-        action=True,
-        examples=["joelclaw-tui queue pause 'content/*' --for 2h --reason maintenance"],
-    )
-    pause.add_argument("targets", metavar="FAMILY", nargs="+", help="a family or a glob like 'content/*'")
-    pause.add_argument(
-        "--for", dest="length", type=_duration(), metavar="LENGTH", help="ends by itself, like 2h"
-    )
-    resume = queue.command(
-        "resume", "lift a pause", action=True, examples=["joelclaw-tui queue resume content/updated"]
-    )
-    resume.add_argument("targets", metavar="FAMILY", nargs="+", help="a family or a glob")
-    replay = queue.command(
-        "replay",
-        "run dead or quarantined items again, as new attempts",
-        action=True,
-        examples=["joelclaw-tui queue replay content/updated --max 50", "joelclaw-tui queue replay ITEM_ID"],
-    )
-    replay.add_argument(
-        "targets", metavar="FAMILY|ITEM_ID", nargs="+", help="families (or globs), or item ids"
-    )
-    queue.not_yet()
-
-
-def _add_runs(build: _Builder) -> None:
+def _add_runs(build: Builder) -> None:
     runs = build.group("runs", "what runs and what already happened")
     listing = runs.command(
         "list", "live runs, unhealthiest first, then the latest", examples=["joelclaw-tui runs list"]
@@ -213,7 +181,7 @@ def _add_runs(build: _Builder) -> None:
         command = runs.command(name, summary, examples=[f"joelclaw-tui runs {name} RUN_ID"])
         command.add_argument("run_id", metavar="RUN_ID")
         if name == "journal":
-            command.add_argument("--limit", type=_bounded(1, LIST_MOST), default=200, metavar="N", help="200")
+            command.add_argument("--limit", type=bounded(1, LIST_MOST), default=200, metavar="N", help="200")
     for name, summary in (
         ("cancel", "end runs in good order: their clean-up still happens"),
         ("kill", "end runs at once, without clean-up"),
@@ -226,7 +194,7 @@ def _add_runs(build: _Builder) -> None:
     runs.not_yet()
 
 
-def _add_schedule(build: _Builder) -> None:
+def _add_schedule(build: Builder) -> None:
     schedule = build.group("schedule", "what starts by itself: schedules and their fires")
     schedule.command("list", "schedules as their clock has them", examples=["joelclaw-tui schedule list"])
     schedule.command(
@@ -241,7 +209,7 @@ def _add_schedule(build: _Builder) -> None:
     )
     history.add_argument("schedule", metavar="SCHEDULE")
     history.add_argument(
-        "--limit", type=_bounded(1, LIST_MOST), default=100, metavar="N", help="most fires (100)"
+        "--limit", type=bounded(1, LIST_MOST), default=100, metavar="N", help="most fires (100)"
     )
     apply = schedule.command(
         "apply",
@@ -263,7 +231,7 @@ def _add_schedule(build: _Builder) -> None:
         )
 
 
-def _add_artifacts(build: _Builder) -> None:
+def _add_artifacts(build: Builder) -> None:
     artifacts = build.group("artifacts", "what sandboxes exported: changes, verified, to be promoted or not")
     artifacts.command(
         "list", "sandbox runs under way, and the latest artifacts", examples=["joelclaw-tui artifacts list"]
@@ -303,7 +271,7 @@ def _add_artifacts(build: _Builder) -> None:
     reject.add_argument("targets", metavar="ARTIFACT", nargs="+")
 
 
-def _add_families(build: _Builder) -> None:
+def _add_families(build: Builder) -> None:
     families = build.group("families", "what the lane file declares")
     families.command("list", "the declared families", examples=["joelclaw-tui families list"])
     check = families.command(
@@ -314,14 +282,14 @@ def _add_families(build: _Builder) -> None:
     check.add_argument("file", metavar="FILE", nargs="?", help="default: the lane file in use")
 
 
-def _add_audit(build: _Builder) -> None:
+def _add_audit(build: Builder) -> None:
     audit = build.command(
         "audit", "the latest receipts: who changed what, and why", examples=["joelclaw-tui audit"]
     )
-    audit.add_argument("--limit", type=_bounded(1, LIST_MOST), default=100, metavar="N", help="100")
+    audit.add_argument("--limit", type=bounded(1, LIST_MOST), default=100, metavar="N", help="100")
 
 
-def _add_config(build: _Builder) -> None:
+def _add_config(build: Builder) -> None:
     config = build.group("config", "settings")
     show = config.command(
         "show",
@@ -340,16 +308,9 @@ def _add_config(build: _Builder) -> None:
     schema.add_argument("document", nargs="?", choices=("snapshot", "settings", "lane"), default="settings")
 
 
-def _add_paging(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--limit", type=_bounded(1, LIST_MOST), default=100, metavar="N", help="items a page (100)"
-    )
-    parser.add_argument("--cursor", metavar="C", help="go on from where the last page ended")
-
-
-def _everywhere() -> _Parser:
+def _everywhere() -> Parser:
     """Options that stand before or after a command. Suppressed defaults: one place never undoes the other."""
-    parser = _Parser(add_help=False)
+    parser = Parser(add_help=False)
     group = parser.add_argument_group("where")
     unset = argparse.SUPPRESS
     group.add_argument("--profile", metavar="P", default=unset, help="which profile of the settings")
@@ -379,99 +340,6 @@ def _check_top_level(arguments: argparse.Namespace) -> None:
         )
 
 
-# --- how parsers are made ---
-
-
-@dataclass(frozen=True)
-class _Builder:
-    """Adds commands under one set of subparsers."""
-
-    into: argparse._SubParsersAction[_Parser]
-    everywhere: _Parser
-    prefix: str = ""
-
-    def command(
-        self, name: str, summary: str, *, examples: Sequence[str], action: bool = False
-    ) -> argparse.ArgumentParser:
-        parser = self.into.add_parser(
-            name,
-            help=summary,
-            description=summary[0].upper() + summary[1:] + ".",
-            parents=[self.everywhere],
-            epilog=_epilog(*examples),
-        )
-        parser.set_defaults(command=f"{self.prefix}{name}")
-        parser.add_argument("--json", action="store_true", help="one JSON envelope on stdout")
-        if action:
-            _add_action_options(parser)
-        return parser
-
-    def group(self, name: str, summary: str) -> _Builder:
-        parser = self.into.add_parser(name, help=summary, description=summary[0].upper() + summary[1:] + ".")
-        parser.group_name = name
-        commands = parser.add_subparsers(
-            title="commands", metavar="COMMAND", parser_class=_Parser, required=True
-        )
-        return _Builder(commands, self.everywhere, f"{name} ")
-
-    def not_yet(self, name: str = "") -> None:
-        """Recognizes the contract's commands that this version lacks, whatever follows them."""
-        if name:
-            parser = self.into.add_parser(name, help="(not supported by this version)", add_help=False)
-            parser.not_yet = name
-            return
-        group = self.prefix.strip()
-        for missing in NOT_YET[group]:
-            self.into.add_parser(missing, add_help=False).not_yet = f"{group} {missing}"
-
-
-def _add_action_options(parser: argparse.ArgumentParser) -> None:
-    group = parser.add_argument_group("action")
-    group.add_argument(
-        "--dry-run", action="store_true", help="show exactly what would change, and change nothing"
-    )
-    group.add_argument("--yes", action="store_true", help="don't ask")
-    group.add_argument("--reason", metavar="TEXT", help="kept in the receipt")
-    group.add_argument("--max", type=_bounded(1, 100_000), metavar="N", help="touch at most so many")
-
-
-class _Parser(argparse.ArgumentParser):
-    """argparse that raises instead of printing and leaving."""
-
-    not_yet: str | None = None
-    group_name: str | None = None
-
-    def __init__(self, *args: object, **options: object) -> None:
-        options.setdefault("formatter_class", argparse.RawDescriptionHelpFormatter)
-        options["allow_abbrev"] = False
-        super().__init__(*args, **options)  # type: ignore[arg-type]
-
-    def parse_known_args(  # type: ignore[override]
-        self, args: Sequence[str] | None = None, namespace: argparse.Namespace | None = None
-    ) -> tuple[argparse.Namespace, list[str]]:
-        if self.not_yet is not None:
-            raise UsageError(
-                f"`{self.not_yet}` is not supported by this version",
-                fix=f"see `{PROGRAM} --help` for what is",
-                code="not-supported",
-            )
-        return super().parse_known_args(args, namespace)
-
-    def error(self, message: str) -> NoReturn:
-        raise UsageError(f"{self.prog}: {message}", fix=f"see `{self.prog} --help`")
-
-    def exit(self, status: int = 0, message: str | None = None) -> NoReturn:
-        raise UsageError(message or f"{self.prog}: ended with {status}")
-
-    def print_help(self, file: IO[str] | None = None) -> None:  # type: ignore[override]
-        raise HelpShown(self.format_help())
-
-
-def _epilog(*examples: str, note: str = "") -> str:
-    shown = "examples:\n" + "\n".join(f"  {example}" for example in examples)
-    return f"{shown}\n\n{note}" if note else shown
-
-
 def _version() -> str:
     from importlib.metadata import PackageNotFoundError, version  # late: slow, and rarely asked for
 
@@ -479,74 +347,3 @@ def _version() -> str:
         return version(PROGRAM)
     except PackageNotFoundError:
         return "(a checkout, not installed)"
-
-
-# --- values ---
-
-
-def _priority(text: str) -> Priority:
-    try:
-        return Priority.parse(text)
-    except UsageError as error:
-        raise argparse.ArgumentTypeError(error.message) from None
-
-
-def _state(text: str) -> ItemState:
-    try:
-        return ItemState(text.replace("-", "_").lower())
-    except ValueError:
-        raise argparse.ArgumentTypeError(
-            f"{text[:40]!r} is not a state; states are {', '.join(state.value for state in ItemState)}"
-        ) from None
-
-
-class _bounded:  # noqa: N801 - reads as a function
-    """An integer from ``least`` to ``most``."""
-
-    def __init__(self, least: int, most: int) -> None:
-        self.least, self.most = least, most
-
-    def __call__(self, text: str) -> int:
-        if (
-            not text.isascii()
-            or not text.isdigit()
-            or len(text) > 9
-            or not self.least <= int(text) <= self.most
-        ):
-            raise argparse.ArgumentTypeError(
-                f"{text[:40]!r} is not a whole number from {self.least:,} to {self.most:,}"
-            )
-        return int(text)
-
-
-class _duration:  # noqa: N801 - reads as a function
-    """A length of time like ``90s`` or ``1h30m``, in seconds; ``zero``: may be none at all."""
-
-    def __init__(self, *, zero: bool = False) -> None:
-        self.zero = zero
-
-    def __call__(self, text: str) -> float:
-        from runtime.lanefile import parse_duration  # late: only where a length is given
-
-        try:
-            seconds = -1.0 if _NEGATIVE.match(text) else parse_duration(text[:100])
-        except ValueError as error:
-            raise argparse.ArgumentTypeError(str(error)) from None
-        in_range = 0 <= seconds <= DURATION_MOST_S and (seconds > 0 or self.zero)
-        if not math.isfinite(seconds) or not in_range:
-            least = "from 0" if self.zero else "above 0 and"
-            raise argparse.ArgumentTypeError(f"{text[:40]!r} is not a length of time {least} up to 366d")
-        return seconds
-
-
-def _watch(text: str) -> float:
-    """Seconds, as a plain number or a length of time like ``2s``."""
-    try:
-        seconds = float(text)
-    except ValueError:
-        seconds = _duration()(text)
-    if not WATCH_LEAST_S <= seconds <= WATCH_MOST_S:
-        raise argparse.ArgumentTypeError(
-            f"{text[:40]!r} is not from {WATCH_LEAST_S} to {WATCH_MOST_S:,.0f} seconds"
-        )
-    return seconds

@@ -1,4 +1,4 @@
-"""``queue``: families and items, pause, resume, replay."""
+"""``queue``: families and items, and their pauses; see `joelclaw_tui.cli.backlog` for the rest."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from joelclaw_tui.cli import units
+from joelclaw_tui.cli import backlog, units
 from joelclaw_tui.cli.acting import act
 from joelclaw_tui.cli.boundary import boundary_answer
 from joelclaw_tui.cli.documents import item_document, page_document
@@ -27,10 +27,23 @@ from joelclaw_tui.cli.paper import (
     safe,
     table,
 )
+from joelclaw_tui.cli.series_text import series_document, series_lines
 from joelclaw_tui.cli.session import Session, with_operator
 from joelclaw_tui.cli.snapshot_text import Pane
+from joelclaw_tui.spark import DAY_MINUTES
 from runtime.actions.intents import ActionName
-from runtime.model import ITEM_ID, ExitCode, ItemPage, ItemState, NotFound, UsageError, WorkItem
+from runtime.model import (
+    ITEM_ID,
+    ExitCode,
+    FamilySeries,
+    ItemPage,
+    ItemState,
+    NotFound,
+    PauseMode,
+    UnknownFamily,
+    UsageError,
+    WorkItem,
+)
 from runtime.text import many_lines
 
 if TYPE_CHECKING:
@@ -77,7 +90,29 @@ def list_(session: Session) -> ExitCode:
 
 
 def show(session: Session) -> ExitCode:
-    item_id: str = session.arguments.item_id
+    target: str = session.arguments.target
+    if ITEM_ID.fullmatch(target):
+        return _show_item(session, target)
+    return _show_family(session, target)
+
+
+def _show_family(session: Session, family: str) -> ExitCode:
+    async def work(operator: Operator) -> FamilySeries:
+        return (await operator.reader.series([family], DAY_MINUTES))[family]
+
+    try:
+        series = with_operator(session.settings, work)
+    except UnknownFamily as error:
+        raise NotFound(
+            f"{safe(family, 80)} is neither an item id nor a family",
+            fix=f"ids look like 01jb2c3d4e5f6g7h8j9k0m1n2p-abcde; {error.fix}"
+            if error.fix
+            else "see `joelclaw-tui queue list`",
+        ) from None
+    return session.out.answer(Answer(series_lines(series, session.out.width), series_document(series)))
+
+
+def _show_item(session: Session, item_id: str) -> ExitCode:
 
     async def work(operator: Operator) -> WorkItem | None:
         return await operator.reader.item(item_id)
@@ -92,22 +127,29 @@ def show(session: Session) -> ExitCode:
 
 
 def pause(session: Session) -> ExitCode:
-    length = session.arguments.length
-    return act(session, ActionName.PAUSE, until=None if length is None else time.time() + length)
+    mode = PauseMode.DRAIN if session.arguments.drain else PauseMode.HOLD
+    return act(session, ActionName.PAUSE, until=_until(session), mode=mode)
+
+
+def extend(session: Session) -> ExitCode:
+    return act(session, ActionName.EXTEND, until=_until(session))
 
 
 def resume(session: Session) -> ExitCode:
     return act(session, ActionName.RESUME)
 
 
-def replay(session: Session) -> ExitCode:
-    items = [ITEM_ID.fullmatch(target) is not None for target in session.arguments.targets]
-    if any(items) and not all(items):
-        raise UsageError(
-            "item ids and families can't be replayed together",
-            fix="ask twice: once for items, once for families",
-        )
-    return act(session, ActionName.REPLAY_ITEM if any(items) else ActionName.REPLAY_FAMILY)
+def hold(session: Session) -> ExitCode:
+    return act(session, ActionName.HOLD_LANE, until=_until(session))
+
+
+def release(session: Session) -> ExitCode:
+    return act(session, ActionName.RELEASE_LANE)
+
+
+def _until(session: Session) -> float | None:
+    length = session.arguments.length
+    return None if length is None else time.time() + length
 
 
 _SETTLED = (ItemState.SUCCEEDED, ItemState.DISCARDED)
@@ -116,8 +158,11 @@ COMMANDS: dict[str, Callable[[Session], ExitCode]] = {
     "list": list_,
     "show": show,
     "pause": pause,
+    "extend": extend,
     "resume": resume,
-    "replay": replay,
+    "hold": hold,
+    "release": release,
+    **backlog.COMMANDS,
 }
 
 

@@ -499,10 +499,14 @@ def _family_facts(row: FamilyRow, now: datetime) -> list[Span]:
 
 def _pause(pause: PauseInfo, now: datetime) -> list[Span]:
     by = "a machine" if pause.kind == "machine" else "a person"
+    what = {"hold": "paused (hold)", "drain": "draining: nothing is taken in, set"}.get(
+        pause.mode, f"paused ({safe(pause.mode, 20)})"
+    )
+    if pause.whole_lane:
+        what = "held with the whole lane"
     facts = [
         Span(
-            f"paused ({safe(pause.mode, 20)}) by {safe(pause.by, 60)}, {by},"
-            f" for {units.length(units.since(pause.since, now))}",
+            f"{what} by {safe(pause.by, 60)}, {by}, for {units.length(units.since(pause.since, now))}",
             Tone.WARN,
         )
     ]
@@ -511,6 +515,16 @@ def _pause(pause: PauseInfo, now: datetime) -> list[Span]:
         facts.append(Span(f"ends in {units.length(left)}" if left > 0 else "has ended", Tone.WARN))
     if pause.reason:
         facts.append(Span(f"reason: {safe(pause.reason, 120)}", Tone.WARN))
+    saw = pause.diagnosis
+    if saw is not None:
+        facts.append(
+            Span(
+                f"{units.count(saw.count)} of {units.many(saw.failures, 'failure')}: {safe(saw.error, 120)}",
+                Tone.BAD,
+            )
+        )
+        facts.append(Span(f"first {safe(saw.first_item, 40)}", Tone.DIM))
+        facts.append(Span(f"last {safe(saw.last_item, 40)}", Tone.DIM))
     return facts
 
 

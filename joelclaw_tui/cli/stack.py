@@ -80,9 +80,13 @@ def down(session: Session) -> ExitCode:
 
 def doctor(session: Session) -> ExitCode:
     """Exit 1 when a check warns or fails."""
+    from runtime.roles.fitness import server_checks
     from runtime.stack.doctor import doctor as examine
 
-    checks = asyncio.run(examine(session.settings))
+    async def all_checks() -> list[Check]:
+        return [*await examine(session.settings), *await server_checks(session.settings)]
+
+    checks = asyncio.run(all_checks())
     fine = all(check.status == "ok" for check in checks)
     failed = [check for check in checks if check.status == "fail"]
     error = OperatorError(f"{len(failed)} of {len(checks)} checks failed", code="unfit") if failed else None

@@ -14,6 +14,7 @@ from joelclaw_tui.screens.ask import AskScreen, count_answer, length_answer
 from joelclaw_tui.widgets.age import age, count
 from joelclaw_tui.widgets.cells import Cell, Column, Row, Tone, cell
 from joelclaw_tui.widgets.live_table import LiveTable
+from joelclaw_tui.widgets.sparkline import HOUR_CELLS, hour_cell
 from joelclaw_tui.widgets.state import family_mark
 from joelclaw_tui.widgets.tones import advice, joined, tally, toned
 from runtime.actions.intents import ActionName, Intent
@@ -45,14 +46,15 @@ class BacklogPane(BasePane):
         Column("FOR", 6, align="right", drop=1),
         Column("THROT", 6, align="right", drop=3),
         Column("DELAY", 6, align="right", drop=5),
-        Column("LEASED", 6, align="right", drop=6),
+        Column("LEASED", 6, align="right", drop=7),
         Column("FLIGHT", 6, align="right", drop=2),
         Column("DEAD", 5, align="right"),
         Column("QUAR", 5, align="right", drop=4),
-        Column("IN/MIN", 6, align="right", drop=8),
-        Column("SETTLED/MIN", 11, align="right", drop=7),
-        Column("FAIL/MIN", 8, align="right", drop=9),
-        Column("ETA", 6, align="right", drop=10),
+        Column("IN/MIN", 6, align="right", drop=9),
+        Column("SETTLED/MIN", 11, align="right", drop=8),
+        Column("FAIL/MIN", 8, align="right", drop=10),
+        Column("ETA", 6, align="right", drop=11),
+        Column("SETTLED 1H", HOUR_CELLS, drop=6),
     )
     BINDINGS: ClassVar[list[BindingType]] = [*bindings(Scope.BACKLOG)]
 
@@ -137,6 +139,10 @@ class BacklogPane(BasePane):
         first = str(max(1, min(dead, ceiling)))
         self.app.push_screen(AskScreen(question, first, count_answer(ceiling), hint=hint), answered)
 
+    def action_open_day(self) -> None:
+        if self.table.cursor_key is not None:
+            self.host.open_family(self.table.cursor_key)
+
     def on_live_table_opened(self, message: LiveTable.Opened) -> None:
         message.stop()
         self.host.open_items(message.key)
@@ -170,6 +176,7 @@ def _row(family: FamilyRow) -> Row:
             _count(family.settled_per_min),
             _count(family.failed_per_min, Tone.WARN),
             _age(family.eta_s, Tone.DIM),
+            hour_cell(family.history),
         ),
     )
 

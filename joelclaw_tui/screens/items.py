@@ -176,6 +176,9 @@ class ItemsScreen(ListingScreen):
         self.table.unmark(done)
         self.action_read_again()
 
+    def action_open_day(self) -> None:
+        self.host.open_family(self.family)
+
     def action_open_run(self) -> None:
         item = self._items.get(self.table.cursor_key or "")
         if item is not None:

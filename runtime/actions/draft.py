@@ -6,8 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from runtime.text import one_line
+from runtime.truth.words import count
 
 LINES_BOUND = 40
+NAMES_SHOWN = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,3 +31,14 @@ def bounded_lines(lines: Sequence[str]) -> tuple[str, ...]:
     """Cleaned for display, at most `LINES_BOUND` and one that says how many more."""
     shown = tuple(one_line(line, 400) for line in lines[:LINES_BOUND])
     return shown if len(lines) <= LINES_BOUND else (*shown, f"… and {len(lines) - LINES_BOUND:,} more")
+
+
+def few(names: Sequence[str]) -> str:
+    """The first names, and how many more."""
+    shown = ", ".join(one_line(name, 100) for name in names[:NAMES_SHOWN])
+    return shown if len(names) <= NAMES_SHOWN else f"{shown} and {len(names) - NAMES_SHOWN:,} more"
+
+
+def many(ids: Sequence[str], noun: str) -> str:
+    """One thing by its name, more by their count."""
+    return one_line(ids[0], 130) if len(ids) == 1 else count(len(ids), noun)

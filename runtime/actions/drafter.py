@@ -8,23 +8,21 @@ from collections.abc import Mapping, Sequence
 from typing import Never
 
 from runtime.actions.artifacts import ArtifactDrafter
-from runtime.actions.draft import Draft
+from runtime.actions.draft import Draft, few, many
 from runtime.actions.draft import bounded_lines as _bounded
 from runtime.actions.families import matching_families
 from runtime.actions.intents import ActionName, Intent
 from runtime.actions.looking import Looks
+from runtime.actions.pauses import PauseDrafter
 from runtime.actions.schedules import ClockLooks, ScheduleDrafter
 from runtime.lanefile import LaneSource
 from runtime.model import (
-    FamilyReading,
     ItemPage,
     ItemState,
     NotFound,
     Now,
     OperatorError,
-    PauseKind,
     PressureReader,
-    Priority,
     Refused,
     RunLookup,
     RunStatus,
@@ -39,7 +37,6 @@ from runtime.settings import Settings
 from runtime.text import one_line
 from runtime.truth.addresses import Addresses
 from runtime.truth.deadline import within
-from runtime.truth.instants import instant
 from runtime.truth.processes import WORKER, BeatReader
 from runtime.truth.words import count, length
 
@@ -49,6 +46,8 @@ ERRORS_SHOWN = 3
 PAUSE_MOST_S = 366 * 86_400.0
 
 REPLAYABLE = frozenset({ItemState.DEAD, ItemState.QUARANTINED})
+_OF_THE_LANE = frozenset({ActionName.HOLD_LANE, ActionName.RELEASE_LANE})
+_WITH_AN_END = frozenset({ActionName.PAUSE, ActionName.EXTEND, ActionName.HOLD_LANE})
 RESUMABLE = frozenset({RunStatus.PAUSED, RunStatus.BACKING_OFF, RunStatus.UNKNOWN})
 
 
@@ -68,6 +67,7 @@ class Drafter:
     ) -> None:
         self._looks = Looks(settings=settings, lane=lane, pressure=pressure, beats=beats, addresses=addresses)
         self._artifacts = ArtifactDrafter(sandbox, lane, now)
+        self._pauses = PauseDrafter(looks=self._looks, lane=lane, now=now, most=self._most)
         self._settings = settings
         self._lane = lane
         self._pressure = pressure
@@ -83,10 +83,14 @@ class Drafter:
         self._lane.refresh()
         self._check(intent)
         match intent.action:
-            case ActionName.PAUSE:
-                return await self._pause(intent)
-            case ActionName.RESUME:
-                return await self._resume(intent)
+            case (
+                ActionName.PAUSE
+                | ActionName.RESUME
+                | ActionName.EXTEND
+                | ActionName.HOLD_LANE
+                | ActionName.RELEASE_LANE
+            ):
+                return await self._pauses.draft(intent)
             case ActionName.REPLAY_ITEM:
                 return await self._replay_items(intent)
             case ActionName.REPLAY_FAMILY:
@@ -103,85 +107,17 @@ class Drafter:
                 return await self._artifacts.promote(intent, self._most(intent))
             case ActionName.REJECT:
                 return await self._artifacts.reject(intent, self._most(intent))
-            case _:
-                raise UsageError(f"{intent.action} is not drafted here", fix="see `joelclaw-tui --help`")
+            case (
+                ActionName.REPLAY
+                | ActionName.DISCARD
+                | ActionName.REPRIORITIZE
+                | ActionName.MOVE
+                | ActionName.DELAY
+                | ActionName.QUARANTINE
+            ):
+                raise AssertionError("bulk actions have a drafter of their own")
 
     # --- families
-
-    async def _pause(self, intent: Intent) -> Draft:
-        lane = self._lane.current
-        names = matching_families(intent.targets, lane)
-        reading = await self._looks.read()
-        known = {family.family: family for family in reading.families}
-        ids = self._cut(names, intent)
-        lines, warnings = [], []
-        for name in ids:
-            family = known.get(name)
-            if family is None:
-                continue
-            lines.append(
-                f"{name}: {family.waiting + family.throttled + family.held:,} held from then on, "
-                f"{family.delayed:,} delayed held when due, {family.leased:,} being taken now, "
-                f"{family.in_flight:,} in flight go on"
-            )
-            if family.pause is not None:
-                warnings.append(
-                    f"{name} is already paused {self._paused_by(family)}; this pause replaces a person's"
-                )
-        if intent.until is not None:
-            lines.append(f"ends by itself at {instant(intent.until):%Y-%m-%d %H:%M:%S} UTC")
-        return Draft(
-            ids=ids,
-            matching=len(names),
-            title=f"Pause {_many(ids, 'family')}",
-            lines=_bounded(lines),
-            warnings=_bounded(warnings),
-            target=self._looks.target(lane, reading),
-        )
-
-    async def _resume(self, intent: Intent) -> Draft:
-        lane = self._lane.current
-        reading = await self._looks.read()
-        known = {family.family: family for family in reading.families}
-        names = matching_families(intent.targets, lane, also=known)
-        paused = [name for name in names if name in known and known[name].pause is not None]
-        if not paused:
-            raise Refused(
-                f"nothing to resume: {_few(names)} {'is' if len(names) == 1 else 'are'} not paused",
-                fix="see `joelclaw-tui queue list`",
-                code="nothing-to-do",
-            )
-        ids = self._cut(paused, intent)
-        lines, warnings = [], []
-        for name in ids:
-            family = known[name]
-            levels = ", ".join(
-                f"{p.name} {family.by_priority[p]:,}" for p in Priority if family.by_priority[p]
-            )
-            rules = lane.rules.get(name)
-            most = f", at most {rules.max_in_flight:,} at once" if rules is not None else ""
-            released = (
-                f"releases {family.held:,} held ({levels}), the most urgent first{most}"
-                if levels
-                else "nothing is held"
-            )
-            lines.append(f"{name}: {released}; was paused {self._paused_by(family)}")
-            if family.pause is not None and family.pause.kind is PauseKind.MACHINE:
-                warnings.append(f"{name} was paused by a machine: what made it do so may go on")
-            if name not in lane.families:
-                warnings.append(f"{name} is not declared in the lane file: its items go to quarantine")
-        idle = [name for name in names if name not in paused]
-        if idle:
-            lines.append(f"not paused, left alone: {_few(idle)}")
-        return Draft(
-            ids=ids,
-            matching=len(paused),
-            title=f"Resume {_many(ids, 'family')}",
-            lines=_bounded(lines),
-            warnings=_bounded([*warnings, *await self._looks.nobody()]),
-            target=self._looks.target(lane, reading),
-            pause_epochs=tuple(known[name].pause_epoch for name in ids),
-        )
 
     async def _replay_families(self, intent: Intent) -> Draft:
         lane = self._lane.current
@@ -201,7 +137,7 @@ class Drafter:
                 lines.append(f"{name}: {len(items):,} of {count(total, 'dead item')}")
         if not ids:
             raise Refused(
-                f"nothing to replay: no dead items in {_few(names)}",
+                f"nothing to replay: no dead items in {few(names)}",
                 fix="see `joelclaw-tui queue list`",
                 code="nothing-to-do",
             )
@@ -209,7 +145,7 @@ class Drafter:
         return Draft(
             ids=tuple(sorted(ids)),
             matching=matching,
-            title=f"Replay {count(len(ids), 'dead item')} of {_few(names)}",
+            title=f"Replay {count(len(ids), 'dead item')} of {few(names)}",
             lines=_bounded([*lines, *_error_lines(errors)]),
             warnings=_bounded([_EFFECTS, *_held(paused), *await self._looks.nobody()]),
             target=self._looks.target(lane, reading),
@@ -266,7 +202,7 @@ class Drafter:
         return Draft(
             ids=ids,
             matching=len(found),
-            title=f"Replay {_many(ids, 'item')}",
+            title=f"Replay {many(ids, 'item')}",
             lines=_bounded(lines + [f"left alone: {reason}" for reason in left]),
             warnings=_bounded([_EFFECTS, *_held(paused), *await self._looks.nobody()]),
             target=self._looks.target(lane, reading),
@@ -302,7 +238,7 @@ class Drafter:
         return Draft(
             ids=ids,
             matching=len(fit),
-            title=f"{verb.capitalize()} {_many(ids, 'run')}",
+            title=f"{verb.capitalize()} {many(ids, 'run')}",
             lines=_bounded(lines + [f"left alone: {reason}" for reason in left]),
             warnings=_bounded(await self._run_warnings(intent.action)),
             target=f"lane {lane.name} ({lane.path}) on Restate at {self._addresses.restate_admin}",
@@ -333,8 +269,13 @@ class Drafter:
     # --- what they share
 
     def _check(self, intent: Intent) -> None:
-        if not intent.targets:
+        if not intent.targets and intent.action not in _OF_THE_LANE:
             raise UsageError(f"{intent.action.value}: nothing is named", fix="name what to act on")
+        if intent.targets and intent.action in _OF_THE_LANE:
+            raise UsageError(
+                f"{intent.action.value} is for the whole lane: it has no targets",
+                fix="single families are paused with `joelclaw-tui queue pause`",
+            )
         most = self._settings.action_ceiling
         if len(intent.targets) > most:
             raise UsageError(
@@ -347,7 +288,7 @@ class Drafter:
         if intent.limit is not None and intent.limit < 1:
             raise UsageError(f"a limit of {intent.limit} leaves nothing to do", fix="give --max 1 or more")
         if intent.until is not None:
-            if intent.action is not ActionName.PAUSE:
+            if intent.action not in _WITH_AN_END:
                 raise UsageError(f"{intent.action.value} has no end", fix="only a pause ends by itself")
             ahead = intent.until - self._now()
             if not math.isfinite(ahead) or not 0 < ahead <= PAUSE_MOST_S:
@@ -373,26 +314,8 @@ class Drafter:
             code=None if error is NotFound else "nothing-to-do",
         )
 
-    def _paused_by(self, family: FamilyReading) -> str:
-        pause = family.pause
-        if pause is None:
-            return ""
-        machine = " (a machine)" if pause.kind is PauseKind.MACHINE else ""
-        why = f": {one_line(pause.reason, 120)}" if pause.reason else ""
-        return f"by {one_line(pause.by, 60)}{machine} for {length(self._now() - pause.since)}{why}"
-
 
 _EFFECTS = "an attempt that failed may have had effects: they may happen again"
-
-
-def _few(names: Sequence[str]) -> str:
-    shown = ", ".join(one_line(name, 100) for name in names[:ERRORS_SHOWN])
-    return shown if len(names) <= ERRORS_SHOWN else f"{shown} and {len(names) - ERRORS_SHOWN:,} more"
-
-
-def _many(ids: Sequence[str], noun: str) -> str:
-    """One thing by its name, more by their count."""
-    return one_line(ids[0], 130) if len(ids) == 1 else count(len(ids), noun)
 
 
 def _held(paused: Sequence[str]) -> list[str]:

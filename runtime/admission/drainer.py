@@ -92,9 +92,9 @@ class Drainer:
             return 0
         leases = await self._claim(lane)
         if not leases:
-            return 0
+            return self._queue.set_aside
         async with self._renewing(leases):
-            begun = await self._queue.begin_admit(leases)
+            begun = await self._queue.begin_admit(await self._fitting(lane, leases))
             # Urgent first, also within the batch: the sends start in this order.
             await self._admit(sorted(begun, key=lambda lease: lease.priority))
         return len(leases)
@@ -115,6 +115,17 @@ class Drainer:
         finally:
             task.cancel()
             await asyncio.wait({task})
+
+    async def _fitting(self, lane: Lane, leases: Sequence[Lease]) -> list[Lease]:
+        """Those whose payload fits its family's schema as it is now; the others go to quarantine."""
+        fitting: list[Lease] = []
+        for lease in leases:
+            misfit = lane.families[lease.family].check(lease.payload)
+            if misfit is None:
+                fitting.append(lease)
+            else:
+                await self._queue.quarantine(lease, f"the payload no longer fits the schema, {misfit}")
+        return fitting
 
     async def _claim(self, lane: Lane) -> list[Lease]:
         """In this drainer's turn: what others claimed before is counted, so that the lane's limit holds."""

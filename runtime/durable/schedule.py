@@ -229,7 +229,7 @@ class _Decision:
                 fire.family or "", payload, f"schedule:{fire.schedule}", fire.fire_id
             )
         except OperatorError as error:
-            if error.code in ("unknown-family", "payload-too-large", "bad-payload"):
+            if error.code in ("unknown-family", "payload-too-large", "bad-payload", "schema"):
                 return b'{"work_id": null}'
             raise
         return json.dumps({"work_id": made.item_id}).encode()

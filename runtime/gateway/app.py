@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Protocol
 
 from starlette.applications import Starlette
@@ -15,10 +15,11 @@ from starlette.routing import Route
 
 from runtime.gateway.answers import answer, document, refusal, refusal_of
 from runtime.gateway.body import read_body
+from runtime.gateway.bulk import BULK_BODY_MOST, bulk_answer, bulk_lines, bulk_offers, is_bulk
 from runtime.gateway.fires import FIRE_BODY_MOST, Forbidden, fire_body
 from runtime.gateway.guard import FireToken, Guard, Log, is_whole
 from runtime.lanefile import parse_duration
-from runtime.model import BoundaryDown, Enqueued, FireAnswer, OperatorError, Priority, UsageError
+from runtime.model import Ack, BoundaryDown, Enqueued, FireAnswer, Offer, OperatorError, Priority, UsageError
 from runtime.text import one_line
 from runtime.truth.document import Snapshot
 
@@ -35,6 +36,7 @@ _NOT_YET = (
 _INTAKE_OPTIONS = {
     "priority": "x-joelclaw-priority",
     "delay": "x-joelclaw-delay",
+    "ack": "x-joelclaw-ack",
     "dedup_key": "idempotency-key",
 }
 """Query parameter and header that say the same thing."""
@@ -50,7 +52,12 @@ class IntakePort(Protocol):
         priority: Priority | None = None,
         delay_s: float = 0.0,
         dedup_key: str | None = None,
+        ack: Ack | None = None,
     ) -> Enqueued: ...
+
+    async def enqueue_many(
+        self, family: str, offers: Sequence[Offer], *, origin: str, ack: Ack | None = None
+    ) -> Sequence[Enqueued | OperatorError]: ...
 
 
 class ReaderPort(Protocol):
@@ -82,23 +89,42 @@ def build_gateway(
     async def enqueue(request: Request) -> Response:
         family: str = request.path_params["family"]
         options = _intake_options(request)
-        payload = await read_body(request, limit=payload_limit, timeout_s=body_timeout_s)
+        many = is_bulk(request)
+        limit = max(BULK_BODY_MOST, payload_limit) if many else payload_limit
+        body = await read_body(request, limit=limit, timeout_s=body_timeout_s)
+        work = enqueue_many(family, body, options) if many else enqueue_one(family, body, options)
         try:
             async with asyncio.timeout(enqueue_timeout_s):
-                enqueued = await intake.enqueue(
-                    family,
-                    payload,
-                    origin="gateway",
-                    priority=_priority(options),
-                    delay_s=_delay_s(options),
-                    dedup_key=options.get("dedup_key"),
-                )
+                return await work
         except TimeoutError:
             raise BoundaryDown(
-                f"Redis did not acknowledge within {enqueue_timeout_s:g} s; the item may or may not be queued",
+                f"Redis did not acknowledge within {enqueue_timeout_s:g} s;"
+                f" {'the items' if many else 'the item'} may or may not be queued",
                 fix="send it again with the same Idempotency-Key",
             ) from None
+
+    async def enqueue_one(family: str, payload: bytes, options: Mapping[str, str]) -> Response:
+        enqueued = await intake.enqueue(
+            family,
+            payload,
+            origin="gateway",
+            priority=_priority(options),
+            delay_s=_delay_s(options),
+            dedup_key=options.get("dedup_key"),
+            ack=_ack(options),
+        )
         return answer({"item_id": enqueued.item_id, "duplicate": enqueued.duplicate, "family": family}, 202)
+
+    async def enqueue_many(family: str, body: bytes, options: Mapping[str, str]) -> Response:
+        lines = bulk_lines(body, limit=payload_limit)
+        offers = bulk_offers(
+            lines,
+            priority=_priority(options),
+            delay_s=_delay_s(options),
+            dedup_key=options.get("dedup_key"),
+        )
+        results = await intake.enqueue_many(family, offers, origin="gateway", ack=_ack(options))
+        return bulk_answer(family, lines, results, limit=payload_limit)
 
     async def fire(request: Request) -> Response:
         schedule: str = request.path_params["schedule"]
@@ -201,6 +227,19 @@ def _set(options: dict[str, str], name: str, value: str) -> None:
 def _priority(options: Mapping[str, str]) -> Priority | None:
     given = options.get("priority")
     return None if given is None else Priority.parse(one_line(given, 40))
+
+
+def _ack(options: Mapping[str, str]) -> Ack | None:
+    given = options.get("ack")
+    if given is None:
+        return None
+    try:
+        return Ack(given)
+    except ValueError:
+        raise UsageError(
+            f"ack {one_line(given, 40)!r} is unknown",
+            fix=f"known are: {', '.join(level.value for level in Ack)}",
+        ) from None
 
 
 def _delay_s(options: Mapping[str, str]) -> float:

@@ -19,9 +19,12 @@ FORGOTTEN_AFTER_S = 86_400.0
 _BEAT = """
 local t = redis.call('TIME')
 local now = t[1] + t[2] / 1e6
+-- The very server that took the beat names itself. One that may not be asked stays unnamed.
+local told = redis.pcall('INFO', 'server')
+local run = type(told) == 'string' and string.match(told, 'run_id:(%x+)') or ''
 -- A write that frees comes first: a server that is out of memory then takes the rest of the script.
 redis.call('HDEL', KEYS[1], ARGV[1])
-redis.call('HSET', KEYS[1], ARGV[1], string.format('%.6f', now) .. ' ' .. ARGV[2])
+redis.call('HSET', KEYS[1], ARGV[1], string.format('%.6f', now) .. ' {"redis_run_id":"' .. run .. '",' .. string.sub(ARGV[2], 2))
 if ARGV[3] ~= '' then
   for _, field in ipairs(redis.call('HKEYS', KEYS[1])) do
     local at = tonumber(string.match(redis.call('HGET', KEYS[1], field), '^(%S+) ') or '0') or 0
@@ -30,6 +33,8 @@ if ARGV[3] ~= '' then
 end
 return string.format('%.6f', now)
 """
+_READ = "return {redis.call('TIME'), redis.call('HGETALL', KEYS[1])}"
+"""The time of the very server that stamps the beats: those of a cluster may disagree."""
 
 
 class Heartbeats:
@@ -66,16 +71,14 @@ class Heartbeats:
 
     async def read_at(self) -> tuple[float, Sequence[Beat]]:
         """The server's time, and all beats. Raises `BoundaryDown`."""
-        pipe = self._redis.pipeline(transaction=False)
-        pipe.time()
-        pipe.hgetall(self._key)
         with redis_errors(self._where):
-            (seconds, microseconds), raw = await pipe.execute()
+            (seconds, microseconds), rows = await self._redis.eval_ro(_READ, 1, self._key)
+        raw = dict(zip(rows[::2], rows[1::2], strict=True))
         beats = (_parse(field, text) for field, text in raw.items())
         known = sorted(
             (b for b in beats if b is not None), key=lambda b: (b.role, b.started_at, b.process_id)
         )
-        return seconds + microseconds / 1e6, known
+        return int(seconds) + int(microseconds) / 1e6, known
 
 
 def _parse(field: str, text: str) -> Beat | None:
@@ -83,14 +86,13 @@ def _parse(field: str, text: str) -> Beat | None:
     at, _, document = text.partition(" ")
     try:
         data = json.loads(document)
+        detail = {**data["detail"], "redis_run_id": data.get("redis_run_id") or None}
         return Beat(
             role=str(data["role"]),
             process_id=field.partition("/")[2],
             started_at=float(data["started_at"]),
             at=float(at),
-            detail={
-                str(k): v for k, v in data["detail"].items() if isinstance(v, str | int | float | bool | None)
-            },
+            detail={str(k): v for k, v in detail.items() if isinstance(v, str | int | float | bool | None)},
         )
     except (ValueError, KeyError, TypeError, AttributeError):
         return None

@@ -10,33 +10,78 @@ from redis import exceptions
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
+from runtime.ledger.cluster import Address, ClusterRedis, parse_seeds, shown
 from runtime.model import BoundaryDown, ConfigError, OperatorError, Refused
 from runtime.text import one_line, without_credentials
 
 Redis = aioredis.Redis
 
+CLUSTER_SCHEMES = {"redis+cluster": "redis", "rediss+cluster": "rediss"}
+"""Scheme of a cluster's address -> that of one node of it."""
+
+_REFUSALS = {
+    "MISCONF": (
+        "redis-cant-persist",
+        "can't write its data to disk and refuses every write; nothing was stored",
+        "make room on the server's disk, and see its log",
+    ),
+    "BUSY": (
+        "redis-busy",
+        "is held up by a script of somebody's and answers nobody",
+        "wait for it, or end it with SCRIPT KILL",
+    ),
+    "NOREPLICAS": (
+        "redis-no-replicas",
+        "has too few replicas (min-replicas-to-write) and refuses every write; nothing was stored",
+        "start its replicas, or lower min-replicas-to-write",
+    ),
+}
+"""Servers' answers that redis-py has no class for: our code, what is so, what to do."""
+
 
 def connect(url: str, *, timeout_s: float = 5.0) -> Redis:
-    """A lazy client: nothing is sent before the first command. Raises `ConfigError` for a bad URL.
+    """A lazy client of one server or of a cluster: nothing is sent before the first command.
 
     No hidden retries: a caller that repeats a command knows that the command may be repeated.
+    Raises `ConfigError` for a bad URL.
     """
     try:
-        pool = aioredis.BlockingConnectionPool.from_url(
-            url,
-            timeout=timeout_s,
-            decode_responses=True,
-            encoding_errors="replace",
-            socket_timeout=timeout_s,
-            socket_connect_timeout=timeout_s,
-            retry=Retry(NoBackoff(), 0),
-            max_connections=64,
-        )
-        return aioredis.Redis.from_pool(pool)
+        scheme, _, rest = url.partition("://")
+        if scheme in CLUSTER_SCHEMES:
+            return _cluster(CLUSTER_SCHEMES[scheme], rest, timeout_s)
+        return _server(url, timeout_s)
     except ValueError as error:
         raise ConfigError(
             f"Redis address {without_credentials(url)}: {error}", fix="correct redis_url"
         ) from None
+
+
+def _server(url: str, timeout_s: float) -> Redis:
+    pool = aioredis.BlockingConnectionPool.from_url(
+        url,
+        timeout=timeout_s,
+        decode_responses=True,
+        encoding_errors="replace",
+        socket_timeout=timeout_s,
+        socket_connect_timeout=timeout_s,
+        retry=Retry(NoBackoff(), 0),
+        max_connections=64,
+    )
+    return aioredis.Redis.from_pool(pool)
+
+
+def _cluster(scheme: str, rest: str, timeout_s: float) -> Redis:
+    """``user:password@host:port,host:port/?option=value``: all nodes take the same user and options."""
+    place, question, query = rest.partition("?")
+    authority, _, path = place.partition("/")
+    user, at, hosts = authority.rpartition("@")
+    if path not in ("", "0"):
+        raise ValueError(f"database {one_line(path, 20)!r}: a cluster's lane lies in database 0")
+
+    def client(address: Address) -> Redis:
+        return _server(f"{scheme}://{user}{at}{shown(address)}/0{question}{query}", timeout_s)
+
+    return ClusterRedis(parse_seeds(hosts), client)
 
 
 @contextmanager
@@ -60,6 +105,30 @@ def redis_errors(where: str) -> Iterator[None]:
             fix="raise maxmemory, or drain or discard backlog",
             code="redis-full",
         ) from None
+    except exceptions.MasterDownError:
+        raise BoundaryDown(
+            f"Redis at {where} is a replica that has lost its primary",
+            fix="point redis_url at the primary, or wait until it is back",
+            code="redis-replica-cut-off",
+        ) from None
+    except exceptions.ClusterDownError as error:
+        raise BoundaryDown(
+            f"the cluster at {where} does not serve a part of its slots now: {one_line(str(error), 120)}",
+            fix="wait for its failover, or mend its nodes; nothing was written",
+            code="redis-cluster-down",
+        ) from None
+    except exceptions.TryAgainError:
+        raise BoundaryDown(
+            f"the cluster at {where} is moving a slot from one node to another; nothing was written",
+            fix="wait until the move is over",
+            code="redis-slot-moving",
+        ) from None
+    except exceptions.AskError:  # also MovedError
+        raise BoundaryDown(
+            f"Redis at {where} is a node of a cluster, or the cluster's slots keep moving",
+            fix="give redis_url the address of the cluster: redis+cluster://host:port,host:port",
+            code="redis-cluster",
+        ) from None
     except (exceptions.AuthenticationError, exceptions.NoPermissionError) as error:
         raise BoundaryDown(
             f"Redis at {where} refused us: {one_line(str(error))}", fix="check the credentials in redis_url"
@@ -78,12 +147,21 @@ def redis_errors(where: str) -> Iterator[None]:
             f"what listens at {where} does not answer like Redis", fix="correct redis_url"
         ) from None
     except exceptions.ResponseError as error:
+        if "cluster support disabled" in str(error):
+            raise BoundaryDown(
+                f"Redis at {where} is not a node of a cluster",
+                fix="use redis:// or rediss:// for a single server",
+                code="redis-no-cluster",
+            ) from None
         if "OOM" in str(error):
             raise Refused(
                 f"Redis at {where} is out of memory and refused the write; nothing was stored",
                 fix="raise maxmemory, or drain or discard backlog",
                 code="redis-full",
             ) from None
+        if (told := _REFUSALS.get(str(error).partition(" ")[0])) is not None:
+            code, message, fix = told
+            raise BoundaryDown(f"Redis at {where} {message}", fix=fix, code=code) from None
         raise OperatorError(
             f"Redis at {where} refused a command: {one_line(str(error))}", fix="see `joelclaw-tui doctor`"
         ) from None

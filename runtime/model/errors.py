@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 from enum import IntEnum
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from .pressure import Enqueued
 
 
 class ExitCode(IntEnum):
@@ -64,7 +68,8 @@ class UnknownSchedule(UsageError):
 
 
 class PayloadError(UsageError):
-    """A payload that is not JSON, not valid UTF-8, or larger than the limit."""
+    """A payload that is not JSON, not valid UTF-8, larger than the limit, or not what its family wants
+    (code ``schema``)."""
 
     code = "bad-payload"
     http_status = 400
@@ -135,3 +140,8 @@ class AckNotKept(OperatorError):
     code = "ack-not-kept"
     exit_code = ExitCode.TIMEOUT
     http_status = 504
+
+    def __init__(self, message: str, *, fix: str | None = None, enqueued: Enqueued | None = None) -> None:
+        super().__init__(message, fix=fix)
+        self.enqueued = enqueued
+        """The item, where it is one and known."""

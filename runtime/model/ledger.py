@@ -1,4 +1,4 @@
-"""What outlives a process and is nobody's backlog: beats and receipts; and the source of time."""
+"""What outlives a process and is nobody's backlog: beats, receipts, series; and the source of time."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Protocol
+
+from .pressure import FamilyReading
 
 
 class Now(Protocol):
@@ -70,3 +72,60 @@ class AuditTrail(Protocol):
         ...
 
     async def recent(self, limit: int = 100) -> Sequence[Receipt]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class SeriesPoint:
+    """One family at one minute's end. What nobody recorded is None: unknown, never 0."""
+
+    at: float
+    """A whole minute, in seconds since the epoch, by the Redis server's clock."""
+    waiting: int | None = None
+    """Items then, as are the five below; words as in `FamilyReading`."""
+    held: int | None = None
+    throttled: int | None = None
+    delayed: int | None = None
+    in_flight: int | None = None
+    dead: int | None = None
+    enqueued: int | None = None
+    """Events in the minute that ended then, as are the two below. None also where the minute before
+    was not recorded, or the family's totals went backwards."""
+    succeeded: int | None = None
+    failed: int | None = None
+
+    @property
+    def settled(self) -> int | None:
+        """Runs that ended, well or not."""
+        return None if self.succeeded is None or self.failed is None else self.succeeded + self.failed
+
+    @property
+    def recorded(self) -> bool:
+        return self.waiting is not None
+
+
+@dataclass(frozen=True, slots=True)
+class FamilySeries:
+    """A family's latest minutes, one point each, the oldest first."""
+
+    family: str
+    points: tuple[SeriesPoint, ...]
+    problem: str | None = None
+    """Why nothing of it can be read, in words; None: it could be."""
+
+
+class SeriesReader(Protocol):
+    """Looking changes nothing."""
+
+    async def read(
+        self, families: Sequence[str], minutes: int, *, at: float | None = None
+    ) -> Mapping[str, FamilySeries]:
+        """The last ``minutes`` minutes of each, all with the same instants. ``at``: as of then, in
+        seconds since the epoch; None: as of now by the server's clock. Raises `BoundaryDown`."""
+        ...
+
+
+class SeriesWriter(Protocol):
+    async def record(self, minute: int, families: Sequence[FamilyReading]) -> None:
+        """Writes down what the families look like at that minute (since the epoch). Again for the same
+        minute does no harm. Raises `OperatorError`."""
+        ...

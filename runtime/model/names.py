@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import re
+import secrets
 from datetime import UTC, datetime
 from enum import IntEnum
 from functools import lru_cache
@@ -62,11 +63,17 @@ def new_item_id(family: str, *, at_s: float) -> str:
 
 def new_item_ids(family: str, many: int, *, at_s: float) -> list[str]:
     """Ids for ``many`` items (at most 2^20) that enter together, in ascending order: one ULID, whose last
-    four digits count. Its other 60 random bits are the group's own."""
+    four digits count. Its other 60 random bits are the group's own, drawn anew each time: the library's
+    ULIDs of one millisecond differ in their last digits only, so two groups of it would have one stem."""
     if many > len(_CROCKFORD) ** 4:
         raise ValueError(f"{many} ids at once")
-    stem, tag = new_item_id(family, at_s=at_s)[:22], family_tag(family)
+    stem = _digits(int(at_s * 1000), 10) + _digits(secrets.randbits(60), 12)
+    tag = family_tag(family)
     return [f"{stem}{a}{b}{c}{d}-{tag}" for a, b, c, d in islice(product(_CROCKFORD, repeat=4), many)]
+
+
+def _digits(number: int, width: int) -> str:
+    return "".join(_CROCKFORD[number >> 5 * place & 31] for place in reversed(range(width)))
 
 
 def tag_of(item_id: str) -> str:

@@ -8,6 +8,7 @@ from enum import StrEnum
 from typing import Protocol
 
 from .names import Priority, run_id_of
+from .pressure_health import PressureNode
 
 
 class ItemState(StrEnum):
@@ -108,6 +109,11 @@ class Ack(StrEnum):
     REPLICA = "replica"
     """Loss of the primary: a replica has it."""
 
+    @property
+    def strength(self) -> int:
+        """By it a caller may ask for more than the family promises, never for less."""
+        return list(Ack).index(self)
+
 
 @dataclass(frozen=True, slots=True)
 class NewItem:
@@ -121,6 +127,17 @@ class NewItem:
     dedup_key: str | None = None
     concurrency_key: str | None = None
     """Its runs wait for each other with those of the same key in the family."""
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """One item as it is offered at the door, unchecked."""
+
+    payload: bytes | str
+    priority: Priority | None = None
+    """None: the family's own."""
+    delay_s: float = 0.0
+    dedup_key: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -254,6 +271,8 @@ class FamilyReading:
     stored_bytes: int = 0
     removed_since: float | None = None
     """When its backlog was quarantined as one, because the lane file no longer declares it."""
+    enqueued_total: int = 0
+    """Items taken in since the family began."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -273,6 +292,8 @@ class PressureSource:
     used_memory: int
     maxmemory: int
     server_time: float
+    nodes: tuple[PressureNode, ...] = ()
+    """Every server that holds families of the lane. What is said above is said of the first."""
 
 
 @dataclass(frozen=True, slots=True)

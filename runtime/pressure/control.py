@@ -165,16 +165,16 @@ class Control(OnLane):
     _RESTORE = Script("""
     local waits = 0
     for level = 0, 3 do
-      for _, kind in ipairs({'w', 'd', 'q'}) do waits = waits + call('ZCARD', base .. kind .. level) end
+      waits = waits + pour(base .. 'xw' .. level, base .. 'w' .. level) + pour(base .. 'xd' .. level, base .. 'd' .. level)
     end
-    if call('HDEL', base .. 'meta', 'removed') == 0 then return 0 end
+    call('HDEL', base .. 'meta', 'removed')
     call('PUBLISH', ARGV[2], '')
     return waits
     """)
 
     async def restore(self, family: str) -> int:
-        """Takes a removed family's backlog out of quarantine, exactly as it was. Returns how many rows; 0
-        when it was not quarantined as one. Raises `BoundaryDown`."""
+        """Takes a removed family's backlog out of quarantine, exactly as it was, before what came in since.
+        Returns how many rows; 0 when it was not quarantined as one. Raises `BoundaryDown`."""
         with redis_errors(self._where):
             return int(await self._RESTORE(self._redis, self._base(family), self._now, self._wake))
 

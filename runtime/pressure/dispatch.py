@@ -84,6 +84,9 @@ end
 class Dispatch(OnLane):
     """The way out, as far as Restate's door."""
 
+    set_aside = 0
+    """Rows that the last claim passed over for their busy keys: the next one looks behind them."""
+
     # --- the lane's turn
 
     @property
@@ -142,7 +145,7 @@ class Dispatch(OnLane):
       served[level + 1] = served[level + 1] + left
     end
     local room = rate_room(now, interval, burst)
-    return {{served[1], served[2], served[3], served[4], busy, (paused(now, 'hold') or removed()) and 1 or 0,
+    return {{served[1], served[2], served[3], served[4], busy, paused(now, 'hold') and 1 or 0,
       room == math.huge and -1 or room}}
     """)
 
@@ -170,7 +173,7 @@ class Dispatch(OnLane):
 
     _CLAIM = Script(f"""
     local now = now_us(ARGV[1])
-    if paused(now, 'hold') or removed() then return {{}} end
+    if paused(now, 'hold') then return {{{{}}, 0}} end
     local owner, lapse, most = ARGV[2], int(now + ARGV[3]), tonumber(ARGV[5])
     local aging, interval, burst = tonumber(ARGV[6]), tonumber(ARGV[7]), tonumber(ARGV[8])
     local room = ARGV[4] - call('ZCARD', base .. 'leased') - call('ZCARD', base .. 'admitting') - call('ZCARD', base .. 'flight')
@@ -220,7 +223,7 @@ class Dispatch(OnLane):
         if #rows == 0 or most == 0 then break end
       end
     end
-    if #ids == 0 then return {{}} end
+    if #ids == 0 then return {{{{}}, parked}} end
     local token = call('HINCRBY', base .. 'meta', 'fence', #ids) - #ids
     local scored, entries = {{}}, {{}}
     for n, id in ipairs(ids) do
@@ -236,7 +239,7 @@ class Dispatch(OnLane):
     local records, fails = call('HMGET', base .. 'items', unpack(ids)), call('HMGET', base .. 'fails', unpack(ids))
     local out = {{}}
     for n, id in ipairs(ids) do out[n] = {{id, token + n, records[n], fails[n]}} end
-    return out
+    return {{out, parked}}
     """)
 
     async def claim(
@@ -265,7 +268,8 @@ class Dispatch(OnLane):
             for name, levels in wanted.items()
         }
         replies = await self._each(self._CLAIM, arguments)
-        return [lease_of(name, row) for name, rows in replies.items() for row in rows]
+        self.set_aside = sum(parked for _, parked in replies.values())
+        return [lease_of(name, row) for name, (rows, _) in replies.items() for row in rows]
 
     _RENEW = Script(
         BACK

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from redis.exceptions import RedisError
 
 from runtime.ledger.connection import redis_errors
-from runtime.model import BacklogFull, Draining, Enqueued, FamilyRules, NewItem, Priority
+from runtime.model import Ack, AckNotKept, BacklogFull, Draining, Enqueued, FamilyRules, NewItem, Priority
+from runtime.pressure.ack import acknowledged
 from runtime.pressure.keys import dedup_suffix
 from runtime.pressure.place import OnLane
 from runtime.pressure.records import pack_meta
@@ -16,6 +17,8 @@ from runtime.pressure.script import Call, Kind, Script
 BATCH = 200
 """Items a script call: such a one holds the server for some two milliseconds."""
 RETRY_AFTER_S = 5.0
+ACK_WITHIN_S = 5.0
+"""Beyond this an acknowledgement of the disk or a replica is not waited for."""
 DEDUP_WINDOW_S = 604_800.0
 _NO_RULES = FamilyRules()
 _DRAINING = "draining"
@@ -90,6 +93,7 @@ class Inflow(OnLane):
         entries: Sequence[NewItem],
         *,
         rules: FamilyRules = _NO_RULES,
+        ack: Ack = Ack.PROCESS,
         dedup_window_s: float = DEDUP_WINDOW_S,
     ) -> list[Enqueued | None]:
         """Stores items in their order: for each its own id, or that of the first with its dedup key;
@@ -123,7 +127,9 @@ class Inflow(OnLane):
                 )
             calls.append(Call(self._base(family), tuple(rows)))
         with redis_errors(self._where):
-            replies = await self._ENQUEUE.many(self._redis, calls)
+            replies, kept = await acknowledged(
+                self._redis, self._ENQUEUE, calls, ack=ack, timeout_s=ACK_WITHIN_S
+            )
             for reply in replies:
                 if isinstance(reply, RedisError):
                     raise reply
@@ -133,11 +139,17 @@ class Inflow(OnLane):
                 raise Draining(
                     f"{family} takes nothing in: it runs dry on purpose", fix="see `joelclaw-tui queue list`"
                 )
-            for entry, said in zip(entries[index * BATCH :], reply, strict=False):
+            for entry, said in zip(entries[index * BATCH : (index + 1) * BATCH], reply, strict=True):
                 if said == _FULL:
                     results.append(None)
                 else:
                     results.append(Enqueued(item_id=said or entry.item_id, duplicate=bool(said)))
+        if not kept and any(results):
+            promised = "on disk" if ack is Ack.DISK else "on a replica"
+            raise AckNotKept(
+                f"stored in {family}, but not known to be {promised} within {ACK_WITHIN_S:g} s",
+                fix="see `joelclaw-tui doctor`; the same call with the same dedup key adds nothing twice",
+            )
         return results
 
     async def enqueue(

@@ -10,6 +10,7 @@ d0 .. d3       zset    delayed by level; score: microseconds at which it is due
 leased         zset    claimed by a drainer; score: microseconds at which the lease lapses
 admitting      zset    being sent to Restate; score: as above
 lease          hash    id -> ``token:ready_us:owner``
+xw0.. xd3      zset    a removed family's backlog, quarantined as one, as it waited and was delayed
 deaths         hash    id -> drainers that died with it in hand
 holds          hash    id -> digest of the concurrency key that it keeps busy
 busy           hash    digest -> how many keep it busy
@@ -25,7 +26,11 @@ recent         list    the latest failures, for the breaker; newest first
 pause          hash    lane, person, machine -> JSON; epoch
 pauses         list    history of pauses, newest first
 meta           hash    fence (last token), last (last ready score), bytes (of stored records), tat (the
-                       rate's theoretical arrival time), removed (since when its backlog is quarantined)
+                       rate's theoretical arrival time), removed (since when its backlog is quarantined),
+               replay (until when replays at a limited rate have been spread)
+moving         hash    id -> ``until_us:batch``: on its way to another family
+mv:<batch>     hash    id -> where a move took it from, for two days
+act:<batch>    string  the results of a bulk batch, a letter an item, for two days
 stats          hash    totals since the family began
 rates          hash    events in the last minute, in five-second buckets
 dd:<digest>    string  dedup key -> id, expires with the window

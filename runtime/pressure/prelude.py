@@ -42,6 +42,8 @@ local function paused(now, mode)
   end
 end
 local function removed() return call('HGET', base .. 'meta', 'removed') end
+-- Where a removed family's backlog is kept: as it waited, out of everybody's reach.
+local REMOVED = {{'xw', 'xd'}}
 local function rate(kind, now)
   local newest = math.floor(now / {RATE_BUCKET_S * 1_000_000})
   local sum = 0
@@ -121,7 +123,7 @@ local function free(id)
 end
 -- Out of wherever it waits: the name of the set and its score there, or nothing.
 local function take_waiting(id, level, record)
-  for _, kind in ipairs({{'w', 'd', 'q'}}) do
+  for _, kind in ipairs(removed() and {{'w', 'd', 'q', 'xw', 'xd'}} or {{'w', 'd', 'q'}}) do
     local score = call('ZSCORE', base .. kind .. level, id)
     if score then
       call('ZREM', base .. kind .. level, id)
@@ -156,6 +158,20 @@ local function close(id, record, outcome, now)
   forget(id, record)
   call('ZADD', base .. 'settled', int(now), id)
   call('HSET', base .. 'done', id, priority .. ':' .. attempt .. ':' .. enqueued .. ':' .. outcome)
+end
+-- All of one set into another: the larger one is kept and the smaller one's rows are carried over.
+local function pour(from, into)
+  local few, rest = call('ZCARD', from), call('ZCARD', into)
+  if few > rest then
+    local rows = call('ZRANGE', into, 0, -1, 'WITHSCORES')
+    call('RENAME', from, into)
+    for i = 1, #rows, 2 do call('ZADD', into, rows[i + 1], rows[i]) end
+  elseif few > 0 then
+    local rows = call('ZRANGE', from, 0, -1, 'WITHSCORES')
+    for i = 1, #rows, 2 do call('ZADD', into, rows[i + 1], rows[i]) end
+    call('DEL', from)
+  end
+  return few
 end
 local function set_pause(kind, fields, now, ends)
   local text = string.sub(fields, 1, -2) .. ',"since":"' .. int(now) .. '","until":' .. ends .. '}}'

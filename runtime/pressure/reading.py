@@ -9,8 +9,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from redis.exceptions import RedisError
-
+from runtime.ledger.cluster import NodeReplies
 from runtime.ledger.connection import redis_errors
 from runtime.model import (
     FamilyReading,
@@ -24,6 +23,7 @@ from runtime.model import (
     family_tag,
     tag_of,
 )
+from runtime.pressure import health
 from runtime.pressure.dispatch import rate_arguments
 from runtime.pressure.keys import families_key, family_base
 from runtime.pressure.place import OnLane
@@ -31,6 +31,8 @@ from runtime.pressure.records import MICROSECOND, unpack_item, unpack_pause, unp
 from runtime.pressure.script import Call, Kind, Script
 
 PAGE_LIMIT = 500
+KEPT_ASIDE = tuple(f"{kind}{level}" for kind in ("xw", "xd") for level in range(4))
+"""A removed family's backlog."""
 _NO_RULES = FamilyRules()
 PAGE_PAYLOAD = 4096
 """Bytes of an item's record that a page carries: a page of large payloads would else be a download."""
@@ -65,13 +67,19 @@ class Reading(OnLane):
       end
     end
     local room = rate_room(now, interval, burst)
-    local stats = call('HMGET', base .. 'stats', 'succeeded', 'failed')
+    local stats = call('HMGET', base .. 'stats', 'succeeded', 'failed', 'enqueued')
     local meta = call('HMGET', base .. 'meta', 'bytes', 'removed')
+    local kept = 0
+    if meta[2] then
+      for level = 0, 3 do
+        for _, kind in ipairs(REMOVED) do kept = kept + card(kind .. level) end
+      end
+    end
     return {int(now), levels[1], levels[2], levels[3], levels[4], delayed, card('leased'),
-      card('admitting'), card('flight'), card('dead'), card('quarantined'), oldest and int(oldest) or false,
+      card('admitting'), card('flight'), card('dead'), card('quarantined') + kept, oldest and int(oldest) or false,
       paused(now) or false, rate('e', now), rate('s', now), rate('f', now), stats[1], stats[2],
       call('HGET', base .. 'pause', 'epoch'), parked, room == math.huge and -1 or room,
-      call('HLEN', base .. 'items'), meta[1], meta[2], paused(now, 'hold') and 1 or 0}
+      call('HLEN', base .. 'items'), meta[1], meta[2], paused(now, 'hold') and 1 or 0, stats[3]}
     """,
         Kind.LOOKS,
     )
@@ -88,34 +96,32 @@ class Reading(OnLane):
                 Call(family_base(self._lane, name), (self._now, *rate_arguments(rules.get(name, _NO_RULES))))
                 for name in families
             ]
-            info, *rows = await self._FAMILY.many(self._redis, calls, ("INFO",))
-            for reply in (info, *rows):
-                if isinstance(reply, RedisError):
+            told, rows = await self._FAMILY.surveyed(self._redis, calls, health.EACH)
+            for reply in (*health.needed(told), *rows):
+                if isinstance(reply, Exception):
                     raise reply
-            server_time = int(rows[0][0]) * MICROSECOND if rows else (await self._redis.time())[0]
         return PressureReading(
-            source=self._source(info, float(server_time)),
+            source=self._source(told),
             families=tuple(
                 _reading(name, row, rules.get(name)) for name, row in zip(families, rows, strict=True)
             ),
         )
 
-    def _source(self, info: Mapping[str, Any], server_time: float) -> PressureSource:
-        name = "valkey" if "valkey_version" in info else "redis"
-        aof = info.get("aof_enabled")
-        policy = info.get("maxmemory_policy")
+    def _source(self, told: Sequence[NodeReplies]) -> PressureSource:
+        nodes = health.nodes_of(told, self._where)
         return PressureSource(
             url=self._where,
-            server=f"{name} {info.get(f'{name}_version', 'unknown')}",
-            run_id=str(info.get("run_id", "unknown")),
+            server=health.server_name(told[0].replies[1]),
+            run_id=nodes[0].run_id,
             database=int(self._redis.connection_pool.connection_kwargs.get("db") or 0),
-            role=str(info.get("role", "unknown")),
-            maxmemory_policy=None if policy is None else str(policy),
-            appendonly=None if aof is None else bool(aof),
-            loading=bool(info.get("loading", 0)),
-            used_memory=int(info.get("used_memory", 0)),
-            maxmemory=int(info.get("maxmemory", 0)),
-            server_time=server_time,
+            role=nodes[0].role,
+            maxmemory_policy=nodes[0].maxmemory_policy,
+            appendonly=nodes[0].appendonly,
+            loading=nodes[0].loading,
+            used_memory=nodes[0].used_memory,
+            maxmemory=nodes[0].maxmemory,
+            server_time=nodes[0].server_time if self.now_us is None else self.now_us * MICROSECOND,
+            nodes=nodes,
         )
 
     # --- single items
@@ -128,12 +134,13 @@ class Reading(OnLane):
     local record = call('HGET', base .. 'items', id)
     if not record then return false end
     local level = head(record)
-    local names = {'flight', 'admitting', 'leased', 'dead', 'quarantined', 'd' .. level, 'w' .. level, 'q' .. level}
+    local names = {'flight', 'admitting', 'leased', 'dead', 'quarantined', 'd' .. level, 'w' .. level, 'q' .. level,
+      'xw' .. level, 'xd' .. level}
     for _, name in ipairs(names) do
       local score = call('ZSCORE', base .. name, id)
       if score then
-        local quarantined = removed() and string.match(name, '^[wdq]%d$') and 'quarantined'
-        return {quarantined or name, score, record, call('HGET', base .. 'fails', id), call('HGET', base .. 'lease', id),
+        if string.sub(name, 1, 1) == 'x' then name = 'quarantined' end
+        return {name, score, record, call('HGET', base .. 'fails', id), call('HGET', base .. 'lease', id),
           call('HGET', base .. 'deaths', id)}
       end
     end
@@ -181,16 +188,12 @@ class Reading(OnLane):
         limit = max(1, min(limit, PAGE_LIMIT))
         base = family_base(self._lane, family)
         sets: tuple[str, ...]
-        with redis_errors(self._where):
-            removed = bool(await self._redis.hget(base + "meta", "removed"))
-        if state is ItemState.WAITING and not removed:
+        if state is ItemState.WAITING:
             sets, newest_first = ("w0", "q0", "w1", "q1", "w2", "q2", "w3", "q3"), False
-        elif state is ItemState.DELAYED and not removed:
+        elif state is ItemState.DELAYED:
             sets, newest_first = ("d0", "d1", "d2", "d3"), False
-        elif state in (ItemState.WAITING, ItemState.DELAYED):
-            return ItemPage(items=(), total=0, cursor=None)
-        elif state is ItemState.QUARANTINED and removed:
-            sets, newest_first = ("quarantined", *(kind + level for kind in "wdq" for level in "0123")), True
+        elif state is ItemState.QUARANTINED:
+            sets, newest_first = ("quarantined", *KEPT_ASIDE), True
         elif state in (ItemState.SUCCEEDED, ItemState.DISCARDED):
             sets, newest_first = ("settled",), True
         else:
@@ -274,14 +277,6 @@ def _reading(family: str, row: Sequence[Any], rules: FamilyRules | None) -> Fami
     levels = (row[1], row[2], row[3], row[4])
     delayed, leased, admitting, flight, dead, quarantined, oldest, pause_text = row[5:13]
     parked, rate_room, stored, stored_bytes, removed, hold = row[19:25]
-    if removed:
-        quarantined, levels, delayed, parked, oldest = (
-            quarantined + sum(levels) + delayed,
-            (0, 0, 0, 0),
-            0,
-            0,
-            None,
-        )
     runnable = sum(levels)
     pause = unpack_pause(pause_text)
     full = rules is not None and leased + admitting + flight >= rules.max_in_flight
@@ -321,6 +316,7 @@ def _reading(family: str, row: Sequence[Any], rules: FamilyRules | None) -> Fami
         stored=stored,
         stored_bytes=int(stored_bytes or 0),
         removed_since=int(removed) * MICROSECOND if removed else None,
+        enqueued_total=int(row[25] or 0),
     )
 
 

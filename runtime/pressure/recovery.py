@@ -16,6 +16,7 @@ from runtime.pressure.script import Kind, Script
 
 LAPSED_PER_CALL = 500
 PARKED_LOOKED_AT = 50
+PARKED_PER_REMOVAL = 2000
 
 
 @dataclass(frozen=True, slots=True)
@@ -223,19 +224,23 @@ class Recovery(OnLane):
             known: Any = await self._redis.hvals(families_key(self._lane))
         return sorted(known)
 
-    _REMOVE = Script("""
+    _REMOVE = Script(f"""
     local waits = 0
     for level = 0, 3 do
-      for _, kind in ipairs({'w', 'd', 'q'}) do waits = waits + call('ZCARD', base .. kind .. level) end
+      for _, id in ipairs(call('ZRANGE', base .. 'q' .. level, 0, {PARKED_PER_REMOVAL - 1})) do
+        local _, score = take_waiting(id, level, call('HGET', base .. 'items', id))
+        call('ZADD', base .. 'w' .. level, score, id)
+      end
+      waits = waits + pour(base .. 'w' .. level, base .. 'xw' .. level) + pour(base .. 'd' .. level, base .. 'xd' .. level)
     end
-    if removed() or waits == 0 then return 0 end
-    call('HSET', base .. 'meta', 'removed', int(now_us(ARGV[1])))
+    if waits > 0 then call('HSETNX', base .. 'meta', 'removed', int(now_us(ARGV[1]))) end
     return waits
     """)
 
     async def remove(self, families: Sequence[str]) -> dict[str, int]:
         """Quarantines what waits of families that are no longer declared, each family as one: its rows
-        stay where they are, and `restore` gives all of them back. Returns how many, by family.
+        are put out of reach together, in the order in which they waited, and `Control.restore` gives all
+        of them back. Returns how many, by family.
 
         Raises `BoundaryDown`.
         """

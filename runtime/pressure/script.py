@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any
 
 from redis.exceptions import NoScriptError
 
+from runtime.ledger.cluster import NodeReplies, send
 from runtime.ledger.connection import Redis
 from runtime.pressure.prelude import READING, WRITING
 
@@ -50,32 +51,58 @@ class Script:
             return await _execute(redis, self._eval, self.source, 1, base, *args)
 
     async def many(self, redis: Redis, calls: Sequence[Call], *extra: tuple[Any, ...]) -> list[Any]:
-        """All calls in one pipeline; ``extra`` plain commands go first in the same one.
+        """All calls in one pipeline a primary; ``extra`` plain commands go first in the same one.
 
         A reply that is an error is returned as the exception, in its place, so that one
         family's trouble is not another's. A server that lost its scripts is given them again.
         """
         if not calls and not extra:
             return []
-        pipe = redis.pipeline(transaction=False)
-        for command in extra:
-            pipe.execute_command(*command)
-        for call in calls:
-            pipe.execute_command(self._evalsha, self.sha, 1, call.base, *call.args)
-        replies = await pipe.execute(raise_on_error=False)
-        missing = [
-            index
-            for index, reply in enumerate(replies)
-            if index >= len(extra) and isinstance(reply, NoScriptError)
-        ]
+        sent = await send(redis, [*extra, *map(self._by_hash, calls)])
+        return [*sent.replies[: len(extra)], *await self._again(redis, calls, sent.replies[len(extra) :])]
+
+    async def surveyed(
+        self, redis: Redis, calls: Sequence[Call], each: Sequence[tuple[Any, ...]]
+    ) -> tuple[tuple[NodeReplies, ...], list[Any]]:
+        """Like `many`, with the commands ``each`` to every primary at the head of its pipeline."""
+        sent = await send(redis, [self._by_hash(call) for call in calls], first=each)
+        return sent.first, await self._again(redis, calls, sent.replies)
+
+    async def followed(
+        self, redis: Redis, calls: Sequence[Call], last: Callable[[], tuple[Any, ...]]
+    ) -> tuple[list[Any], list[Any]]:
+        """Like `many`, with a command after the calls on every connection that took some: their replies, and
+        those to that command. ``last`` makes it, anew for a server that has to be given its scripts again."""
+        if not calls:
+            return [], []
+        sent = await send(redis, [self._by_hash(call) for call in calls], last=(last(),))
+        replies, told = sent.replies, [node.replies[0] for node in sent.last]
+        missing = _unknown(replies)
         if missing:
-            pipe = redis.pipeline(transaction=False)
-            for index in missing:
-                call = calls[index - len(extra)]
-                pipe.execute_command(self._eval, self.source, 1, call.base, *call.args)
-            for index, reply in zip(missing, await pipe.execute(raise_on_error=False), strict=True):
+            again = await send(redis, [self._in_full(calls[index]) for index in missing], last=(last(),))
+            for index, reply in zip(missing, again.replies, strict=True):
                 replies[index] = reply
-        return list(replies)
+            told += [node.replies[0] for node in again.last]
+        return replies, told
+
+    async def _again(self, redis: Redis, calls: Sequence[Call], replies: list[Any]) -> list[Any]:
+        """``replies`` with those in place that a server could not give because it did not know the script."""
+        missing = _unknown(replies)
+        if missing:
+            again = await send(redis, [self._in_full(calls[index]) for index in missing])
+            for index, reply in zip(missing, again.replies, strict=True):
+                replies[index] = reply
+        return replies
+
+    def _by_hash(self, call: Call) -> tuple[Any, ...]:
+        return (self._evalsha, self.sha, 1, call.base, *call.args)
+
+    def _in_full(self, call: Call) -> tuple[Any, ...]:
+        return (self._eval, self.source, 1, call.base, *call.args)
+
+
+def _unknown(replies: Sequence[Any]) -> list[int]:
+    return [index for index, reply in enumerate(replies) if isinstance(reply, NoScriptError)]
 
 
 async def _execute(redis: Redis, *command: str | int | float) -> Any:

@@ -1,4 +1,4 @@
-"""The drainer's process: drainer, reconciler and sweeper on one connection each to Redis and Restate."""
+"""The drainer's process: drainer, reconciler, sweeper and recorder on one connection each to Redis and Restate."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from ulid import ULID
 
 from runtime.admission.drainer import Drainer
 from runtime.admission.reconciler import Reconciler
+from runtime.admission.recorder import Recorder
 from runtime.admission.sweeper import Sweeper
 from runtime.durable.ingress import Ingress
 from runtime.durable.journal import Journal
@@ -23,8 +24,10 @@ from runtime.ledger.audit import Audit
 from runtime.ledger.beats import ALIVE_WITHIN_S, BEAT_EVERY_S, Heartbeats
 from runtime.ledger.connection import Redis, connect
 from runtime.ledger.keys import wake_channel
+from runtime.ledger.series import Series
 from runtime.model import OperatorError
 from runtime.pressure.queue import Queue
+from runtime.pressure.reading import Reading
 from runtime.settings import Settings
 from runtime.stack.endpoints import resolve_targets
 
@@ -77,6 +80,9 @@ async def run_drainer(settings: Settings, stop: asyncio.Event) -> None:
             now=time.time,
             new_id=lambda: str(ULID()).lower(),
         )
+        recorder = Recorder(
+            Reading(redis, targets.redis_url, name), Series(redis, targets.redis_url, name), lane
+        )
 
         def detail() -> Detail:
             return {
@@ -90,6 +96,7 @@ async def run_drainer(settings: Settings, stop: asyncio.Event) -> None:
                 "reconciler_error": reconciler.stats.last_pass_error,
                 "reconciled": reconciler.stats.settled,
                 "sweeper_error": sweeper.last_error,
+                "recorder_error": recorder.last_error,
             }
 
         async def after_beat() -> None:
@@ -107,6 +114,7 @@ async def run_drainer(settings: Settings, stop: asyncio.Event) -> None:
             drainer.run(process.stop),
             reconciler.run(process.stop),
             sweeper.run(process.stop),
+            recorder.run(process.stop),
         )
     await redis.aclose()
 

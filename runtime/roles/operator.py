@@ -17,6 +17,8 @@ from runtime.ledger.audit import Audit
 from runtime.ledger.beats import ALIVE_WITHIN_S, Heartbeats
 from runtime.ledger.connection import connect
 from runtime.ledger.fires import Fires
+from runtime.ledger.series import Series
+from runtime.model import FamilyRules
 from runtime.pressure.reading import Reading
 from runtime.sandbox.reading import Reading as SandboxReading
 from runtime.settings import Settings
@@ -102,12 +104,20 @@ async def open_operator(settings: Settings) -> AsyncIterator[Operator]:
                 clock=clock,
                 alive_within_s=ALIVE_WITHIN_S,
                 sandbox=artifacts,
+                series=Series(redis, url, name),
             )
 
             def actions() -> Actions:
                 from runtime.actions.apply import Actions
+                from runtime.actions.bulk.ports import Backlog
+                from runtime.ledger.previews import Previews
+                from runtime.pressure.bulk import Bulk
                 from runtime.pressure.control import Control
+                from runtime.pressure.selecting import Selector
                 from runtime.sandbox.reading import Control as SandboxControl
+
+                def rules_of(family: str) -> FamilyRules | None:
+                    return lane.current.rules.get(family)
 
                 return Actions(
                     settings=settings,
@@ -123,6 +133,11 @@ async def open_operator(settings: Settings) -> AsyncIterator[Operator]:
                     clock=clock,
                     artifacts=artifacts,
                     sandbox=SandboxControl(settings.state, time.time),
+                    backlog=Backlog(
+                        Selector(redis, url, name),
+                        Bulk(redis, url, name, rules=rules_of),
+                        Previews(redis, url, name),
+                    ),
                 )
 
             def intake() -> Intake:

@@ -54,6 +54,17 @@ class Commands:
     def replay_family(self, family: str) -> NextAction:
         return self._say("run its dead items again", "queue", "replay", family)
 
+    def replay_failed(self, family: str, error: str) -> NextAction:
+        """Only what failed with ``error``, cut to what a shell line bears."""
+        part = one_line(error, 60).rstrip("…")
+        return self._say("then run what failed so again", "queue", "replay", family, "--error", part)
+
+    def show_item(self, item_id: str) -> NextAction:
+        return self._say("see its payload and failures", "queue", "show", item_id)
+
+    def release_lane(self) -> NextAction:
+        return self._say("let the lane go on", "queue", "release")
+
     def pause(self, family: str) -> NextAction:
         return self._say("hold the rest while you look", "queue", "pause", family)
 

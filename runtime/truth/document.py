@@ -81,13 +81,31 @@ class Verdict(Part):
     """How many there are; None where only the listed ones are known."""
 
 
+class DiagnosisInfo(Part):
+    """What a breaker saw when it paused a family."""
+
+    error: str
+    """The most frequent message among the failures."""
+    count: int
+    """How many of ``failures`` had it."""
+    failures: int
+    since: datetime
+    first_item: str
+    last_item: str
+
+
 class PauseInfo(Part):
     by: str
     kind: Literal["person", "machine"]
     mode: str
+    """``hold``: nothing is admitted; ``drain``: nothing is taken in, what is there runs."""
     reason: str | None
     since: datetime
     until: datetime | None
+    whole_lane: bool = False
+    """Put on every family at once; lifted the same way."""
+    diagnosis: DiagnosisInfo | None = None
+    """A breaker's: what made it pause."""
 
 
 class Totals(Part):
@@ -99,6 +117,17 @@ class Totals(Part):
     in_flight: int
     dead: int
     quarantined: int
+
+
+class FamilyHistory(Part):
+    """The last hour by minute, the oldest first; None in a list: nobody recorded that minute."""
+
+    until: datetime
+    """The end of the last minute; each one before is a minute earlier."""
+    settled: list[int | None]
+    """Runs that ended in that minute, well or not."""
+    waiting: list[int | None]
+    """Runnable at the end of that minute."""
 
 
 class FamilyRow(Totals):
@@ -120,6 +149,8 @@ class FamilyRow(Totals):
     failed_total: int
     eta_s: float | None
     """Time to drain at the last minute's rate; None when there is no rate to judge by."""
+    history: FamilyHistory | None = None
+    """None: unknown."""
 
 
 class PressureData(Part):

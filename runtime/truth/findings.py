@@ -10,7 +10,7 @@ from runtime.text import one_line
 from runtime.truth.document import Finding, Severity
 from runtime.truth.facts import Facts, Sighting
 from runtime.truth.instants import instant_or_none
-from runtime.truth.rules import clock, durable, pressure, runtime, sandbox
+from runtime.truth.rules import clock, durable, pressure, runtime, sandbox, servers
 
 PRESSURE, DURABLE, CLOCK, SANDBOX, RUNTIME = "pressure", "durable", "clock", "sandbox", "runtime"
 MESSAGE_LENGTH = 600
@@ -106,7 +106,11 @@ TABLE: tuple[Rule, ...] = (
         runtime.processes_unknown,
     ),
     Rule(
-        "split-brain", RUNTIME, Reads.BEATS, "a live process works by another lane file", runtime.split_brain
+        "split-brain",
+        RUNTIME,
+        Reads.BEATS,
+        "a live process works by another lane file, or on another Redis",
+        runtime.split_brain,
     ),
     Rule("lane-refused", RUNTIME, Reads.NOTHING, "the edited lane file is refused", runtime.lane_refused),
     Rule(
@@ -116,6 +120,9 @@ TABLE: tuple[Rule, ...] = (
         "a family is paused: info by a person, warn by a machine",
         pressure.paused,
     ),
+    Rule("lane-held", PRESSURE, Reads.REDIS, "a person holds the whole lane", pressure.lane_held),
+    Rule("draining", PRESSURE, Reads.REDIS, "a family takes nothing in and runs dry", pressure.draining),
+    Rule("breaker", PRESSURE, Reads.REDIS, "a breaker paused a family that kept failing", pressure.broken),
     Rule("stuck", PRESSURE, Reads.REDIS, "runnable work, and nothing drains it", pressure.stuck),
     Rule("starved", PRESSURE, Reads.REDIS, "runnable work behind more urgent work", pressure.starved),
     Rule("lane-full", PRESSURE, Reads.REDIS, "the lane's limit in flight is reached", pressure.lane_full),
@@ -131,19 +138,31 @@ TABLE: tuple[Rule, ...] = (
         "rows of a family that the lane lacks",
         pressure.undeclared,
     ),
-    Rule("eviction", PRESSURE, Reads.REDIS, "Redis may evict queued work", pressure.eviction),
-    Rule("no-append-file", PRESSURE, Reads.REDIS, "Redis keeps no append-only file", pressure.no_append_file),
+    Rule("eviction", PRESSURE, Reads.REDIS, "Redis may evict queued work", servers.eviction),
+    Rule("no-append-file", PRESSURE, Reads.REDIS, "Redis keeps no append-only file", servers.no_append_file),
     Rule(
         "promise-unknown",
         PRESSURE,
         Reads.REDIS,
         "Redis does not tell what it can promise",
-        pressure.promise_unknown,
+        servers.promise_unknown,
     ),
-    Rule("memory", PRESSURE, Reads.REDIS, "Redis is near its memory limit", pressure.memory),
-    Rule("loading", PRESSURE, Reads.REDIS, "Redis is loading its data", pressure.loading),
-    Rule("replica", PRESSURE, Reads.REDIS, "this Redis is a replica", pressure.replica),
-    Rule("clock-skew", PRESSURE, Reads.REDIS, "our clock and that of Redis disagree", pressure.skew),
+    Rule(
+        "append-file-failing",
+        PRESSURE,
+        Reads.REDIS,
+        "Redis can't write or rewrite its append-only file",
+        servers.append_file_failing,
+    ),
+    Rule("replica-lag", PRESSURE, Reads.REDIS, "a replica is far behind its primary", servers.replica_lag),
+    Rule("no-replica", PRESSURE, Reads.REDIS, "a primary has no replica online", servers.no_replica),
+    Rule("slow-command", PRESSURE, Reads.REDIS, "a command held a Redis server up", servers.slow_command),
+    Rule("memory", PRESSURE, Reads.REDIS, "Redis is near its memory limit", servers.memory),
+    Rule("loading", PRESSURE, Reads.REDIS, "Redis is loading its data", servers.loading),
+    Rule("replica", PRESSURE, Reads.REDIS, "this Redis is a replica", servers.replica),
+    Rule(
+        "clock-skew", PRESSURE, Reads.REDIS, "our clock and those of the Redis servers disagree", servers.skew
+    ),
     Rule(
         "not-registered", DURABLE, Reads.RESTATE, "no worker is registered at Restate", durable.not_registered
     ),

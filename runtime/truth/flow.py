@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
-from runtime.model import FamilyReading, PressureReading, Priority
+from runtime.model import FamilyReading, PauseMode, PressureReading, Priority
 
 STUCK_AFTER_S = 15.0
 """Runnable work younger than this is simply next: a drainer takes it within milliseconds."""
@@ -48,7 +48,7 @@ def flow_of(family: FamilyReading, lane: LaneFlow) -> Flow:
     nobody lives who could drain it, or for no reason that can be seen nothing of the family is
     leased and nothing of it has settled within the last minute."""
     age = family.oldest_runnable_age_s
-    if family.pause is not None or not family.waiting or age is None or age < STUCK_AFTER_S:
+    if is_held(family) or not family.waiting or age is None or age < STUCK_AFTER_S:
         return Flow.MOVING
     if lane.nobody_drains:
         return Flow.STUCK
@@ -58,6 +58,11 @@ def flow_of(family: FamilyReading, lane: LaneFlow) -> Flow:
     if any(level < own for name, level in lane.most_urgent.items() if name != family.family):
         return Flow.STARVED
     return Flow.STUCK
+
+
+def is_held(family: FamilyReading) -> bool:
+    """A pause keeps its work. One that drains goes on with what is there."""
+    return family.pause is not None and family.pause.mode is PauseMode.HOLD
 
 
 def is_failing(family: FamilyReading) -> bool:

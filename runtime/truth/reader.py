@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Coroutine, Sequence
+from collections.abc import Coroutine, Mapping, Sequence
 from typing import Any, TypeVar
 
 from runtime.lanefile import LaneSource
@@ -16,6 +16,7 @@ from runtime.model import (
     ClockReading,
     DurableReader,
     DurableReading,
+    FamilySeries,
     Fire,
     ItemPage,
     ItemState,
@@ -29,6 +30,7 @@ from runtime.model import (
     SandboxReader,
     SandboxReading,
     ScheduleChange,
+    SeriesReader,
     WorkItem,
     parse_run_id,
     tag_of,
@@ -62,6 +64,7 @@ from runtime.truth.probes.pressure import family_row, pressure_boundary, pressur
 from runtime.truth.probes.probe import Observation
 from runtime.truth.probes.processes import processes_probe, runtime_info
 from runtime.truth.probes.sandbox import sandbox_boundary, sandbox_probe
+from runtime.truth.probes.series import HISTORY_MINUTES, SeriesWatch, history
 from runtime.truth.processes import ALIVE_WITHIN_S, BeatReader, Processes, judge_beats
 from runtime.truth.verdict import verdict_of
 
@@ -90,6 +93,7 @@ class Reader:
         clock: ClockReader | None = None,
         alive_within_s: float = ALIVE_WITHIN_S,
         sandbox: SandboxReader | None = None,
+        series: SeriesReader | None = None,
     ) -> None:
         """``clock``: None where there is none; one without schedules and without a stack of ours to run
         it is absent too. ``alive_within_s``: a process whose last beat is older is not counted as alive."""
@@ -112,6 +116,8 @@ class Reader:
         self._sandbox_probe = (
             None if sandbox is None else sandbox_probe(sandbox, deadline_s=deadline_s, now=now)
         )
+        self._series = series
+        self._series_watch = None if series is None else SeriesWatch(series, deadline_s=deadline_s, now=now)
         self._memory = Memory()
         self._server_ahead_s = 0.0
         self._told: PressureData | None = None
@@ -120,8 +126,8 @@ class Reader:
         """The whole truth at one instant. Never raises for what a boundary does, and ends
         within about one probe's deadline."""
         self._lane.refresh()
-        pressure, durable, beats, clock, sandbox = await asyncio.gather(
-            self._pressure_probe.look(),
+        (pressure, series), durable, beats, clock, sandbox = await asyncio.gather(
+            self._look_at_pressure(),
             self._durable_probe.look(),
             self._processes_probe.look(),
             self._look_at_clock(),
@@ -146,7 +152,7 @@ class Reader:
         )
         findings = self._memory.judge(facts)
         if facts.pressure_now is not None and facts.flow is not None:
-            self._told = _told(facts, facts.pressure_now, facts.flow)
+            self._told = _told(facts, facts.pressure_now, facts.flow, series)
         return Snapshot(
             generated_at=instant(now),
             profile=self._settings.profile,
@@ -187,6 +193,28 @@ class Reader:
         if not page.total:
             await self._check_known(family)
         return page
+
+    async def series(
+        self, families: Sequence[str], minutes: int = HISTORY_MINUTES
+    ) -> Mapping[str, FamilySeries]:
+        """The last ``minutes`` minutes (a day at the most) of each family, by minute.
+
+        Raises `UnknownFamily` for one of which nothing is known at all, `BoundaryDown`, and `NotFound`
+        where no series is kept.
+        """
+        if self._series is None:
+            raise NotFound("this profile keeps no series", fix="see `joelclaw-tui doctor`")
+        self._lane.refresh()
+        found = await within(
+            self._settings.probe_deadline_s,
+            self._series.read(families[:PAGE_BOUND], minutes),
+            boundary="Redis",
+            address=self._addresses.redis,
+        )
+        for family, series in found.items():
+            if not any(point.recorded for point in series.points):
+                await self._check_known(family)
+        return found
 
     async def item(self, item_id: str) -> WorkItem | None:
         """None when there is no such item. Raises `NotFound` for what is no item id, `BoundaryDown`."""
@@ -251,6 +279,14 @@ class Reader:
 
     async def _of_clock(self, look: Coroutine[Any, Any, T], address: str) -> T:
         return await within(self._settings.probe_deadline_s, look, boundary="The clock", address=address)
+
+    async def _look_at_pressure(
+        self,
+    ) -> tuple[Observation[PressureReading], Mapping[str, FamilySeries]]:
+        seen = await self._pressure_probe.look()
+        if self._series_watch is None or not seen.fresh or seen.value is None:
+            return seen, {}
+        return seen, await self._series_watch.look(seen.value)
 
     async def _look_at_clock(self) -> Observation[ClockReading] | None:
         settings = self._settings
@@ -318,6 +354,8 @@ class Reader:
             await self._clock_probe.aclose()
         if self._sandbox_probe is not None:
             await self._sandbox_probe.aclose()
+        if self._series_watch is not None:
+            await self._series_watch.aclose()
 
     async def _check_known(self, family: str) -> None:
         """An empty page of a misspelt family would look like an empty family."""
@@ -351,7 +389,9 @@ class Reader:
         return judge_beats(beats.value, beats.observed_at + self._server_ahead_s, self._alive_within_s)
 
 
-def _told(facts: Facts, reading: PressureReading, flow: LaneFlow) -> PressureData:
+def _told(
+    facts: Facts, reading: PressureReading, flow: LaneFlow, series: Mapping[str, FamilySeries]
+) -> PressureData:
     can_progress = not flow.nobody_drains and facts.durable.status is not BoundaryStatus.DOWN
     return pressure_data(
         [
@@ -361,6 +401,7 @@ def _told(facts: Facts, reading: PressureReading, flow: LaneFlow) -> PressureDat
                 stuck=flow_of(family, flow) is Flow.STUCK,
                 failing=is_failing(family),
                 can_progress=can_progress,
+                history=history(series.get(family.family), reading.source.server_time),
             )
             for family in reading.families
         ]

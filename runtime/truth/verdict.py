@@ -34,6 +34,9 @@ IN_SHORT = {
     ("split-brain", "runtime"): "split brain",
     ("lane-refused", "runtime"): "the lane file is refused",
     ("paused", "pressure"): "paused by a machine: {}",
+    ("lane-held", "pressure"): "the whole lane is held",
+    ("draining", "pressure"): "draining: {}",
+    ("breaker", "pressure"): "paused by a breaker: {}",
     ("stuck", "pressure"): "stuck: {}",
     ("starved", "pressure"): "starved: {}",
     ("lane-full", "pressure"): "the lane is full",
@@ -44,6 +47,10 @@ IN_SHORT = {
     ("eviction", "pressure"): "Redis may evict work",
     ("no-append-file", "pressure"): "Redis keeps no append-only file",
     ("promise-unknown", "pressure"): "what Redis can promise is unknown",
+    ("append-file-failing", "pressure"): "Redis can't write its append-only file",
+    ("replica-lag", "pressure"): "replicas lag",
+    ("no-replica", "pressure"): "a primary has no replica",
+    ("slow-command", "pressure"): "slow: {}",
     ("memory", "pressure"): "Redis is short of memory",
     ("loading", "pressure"): "Redis is loading",
     ("replica", "pressure"): "Redis is a replica",
@@ -130,7 +137,12 @@ def _calm(findings: Sequence[Finding], totals: Totals | None) -> str:
     if totals is None:
         return "Nothing is known to be wrong."
     busy = f"{totals.waiting:,} waiting, {totals.in_flight:,} in flight"
-    paused = sum(finding.code == "paused" for finding in findings)
-    if paused:
-        return f"All is well: {busy}; {paused} {'family is' if paused == 1 else 'families are'} paused."
-    return f"All is well: {busy}."
+    codes = [finding.code for finding in findings]
+    if "lane-held" in codes:
+        return f"All is well: {busy}; the whole lane is held."
+    told = [
+        f"{number} {'family is' if number == 1 else 'families are'} {word}"
+        for code, word in (("paused", "paused"), ("draining", "draining"))
+        if (number := codes.count(code))
+    ]
+    return f"All is well: {'; '.join([busy, *told])}."

@@ -11,7 +11,7 @@ import pytest
 
 from runtime.actions.actor import os_actor
 from runtime.actions.apply import Actions
-from runtime.actions.intents import ActionName, Intent, Preview
+from runtime.actions.intents import BULK_ACTIONS, ActionName, Intent, Preview
 from runtime.model import (
     BoundaryDown,
     ItemState,
@@ -273,19 +273,26 @@ async def test_a_preview_that_was_changed_or_made_up_is_refused(world: World, ac
 async def test_read_only_mode_refuses_every_action_and_writes_nothing(tmp_path: Path, world: World) -> None:
     safe = make_world(tmp_path, read_only=True)
     safe.pressure.rows = [dead_item(1)]
-    safe.pressure.families = [family(pause=pause())]
+    safe.pressure.families = [family(pause=pause()), family("mail/send", pause=pause(whole_lane=True))]
     safe.durable.runs = [run(run_id(1), RunStatus.PAUSED)]
     actions = actions_on(safe)
     targets = {
-        ActionName.PAUSE: "mail/send",
-        ActionName.RESUME: "content/updated",
-        ActionName.REPLAY_ITEM: item_id(1),
-        ActionName.REPLAY_FAMILY: "*",
+        ActionName.PAUSE: ("mail/send",),
+        ActionName.RESUME: ("content/updated",),
+        ActionName.EXTEND: ("content/updated",),
+        ActionName.HOLD_LANE: (),
+        ActionName.RELEASE_LANE: (),
+        ActionName.REPLAY_ITEM: (item_id(1),),
+        ActionName.REPLAY_FAMILY: ("*",),
     }
     for action in ActionName:
-        if action.value.startswith("schedule-") or action in (ActionName.PROMOTE, ActionName.REJECT):
-            continue  # see test_schedules and tests/sandbox/test_promotion.py
-        preview = await previewed(actions, action, targets.get(action, run_id(1)))
+        if action.value.startswith("schedule-") or action in (
+            ActionName.PROMOTE,
+            ActionName.REJECT,
+            *BULK_ACTIONS,
+        ):
+            continue  # see test_schedules, tests/sandbox/test_promotion.py and test_bulk
+        preview = await previewed(actions, action, *targets.get(action, (run_id(1),)))
         with pytest.raises(ReadOnly):
             await applied(actions, preview)
     assert not safe.pressure.written

@@ -299,3 +299,22 @@ async def test_a_removed_familys_backlog_is_quarantined_as_one_and_restored_exac
     assert await lane.control.restore("gone") == 2
     assert [await lane.reading.item(one) for one in (item_id, later)] == before
     assert len(await lane.queue.claim({"gone": (9, 9, 9, 9)}, rules, owner="d1")) == 1
+
+
+async def test_what_no_longer_fits_its_schema_is_quarantined_with_the_reason(lane: Lane) -> None:
+    (good,) = await lane.add("a", 1)
+    bad = new_item_id("a", at_s=1.0)
+    await lane.queue.enqueue(bad, "a", '{"n": "secret"}', priority=Priority.P0, origin="t")
+    path = lane.source.current.path
+    path.write_text(LANE + "[families.a.schema.properties.n]\ntype = 'integer'\n")
+    assert await lane.drainer.round() == 2
+    assert lane.restate.accepted == [f"{good}.1"]
+    item = await lane.reading.item(bad)
+    assert item is not None
+    assert item.state is ItemState.QUARANTINED
+    assert "no longer fits the schema, at /n: " in item.failures[-1].message
+    assert "secret" not in item.failures[-1].message
+    path.write_text(LANE)
+    await lane.control.replay("a", [bad])
+    assert await lane.drainer.round() == 1
+    assert lane.restate.accepted == [f"{good}.1", f"{bad}.2"]

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
-import pty
 import re
-import select
 import shutil
 import signal
 import subprocess
 import sys
 import tempfile
-import termios
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -21,6 +17,7 @@ from typing import Any
 import pytest
 
 from runtime.truth.document import Snapshot
+from tests.cli.terminal import Terminal, heed_interrupts
 from tests.lane.processes import LaneProcesses
 from tests.servers import RestateServer, ValkeyServer
 
@@ -311,6 +308,14 @@ def test_enqueued_work_is_listed_and_shown(lane: LaneProcesses) -> None:
     assert again["result"] == {"item_id": item_id, "duplicate": True, "family": "feeds"}
 
 
+def test_a_familys_last_day_is_shown_and_what_nobody_recorded_is_unknown(lane: LaneProcesses) -> None:
+    result = envelope(lane.command("queue", "show", "content/updated", "--json"))["result"]
+    assert (result["family"], result["minutes"], len(result["points"])) == ("content/updated", 1440, 1440)
+    assert {point["waiting"] for point in result["points"]} == {None}
+    told = lane.command("queue", "show", "content/updated").stdout.decode()
+    assert "1,440 of 1,440 minutes unknown" in told and "·····" in told
+
+
 def test_the_payload_comes_from_a_file_or_standard_input(lane: LaneProcesses, tmp_path: Path) -> None:
     (tmp_path / "data.json").write_bytes(b'["\xc3\xa9"]')
     for words, stdin in ((["--data", f"@{tmp_path}/data.json"], None), (["--data", "-"], b'["\xc3\xa9"]')):
@@ -340,6 +345,7 @@ def test_an_endless_standard_input_is_not_read_to_its_end(lane: LaneProcesses) -
         (["enqueue", "feeds", "--data", "@/"], "usage"),
         (["enqueue", "feeds", "--read-only"], "read-only"),
         (["queue", "show", "not-an-id"], "not-found"),
+        (["queue", "show", "\x1b[31m"], "not-found"),
         (["queue", "list", "no/such"], "unknown-family"),
         (["queue", "pause", "no/such", "--yes"], None),
         (["queue", "replay", "feeds", "01" + "0" * 24 + "-aaaaa"], "usage"),
@@ -423,48 +429,6 @@ def test_read_only_mode_refuses_without_asking(lane: LaneProcesses) -> None:
 # --- at a terminal ---
 
 
-class Terminal:
-    """The program on a pseudo-terminal."""
-
-    def __init__(self, lane: LaneProcesses, *words: str) -> None:
-        self._master, slave = pty.openpty()
-        self._seen = b""
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "joelclaw_tui", *words],
-            env={**lane.environment, "TERM": "xterm"},
-            stdin=slave, stdout=slave, stderr=slave, start_new_session=True, preexec_fn=_take_terminal,  # noqa: PLW1509 - no threads here
-        )  # fmt: skip
-        os.close(slave)
-
-    def until(self, text: bytes, within_s: float = 20.0) -> bytes:
-        while text not in self._seen:
-            ready, _, _ = select.select([self._master], [], [], within_s)
-            assert ready, f"no {text!r} in {self._seen!r}"
-            try:
-                more = os.read(self._master, 65536)
-            except OSError:
-                more = b""
-            assert more, f"ended without {text!r}: {self._seen!r}"
-            self._seen += more
-        return self._seen
-
-    def type(self, keys: bytes) -> None:
-        os.write(self._master, keys)
-
-    def end(self) -> tuple[int, bytes]:
-        while True:
-            try:
-                more = os.read(self._master, 65536)
-            except OSError:
-                break
-            if not more:
-                break
-            self._seen += more
-        code = self.process.wait(20)
-        os.close(self._master)
-        return code, self._seen
-
-
 @pytest.mark.parametrize(
     ("keys", "code", "is_paused"),
     [(b"n\n", 1, False), (b"\n", 1, False), (b"\x03", 130, False), (b"y\n", 0, True)],
@@ -472,7 +436,7 @@ class Terminal:
 def test_a_person_is_asked_with_the_preview_in_view(
     lane: LaneProcesses, keys: bytes, code: int, is_paused: bool
 ) -> None:
-    terminal = Terminal(lane, "queue", "pause", "feeds")
+    terminal = Terminal(lane.environment, "queue", "pause", "feeds")
     seen = terminal.until(b"[y/N]")
     assert b"feeds" in seen
     terminal.type(keys)
@@ -485,11 +449,11 @@ def test_a_person_is_asked_with_the_preview_in_view(
 
 
 def test_colour_is_for_terminals_that_want_it(lane: LaneProcesses) -> None:
-    _, coloured = Terminal(lane, "--once").end()
+    _, coloured = Terminal(lane.environment, "--once").end()
     assert b"\x1b[" in coloured
     lane.environment["NO_COLOR"] = "1"
     try:
-        _, plain = Terminal(lane, "--once").end()
+        _, plain = Terminal(lane.environment, "--once").end()
     finally:
         del lane.environment["NO_COLOR"]
     assert b"\x1b[" not in plain
@@ -504,14 +468,5 @@ def _start(
         env=lane.environment,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
-        preexec_fn=_heed_interrupts,  # noqa: PLW1509 - no threads here
+        preexec_fn=heed_interrupts,  # noqa: PLW1509 - no threads here
     )
-
-
-def _heed_interrupts() -> None:
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
-
-
-def _take_terminal() -> None:
-    fcntl.ioctl(0, termios.TIOCSCTTY, 0)
-    _heed_interrupts()

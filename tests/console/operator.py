@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,6 +17,7 @@ from runtime.model import (
     Artifact,
     Decision,
     Failure,
+    FamilySeries,
     Fire,
     FireDecision,
     FireKind,
@@ -38,7 +39,7 @@ from runtime.model import (
 )
 from runtime.settings import Settings
 from runtime.truth.document import ArtifactRow, Snapshot
-from tests.sample import NOW, item_id, sample_snapshot
+from tests.sample import NOW, item_id, sample_series, sample_snapshot
 
 AT = NOW.timestamp()
 """The frozen clock of these tests."""
@@ -64,6 +65,9 @@ class MemoryReader:
     """What an artifact's ``patch``, ``verify`` and ``log`` say."""
     file_reads: list[tuple[str, str]] = field(default_factory=list)
     fire_reads: list[str] = field(default_factory=list)
+    days: dict[str, FamilySeries] = field(default_factory=dict)
+    """Series by family; any other has the sample's."""
+    series_reads: list[tuple[tuple[str, ...], int]] = field(default_factory=list)
 
     async def snapshot(self) -> Snapshot:
         self.snapshots += 1
@@ -83,6 +87,11 @@ class MemoryReader:
         return ItemPage(
             items=tuple(rows[start:end]), total=len(rows), cursor=str(end) if end < len(rows) else None
         )
+
+    async def series(self, families: Sequence[str], minutes: int = 60) -> Mapping[str, FamilySeries]:
+        self._fail()
+        self.series_reads.append((tuple(families), minutes))
+        return {family: self.days.get(family, sample_series(family, minutes=minutes)) for family in families}
 
     async def item(self, item_id: str) -> WorkItem | None:
         self._fail()

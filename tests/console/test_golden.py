@@ -61,6 +61,8 @@ GOLDENS = (
     Golden("console-findings-80x24", (80, 24), ("f",)),
     Golden("console-help-80x24", (80, 24), ("question_mark",)),
     Golden("console-items-120x40", (120, 40), ("enter",)),
+    Golden("console-family-80x24", (80, 24), ("end", "g")),
+    Golden("console-family-160x45", (160, 45), ("end", "g")),
     Golden("console-run-80x24", (80, 24), ("3", "down", "enter")),
     Golden(
         "console-down-120x40", (120, 40), snapshot=sample_snapshot(durable_down=True, pressure_unknown=True)

@@ -15,6 +15,7 @@ TOGETHER = (
     {Scope.JOURNAL, Scope.TABLE, Scope.MAIN, Scope.EVERYWHERE, Scope.LEAVE},
     {Scope.ARTIFACTS, Scope.TABLE, Scope.MAIN, Scope.EVERYWHERE, Scope.LEAVE},
     {Scope.ITEMS, Scope.TABLE, Scope.DRILL, Scope.EVERYWHERE, Scope.LEAVE},
+    {Scope.FAMILY, Scope.DRILL, Scope.EVERYWHERE, Scope.LEAVE},
     {Scope.ITEM, Scope.DRILL, Scope.EVERYWHERE, Scope.LEAVE},
     {Scope.RUN, Scope.TABLE, Scope.DRILL, Scope.EVERYWHERE, Scope.LEAVE},
     {Scope.FIRES, Scope.TABLE, Scope.DRILL, Scope.EVERYWHERE, Scope.LEAVE},

@@ -34,6 +34,18 @@ lane = "door"
 handler = "noop"
 [families."feeds"]
 handler = "noop"
+[families.pages]
+handler = "noop"
+schema = { type = "object", required = ["id"] }
+[families.small]
+handler = "noop"
+backlog = { items = 2 }
+[families.small-too]
+handler = "noop"
+backlog = { items = 2 }
+[families.durable]
+handler = "noop"
+ack = "disk"
 """
 
 
@@ -130,7 +142,9 @@ async def open_door(
 
 
 @asynccontextmanager
-async def real_intake(url: str, folder: Path, *, read_only: bool = False) -> AsyncIterator[Intake]:
+async def real_intake(
+    url: str, folder: Path, *, read_only: bool = False, queue: type[Queue] = Queue
+) -> AsyncIterator[Intake]:
     """The real door to a real queue."""
     path = folder / "lane.toml"
     path.write_text(LANE)
@@ -138,6 +152,6 @@ async def real_intake(url: str, folder: Path, *, read_only: bool = False) -> Asy
     redis = connect(url)
     settings = Settings(lane=path, state_dir=folder / "state", read_only=read_only, payload_limit=LIMIT)
     try:
-        yield Intake(redis, url, Queue(redis, url, "door"), lane, settings, time.time)
+        yield Intake(redis, url, queue(redis, url, "door"), lane, settings, time.time)
     finally:
         await redis.aclose()

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 
 import pytest
 
 from runtime.gateway.bind import check_exposure, is_loopback, listen
-from runtime.model import ConfigError, Enqueued, Priority
+from runtime.model import Ack, ConfigError, Enqueued, Offer, OperatorError, Priority
 from tests.gateway.door import TOKEN, BrokenReader, Door, DownReader, open_door
 
 
@@ -24,7 +24,13 @@ class NoIntake:
         priority: Priority | None = None,
         delay_s: float = 0.0,
         dedup_key: str | None = None,
+        ack: Ack | None = None,
     ) -> Enqueued:
+        raise AssertionError("the guard let a request through")
+
+    async def enqueue_many(
+        self, family: str, offers: Sequence[Offer], *, origin: str, ack: Ack | None = None
+    ) -> Sequence[Enqueued | OperatorError]:
         raise AssertionError("the guard let a request through")
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -13,7 +13,7 @@ import httpx
 import pytest
 
 from runtime.ledger.connection import connect
-from runtime.model import Enqueued, Priority, WorkItem
+from runtime.model import Ack, Enqueued, Offer, OperatorError, Priority, WorkItem
 from runtime.pressure.reading import Reading
 from tests.gateway.door import LIMIT, TOKEN, Door, open_door, real_intake
 from tests.servers import ValkeyServer
@@ -214,10 +214,16 @@ async def test_requests_under_way_are_answered_after_the_stop(tmp_path: Path) ->
             priority: Priority | None = None,
             delay_s: float = 0.0,
             dedup_key: str | None = None,
+            ack: Ack | None = None,
         ) -> Enqueued:
             begun.set()
             await go_on.wait()
             return Enqueued("01", duplicate=False)
+
+        async def enqueue_many(
+            self, family: str, offers: Sequence[Offer], *, origin: str, ack: Ack | None = None
+        ) -> Sequence[Enqueued | OperatorError]:
+            raise AssertionError("one item was sent")
 
     async with open_door(Slow()) as door, door.client() as client:
         request = asyncio.create_task(client.post(ITEMS, content=b"1"))

@@ -141,6 +141,18 @@ async def whole(module_valkey: ValkeyServer, module_restate: RestateServer) -> A
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 
+async def test_the_drainer_records_the_minutes_and_says_when_it_can_not(whole: Whole) -> None:
+    async def told() -> bool:
+        return all(
+            drainer.detail.get("recorder_error", "not told") is None
+            for drainer in (await whole.snapshot()).runtime.drainers
+        )
+
+    await until(told, "the drainer's word on its recorder")
+    minutes = (await whole.operator.reader.series(["nothing/done"], 5))["nothing/done"]
+    assert len(minutes.points) == 5 and minutes.problem is None
+
+
 async def test_real_work_of_several_handlers_succeeds(whole: Whole) -> None:
     ids = [
         await whole.enqueue("content/updated", '{"page":"/a"}'),

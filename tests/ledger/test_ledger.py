@@ -31,7 +31,7 @@ async def test_beats_are_stamped_by_the_server_and_taken_back(valkey: ValkeyServ
         "worker",
         "box:1:a",
         5.0,
-        {"pid": 1, "lane_error": None},
+        {"pid": 1, "lane_error": None, "redis_run_id": valkey.ask("INFO", "server")["run_id"]},
     )
     assert beat.at == pytest.approx(at)
     await beats.remove("worker", "box:1:a")

@@ -47,6 +47,7 @@ from runtime.model import (
     RunView,
     ScheduleChange,
     ScheduleReading,
+    SeriesReader,
     VerbResult,
     WorkItem,
     fire_id_of,
@@ -488,7 +489,13 @@ class World:
     schedules: MemorySchedules | None = None
 
 
-def make_world(folder: Path, *, schedules: MemorySchedules | None = None, **settings: Any) -> World:
+def make_world(
+    folder: Path,
+    *,
+    schedules: MemorySchedules | None = None,
+    series: SeriesReader | None = None,
+    **settings: Any,
+) -> World:
     """``schedules``: a clock, and the lane's schedule on it; None: there is no clock."""
     path = folder / "lane.toml"
     path.write_text(LANE if schedules is None else LANE + SCHEDULE)
@@ -506,5 +513,6 @@ def make_world(folder: Path, *, schedules: MemorySchedules | None = None, **sett
         now=clock,
         addresses=ADDRESSES,
         clock=schedules,
+        series=series,
     )
     return World(loaded, lane, clock, pressure, durable, beats, audit, reader, schedules)

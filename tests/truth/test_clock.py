@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -92,7 +93,7 @@ async def test_hostile_text_of_the_clock_is_made_safe(timed: World) -> None:
 
 
 async def test_without_a_stack_of_ours_and_without_schedules_there_is_no_clock(tmp_path: Path) -> None:
-    elsewhere = {
+    elsewhere: dict[str, Any] = {
         "redis_url": "redis://cache",
         "restate_ingress_url": "http://r:8080",
         "restate_admin_url": "http://r:9070",

@@ -10,13 +10,23 @@ from typing import Any
 
 import pytest
 
-from runtime.model import Beat, PauseKind, PressureSource, RunStatus
+from runtime.model import (
+    Beat,
+    Diagnosis,
+    PauseKind,
+    PauseMode,
+    PressureNode,
+    PressureReplica,
+    PressureSource,
+    RunStatus,
+    SlowCommand,
+)
 from runtime.stack.endpoints import StackPaths
 from runtime.stack.marks import Mark, started_at
 from runtime.truth.document import BoundaryStatus, Finding, Severity
 from runtime.truth.findings import TABLE
 from tests.truth.clock_cases import CLOCK_CASES
-from tests.truth.ports import REFUSED, START, Hang, World, beat, family, pause, run, run_id
+from tests.truth.ports import REFUSED, START, Hang, World, beat, family, item_id, pause, run, run_id
 from tests.truth.sandbox_cases import SANDBOX_CASES
 
 OLD: dict[str, Any] = {"waiting": 3, "by_priority": (0, 3, 0, 0), "oldest_runnable_age_s": 120.0}
@@ -40,6 +50,34 @@ def source(**changes: Any) -> Callable[[World], None]:
         world.pressure.source = replace(good, **changes)
 
     return change
+
+
+NODE = PressureNode(
+    address="10.0.0.1:6379",
+    run_id="abc",
+    role="master",
+    server_time=START,
+    started_at=START - 1000,
+    maxmemory_policy="noeviction",
+    appendonly=True,
+    append_written=True,
+    append_rewritten=True,
+    replicas=(PressureReplica("10.0.0.2:6379", online=True, behind_bytes=0, lag_s=0.0),),
+)
+
+
+def nodes(*changes: dict[str, Any]) -> Callable[[World], None]:
+    """As many servers as ``changes``, each well but for its own."""
+    made = (replace(NODE, **{"address": f"10.0.0.{n}:6379", **change}) for n, change in enumerate(changes, 1))
+    return source(nodes=tuple(made))
+
+
+def replica(**changes: Any) -> dict[str, Any]:
+    return {"replicas": (replace(NODE.replicas[0], **changes),)}
+
+
+def slow(*took_s: float) -> dict[str, Any]:
+    return {"slow": tuple(SlowCommand(START - 30, took, "EVALSHA a/b") for took in took_s)}
 
 
 def families(**figures: Any) -> Callable[[World], None]:
@@ -91,6 +129,14 @@ def edited(world: World) -> None:
 
 
 BEATS = (beat("drainer"), beat("worker"))
+SAW = Diagnosis(
+    error="HTTP 503\x1b[31m",
+    count=7,
+    failures=8,
+    since=START - 60,
+    first_item=item_id(1),
+    last_item=item_id(8),
+)
 CASES: list[tuple[str, str, Severity, Callable[[World], None]]] = [
     ("boundary-down", "pressure", Severity.CRIT, trouble("pressure", REFUSED)),
     ("boundary-down", "durable", Severity.CRIT, trouble("durable", REFUSED)),
@@ -106,6 +152,9 @@ CASES: list[tuple[str, str, Severity, Callable[[World], None]]] = [
     ("lane-refused", "runtime", Severity.WARN, edited),
     ("paused", "pressure", Severity.INFO, families(held=4, pause=pause())),
     ("paused", "pressure", Severity.WARN, families(held=4, pause=pause(PauseKind.MACHINE))),
+    ("breaker", "pressure", Severity.WARN, families(held=4, pause=pause(PauseKind.MACHINE, diagnosis=SAW))),
+    ("draining", "pressure", Severity.INFO, families(waiting=4, pause=pause(mode=PauseMode.DRAIN))),
+    ("lane-held", "pressure", Severity.INFO, families(held=4, pause=pause(whole_lane=True))),
     ("stuck", "pressure", Severity.WARN, families(**OLD)),
     ("starved", "pressure", Severity.WARN, starving),
     ("lane-full", "pressure", Severity.INFO, families(**{**OLD, "in_flight": 1000})),
@@ -120,6 +169,17 @@ CASES: list[tuple[str, str, Severity, Callable[[World], None]]] = [
     ("loading", "pressure", Severity.WARN, source(loading=True)),
     ("replica", "pressure", Severity.WARN, source(role="slave")),
     ("clock-skew", "pressure", Severity.WARN, source(server_time=START + 9)),
+    ("eviction", "pressure", Severity.WARN, nodes({}, {"maxmemory_policy": "volatile-ttl"})),
+    ("append-file-failing", "pressure", Severity.CRIT, nodes({"append_written": False})),
+    ("append-file-failing", "pressure", Severity.WARN, nodes({}, {"append_rewritten": False})),
+    ("replica-lag", "pressure", Severity.WARN, nodes(replica(lag_s=11.0))),
+    ("replica-lag", "pressure", Severity.WARN, nodes(replica(behind_bytes=1 << 30))),
+    ("replica-lag", "pressure", Severity.WARN, nodes({}, replica(online=False), replica(behind_bytes=9))),
+    ("no-replica", "pressure", Severity.WARN, nodes({}, {"replicas": ()})),
+    ("slow-command", "pressure", Severity.INFO, nodes(slow(0.2, 0.1))),
+    ("slow-command", "pressure", Severity.WARN, nodes(slow(0.2, 0.1, 0.3))),
+    ("slow-command", "pressure", Severity.WARN, nodes({}, slow(1.5))),
+    ("clock-skew", "pressure", Severity.WARN, nodes({"server_time": START - 4}, {"server_time": START + 4})),
     ("not-registered", "durable", Severity.CRIT, lambda world: setattr(world.durable, "deployment", None)),
     ("backing-off", "durable", Severity.WARN, runs(run(run_id(1), RunStatus.BACKING_OFF, tries=3))),
     ("runs-paused", "durable", Severity.WARN, runs(run(run_id(1), RunStatus.PAUSED), live={"paused": 1})),
@@ -134,7 +194,9 @@ async def seen(world: World, code: str, boundary: str) -> list[Finding]:
 
 
 @pytest.mark.parametrize(
-    ("code", "boundary", "severity", "change"), CASES, ids=[f"{c[0]}-{c[2]}-{c[1]}" for c in CASES]
+    ("code", "boundary", "severity", "change"),
+    CASES,
+    ids=[f"{c[0]}-{c[2]}-{c[1]}-{n}" for n, c in enumerate(CASES)],
 )
 async def test_finding(
     world: World, code: str, boundary: str, severity: Severity, change: Callable[[World], None]
@@ -317,3 +379,71 @@ async def test_split_brain_names_both_files(world: World) -> None:
     assert "/srv/other.toml" in message
     assert str(world.lane.current.path) in message
     assert world.lane.current.sha256[:12] in message
+
+
+async def test_of_several_servers_the_one_that_is_meant_is_named(world: World) -> None:
+    nodes({}, {"maxmemory_policy": "allkeys-lru"}, {})(world)
+    (finding,) = await seen(world, "eviction", "pressure")
+    assert finding.subject == "10.0.0.2:6379 maxmemory-policy"
+    assert "Redis at 10.0.0.2:6379" in finding.message
+
+
+async def test_a_single_server_needs_no_replica_until_a_family_asks_for_one(world: World) -> None:
+    nodes({"replicas": ()})(world)
+    assert not await seen(world, "no-replica", "pressure")
+
+
+async def test_a_slow_command_is_said_since_it_was_first_slow(world: World) -> None:
+    nodes(slow(0.2))(world)
+    (finding,) = await seen(world, "slow-command", "pressure")
+    assert finding.since is not None
+    assert finding.since.timestamp() == START - 30
+    assert finding.subject == "EVALSHA a/b"
+
+
+@pytest.mark.parametrize(
+    ("detail", "servers", "split"),
+    [
+        ({"redis_run_id": "abc"}, [{}], False),
+        ({"redis_run_id": "def"}, [{}], True),
+        ({"redis_run_id": None}, [{}], False),
+        ({"redis_run_id": "def"}, [{"started_at": START}], False),
+        ({"redis_run_id": "def"}, [{}, {}], False),
+    ],
+    ids=["same", "other", "not told", "from before the restart", "a cluster's"],
+)
+async def test_a_process_whose_beat_another_redis_took_is_a_split_brain(
+    world: World, detail: dict[str, Any], servers: list[dict[str, Any]], split: bool
+) -> None:
+    nodes(*servers)(world)
+    beats(beat("drainer", **detail), beat("worker"))(world)
+    assert [f.subject for f in await seen(world, "split-brain", "runtime")] == ["host:drainer redis"] * split
+
+
+async def test_a_breaker_s_pause_says_what_failed_how_often_and_what_to_do(world: World) -> None:
+    families(held=4, pause=pause(PauseKind.MACHINE, diagnosis=SAW))(world)
+    (finding,) = await seen(world, "breaker", "pressure")
+    assert "after 8 failures since 2026-" in finding.message
+    assert "7 of them: HTTP 503␛[31m" in finding.message
+    assert f"(first {item_id(1)}, last {item_id(8)}); 4 held" in finding.message
+    assert [action.command for action in finding.next_actions] == [
+        f"joelclaw-tui queue show {item_id(8)}",
+        "joelclaw-tui queue resume content/updated",
+        "joelclaw-tui queue replay content/updated --error 'HTTP 503␛[31m'",
+    ]
+    assert await seen(world, "paused", "pressure") == []
+
+
+async def test_the_lane_s_hold_is_told_once_for_all_its_families(world: World) -> None:
+    held = pause(whole_lane=True)
+    world.pressure.families = [family(held=4, pause=held), family("mail/send", held=1, pause=held)]
+    (finding,) = await seen(world, "lane-held", "pressure")
+    assert finding.message == "the whole lane is held by ana: upgrade; 5 held in 2 families"
+    assert finding.next_actions[0].command == "joelclaw-tui queue release"
+
+
+async def test_a_family_that_drains_is_stuck_like_any_other_when_nobody_drains_it(world: World) -> None:
+    families(**OLD, pause=pause(mode=PauseMode.DRAIN))(world)
+    assert len(await seen(world, "stuck", "pressure")) == 1
+    families(**OLD, pause=pause())(world)
+    assert await seen(world, "stuck", "pressure") == []

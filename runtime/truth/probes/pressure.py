@@ -7,6 +7,7 @@ from dataclasses import asdict
 from runtime.lanefile import Lane, LaneSource
 from runtime.model import (
     FAMILY_NAME_MAX,
+    Diagnosis,
     FamilyReading,
     Now,
     Pause,
@@ -19,12 +20,15 @@ from runtime.truth.addresses import Addresses
 from runtime.truth.document import (
     Boundary,
     BoundaryStatus,
+    DiagnosisInfo,
+    FamilyHistory,
     FamilyRow,
     PauseInfo,
     PressureData,
     Totals,
     bounded,
 )
+from runtime.truth.flow import is_held
 from runtime.truth.instants import instant, instant_or_none
 from runtime.truth.probes.probe import Observation, Probe
 
@@ -60,7 +64,13 @@ def pressure_boundary(
 
 
 def family_row(
-    reading: FamilyReading, lane: Lane, *, stuck: bool, failing: bool, can_progress: bool
+    reading: FamilyReading,
+    lane: Lane,
+    *,
+    stuck: bool,
+    failing: bool,
+    can_progress: bool,
+    history: FamilyHistory | None = None,
 ) -> FamilyRow:
     """``can_progress``: False when it is known that nothing of the lane can end now."""
     declared = lane.families.get(reading.family)
@@ -89,6 +99,7 @@ def family_row(
         succeeded_total=reading.succeeded_total,
         failed_total=reading.failed_total,
         eta_s=eta_s(reading) if can_progress and not stuck else None,
+        history=history,
     )
 
 
@@ -106,7 +117,7 @@ def eta_s(reading: FamilyReading) -> float | None:
     """
     left = reading.waiting + reading.throttled + reading.leased + reading.in_flight
     rate_per_s = reading.settled_per_min / 60
-    if reading.pause is not None or left == 0 or rate_per_s <= 0:
+    if is_held(reading) or left == 0 or rate_per_s <= 0:
         return None
     return round(left / rate_per_s, 1)
 
@@ -133,6 +144,21 @@ def _pause(pause: Pause | None) -> PauseInfo | None:
         reason=None if pause.reason is None else one_line(pause.reason, REASON_LENGTH),
         since=instant(pause.since),
         until=instant_or_none(pause.until),
+        whole_lane=pause.whole_lane,
+        diagnosis=_diagnosis(pause.diagnosis),
+    )
+
+
+def _diagnosis(saw: Diagnosis | None) -> DiagnosisInfo | None:
+    if saw is None:
+        return None
+    return DiagnosisInfo(
+        error=one_line(saw.error, REASON_LENGTH),
+        count=saw.count,
+        failures=saw.failures,
+        since=instant(saw.since),
+        first_item=one_line(saw.first_item, 40),
+        last_item=one_line(saw.last_item, 40),
     )
 
 
@@ -145,5 +171,8 @@ def _source(reading: PressureReading | None, addresses: Addresses) -> dict[str, 
         return {"url": addresses.redis}
     told = asdict(reading.source) | {"url": without_credentials(reading.source.url)}
     server_time = instant(told.pop("server_time")).isoformat()
+    primaries = len(told.pop("nodes"))
+    if primaries > 1:
+        told["primaries"] = primaries
     cleaned = {key: one_line(value) if isinstance(value, str) else value for key, value in told.items()}
     return cleaned | {"server_time": server_time}

@@ -1,37 +1,84 @@
-"""What can be wrong with the backlog and with the Redis that keeps it."""
+"""What can be wrong with the backlog."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
-from runtime.model import FAMILY_NAME_MAX, FamilyReading, PauseKind
+from runtime.model import FAMILY_NAME_MAX, FamilyReading, Pause, PauseKind, PauseMode
 from runtime.text import one_line
 from runtime.truth.document import Severity
 from runtime.truth.facts import Facts, Sighting
 from runtime.truth.flow import Flow, flow_of, is_failing
-from runtime.truth.instants import instant
+from runtime.truth.instants import instant, instant_or_none
 from runtime.truth.processes import DRAINER
 from runtime.truth.words import count, length
-
-SKEW_S = 5.0
-MEMORY_SHARE = 0.9
 
 
 def paused(facts: Facts) -> Iterator[Sighting]:
     for family in facts.families_now:
         pause = family.pause
-        if pause is None:
-            continue
+        if pause is None or pause.whole_lane or pause.mode is PauseMode.DRAIN or pause.diagnosis is not None:
+            continue  # told by `lane_held`, `draining` and `broken`
         machine = pause.kind is PauseKind.MACHINE
-        by = f"{one_line(pause.by, 60)} (a machine)" if machine else one_line(pause.by, 60)
-        why = f": {one_line(pause.reason, 120)}" if pause.reason else ""
-        until = f", until {instant(pause.until):%Y-%m-%d %H:%M} UTC" if pause.until is not None else ""
         yield Sighting(
             Severity.WARN if machine else Severity.INFO,
             _name(family),
-            f"{_name(family)} is paused by {by}{until}{why}; {family.held:,} held",
+            f"{_name(family)} is paused by {_put_by(pause)}; {family.held:,} held",
             pause.since,
             (facts.commands.resume(family.family),),
+        )
+
+
+def draining(facts: Facts) -> Iterator[Sighting]:
+    for family in facts.families_now:
+        pause = family.pause
+        if pause is not None and pause.mode is PauseMode.DRAIN and not pause.whole_lane:
+            left = family.waiting + family.throttled + family.delayed + family.leased + family.in_flight
+            yield Sighting(
+                Severity.INFO,
+                _name(family),
+                f"{_name(family)} takes nothing in and runs dry: put so by {_put_by(pause)}; "
+                f"{count(left, 'item')} left",
+                pause.since,
+                (facts.commands.resume(family.family),),
+            )
+
+
+def lane_held(facts: Facts) -> Iterator[Sighting]:
+    held = [f for f in facts.families_now if f.pause is not None and f.pause.whole_lane]
+    first = held[0].pause if held else None
+    if first is not None:
+        yield Sighting(
+            Severity.INFO,
+            facts.lane.name,
+            f"the whole lane is held by {_put_by(first)}; {sum(f.held for f in held):,} held in "
+            f"{count(len(held), 'family')}",
+            first.since,
+            (facts.commands.release_lane(),),
+        )
+
+
+def broken(facts: Facts) -> Iterator[Sighting]:
+    """A breaker's pause: what failed, how often, since when, and where to look."""
+    for family in facts.families_now:
+        pause = family.pause
+        if pause is None or pause.whole_lane or pause.diagnosis is None:
+            continue
+        saw = pause.diagnosis
+        since = instant_or_none(saw.since)
+        begun = "" if since is None else f" since {since:%Y-%m-%d %H:%M:%S} UTC"
+        yield Sighting(
+            Severity.WARN,
+            _name(family),
+            f"{_name(family)} was paused by its breaker after {count(saw.failures, 'failure')}{begun}, "
+            f"{saw.count:,} of them: {one_line(saw.error, 120)} (first {one_line(saw.first_item, 40)}, "
+            f"last {one_line(saw.last_item, 40)}); {family.held:,} held",
+            pause.since,
+            (
+                facts.commands.show_item(saw.last_item),
+                facts.commands.resume(family.family),
+                facts.commands.replay_failed(family.family, saw.error),
+            ),
         )
 
 
@@ -128,95 +175,11 @@ def undeclared(facts: Facts) -> Iterator[Sighting]:
             )
 
 
-def eviction(facts: Facts) -> Iterator[Sighting]:
-    reading = facts.pressure_now
-    if reading is None or reading.source.maxmemory_policy in (None, "noeviction"):
-        return
-    yield Sighting(
-        Severity.WARN,
-        "maxmemory-policy",
-        f"Redis may drop queued work when memory is short: maxmemory-policy is "
-        f"{one_line(str(reading.source.maxmemory_policy), 40)}, not noeviction",
-        next_actions=(facts.commands.doctor(),),
-    )
-
-
-def no_append_file(facts: Facts) -> Iterator[Sighting]:
-    reading = facts.pressure_now
-    if reading is not None and reading.source.appendonly is False:
-        yield Sighting(
-            Severity.WARN,
-            "appendonly",
-            "Redis keeps no append-only file: acknowledged work does not survive its end",
-            next_actions=(facts.commands.doctor(),),
-        )
-
-
-def promise_unknown(facts: Facts) -> Iterator[Sighting]:
-    reading = facts.pressure_now
-    if reading is None:
-        return
-    asked = {"maxmemory-policy": reading.source.maxmemory_policy, "appendonly": reading.source.appendonly}
-    hidden = [name for name, value in asked.items() if value is None]
-    if hidden:
-        yield Sighting(
-            Severity.INFO,
-            "configuration",
-            f"Redis does not tell its {' and '.join(hidden)}: whether acknowledged work survives is unknown",
-            next_actions=(facts.commands.doctor(),),
-        )
-
-
-def memory(facts: Facts) -> Iterator[Sighting]:
-    reading = facts.pressure_now
-    if reading is None or reading.source.maxmemory <= 0:
-        return
-    share = reading.source.used_memory / reading.source.maxmemory
-    if share >= MEMORY_SHARE:
-        yield Sighting(
-            Severity.WARN,
-            "memory",
-            f"Redis uses {share:.0%} of its memory limit; at the limit it refuses new work",
-            next_actions=(facts.commands.doctor(),),
-        )
-
-
-def loading(facts: Facts) -> Iterator[Sighting]:
-    reading = facts.pressure_now
-    if reading is not None and reading.source.loading:
-        yield Sighting(
-            Severity.WARN,
-            "loading",
-            "Redis is loading its data: figures are not complete yet",
-            next_actions=(facts.commands.doctor(),),
-        )
-
-
-def replica(facts: Facts) -> Iterator[Sighting]:
-    reading = facts.pressure_now
-    if reading is not None and reading.source.role not in ("master", "primary"):
-        yield Sighting(
-            Severity.WARN,
-            "role",
-            f"this Redis is a {one_line(reading.source.role, 20)}: figures lag and changes are refused",
-            next_actions=(facts.commands.doctor(),),
-        )
-
-
-def skew(facts: Facts) -> Iterator[Sighting]:
-    """The reading's own length is allowed for: the server's time is from somewhere within it."""
-    reading, at = facts.pressure_now, facts.pressure.observed_at
-    if reading is None or at is None:
-        return
-    spent = (facts.pressure.latency_ms or 0.0) / 1000
-    off = reading.source.server_time - (at - spent / 2)
-    if abs(off) > SKEW_S + spent / 2:
-        yield Sighting(
-            Severity.WARN,
-            "time",
-            f"the clock here is {length(abs(off))} {'behind' if off > 0 else 'ahead of'} that of Redis",
-            next_actions=(facts.commands.doctor(),),
-        )
+def _put_by(pause: Pause) -> str:
+    machine = " (a machine)" if pause.kind is PauseKind.MACHINE else ""
+    why = f": {one_line(pause.reason, 120)}" if pause.reason else ""
+    until = f", until {instant(pause.until):%Y-%m-%d %H:%M} UTC" if pause.until is not None else ""
+    return f"{one_line(pause.by, 60)}{machine}{until}{why}"
 
 
 def _flows(facts: Facts) -> Iterator[tuple[FamilyReading, Flow]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from runtime.model import DurableReading, PressureReading
+from runtime.model import Beat, DurableReading, PressureReading
 from runtime.text import one_line
 from runtime.truth.document import BoundaryStatus, Severity
 from runtime.truth.facts import Facts, Sighting
@@ -13,6 +13,8 @@ from runtime.truth.processes import DRAINER, WORKER
 from runtime.truth.words import length
 
 SHA_SHOWN = 12
+UPTIME_STEP_S = 1.0
+"""A server tells its uptime in whole seconds."""
 
 
 def pressure_down(facts: Facts) -> Iterator[Sighting]:
@@ -81,24 +83,54 @@ def silent(facts: Facts) -> Iterator[Sighting]:
 
 
 def split_brain(facts: Facts) -> Iterator[Sighting]:
+    """Live processes that work by another lane file, or on another Redis, than is shown here."""
     processes = facts.processes_now
     if processes is None:
         return
     for process in processes.all:
-        sha = process.beat.detail.get("lane_sha256")
-        if not process.alive or not isinstance(sha, str) or sha == facts.lane.sha256:
-            continue
-        path = process.beat.detail.get("lane_path")
-        theirs = one_line(path, 200) if isinstance(path, str) else "a lane file"
-        role = one_line(process.beat.role, 20)
+        if process.alive:
+            yield from _other_lane_file(facts, process.beat)
+            yield from _other_redis(facts, process.beat)
+
+
+def _other_lane_file(facts: Facts, beat: Beat) -> Iterator[Sighting]:
+    sha, path, refused = (beat.detail.get(name) for name in ("lane_sha256", "lane_path", "lane_error"))
+    if not isinstance(sha, str) or sha == facts.lane.sha256:
+        return
+    theirs = one_line(path, 200) if isinstance(path, str) else "a lane file"
+    why = f"; it refuses the edited one: {one_line(refused, 160)}" if isinstance(refused, str) else ""
+    yield Sighting(
+        Severity.WARN,
+        one_line(beat.process_id, 100),
+        f"{_named(beat)} works by another lane file: it has {theirs} ({one_line(sha, SHA_SHOWN + 1)}), here is "
+        f"{one_line(str(facts.lane.path), 200)} ({facts.lane.sha256[:SHA_SHOWN]}){why}",
+        next_actions=(facts.commands.check_lane(), facts.commands.logs(one_line(beat.role, 20))),
+    )
+
+
+def _other_redis(facts: Facts, beat: Beat) -> Iterator[Sighting]:
+    """Its beat was taken by another server than the one that is read: this one has it at second hand.
+
+    A beat from before a server's start is its own, kept. Nodes of a cluster send whoever is wrong to the right one.
+    """
+    reading = facts.pressure_now
+    theirs = beat.detail.get("redis_run_id")
+    if reading is None or not isinstance(theirs, str) or len(reading.source.nodes) != 1:
+        return
+    (node,) = reading.source.nodes
+    if theirs != node.run_id and node.started_at is not None and beat.at > node.started_at + UPTIME_STEP_S:
         yield Sighting(
             Severity.WARN,
-            one_line(process.beat.process_id, 100),
-            f"{role} {one_line(process.beat.process_id, 100)} works by another lane file: it has {theirs} "
-            f"({one_line(sha, SHA_SHOWN + 1)}), here is {one_line(str(facts.lane.path), 200)} "
-            f"({facts.lane.sha256[:SHA_SHOWN]})",
-            next_actions=(facts.commands.check_lane(), facts.commands.logs(role)),
+            f"{one_line(beat.process_id, 100)} redis",
+            f"{_named(beat)} works on another Redis: the one that took its beat has run id "
+            f"{one_line(theirs, SHA_SHOWN)}, the one at {facts.addresses.redis} that is shown here has "
+            f"{one_line(node.run_id, SHA_SHOWN)}",
+            next_actions=(facts.commands.doctor(), facts.commands.logs(one_line(beat.role, 20))),
         )
+
+
+def _named(beat: Beat) -> str:
+    return f"{one_line(beat.role, 20)} {one_line(beat.process_id, 100)}"
 
 
 def lane_refused(facts: Facts) -> Iterator[Sighting]:

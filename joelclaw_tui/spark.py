@@ -1,0 +1,77 @@
+"""Sparklines as text: a figure a minute in a row of blocks, its gaps in sight. Nothing here draws.
+
+For the console and the command line alike: the marks alone carry the meaning, without any colour.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from runtime.model import SeriesPoint
+
+GAP = "·"
+"""No minute of the cell is on record: unknown, which is not 0."""
+BLOCKS = "▁▂▃▄▅▆▇█"
+"""The lowest is 0 alone; the others are shares of the peak."""
+DAY_MINUTES = 1440
+
+
+@dataclass(frozen=True, slots=True)
+class Measure:
+    """One line of a family's series."""
+
+    word: str
+    of: Callable[[SeriesPoint], int | None]
+    per_minute: bool
+    """Events of a minute; else items there at its end."""
+
+
+MEASURES = (
+    Measure("enqueued", lambda point: point.enqueued, True),
+    Measure("settled", lambda point: point.settled, True),
+    Measure("failed", lambda point: point.failed, True),
+    Measure("waiting", lambda point: point.waiting, False),
+    Measure("held", lambda point: point.held, False),
+    Measure("in flight", lambda point: point.in_flight, False),
+    Measure("dead", lambda point: point.dead, False),
+)
+
+
+def spark(values: Sequence[int | None], cells: int) -> str:
+    """At most ``cells`` blocks, as high as the highest known value of their minutes; the newest on the right.
+
+    The peak of all is a full block; a value above 0 is never drawn as 0.
+    """
+    shown = in_cells(values, cells)
+    peak = max((value for value in shown if value is not None), default=0)
+    return "".join(_block(value, peak) for value in shown)
+
+
+def in_cells(values: Sequence[int | None], cells: int) -> list[int | None]:
+    """The highest known value of each cell; None where nothing of it is known."""
+    count, cells = len(values), max(0, min(cells, len(values)))
+    found: list[int | None] = []
+    for cell in range(cells):
+        part = values[cell * count // cells : (cell + 1) * count // cells]
+        found.append(max((value for value in part if value is not None), default=None))
+    return found
+
+
+def peak_of(values: Sequence[int | None]) -> int | None:
+    """None: not one of them is known."""
+    return max((value for value in values if value is not None), default=None)
+
+
+def unknown_of(points: Sequence[SeriesPoint]) -> int:
+    """Minutes that nobody recorded."""
+    return sum(not point.recorded for point in points)
+
+
+def _block(value: int | None, peak: int) -> str:
+    if value is None:
+        return GAP
+    if value <= 0:
+        return BLOCKS[0]
+    steps = len(BLOCKS) - 1
+    return BLOCKS[max(1, min(steps, -(-value * steps // peak)))]

@@ -1,0 +1,57 @@
+"""Writes each minute down: what every family looks like at its begin, by the Redis server's clock.
+
+It remembers nothing, so that several of them record the same lane side by side.
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+from runtime.lanefile import LaneSource
+from runtime.ledger.series import LATE_S, MINUTE_S
+from runtime.model import OperatorError, PressureReader, SeriesWriter
+from runtime.text import one_line
+
+AGAIN_AFTER_S = 2.0
+"""After a failure: soon enough to have the minute all the same."""
+BEYOND_S = 0.05
+"""Past the minute's begin: a wait that ends a little early is no minute missed."""
+
+
+class Recorder:
+    """``last_error``: why the last minute that should be on record is not, as a whole; None: it is."""
+
+    def __init__(self, reader: PressureReader, series: SeriesWriter, lane: LaneSource) -> None:
+        self._reader = reader
+        self._series = series
+        self._lane = lane
+        self.last_error: str | None = None
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Records every minute until ``stop``."""
+        while not stop.is_set():
+            try:
+                wait_s = await self.look()
+            except OperatorError as error:
+                self.last_error = error.message
+                wait_s = AGAIN_AFTER_S
+            except (ValueError, TypeError, KeyError) as error:
+                # Somebody else wrote into the queue's figures: that is no reason to stop draining it.
+                self.last_error = one_line(f"the queue's figures can't be understood: {error}", 200)
+                wait_s = AGAIN_AFTER_S
+            try:
+                await asyncio.wait_for(stop.wait(), wait_s)
+            except TimeoutError:
+                continue
+
+    async def look(self) -> float:
+        """Records the present minute if it has just begun. Returns the seconds until the next one.
+
+        Raises `OperatorError`; families that could be recorded then are.
+        """
+        reading = await self._reader.read(self._lane.current.rules)
+        minute, past_s = divmod(reading.source.server_time, MINUTE_S)
+        if past_s <= LATE_S:
+            await self._series.record(int(minute), reading.families)
+            self.last_error = None
+        return MINUTE_S - past_s + BEYOND_S

@@ -1,0 +1,399 @@
+"""What is done to a selection of the backlog: bounded batches, each at most once.
+
+A batch leaves its results behind under its id, so that whoever was interrupted sends it again
+and learns what it did. Every verb is one script, but for a move: two families lie on different
+servers of a cluster, so that it takes the items out of the way, enqueues them there under ids
+that follow from their own, and closes them here; each step can be repeated.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from runtime.ledger.connection import Redis, redis_errors
+from runtime.model import (
+    BULK_BATCH,
+    BULK_STATES,
+    BulkOrder,
+    BulkResult,
+    BulkVerb,
+    FamilyRules,
+    NewItem,
+    Priority,
+    Refused,
+    SelectedItem,
+    UsageError,
+    family_tag,
+)
+from runtime.pressure.dispatch import MESSAGE_LIMIT
+from runtime.pressure.inflow import Inflow
+from runtime.pressure.keys import families_key
+from runtime.pressure.place import OnLane
+from runtime.pressure.records import MICROSECOND, unpack_record
+from runtime.pressure.script import Script
+
+REMEMBERED_MS = 172_800_000
+"""The results of a batch are kept for two days."""
+MOVE_GRACE_S = 600.0
+"""An interrupted move keeps its items to itself for so long; later a person may act on them."""
+DELAY_MAX_S = 366 * 86_400.0
+BATCH_ID_MAX = 200
+_CODES = {"d": BulkResult.DONE, "m": BulkResult.MOVED_ON, "n": BulkResult.NOT_FOUND, "r": BulkResult.REFUSED}
+_CROCKFORD = "0123456789abcdefghjkmnpqrstvwxyz"
+_STAMP = 10
+"""Digits of an id that tell when it was made."""
+
+_PLACES = """
+local gone = removed()
+-- Where a row is that nobody works on: the set, its kind and its score there; nothing for any other.
+local function place(id, level)
+  for _, name in ipairs({'dead', 'quarantined'}) do
+    local score = call('ZSCORE', base .. name, id)
+    if score then return name, score end
+  end
+  for _, kind in ipairs({'w', 'd', 'q'}) do
+    local score = call('ZSCORE', base .. kind .. level, id)
+    if score then return kind, score end
+  end
+end
+local function fits(kind, state)
+  if kind == 'dead' then return state == 'dead' end
+  if kind == 'quarantined' then return state == 'quarantined' end
+  return state == 'waiting' or state == 'delayed' or (gone and state == 'quarantined')
+end
+local function in_a_move(id, now, batch)
+  local entry = call('HGET', base .. 'moving', id)
+  if not entry then return false end
+  local until_us, by = string.match(entry, '^(%d+):(.*)$')
+  return by ~= batch and tonumber(until_us) > now
+end
+-- The row if it is still what was selected: its record, level, attempt, kind and score; else a result.
+local function still(id, attempt, state, now, batch)
+  local record = call('HGET', base .. 'items', id)
+  if not record then return nil, call('HEXISTS', base .. 'done', id) == 1 and 'm' or 'n' end
+  local level, current = head(record)
+  if current ~= attempt or in_a_move(id, now, batch) then return nil, 'm' end
+  local kind, score = place(id, level)
+  if not kind or not fits(kind, state) then return nil, 'm' end
+  return record, level, kind, score
+end
+local function take(id, level, record, kind)
+  if kind == 'dead' or kind == 'quarantined' then call('ZREM', base .. kind, id)
+  else take_waiting(id, level, record) end
+end
+local function put(id, level, record, kind, score)
+  if kind == 'dead' or kind == 'quarantined' then call('ZADD', base .. kind, score, id)
+  elseif kind == 'q' then park(id, level, score, key_of(record))
+  else call('ZADD', base .. kind .. level, score, id) end
+end
+local function rewrite(id, record, level, attempt)
+  local enqueued, rest = string.match(record, '^%d:%d+:(%d+):(.*)$')
+  local new = level .. ':' .. int(attempt) .. ':' .. enqueued .. ':' .. rest
+  call('HSET', base .. 'items', id, new)
+  call('HINCRBY', base .. 'meta', 'bytes', string.len(new) - string.len(record))
+  return new
+end
+"""
+
+
+class Bulk(OnLane):
+    """`runtime.model.BulkControl` on one lane. ``rules``: what the lane file says of a family, None for
+    one that it does not declare."""
+
+    def __init__(
+        self,
+        redis: Redis,
+        url: str,
+        lane: str,
+        *,
+        rules: Callable[[str], FamilyRules | None],
+        now_us: int | None = None,
+    ) -> None:
+        super().__init__(redis, url, lane, now_us=now_us)
+        self._url = url
+        self._rules = rules
+
+    _APPLY = Script(
+        _PLACES
+        + f"""
+    local now, batch, verb, argument, message = now_us(ARGV[1]), ARGV[2], ARGV[4], ARGV[5], ARGV[6]
+    local before = call('GET', base .. 'act:' .. batch)
+    if before then return before end
+    local out, runnable, count = {{}}, false, 0
+    local interval, burst, tat
+    if verb == 'replay' and argument ~= '' then
+      interval, burst = 1000000 / tonumber(argument), math.max(1, math.floor(tonumber(argument)))
+      tat = math.max(now, tonumber(call('HGET', base .. 'meta', 'replay') or 0))
+    end
+    local apply = {{}}
+    function apply.replay(id, record, level, attempt, kind)
+      take(id, level, record, kind)
+      rewrite(id, record, level, attempt + 1)
+      local start = now
+      if interval then
+        start = tat - (burst - 1) * interval
+        tat = tat + interval
+      end
+      if start <= now then
+        call('ZADD', base .. 'w' .. level, int(next_ready(now)), id)
+      else
+        call('ZADD', base .. 'd' .. level, int(start), id)
+      end
+      runnable = true
+    end
+    function apply.discard(id, record, level, attempt, kind)
+      take(id, level, record, kind)
+      close(id, record, 'discarded', now)
+    end
+    function apply.reprioritize(id, record, level, attempt, kind, score)
+      take(id, level, record, kind)
+      put(id, argument, rewrite(id, record, argument, attempt), kind, score)
+      runnable = runnable or kind == 'w' or kind == 'd'
+    end
+    function apply.delay(id, record, level, attempt, kind)
+      take(id, level, record, kind)
+      call('ZADD', base .. 'd' .. level, int(now + argument), id)
+    end
+    function apply.quarantine(id, record, level, attempt, kind)
+      take(id, level, record, kind)
+      call('ZADD', base .. 'quarantined', int(now), id)
+      call('HDEL', base .. 'deaths', id)
+      add_failure(id, attempt, 'failed', message, now)
+    end
+    for i = 7, #ARGV, 3 do
+      local id, attempt = ARGV[i], tonumber(ARGV[i + 1])
+      local record, level, kind, score = still(id, attempt, ARGV[i + 2], now, batch)
+      -- What waits of a removed family has no run to be replayed: the family is restored as one.
+      if record and verb == 'replay' and kind ~= 'dead' and kind ~= 'quarantined' then record, level = nil, 'm' end
+      if record then
+        apply[verb](id, record, level, attempt, kind, score)
+        call('HDEL', base .. 'moving', id)
+        count = count + 1
+      end
+      out[#out + 1] = record and 'd' or level
+    end
+    if interval then call('HSET', base .. 'meta', 'replay', int(tat)) end
+    local totals = {{replay='replayed', discard='discarded', reprioritize='reprioritized', delay='delayed',
+      quarantine='quarantined'}}
+    if count > 0 then call('HINCRBY', base .. 'stats', totals[verb], count) end
+    local results = table.concat(out)
+    call('SET', base .. 'act:' .. batch, results, 'PX', {REMEMBERED_MS})
+    if runnable or (count > 0 and verb == 'discard') then call('PUBLISH', ARGV[3], '') end
+    return results
+    """
+    )
+
+    async def apply_batch(
+        self, family: str, items: Sequence[SelectedItem], order: BulkOrder, *, batch_id: str
+    ) -> Sequence[BulkResult]:
+        """See `runtime.model.BulkControl.apply_batch`.
+
+        An item that waits is the selected one whether its time had come or not. Raises `UsageError` for
+        an order that is none or more than `BULK_BATCH` items, `Refused` for items in a state that the
+        verb does not take, `BoundaryDown`.
+        """
+        _check(family, items, order, batch_id)
+        if not items:
+            return []
+        if order.verb is BulkVerb.MOVE:
+            return await self._move(family, items, order, batch_id)
+        argument: str | int | float = ""
+        if order.verb is BulkVerb.REPLAY and order.rate_per_s is not None:
+            argument = order.rate_per_s
+        elif order.verb is BulkVerb.REPRIORITIZE and order.priority is not None:
+            argument = int(order.priority)
+        elif order.verb is BulkVerb.DELAY and order.delay_s is not None:
+            argument = round(order.delay_s * 1e6)
+        with redis_errors(self._where):
+            results = await self._APPLY(
+                self._redis,
+                self._base(family),
+                self._now,
+                batch_id,
+                self._wake,
+                order.verb.value,
+                argument,
+                _message(f"quarantined by {order.actor}", order.reason),
+                *(part for item in items for part in (item.item_id, item.attempt, item.state.value)),
+            )
+        return [_CODES[code] for code in results]
+
+    # --- move
+
+    _TAKE_OUT = Script(
+        _PLACES
+        + f"""
+    local now, batch, message = now_us(ARGV[1]), ARGV[2], ARGV[3]
+    local before = call('GET', base .. 'act:' .. batch)
+    if before then return {{before, {{}}}} end
+    local plan, rows = 'mv:' .. batch, {{}}
+    local begun = call('EXISTS', base .. plan) == 1
+    for i = 4, #ARGV, 3 do
+      local id, attempt = ARGV[i], tonumber(ARGV[i + 1])
+      local code = begun and call('HGET', base .. plan, id)
+      if not code then
+        local record, level, kind, score = still(id, attempt, ARGV[i + 2], now, batch)
+        if record then
+          take(id, level, record, kind)
+          call('ZADD', base .. 'quarantined', int(now), id)
+          call('HSET', base .. 'moving', id, int(now + {MOVE_GRACE_S * 1e6:.0f}) .. ':' .. batch)
+          local lines = call('HGET', base .. 'fails', id) -- none of them is lost if it has to go back
+          local line = cjson.encode({{attempt=attempt, outcome='failed', message=message, at=int(now)}})
+          call('HSET', base .. 'fails', id, lines and lines .. '\\n' .. line or line)
+          code = 't:' .. kind .. ':' .. score
+        else
+          code = level
+        end
+        call('HSET', base .. plan, id, code)
+      elseif code ~= 'm' and code ~= 'n' then
+        call('HSET', base .. 'moving', id, int(now + {MOVE_GRACE_S * 1e6:.0f}) .. ':' .. batch)
+      end
+      rows[#rows + 1] = {{code, call('HGET', base .. 'items', id)}}
+    end
+    call('PEXPIRE', base .. plan, {REMEMBERED_MS})
+    return {{false, rows, int(now)}}
+    """
+    )
+
+    _CLOSE_MOVED = Script(
+        _PLACES
+        + f"""
+    local now, batch = now_us(ARGV[1]), ARGV[2]
+    local before = call('GET', base .. 'act:' .. batch)
+    if before then return before end
+    local plan, out, moved = 'mv:' .. batch, {{}}, 0
+    for i = 4, #ARGV, 3 do
+      local id, attempt, arrived = ARGV[i], tonumber(ARGV[i + 1]), ARGV[i + 2] == '1'
+      local code = call('HGET', base .. plan, id) or 'm'
+      local kind, score = string.match(code, '^t:([a-z]+):(.*)$')
+      if kind then
+        local record = call('HGET', base .. 'items', id)
+        local level, current
+        if record then level, current = head(record) end
+        if not record or current ~= attempt or not call('ZSCORE', base .. 'quarantined', id) then
+          code = 'm' -- settled or taken up by a person meanwhile
+        elseif arrived then
+          call('ZREM', base .. 'quarantined', id)
+          close(id, record, 'moved', now)
+          code, moved = 'd', moved + 1
+        else
+          call('ZREM', base .. 'quarantined', id)
+          local lines = string.match(call('HGET', base .. 'fails', id), '^(.*)\\n[^\\n]*$')
+          if lines then call('HSET', base .. 'fails', id, lines) else call('HDEL', base .. 'fails', id) end
+          put(id, level, record, kind, score)
+          code = 'r'
+        end
+      end
+      call('HDEL', base .. 'moving', id)
+      out[#out + 1] = code
+    end
+    if moved > 0 then call('HINCRBY', base .. 'stats', 'moved', moved) end
+    local results = table.concat(out)
+    call('SET', base .. 'act:' .. batch, results, 'PX', {REMEMBERED_MS})
+    call('DEL', base .. plan)
+    call('PUBLISH', ARGV[3], '')
+    return results
+    """
+    )
+
+    async def _move(
+        self, family: str, items: Sequence[SelectedItem], order: BulkOrder, batch_id: str
+    ) -> list[BulkResult]:
+        target = order.to_family or ""
+        rules = self._rules(target)
+        if rules is None:
+            raise Refused(f"{target!r} is not a family of this lane", fix="see `joelclaw-tui families list`")
+        message = _message(f"being moved to {target} by {order.actor} in {batch_id}", order.reason)
+        flat = [part for item in items for part in (item.item_id, item.attempt, item.state.value)]
+        with redis_errors(self._where):
+            before, rows, *now = await self._TAKE_OUT(
+                self._redis, self._base(family), self._now, batch_id, message, *flat
+            )
+        if before:
+            return [_CODES[code] for code in before]
+        new = [
+            _moved(item, target, row, int(now[0]))
+            for item, row in zip(items, rows, strict=True)
+            if row[0].startswith("t:") and row[1] is not None
+        ]
+        arrived = await self._arrive(target, rules, new)
+        closing = [
+            part
+            for item in items
+            for part in (item.item_id, item.attempt, int(moved_id(item, target) in arrived))
+        ]
+        with redis_errors(self._where):
+            results = await self._CLOSE_MOVED(
+                self._redis, self._base(family), self._now, batch_id, self._wake, *closing
+            )
+        return [_CODES[code] for code in results]
+
+    async def _arrive(self, target: str, rules: FamilyRules, new: Sequence[NewItem]) -> set[str]:
+        """The ids of those that the target has now. A repeat adds none twice."""
+        if not new:
+            return set()
+        with redis_errors(self._where):
+            await self._redis.hsetnx(families_key(self._lane), family_tag(target), target)
+        inflow = Inflow(self._redis, self._url, self._lane, now_us=self.now_us)
+        try:
+            taken = await inflow.enqueue_many(target, new, rules=rules)
+        except Refused:  # it drains, or the server is full: nothing was stored
+            return set()
+        return {entry.item_id for entry, said in zip(new, taken, strict=True) if said is not None}
+
+
+def moved_id(item: SelectedItem, target: str) -> str:
+    """The id that an attempt has in the family it is moved to: it follows from its own, so that a second
+    try at the move finds what the first has done; its first digits still tell when it was enqueued."""
+    digest = hashlib.blake2b(f"{item.item_id}.{item.attempt}>{target}".encode(), digest_size=10).digest()
+    number, digits = int.from_bytes(digest, "big"), ""
+    for _ in range(16):
+        number, digit = divmod(number, len(_CROCKFORD))
+        digits += _CROCKFORD[digit]
+    return f"{item.item_id[:_STAMP]}{digits}-{family_tag(target)}"
+
+
+def _moved(item: SelectedItem, target: str, row: Sequence[Any], now: int) -> NewItem:
+    code, record = row
+    _, kind, score = code.split(":", 2)
+    priority, _, _, meta, payload = unpack_record(record)
+    left = max(0.0, (float(score) - now) * MICROSECOND) if kind == "d" else 0.0
+    return NewItem(
+        item_id=moved_id(item, target),
+        payload=payload,
+        priority=Priority(priority),
+        origin=meta.get("o") or "",
+        delay_s=left,
+        dedup_key=f"moved:{item.item_id}.{item.attempt}",
+        concurrency_key=meta.get("k"),
+    )
+
+
+def _message(what: str, reason: str | None) -> str:
+    text = what if reason is None else f"{what}: {reason}"
+    return text[:MESSAGE_LIMIT].encode("utf-8", "replace").decode()
+
+
+def _check(family: str, items: Sequence[SelectedItem], order: BulkOrder, batch_id: str) -> None:
+    if len(items) > BULK_BATCH:
+        raise UsageError(f"{len(items)} items in one batch", fix=f"send at most {BULK_BATCH}")
+    if not batch_id or len(batch_id) > BATCH_ID_MAX:
+        raise UsageError("a batch without a proper id", fix=f"give it 1 to {BATCH_ID_MAX} characters")
+    wrong = {item.state for item in items} - BULK_STATES[order.verb]
+    if wrong:
+        raise Refused(
+            f"{', '.join(sorted(wrong))} items can't be taken by {order.verb}",
+            fix=f"select {', '.join(sorted(BULK_STATES[order.verb]))} items",
+        )
+    if order.verb is BulkVerb.REPLAY and order.rate_per_s is not None and not 0 < order.rate_per_s <= 1e6:
+        raise UsageError(
+            f"a replay at {order.rate_per_s:g} a second", fix="give a rate above 0, at most 1000000"
+        )
+    if order.verb is BulkVerb.REPRIORITIZE and order.priority is None:
+        raise UsageError("a new priority is missing", fix="use P0 (first) to P3 (last)")
+    if order.verb is BulkVerb.DELAY and (order.delay_s is None or not 0 <= order.delay_s <= DELAY_MAX_S):
+        raise UsageError("a delay that is none", fix="give a delay from 0 s to 366 d")
+    if order.verb is BulkVerb.MOVE and (not order.to_family or order.to_family == family):
+        raise UsageError("a move needs another family", fix="name the family to move to")

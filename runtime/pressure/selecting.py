@@ -1,0 +1,534 @@
+"""Which items are meant: a selection looked up in a backlog of any size, without changing it.
+
+What a condition costs depends on where its answer lies. State, level and age are the sets
+themselves and are counted exactly without looking at a row. The rest is in the records: they
+are looked at page by page in the server, which sends only what may match.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import math
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from redis.exceptions import RedisError
+
+from runtime.ledger.connection import redis_errors
+from runtime.model import (
+    ItemState,
+    Priority,
+    Selected,
+    SelectedItem,
+    Selection,
+    SelectProgress,
+    UsageError,
+    family_tag,
+    tag_of,
+)
+from runtime.pressure.matching import Matcher, needles, numbers
+from runtime.pressure.place import OnLane
+from runtime.pressure.records import unpack_failures
+from runtime.pressure.script import Call, Kind, Script
+
+PAGE = 1000
+"""Rows a script call looks at: about a millisecond of the server."""
+IDS_PER_CALL = 200
+_PAGE_BYTES = 2_000_000
+"""A page of large payloads ends early after so many bytes of records."""
+
+SELECTABLE = frozenset(
+    {
+        ItemState.WAITING,
+        ItemState.DELAYED,
+        ItemState.LEASED,
+        ItemState.ADMITTING,
+        ItemState.IN_FLIGHT,
+        ItemState.DEAD,
+        ItemState.QUARANTINED,
+    }
+)
+"""Every state in which there is still a record."""
+_OF_LAPSE = frozenset({ItemState.LEASED, ItemState.ADMITTING})
+"""Their score is when the lease lapses: since when they are so is not known."""
+_SETS = {
+    ItemState.LEASED: "leased",
+    ItemState.ADMITTING: "admitting",
+    ItemState.IN_FLIGHT: "flight",
+    ItemState.DEAD: "dead",
+    ItemState.QUARANTINED: "quarantined",
+}
+_ANY_PRIORITY = frozenset(Priority)
+
+_FILTER = """
+local levels, enq_from, enq_until, att_min, att_max = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[5])
+local with_record, with_fails, wanted = ARGV[6] == '1', ARGV[7] == '1', tonumber(ARGV[8])
+local numbers = tonumber(ARGV[9 + wanted])
+local own, find, match = 10 + wanted + 2 * numbers, string.find, string.match
+local texts, keys, values = {unpack(ARGV, 9, 8 + wanted)}, {}, {}
+for i = 1, numbers do
+  keys[i], values[i] = ARGV[8 + wanted + 2 * i], tonumber(ARGV[9 + wanted + 2 * i])
+end
+local function numbered(record, key, value)
+  local _, stop = find(record, key, 1, true)
+  while stop do
+    local number = match(record, '^%s*:%s*(-?%d[%d.eE+-]*)', stop + 1)
+    if number and tonumber(number) == value then return true end
+    _, stop = find(record, key, stop + 1, true)
+  end
+end
+local function may_match(record)
+  for i = 1, wanted do
+    if not find(record, texts[i], 1, true) then return false end
+  end
+  for i = 1, numbers do
+    if not numbered(record, keys[i], values[i]) then return false end
+  end
+  return true
+end
+local rows, n = {}, 0
+local function consider(id, record)
+  if not may_match(record) and not find(record, '\\\\u', 1, true) then return end
+  local p, a, e = match(record, '^(%d):(%d+):(%d+):')
+  if not p or not find(levels, p, 1, true) then return end
+  local attempt, enqueued = tonumber(a), tonumber(e)
+  if attempt < att_min or attempt > att_max or enqueued < enq_from or enqueued > enq_until then return end
+  local fails = false
+  if with_fails then
+    fails = call('HGET', base .. 'fails', id)
+    if not fails then return end
+    fails = match(fails, '[^\\n]*$')
+  end
+  rows[n + 1], rows[n + 2] = id, attempt
+  rows[n + 3] = with_record and record or false
+  rows[n + 4] = fails
+  n = n + 4
+end
+"""
+_WIDTH = 4
+"""id, attempt, record, last failure."""
+_Row = tuple[float, str, int]
+"""Score, id, attempt."""
+_FOREVER_US = 9 * 10**15
+_STATES = tuple(ItemState)
+
+
+@dataclass(frozen=True, slots=True)
+class _Scope:
+    """One set of a family, the part of it that is meant, and what its rows must still be asked."""
+
+    state: ItemState
+    level: int
+    """Its place among the sets of its state."""
+    name: str
+    low: str
+    high: str
+    """Scores, both included."""
+    priorities: frozenset[Priority]
+    enqueued_from: float
+    enqueued_until: float
+    """Microseconds."""
+    exact: bool
+    """Every row of this part matches: it needs no look."""
+
+
+@dataclass(slots=True)
+class _Found:
+    """What came of a selection so far."""
+
+    ceiling: int
+    items: dict[str, list[SelectedItem]] = field(default_factory=dict)
+    counts: dict[tuple[str, ItemState], int] = field(default_factory=dict)
+    kept: int = 0
+    scanned: int = 0
+
+    def add(self, family: str, state: ItemState, rows: Sequence[_Row], matched: int) -> None:
+        room = max(0, self.ceiling - self.kept)
+        taken = [SelectedItem(item_id, attempt, state) for _, item_id, attempt in rows[:room]]
+        if taken:
+            self.items.setdefault(family, []).extend(taken)
+            self.kept += len(taken)
+        if matched or taken:
+            key = (family, state)
+            self.counts[key] = self.counts.get(key, 0) + max(matched, len(taken))
+
+
+class Selector(OnLane):
+    """`runtime.model.BacklogSelector` on one lane.
+
+    A family is read while it lives: a row that changes its state meanwhile may be missed or seen
+    once, never twice. A delayed item whose time has come counts as waiting, as everywhere.
+    """
+
+    _REMOVED = Script("return removed() and 1 or 0", Kind.LOOKS)
+
+    _COUNT = Script(
+        """
+    local out = {}
+    for i = 1, #ARGV, 3 do out[#out + 1] = call('ZCOUNT', base .. ARGV[i], ARGV[i + 1], ARGV[i + 2]) end
+    return out
+    """,
+        Kind.LOOKS,
+    )
+
+    _PAGE = Script(
+        _FILTER
+        + f"""
+    local set, low, high, limit, with_scores, last, last_score = unpack(ARGV, own)
+    local key, start = base .. set, nil
+    if last ~= '' and call('ZSCORE', key, last) == last_score then
+      start = call('ZRANK', key, last) + 1
+    else -- gone meanwhile: again from the first of its instant, the caller knows what it had
+      start = call('ZCOUNT', key, '-inf', '(' .. (last ~= '' and last_score or low))
+    end
+    local stop = call('ZCOUNT', key, '-inf', high)
+    local ids = call('ZRANGE', key, int(start), int(math.min(start + limit, stop) - 1))
+    local scanned, bytes, chunk = 0, 0, 4
+    while scanned < #ids and bytes < {_PAGE_BYTES} do
+      local upto = math.min(scanned + chunk, #ids)
+      local records = call('HMGET', base .. 'items', unpack(ids, scanned + 1, upto))
+      for j = 1, #records do
+        local record = records[j]
+        if record then
+          bytes = bytes + #record
+          consider(ids[scanned + j], record)
+        end
+      end
+      scanned = upto
+      chunk = math.max(1, math.min(100, math.floor(({_PAGE_BYTES} - bytes) * scanned / (bytes + 1))))
+    end
+    if scanned > 0 then
+      last = ids[scanned]
+      last_score = call('ZSCORE', key, last)
+    end
+    local scores = {{}}
+    if with_scores == '1' then
+      for i = 1, n, {_WIDTH} do scores[#scores + 1] = call('ZSCORE', key, rows[i]) end
+    end
+    return {{scanned, start + scanned >= stop and 1 or 0, last, last_score, rows, scores}}
+    """,
+        Kind.LOOKS,
+    )
+
+    _LOOK = Script(
+        _FILTER
+        + """
+    local set, low, high = unpack(ARGV, own)
+    local function bound(text)
+      if text == '-inf' then return -math.huge end
+      return text == '+inf' and math.huge or tonumber(text)
+    end
+    low, high = bound(low), bound(high)
+    local scores = {}
+    for i = own + 3, #ARGV do
+      local score = call('ZSCORE', base .. set, ARGV[i])
+      local record = score and tonumber(score) >= low and tonumber(score) <= high
+        and call('HGET', base .. 'items', ARGV[i])
+      if record then
+        local before = n
+        consider(ARGV[i], record)
+        if n > before then scores[#scores + 1] = score end
+      end
+    end
+    return {rows, scores}
+    """,
+        Kind.LOOKS,
+    )
+
+    async def select(
+        self,
+        selection: Selection,
+        families: Sequence[str],
+        *,
+        ceiling: int,
+        progress: SelectProgress | None = None,
+    ) -> Selected:
+        """See `runtime.model.BacklogSelector.select`. Within a state and level the oldest come first.
+
+        Raises `UsageError` for a state or condition that can't be looked up, `NotFound` (an id that is
+        none), `BoundaryDown`.
+        """
+        _check(selection, ceiling)
+        names = tuple(dict.fromkeys(families))
+        with redis_errors(self._where):
+            now = self.now_us if self.now_us is not None else await self._server_now()
+            gone = await self._all(self._REMOVED, [Call(self._base(name), ()) for name in names])
+            scopes = {
+                name: _scopes(selection, now, removed=bool(removed))
+                for name, removed in zip(names, gone, strict=True)
+            }
+            if selection.ids is not None:
+                found = await self._by_ids(selection, scopes, ceiling, progress)
+            else:
+                found = await self._by_sets(selection, scopes, ceiling, progress)
+        return Selected(
+            items={name: tuple(found.items[name]) for name in names if name in found.items},
+            counts=found.counts,
+            scanned=found.scanned,
+        )
+
+    async def _server_now(self) -> int:
+        seconds, microseconds = await self._redis.time()
+        return int(seconds) * 1_000_000 + int(microseconds)
+
+    async def _all(self, script: Script, calls: Sequence[Call]) -> list[Any]:
+        replies = await script.many(self._redis, calls)
+        for reply in replies:
+            if isinstance(reply, RedisError):
+                raise reply
+        return replies
+
+    async def _by_sets(
+        self,
+        selection: Selection,
+        families: Mapping[str, Sequence[_Scope]],
+        ceiling: int,
+        progress: SelectProgress | None,
+    ) -> _Found:
+        sizes: list[list[int]] = await self._all(
+            self._COUNT,
+            [
+                Call(
+                    self._base(name),
+                    tuple(part for scope in scopes for part in (scope.name, scope.low, scope.high)),
+                )
+                for name, scopes in families.items()
+            ],
+        )
+        total = sum(sum(row) for row in sizes)
+        found = _Found(ceiling)
+        for (family, scopes), row in zip(families.items(), sizes, strict=True):
+            seen: set[str] = set()
+            groups: dict[tuple[ItemState, int], list[tuple[_Scope, int]]] = {}
+            for scope, size in zip(scopes, row, strict=True):
+                if size:
+                    groups.setdefault((scope.state, scope.level), []).append((scope, size))
+            for (state, _), group in groups.items():
+                room = max(0, ceiling - found.kept)
+                kept: list[_Row] = []
+                matched = 0
+                for scope, size in group:
+                    before, taken = found.scanned, 0
+                    if room or not scope.exact:
+                        pages = self._pages(
+                            family, scope, selection, room if scope.exact else None, len(group) > 1
+                        )
+                        async for scanned, rows in pages:
+                            fresh = [row for row in rows if row[1] not in seen]
+                            seen.update(row[1] for row in fresh)
+                            kept.extend(fresh[: max(0, room - taken)])
+                            taken += len(fresh)
+                            found.scanned += scanned
+                            if progress is not None:
+                                progress(min(found.scanned, total), total)
+                    if scope.exact:
+                        found.scanned = before + size
+                    matched += max(size, taken) if scope.exact else taken
+                if len(group) > 1:
+                    kept.sort()
+                found.add(family, state, kept, matched)
+        if progress is not None:
+            progress(total, total)
+        return found
+
+    async def _pages(
+        self, family: str, scope: _Scope, selection: Selection, at_most: int | None, with_scores: bool
+    ) -> AsyncIterator[tuple[int, list[_Row]]]:
+        """The matching rows of one set, by pages; the server is asked for the next one before this one
+        is looked at, so that both work at once. ``at_most``: rows to look at, None for all."""
+        judge = _Judge(selection)
+        base, fixed = self._base(family), (*judge.arguments(scope), scope.name, scope.low, scope.high)
+        left = at_most
+
+        def ask(last: str, last_score: str) -> asyncio.Task[Any]:
+            limit = PAGE if left is None else min(PAGE, left)
+            return asyncio.create_task(self._page(base, *fixed, limit, int(with_scores), last, last_score))
+
+        asked: asyncio.Task[Any] | None = ask("", "")
+        try:
+            while asked is not None:
+                scanned, at_end, last, last_score, rows, scores = await asked
+                if left is not None:
+                    left -= scanned
+                asked = None
+                if not at_end and left != 0:
+                    asked = ask(last, last_score)
+                    await asyncio.sleep(0)  # lets it be sent
+                yield scanned, judge(rows, scores)
+        finally:
+            if asked is not None:
+                asked.cancel()
+                await asyncio.gather(asked, return_exceptions=True)
+
+    async def _page(self, base: str, *arguments: str | int | float) -> Any:
+        return await self._PAGE(self._redis, base, *arguments)
+
+    async def _by_ids(
+        self,
+        selection: Selection,
+        families: Mapping[str, Sequence[_Scope]],
+        ceiling: int,
+        progress: SelectProgress | None,
+    ) -> _Found:
+        ids = tuple(dict.fromkeys(selection.ids or ()))
+        by_tag: dict[str, list[str]] = {}
+        for item_id in ids:
+            by_tag.setdefault(tag_of(item_id), []).append(item_id)
+        found, judge = _Found(ceiling), _Judge(selection)
+        for family, scopes in families.items():
+            mine = by_tag.get(family_tag(family), [])
+            by_place: dict[tuple[ItemState, int], list[_Row]] = {}
+            for start in range(0, len(mine), IDS_PER_CALL):
+                batch = dict.fromkeys(mine[start : start + IDS_PER_CALL])
+                found.scanned += len(batch)
+                for scope in scopes:
+                    if not batch:
+                        break
+                    rows, scores = await self._LOOK(
+                        self._redis,
+                        self._base(family),
+                        *judge.arguments(scope),
+                        *(scope.name, scope.low, scope.high),
+                        *batch,
+                    )
+                    for row in judge(rows, scores):
+                        del batch[row[1]]
+                        by_place.setdefault((scope.state, scope.level), []).append(row)
+                if progress is not None:
+                    progress(found.scanned, len(ids))
+            for (state, _), rows in sorted(by_place.items(), key=lambda place: _place(place[0])):
+                found.add(family, state, sorted(rows), len(rows))
+        return found
+
+
+class _Judge:
+    """What the server is told to look for, and what is left to be asked of the rows that it sends."""
+
+    def __init__(self, selection: Selection) -> None:
+        self._selection = selection
+        self._matches = Matcher(selection.fields) if selection.fields else None
+        self._error = selection.error.casefold() if selection.error is not None else None
+        self._needles = needles(selection.fields)
+        self._numbers = numbers(selection.fields)
+
+    def arguments(self, scope: _Scope) -> tuple[str | int | float, ...]:
+        """Those of ``_FILTER``."""
+        return (
+            "".join(str(int(level)) for level in scope.priorities),
+            scope.enqueued_from,
+            scope.enqueued_until,
+            1 if self._selection.attempt_min is None else self._selection.attempt_min,
+            _FOREVER_US if self._selection.attempt_max is None else self._selection.attempt_max,
+            int(self._matches is not None),
+            int(self._error is not None),
+            len(self._needles),
+            *self._needles,
+            len(self._numbers),
+            *(part for pair in self._numbers for part in pair),
+        )
+
+    def __call__(self, rows: Sequence[Any], scores: Sequence[str]) -> list[_Row]:
+        """The rows that match; without ``scores`` they are as good as equal, and in order already."""
+        matches, error = self._matches, self._error
+        at = map(float, scores) if scores else itertools.repeat(0.0)
+        return [
+            (score, item_id, attempt)
+            for score, item_id, attempt, record, failure in zip(
+                at, rows[0::_WIDTH], rows[1::_WIDTH], rows[2::_WIDTH], rows[3::_WIDTH], strict=False
+            )
+            if (matches is None or (record is not None and matches(record.partition("\n")[2])))
+            and (error is None or _says(failure, error))
+        ]
+
+
+def _place(place: tuple[ItemState, int]) -> tuple[int, int]:
+    return _STATES.index(place[0]), place[1]
+
+
+def _says(failure: str, error: str) -> bool:
+    failures = unpack_failures(failure)
+    return bool(failures) and error in failures[-1].message.casefold()
+
+
+def _check(selection: Selection, ceiling: int) -> None:
+    if ceiling < 0:
+        raise UsageError(f"a ceiling of {ceiling}", fix="give the most items that may be selected")
+    settled = selection.states - SELECTABLE
+    if settled:
+        raise UsageError(
+            f"{', '.join(sorted(settled))} items can't be selected: nothing but their outcome is stored",
+            fix="see `queue list` for them",
+        )
+    aged = selection.older_than_s is not None or selection.newer_than_s is not None
+    if aged and selection.states & _OF_LAPSE:
+        raise UsageError(
+            "how long an item has been leased is not stored",
+            fix="select leased and admitting items without an age",
+        )
+
+
+def _scopes(selection: Selection, now: int, *, removed: bool) -> list[_Scope]:
+    """The parts of the sets in which matching rows lie, in the order of states and levels.
+
+    ``removed``: the family is no longer declared, and what waits there counts as quarantined.
+    """
+    older, newer = selection.older_than_s, selection.newer_than_s
+    low = None if newer is None else now - round(newer * 1e6)
+    high = None if older is None else now - round(older * 1e6)
+    start = 0 if selection.enqueued_from is None else math.ceil(selection.enqueued_from * 1e6)
+    end = _FOREVER_US if selection.enqueued_until is None else math.floor(selection.enqueued_until * 1e6)
+    by_score = (
+        selection.enqueued_from is None
+        and selection.enqueued_until is None
+        and selection.attempt_min is None
+        and selection.attempt_max is None
+        and selection.error is None
+        and not selection.fields
+        and selection.ids is None
+    )
+    whole = _Scope(
+        state=ItemState.QUARANTINED,
+        level=0,
+        name="quarantined",
+        low="-inf" if low is None else str(low),
+        high="+inf" if high is None else str(high),
+        priorities=selection.priorities,
+        enqueued_from=start,
+        enqueued_until=end,
+        exact=by_score,
+    )
+
+    def waiting(level: int) -> list[_Scope]:
+        due = replace(whole, name=f"d{level}", high=str(now if high is None else min(now, high)))
+        return [replace(whole, name=f"q{level}"), replace(whole, name=f"w{level}"), due]
+
+    def delayed(level: int) -> _Scope:
+        return replace(
+            whole,
+            name=f"d{level}",
+            low=str(now + 1),
+            high="+inf",
+            enqueued_from=start if low is None else max(start, low),
+            enqueued_until=end if high is None else min(end, high),
+            exact=by_score and low is None and high is None,
+        )
+
+    scopes: list[_Scope] = []
+    levels = [int(level) for level in sorted(selection.priorities)]
+    for state in ItemState:
+        if state not in selection.states:
+            continue
+        if state in _SETS:
+            every_level = selection.priorities >= _ANY_PRIORITY
+            scopes.append(replace(whole, state=state, name=_SETS[state], exact=by_score and every_level))
+        if state is ItemState.QUARANTINED and removed:
+            for level in levels:
+                scopes.extend([*waiting(level), delayed(level)])
+        elif state is ItemState.WAITING and not removed:
+            for level in levels:
+                scopes.extend(replace(scope, state=state, level=level) for scope in waiting(level))
+        elif state is ItemState.DELAYED and not removed:
+            scopes.extend(replace(delayed(level), state=state, level=level) for level in levels)
+    return scopes

@@ -1,0 +1,496 @@
+"""Bulk actions on a real Valkey: what is frozen, what is touched, cut off and gone on with, once."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from runtime.actions.apply import Actions
+from runtime.actions.bulk.ports import Backlog
+from runtime.actions.intents import ActionName, Bulk, Intent
+from runtime.lanefile import LaneSource
+from runtime.ledger.audit import Audit
+from runtime.ledger.beats import Heartbeats
+from runtime.ledger.connection import Redis, connect
+from runtime.ledger.previews import Previews
+from runtime.model import (
+    BULK_BATCH,
+    BoundaryDown,
+    BulkControl,
+    BulkOrder,
+    BulkResult,
+    FamilyRules,
+    FieldMatch,
+    ItemState,
+    NotFound,
+    Outcome,
+    PauseKind,
+    PreviewState,
+    Priority,
+    ReadOnly,
+    ReceiptOutcome,
+    Refused,
+    SelectedItem,
+    Selection,
+    UnknownFamily,
+    UsageError,
+    family_tag,
+    new_item_id,
+)
+from runtime.pressure.bulk import Bulk as PressureBulk
+from runtime.pressure.control import Control
+from runtime.pressure.keys import families_key
+from runtime.pressure.queue import Queue
+from runtime.pressure.reading import Reading
+from runtime.pressure.selecting import Selector
+from runtime.settings import load_settings
+from runtime.truth.addresses import Addresses
+from tests.servers import ValkeyServer
+from tests.truth.ports import LANE, MemoryDurable
+
+FAMILY, OTHER = "content/updated", "mail/send"
+DEAD, WAITING = ItemState.DEAD, ItemState.WAITING
+
+
+@dataclass
+class Gate:
+    """The real thing, which can be held before or after a call, or made to fail."""
+
+    real: BulkControl
+    sent: list[tuple[str, BulkOrder]] = field(default_factory=list)
+    before: dict[int, Any] = field(default_factory=dict)
+    """By the number of the call, from 0: an error to raise, or an event to wait for."""
+    after: dict[int, Any] = field(default_factory=dict)
+    reached: asyncio.Event = field(default_factory=asyncio.Event)
+
+    async def apply_batch(
+        self, family: str, items: Sequence[SelectedItem], order: BulkOrder, *, batch_id: str
+    ) -> Sequence[BulkResult]:
+        number = len(self.sent)
+        self.sent.append((batch_id, order))
+        await self._at(self.before.get(number))
+        results = await self.real.apply_batch(family, items, order, batch_id=batch_id)
+        await self._at(self.after.get(number))
+        return results
+
+    async def _at(self, what: Any) -> None:
+        if isinstance(what, asyncio.Event):
+            self.reached.set()
+            await what.wait()
+        elif what is not None:
+            raise what
+
+
+@dataclass
+class Room:
+    server: ValkeyServer
+    redis: Redis
+    path: Path
+    shared: dict[str, Any]
+    queue: Queue
+    control: Control
+    gate: Gate
+    previews: Previews
+    audit: Audit
+    reading: Reading
+    at: float | None = None
+
+    def now(self) -> float:
+        return time.time() if self.at is None else self.at
+
+    def process(self, gate: Gate | None = None, **settings: Any) -> Actions:
+        """Another process on the same lane."""
+        values = dict(self.shared)
+        values["settings"] = values["settings"].model_copy(update=settings)
+        url = self.server.url
+        backlog = Backlog(
+            Selector(self.redis, url, "main"),
+            gate or self.gate,
+            Previews(self.redis, url, "main"),
+            Lines(self.reading),
+        )
+        return Actions(**values, now=self.now, backlog=backlog, pause_wait_s=0.2, call_deadline_s=5)
+
+    async def add(self, many: int, *, of: str = FAMILY, payload: str = "{}", level: int = 1) -> list[str]:
+        await self.redis.hsetnx(families_key("main"), family_tag(of), of)
+        ids = []
+        for _ in range(many):
+            item_id = new_item_id(of, at_s=time.time())
+            await self.queue.enqueue(item_id, of, payload, priority=Priority(level), origin="test")
+            ids.append(item_id)
+        return ids
+
+    async def add_dead(self, many: int, *, of: str = FAMILY, why: str = "HTTP 500") -> list[str]:
+        ids = await self.add(many, of=of)
+        while leases := await self.queue.claim(
+            {of: (100, 100, 100, 100)}, {of: FamilyRules(max_in_flight=10_000)}, owner="d"
+        ):
+            await self.queue.admitted(await self.queue.begin_admit(leases))
+            for lease in leases:
+                await self.queue.settle(lease.run_id, of, Outcome.FAILED, why)
+        return ids
+
+    async def states(self, ids: Sequence[str]) -> list[ItemState | None]:
+        found = [await self.reading.item(item_id) for item_id in ids]
+        return [None if item is None else item.state for item in found]
+
+
+@dataclass
+class Lines:
+    """Items as lines, enough to know them again."""
+
+    reading: Reading
+
+    async def lines(self, family: str, items: Sequence[SelectedItem]) -> Sequence[str]:
+        found = [await self.reading.item(item.item_id) for item in items]
+        return [json.dumps({"id": i.item_id, "payload": i.payload}) for i in found if i is not None]
+
+
+@pytest.fixture
+async def room(
+    module_valkey: ValkeyServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[Room]:
+    monkeypatch.setenv("JOELCLAW_CONFIG_DIR", str(tmp_path / "no-config"))
+    path = tmp_path / "lane.toml"
+    path.write_text(LANE)
+    url = module_valkey.url
+    redis = connect(url)
+    await redis.flushall()
+    audit, reading = Audit(redis, url, "main", tmp_path / "ledger"), Reading(redis, url, "main")
+    control, durable = Control(redis, url, "main"), MemoryDurable()
+    shared: dict[str, Any] = {
+        "settings": load_settings(state_dir=tmp_path / "state", probe_deadline_s=5.0),
+        "lane": LaneSource(path, time.time),
+        "pressure": reading,
+        "control": control,
+        "durable": durable,
+        "runs": durable,
+        "beats": Heartbeats(redis, url, "main"),
+        "audit": audit,
+        "addresses": Addresses(url, "unix:/nowhere/admin.sock", "unix:/nowhere/ingress.sock"),
+    }
+    lane = shared["lane"]
+
+    def rules_of(family: str) -> FamilyRules | None:
+        rules: FamilyRules | None = lane.current.rules.get(family)
+        return rules
+
+    gate = Gate(PressureBulk(redis, url, "main", rules=rules_of))
+    yield Room(
+        module_valkey, redis, path, shared, Queue(redis, url, "main"), control, gate,
+        Previews(redis, url, "main"), audit, reading,
+    )  # fmt: skip
+    await redis.aclose()
+
+
+def asks(action: ActionName, *targets: str, limit: int | None = None, **bulk: Any) -> Intent:
+    return Intent(action, targets, reason="test", limit=limit, bulk=Bulk(**bulk))
+
+
+def replay(*targets: str, **values: Any) -> Intent:
+    return asks(ActionName.REPLAY, *targets, **values)
+
+
+async def applied(actions: Actions, preview_id: str) -> Any:
+    return await actions.apply_kept(preview_id, actor="ana@host", origin="cli")
+
+
+# --- what is frozen
+
+
+async def test_a_preview_counts_by_family_and_state_and_freezes_ids_for_any_process(room: Room) -> None:
+    ids = await room.add_dead(5) + await room.add_dead(3, of=OTHER)
+    await room.add(4)
+    preview = await room.process().preview(replay("*"), actor="bob@host")
+    assert preview.bulk is not None
+    assert dict(preview.bulk.counts) == {(FAMILY, DEAD): 5, (OTHER, DEAD): 3}
+    assert sorted(preview.ids) == sorted(ids)
+    assert preview.title == "Replay 8 items of content/updated, mail/send"
+    assert preview.lines[:2] == ("content/updated: 5 dead", "mail/send: 3 dead")
+    assert any("attempt 2 after dead attempt 1: HTTP 500" in line for line in preview.lines)
+    (kept,) = await room.process().previews()
+    assert (kept.preview, kept.state(time.time())) == (preview.bulk, PreviewState.READY)
+    assert kept.preview.order.actor == "bob@host"
+    receipt = await applied(room.process(), preview.preview_id)
+    assert receipt.summary == f"{preview.title}: 8 done"
+    assert (receipt.actor, receipt.action, receipt.reason) == ("ana@host", "replay", "test")
+    assert {result.target for result in receipt.results} == set(ids)
+    assert await room.states(ids) == [WAITING] * 8
+
+
+async def test_what_the_ceiling_cut_is_said_and_max_raises_it(room: Room) -> None:
+    await room.add_dead(12)
+    cautious = room.process(action_ceiling=5)
+    preview = await cautious.preview(replay(FAMILY))
+    assert (len(preview.ids), preview.matching) == (5, 12)
+    assert preview.warnings[0] == "12 match; only these 5 are touched (--max raises it)"
+    assert preview.lines[0] == "content/updated: 12 dead; 5 of them are touched"
+    assert len((await cautious.preview(replay(FAMILY, limit=11))).ids) == 11
+    with pytest.raises(UsageError, match="a limit of 100,001"):
+        await cautious.preview(replay(FAMILY, limit=100_001))
+
+
+async def test_a_selection_narrows_what_a_glob_means(room: Room) -> None:
+    wanted = await room.add(2, payload='{"customer": {"id": 42}}')
+    await room.add(3, payload='{"customer": {"id": 43}}')
+    fields = (FieldMatch(("customer", "id"), 42),)
+    selection = Selection(states=frozenset({WAITING}), fields=fields)
+    preview = await room.process().preview(
+        asks(ActionName.REPRIORITIZE, "content/*", selection=selection, priority=Priority.P0)
+    )
+    assert set(preview.ids) == set(wanted)
+    assert preview.title == "Reprioritize 2 items of content/updated to P0"
+
+
+async def test_ids_that_this_can_t_touch_are_left_alone_with_the_reason(room: Room) -> None:
+    (dead,) = await room.add_dead(1)
+    (waiting,) = await room.add(1)
+    gone, strange = new_item_id(FAMILY, at_s=1e9), new_item_id("no/such", at_s=1e9)
+    preview = await room.process().preview(replay(dead, waiting, gone, strange))
+    assert preview.ids == (dead,)
+    left = {line for line in preview.lines if line.startswith("left alone")}
+    assert left == {
+        f"left alone: {strange}: no such item",
+        f"left alone: {waiting}: it is waiting, not dead, quarantined",
+        f"left alone: {gone}: no such item",
+    }
+    with pytest.raises(NotFound, match="no such item"):
+        await room.process().preview(replay(gone))
+    with pytest.raises(Refused, match="it is waiting"):
+        await room.process().preview(replay(waiting))
+
+
+@pytest.mark.parametrize(
+    ("intent", "error", "said"),
+    [
+        (replay(), UsageError, "nothing is named"),
+        (replay("kontent/*"), UnknownFamily, "matches no family"),
+        (replay("no/such"), UnknownFamily, "not declared"),
+        (replay(FAMILY, new_item_id(FAMILY, at_s=1e9)), UsageError, "can't be named together"),
+        (replay(FAMILY, selection=Selection(states=frozenset({WAITING}))), UsageError, "can't touch waiting"),
+        (replay(FAMILY, rate_per_s=0.0), UsageError, "a rate of 0"),
+        (replay(FAMILY, rate_per_s=float("nan")), UsageError, "a rate of nan"),
+        (replay(FAMILY, delay_s=5.0), UsageError, "replay has no delay"),
+        (asks(ActionName.DELAY, FAMILY), UsageError, "what to is not said"),
+        (asks(ActionName.DELAY, FAMILY, delay_s=-1.0), UsageError, "a delay of -1 s"),
+        (asks(ActionName.MOVE, FAMILY, to_family="no/such"), UnknownFamily, "not declared"),
+        (asks(ActionName.MOVE, FAMILY, to_family=FAMILY), UsageError, "already"),
+        (replay(FAMILY), Refused, "no dead items of content/updated"),
+        (replay("x" * 300), NotFound, "names nothing"),
+    ],
+)
+async def test_what_can_t_be_meant_is_refused_with_what_to_do(
+    room: Room, intent: Intent, error: type[Exception], said: str
+) -> None:
+    with pytest.raises(error, match=said) as caught:
+        await room.process().preview(intent)
+    assert caught.value.fix  # type: ignore[attr-defined]
+    assert await room.process().previews() == []
+
+
+async def test_read_only_mode_shows_a_preview_and_keeps_none(room: Room) -> None:
+    await room.add_dead(1)
+    before = sorted(await room.redis.keys("*"))
+    looking = room.process(read_only=True)
+    preview = await looking.preview(replay(FAMILY))
+    assert preview.ids
+    assert not preview.kept
+    assert "is not kept" in preview.warnings[0]
+    assert sorted(await room.redis.keys("*")) == before
+    with pytest.raises(ReadOnly):
+        await applied(looking, preview.preview_id)
+    with pytest.raises(ReadOnly):
+        await looking.apply(preview, actor="ana", origin="cli")
+
+
+async def test_the_effects_are_warned_of(room: Room) -> None:
+    await room.add_dead(1)
+    await room.control.pause(FAMILY, actor="ana", kind=PauseKind.PERSON, reason=None, for_s=None)
+    warned = (await room.process().preview(replay(FAMILY))).warnings
+    assert "an attempt that failed may have had effects: they may happen again" in warned
+    assert "content/updated is paused: its replayed items are held until it is resumed" in warned
+    assert any(warning.startswith("no live drainer") for warning in warned)
+    preview = await room.process().preview(asks(ActionName.DISCARD, FAMILY))
+    assert preview.destructive
+    assert preview.warnings == ("discarded work can't be brought back; nothing of it is exported first",)
+
+
+# --- at a rate
+
+
+async def test_more_than_a_hundred_are_replayed_at_the_settings_rate_and_the_preview_says_how_long(
+    room: Room,
+) -> None:
+    await room.add_dead(120)
+    await room.add_dead(40, of=OTHER)
+    preview = await room.process(replay_rate=20.0).preview(replay("*"))
+    assert "they wait again as new attempts, 20 a second: about 8 s" in preview.lines
+    await applied(room.process(), preview.preview_id)
+    assert [order.rate_per_s for _, order in room.gate.sent] == [15.0, 5.0]
+
+
+async def test_a_few_go_at_once_and_a_rate_is_lifted_or_given(room: Room) -> None:
+    await room.add_dead(101)
+    actions = room.process()
+    free = await actions.preview(replay(FAMILY, unlimited=True))
+    assert "they wait again as new attempts, all at once" in free.lines
+    few = await actions.preview(replay(FAMILY, limit=100))
+    assert few.bulk is not None
+    assert few.bulk.order.rate_per_s is None
+    given = await actions.preview(replay(FAMILY, limit=2, rate_per_s=0.5))
+    assert given.bulk is not None
+    assert given.bulk.order.rate_per_s == 0.5
+
+
+# --- carried out
+
+
+async def test_what_moved_on_since_is_left_alone_and_reported(room: Room) -> None:
+    ids = await room.add_dead(3)
+    preview = await room.process().preview(replay(FAMILY))
+    later = await room.add_dead(2)
+    await room.control.replay(FAMILY, [ids[1]])
+    receipt = await applied(room.process(), preview.preview_id)
+    assert receipt.summary.endswith("2 done, 1 moved on")
+    outcomes = {result.target: result.outcome for result in receipt.results}
+    assert outcomes == {
+        ids[0]: ReceiptOutcome.DONE,
+        ids[1]: ReceiptOutcome.MOVED_ON,
+        ids[2]: ReceiptOutcome.DONE,
+    }
+    assert await room.states(later) == [DEAD, DEAD]
+
+
+async def test_applied_twice_is_refused_with_the_receipt_it_had(room: Room) -> None:
+    await room.add_dead(2)
+    preview = await room.process().preview(replay(FAMILY))
+    receipt = await applied(room.process(), preview.preview_id)
+    sent = len(room.gate.sent)
+    with pytest.raises(Refused, match="2 done") as caught:
+        await applied(room.process(), preview.preview_id)
+    assert caught.value.code == "already-applied"
+    assert receipt.receipt_id in caught.value.message
+    assert len(room.gate.sent) == sent
+    assert list(await room.audit.recent()) == [receipt]
+
+
+async def test_a_day_later_it_is_expired_whether_it_is_kept_still_or_not(room: Room) -> None:
+    await room.add_dead(1)
+    preview = await room.process().preview(replay(FAMILY))
+    room.at = time.time() + 86_400 + 5
+    with pytest.raises(Refused, match="1 d old") as caught:
+        await applied(room.process(), preview.preview_id)
+    assert (caught.value.code, caught.value.fix) == (
+        "preview-expired",
+        "preview again to see what is there now",
+    )
+    await room.redis.delete(*await room.redis.keys("*preview*"))
+    with pytest.raises(Refused, match="1 d old"):
+        await applied(room.process(), preview.preview_id)
+    room.at = None
+    for unknown in (preview.preview_id, "nonsense\x1b[31m", ""):
+        with pytest.raises(NotFound):
+            await applied(room.process(), unknown)
+
+
+async def test_another_lane_file_or_server_than_previewed_is_refused(room: Room) -> None:
+    await room.add_dead(1)
+    preview = await room.process().preview(replay(FAMILY))
+    assert preview.bulk is not None
+    elsewhere = replace(preview.bulk.target, server_run_id="0" * 40)
+    await room.previews.keep(replace(preview.bulk, preview_id="other", target=elsewhere), [])
+    with pytest.raises(Refused, match="another") as caught:
+        await applied(room.process(), "other")
+    assert caught.value.code == "another-target"
+    room.path.write_text(LANE + "\n# changed\n")
+    with pytest.raises(Refused, match="lane file is another one now, or has changed"):
+        await applied(room.process(), preview.preview_id)
+    assert not room.gate.sent
+
+
+async def test_progress_is_told_and_ends_at_all(room: Room) -> None:
+    await room.add_dead(BULK_BATCH + 30)
+    looked: list[tuple[int, int]] = []
+    done: list[tuple[int, int]] = []
+    actions = room.process()
+    preview = await actions.preview(replay(FAMILY), progress=lambda n, of: looked.append((n, of)))
+    await actions.apply(preview, actor="ana", origin="cli", progress=lambda n, of: done.append((n, of)))
+    assert done == [(BULK_BATCH, BULK_BATCH + 30), (BULK_BATCH + 30, BULK_BATCH + 30)]
+    assert all(n <= of for n, of in looked)
+
+
+# --- cut off, gone on with
+
+
+async def test_cut_off_between_batches_it_leaves_a_partial_receipt_and_goes_on_where_it_was(
+    room: Room,
+) -> None:
+    ids = await room.add_dead(2 * BULK_BATCH + 10)
+    preview = await room.process().preview(replay(FAMILY))
+    room.gate.before[1] = hold = asyncio.Event()
+    task = asyncio.create_task(applied(room.process(), preview.preview_id))
+    await room.gate.reached.wait()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    (partial,) = await room.audit.recent()
+    assert partial.partial
+    assert "cut off after 200 of 410: 200 done; 200 more may have been" in partial.summary
+    (kept,) = await room.process().previews()
+    assert (kept.state(time.time()), kept.batches_done) == (PreviewState.APPLYING, 1)
+    hold.set()
+    receipt = await applied(room.process(), preview.preview_id)
+    assert receipt.summary.endswith("410 done")
+    assert not receipt.partial
+    assert [batch for batch, _ in room.gate.sent] == [f"{preview.preview_id}.{n}" for n in (0, 1, 1, 2)]
+    found = [await room.reading.item(item_id) for item_id in ids]
+    assert {item.attempt for item in found if item is not None} == {2}
+
+
+async def test_cut_off_behind_a_batch_that_was_done_it_does_nothing_twice(room: Room) -> None:
+    ids = await room.add_dead(BULK_BATCH + 1)
+    preview = await room.process().preview(replay(FAMILY))
+    room.gate.after[0] = BoundaryDown("the connection was lost", fix="start it")
+    with pytest.raises(BoundaryDown, match="cut off after 0 of 201") as caught:
+        await applied(room.process(), preview.preview_id)
+    assert f"`joelclaw-tui queue apply {preview.preview_id}` goes on" in (caught.value.fix or "")
+    found = [await room.reading.item(item_id) for item_id in ids]
+    assert [item.attempt for item in found if item is not None] == [2] * BULK_BATCH + [1]
+    receipt = await applied(room.process(), preview.preview_id)
+    assert receipt.summary.endswith("201 done")
+    found = [await room.reading.item(item_id) for item_id in ids]
+    assert {item.attempt for item in found if item is not None} == {2}
+    assert [one.partial for one in await room.audit.recent()] == [False, True]
+
+
+async def test_two_processes_at_once_do_each_item_once_and_receipt_once(room: Room) -> None:
+    ids = await room.add_dead(2 * BULK_BATCH)
+    preview = await room.process().preview(replay(FAMILY))
+    one, other = await asyncio.gather(
+        applied(room.process(), preview.preview_id), applied(room.process(), preview.preview_id)
+    )
+    assert one.receipt_id == other.receipt_id
+    assert one.summary.endswith("400 done")
+    assert [receipt.receipt_id for receipt in await room.audit.recent()] == [one.receipt_id]
+    found = [await room.reading.item(item_id) for item_id in ids]
+    assert {item.attempt for item in found if item is not None} == {2}
+
+
+async def test_a_receipt_that_was_cut_off_from_the_audit_trail_gets_there_at_the_next_try(room: Room) -> None:
+    await room.add_dead(1)
+    preview = await room.process().preview(replay(FAMILY))
+    receipt = await applied(room.process(), preview.preview_id)
+    await room.redis.delete(*await room.redis.keys("*audit"))
+    head, _, _ = room.previews._keys(preview.preview_id)
+    await room.redis.hdel(head, "receipted")
+    with pytest.raises(Refused):
+        await applied(room.process(), preview.preview_id)
+    assert await room.redis.xlen("joelclaw:1:{main}:audit") == 1
+    assert [one.receipt_id for one in await room.audit.recent()] == [receipt.receipt_id]

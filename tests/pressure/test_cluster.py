@@ -1,0 +1,311 @@
+"""The queue on a real cluster: families on several primaries, failovers, slots that move, promises."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections.abc import AsyncIterator, Iterator
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+from redis.exceptions import RedisError
+
+from runtime.ledger.cluster import Address, ClusterRedis, shown, slot_of
+from runtime.ledger.connection import connect
+from runtime.ledger.keys import wake_channel
+from runtime.model import (
+    Ack,
+    BoundaryDown,
+    FamilyRules,
+    ItemState,
+    Outcome,
+    PauseKind,
+    Priority,
+    ReplayResult,
+    SettleResult,
+    family_tag,
+    new_item_id,
+)
+from runtime.pressure.ack import acknowledged
+from runtime.pressure.control import Control
+from runtime.pressure.keys import families_key, family_base
+from runtime.pressure.queue import Queue
+from runtime.pressure.reading import Reading
+from runtime.pressure.script import Call, Script
+from runtime.pressure.settling import Settlement
+from runtime.roles.drainer import listen
+from tests.servers import ValkeyCluster
+
+PRIMARIES = 3
+P2 = (0, 0, 5, 0)
+PUT = Script("redis.call('HSET', base .. 'put', ARGV[1], ARGV[2]) return ARGV[1]")
+
+
+@dataclass
+class Lane:
+    """One lane of its own, with a family on every primary."""
+
+    cluster: ValkeyCluster
+    redis: ClusterRedis
+    name: str = field(default_factory=lambda: "c" + secrets.token_hex(4))
+
+    def __post_init__(self) -> None:
+        where = (self.redis, self.cluster.url, self.name)
+        self.queue, self.control, self.reading = Queue(*where), Control(*where), Reading(*where)
+        self.families = [
+            next(name for name in (f"f{index}" for index in range(1000)) if self._part(name) == part)
+            for part in range(PRIMARIES)
+        ]
+
+    def _part(self, family: str) -> int:
+        return slot_of(self.base(family)) * PRIMARIES // 16384
+
+    def base(self, family: str) -> str:
+        return family_base(self.name, family)
+
+    @property
+    def rules(self) -> dict[str, FamilyRules]:
+        return dict.fromkeys(self.families, FamilyRules(max_in_flight=10))
+
+    async def add(self, family: str, payload: str = "{}") -> str:
+        await self.redis.hsetnx(families_key(self.name), family_tag(family), family)
+        item_id = new_item_id(family, at_s=1_800_000_000.0)
+        await self.queue.enqueue(item_id, family, payload, priority=Priority.P2, origin="test")
+        return item_id
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ValkeyCluster]:
+    yield from _cluster(tmp_path_factory.mktemp("cluster"))
+
+
+@pytest.fixture
+def own_cluster(short_dir: Path) -> Iterator[ValkeyCluster]:
+    """For a test that breaks it."""
+    yield from _cluster(short_dir)
+
+
+def _cluster(folder: Path) -> Iterator[ValkeyCluster]:
+    made = ValkeyCluster(folder, primaries=PRIMARIES).launch()
+    yield made
+    made.stop()
+
+
+@pytest.fixture
+async def lane(cluster: ValkeyCluster) -> AsyncIterator[Lane]:
+    redis = connect(cluster.url)
+    assert isinstance(redis, ClusterRedis)
+    yield Lane(cluster, redis)
+    await redis.aclose()
+
+
+@pytest.fixture
+async def own_lane(own_cluster: ValkeyCluster) -> AsyncIterator[Lane]:
+    redis = connect(own_cluster.url, timeout_s=2.0)
+    assert isinstance(redis, ClusterRedis)
+    yield Lane(own_cluster, redis)
+    await redis.aclose()
+
+
+async def test_families_of_three_primaries_go_the_whole_way_of_an_item(lane: Lane) -> None:
+    owners = {await lane.redis.owner(lane.base(family)) for family in lane.families}
+    ids = {family: await lane.add(family, f'"{family}"') for family in lane.families}
+    demands = await lane.queue.peek(lane.rules)
+    leases = await lane.queue.claim(dict.fromkeys(lane.families, P2), lane.rules, owner="d")
+    begun = await lane.queue.begin_admit(leases)
+    admitted = await lane.queue.admitted(begun)
+    good, bad, last = lane.families
+    settled = await lane.queue.settle_many(
+        [
+            Settlement(f"{ids[good]}.1", good, Outcome.SUCCEEDED),
+            Settlement(f"{ids[bad]}.1", bad, Outcome.FAILED, "no"),
+        ]
+    )
+    replayed = await lane.control.replay(bad, [ids[bad]])
+    paused = await lane.control.pause(bad, actor="t", kind=PauseKind.PERSON, reason="r", for_s=None)
+
+    reading = {row.family: row for row in (await lane.reading.read(lane.rules)).families}
+
+    assert len(owners) == PRIMARIES
+    assert [demand.waiting[2] for demand in demands] == [1, 1, 1]
+    assert {lease.payload for lease in leases} == {f'"{family}"' for family in lane.families}
+    assert (len(begun), admitted) == (3, 3)
+    assert settled == [SettleResult.SETTLED, SettleResult.SETTLED]
+    assert replayed == {ids[bad]: ReplayResult.REPLAYED}
+    assert paused.still_admitting == 0
+    assert (reading[good].succeeded_total, reading[bad].held, reading[last].in_flight) == (1, 1, 1)
+    assert sorted(await lane.queue.families()) == sorted(lane.families)
+
+
+async def test_any_item_is_found_by_its_id_and_pages_go_on(lane: Lane) -> None:
+    family = lane.families[1]
+    ids = [await lane.add(family, f'"{index}"') for index in range(5)]
+
+    first = await lane.reading.items(family, ItemState.WAITING, limit=3)
+    second = await lane.reading.items(family, ItemState.WAITING, limit=3, cursor=first.cursor)
+    item = await lane.reading.item(ids[4])
+
+    assert [row.item_id for row in (*first.items, *second.items)] == ids
+    assert (first.total, second.cursor) == (5, None)
+    assert item is not None
+    assert item.payload == '"4"'
+
+
+async def test_a_reading_is_one_pipeline_a_primary(lane: Lane, monkeypatch: pytest.MonkeyPatch) -> None:
+    for family in lane.families:
+        await lane.add(family)
+    await lane.reading.read(lane.rules)
+    trips: list[str] = []
+    pipe = ClusterRedis._pipe
+
+    async def counted(self: ClusterRedis, address: Address, *args: Any, **options: Any) -> Any:
+        trips.append(shown(address))
+        return await pipe(self, address, *args, **options)
+
+    monkeypatch.setattr(ClusterRedis, "_pipe", counted)
+
+    reading = await lane.reading.read(lane.rules)
+
+    # The primary of the lane's own keys is asked first which families there are.
+    home = shown(await lane.redis.owner(families_key(lane.name)))
+    assert trips[0] == home
+    assert sorted(trips[1:]) == sorted(node.address for node in reading.source.nodes)
+    assert len(set(trips)) == PRIMARIES
+
+
+async def test_new_work_of_any_primary_wakes_whoever_listens(lane: Lane) -> None:
+    stop = asyncio.Event()
+    heard = {}
+    for family in lane.families:
+        wake = asyncio.Event()
+        listening = asyncio.create_task(listen(lane.redis, wake_channel(lane.name), wake, stop))
+        await asyncio.wait_for(wake.wait(), 5)  # set once it is subscribed
+        wake.clear()
+        await lane.add(family)
+        heard[family] = await asyncio.wait_for(wake.wait(), 5)
+        listening.cancel()
+        with suppress(asyncio.CancelledError):
+            await listening
+
+    assert heard == dict.fromkeys(lane.families, True)
+
+
+@pytest.mark.parametrize("ack", list(Ack))
+async def test_every_promise_is_kept_on_every_primary(lane: Lane, ack: Ack) -> None:
+    calls = [Call(lane.base(family), (f"{ack}", family)) for family in lane.families]
+
+    replies, kept = await acknowledged(lane.redis, PUT, calls, ack=ack, timeout_s=4)
+
+    assert replies == [ack.value] * PRIMARIES
+    assert kept
+
+
+async def test_a_script_does_not_run_while_its_slot_moves_key_by_key(lane: Lane) -> None:
+    family = lane.families[0]
+    slot = slot_of(lane.base(family))
+    first = await lane.add(family)
+    source, target = lane.cluster.owner_of(lane.base(family)), lane.cluster.nodes[1]
+    source_id, target_id = source.ask("CLUSTER MYID"), target.ask("CLUSTER MYID")
+    target.ask("CLUSTER SETSLOT", slot, "IMPORTING", source_id)
+    source.ask("CLUSTER SETSLOT", slot, "MIGRATING", target_id)
+
+    with pytest.raises(BoundaryDown) as moving:
+        await lane.add(family)
+    other = await lane.add(lane.families[2])
+    keys = source.ask("CLUSTER GETKEYSINSLOT", slot, 1000)
+    port = lane.cluster.ports[1]
+    source.ask("MIGRATE", "127.0.0.1", port, "", 0, 5000, "KEYS", *keys)
+    for node in (target, source, lane.cluster.nodes[2]):
+        node.ask("CLUSTER SETSLOT", slot, "NODE", target_id)
+    second = await lane.add(family)
+
+    page = await lane.reading.items(family, ItemState.WAITING)
+    assert moving.value.code == "redis-slot-moving"
+    assert await lane.reading.item(other) is not None
+    assert [item.item_id for item in page.items] == [first, second]
+    assert await lane.redis.owner(lane.base(family)) == ("127.0.0.1", port)
+
+
+async def test_what_a_replica_was_promised_to_have_outlives_its_primary(own_lane: Lane) -> None:
+    """An enqueuer goes on through the failover; each family has its own, so that two primaries stay up."""
+    sent: dict[str, list[str]] = {family: [] for family in own_lane.families}
+    promised: dict[str, list[str]] = {family: [] for family in own_lane.families}
+    refused: list[Exception] = []
+    stop = asyncio.Event()
+
+    async def enqueue(family: str) -> None:
+        while not stop.is_set():
+            number = str(len(sent[family]))
+            sent[family].append(number)
+            call = Call(own_lane.base(family), (number, family))
+            try:
+                replies, kept = await acknowledged(
+                    own_lane.redis, PUT, [call], ack=Ack.REPLICA, timeout_s=1.0
+                )
+            except (RedisError, OSError) as error:
+                refused.append(error)
+                await asyncio.sleep(0.02)
+                continue
+            if kept and replies == [number]:
+                promised[family].append(number)
+            else:
+                await asyncio.sleep(0.02)
+
+    async def promises(family: str, more: int) -> None:
+        enough = len(promised[family]) + more
+        async with asyncio.timeout(20):
+            while len(promised[family]) < enough:
+                await asyncio.sleep(0.01)
+
+    tasks = [asyncio.create_task(enqueue(family)) for family in own_lane.families]
+    victim = own_lane.families[1]
+    await promises(victim, 100)
+    dead = own_lane.cluster.kill_primary_of(own_lane.base(victim))
+    await asyncio.to_thread(own_lane.cluster.wait_failover, own_lane.base(victim))
+    alone = len(promised[victim])
+    served = len(sent[victim])
+    async with asyncio.timeout(20):
+        while len(sent[victim]) < served + 2:
+            await asyncio.sleep(0.01)
+    still_alone = len(promised[victim])
+    dead.launch()  # as a replica of the one that took over
+    await promises(victim, 50)
+    stop.set()
+    await asyncio.gather(*tasks)
+
+    assert alone >= 100
+    assert still_alone == alone  # the new primary has no replica yet: it takes work and promises nothing
+    assert refused or len(promised[victim]) < len(sent[victim])
+    for family in own_lane.families:
+        stored = await own_lane.redis.hgetall(own_lane.base(family) + "put")
+        assert set(promised[family]) <= set(stored)
+
+
+async def test_a_primary_without_replica_takes_its_own_families_away_only(short_dir: Path) -> None:
+    cluster = ValkeyCluster(short_dir, primaries=PRIMARIES, replicas=0, full_coverage=False).launch()
+    redis = connect(cluster.url, timeout_s=2.0)
+    assert isinstance(redis, ClusterRedis)
+    lane = Lane(cluster, redis)
+    try:
+        for family in lane.families:
+            await lane.add(family)
+        lost = next(
+            f
+            for f in lane.families
+            if cluster.owner_of(lane.base(f)) is not cluster.owner_of(families_key(lane.name))
+        )
+        cluster.kill_primary_of(lane.base(lost))
+
+        demands = await lane.queue.peek(lane.rules)
+        with pytest.raises(BoundaryDown) as told:
+            await lane.add(lost)
+
+        assert {demand.family for demand in demands} == set(lane.families) - {lost}
+        assert set(lane.queue.damage) == {lost}
+        assert told.value.code in ("boundary-down", "redis-cluster-down")
+    finally:
+        await redis.aclose()
+        cluster.stop()

@@ -1,0 +1,74 @@
+"""The doctor on servers that the settings name: what the findings say of them, and what to do."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from runtime.roles.fitness import FIXES, server_checks
+from runtime.settings import Settings
+from runtime.stack.doctor import Check, CheckStatus
+from runtime.truth.findings import TABLE
+from runtime.truth.rules import servers
+from tests.servers import ValkeyServer
+from tests.truth.ports import LANE
+
+
+@pytest.fixture
+def lane_file(tmp_path: Path) -> Path:
+    path = tmp_path / "lane.toml"
+    path.write_text(LANE)
+    return path
+
+
+async def examined(redis_url: str | None, lane_file: Path) -> dict[str, Check]:
+    settings = Settings(
+        state_dir=lane_file.parent / "state",
+        lane=lane_file,
+        redis_url=redis_url,
+        restate_ingress_url="http://127.0.0.1:9",
+        restate_admin_url="http://127.0.0.1:9",
+    )
+    return {check.name: check for check in await server_checks(settings)}
+
+
+async def test_a_server_that_is_well_is_said_to_be(module_valkey: ValkeyServer, lane_file: Path) -> None:
+    checks = await examined(module_valkey.url, lane_file)
+
+    assert list(checks) == ["redis"]
+    assert checks["redis"].status is CheckStatus.OK
+    assert "valkey" in checks["redis"].message
+
+
+async def test_a_server_that_may_drop_work_is_a_warning_with_what_to_do(
+    module_valkey: ValkeyServer, lane_file: Path
+) -> None:
+    module_valkey.ask("CONFIG", "SET", "maxmemory-policy", "allkeys-lru")
+    try:
+        checks = await examined(module_valkey.url, lane_file)
+    finally:
+        module_valkey.ask("CONFIG", "SET", "maxmemory-policy", "noeviction")
+
+    check = checks["redis maxmemory-policy"]
+    assert check.status is CheckStatus.WARN
+    assert check.fix is not None
+    assert "noeviction" in check.fix
+
+
+async def test_a_server_that_is_not_there_fails_the_check(lane_file: Path) -> None:
+    checks = await examined("redis://127.0.0.1:9/", lane_file)
+
+    assert [(check.status, check.fix) for check in checks.values()] == [
+        (CheckStatus.FAIL, "start it, or correct redis_url")
+    ]
+
+
+async def test_of_a_local_stack_that_does_not_run_other_checks_tell(lane_file: Path) -> None:
+    assert await examined(None, lane_file) == {}
+
+
+def test_every_finding_about_a_server_has_a_fix() -> None:
+    about_servers = {rule.code for rule in TABLE if rule.see.__module__ == servers.__name__}
+
+    assert about_servers <= set(FIXES)
