@@ -288,7 +288,8 @@ class ConsoleApp(App[int]):
         """The preview that the operator said yes to; None when there was none, or no.
 
         The action layer applies a preview only as it made it, so a reason given on the screen
-        needs one more preview. It counts only when it touches exactly what was shown.
+        needs one more preview. It counts only when it touches exactly what was shown. A bulk action's
+        preview is kept as it is, and takes another reason.
         """
         while True:
             preview = await self.look(self._operator.actions.preview(intent), "the preview")
@@ -297,8 +298,10 @@ class ConsoleApp(App[int]):
                 return None
             while True:
                 answer = await self._ask(preview)
-                if answer is None or answer.intent.reason == preview.intent.reason:
-                    return None if answer is None else preview
+                if answer is None:
+                    return None
+                if answer.intent.reason == preview.intent.reason or preview.bulk is not None:
+                    return answer
                 again = await self.look(self._operator.actions.preview(answer.intent), "the preview")
                 if isinstance(again, Problem):
                     self.tell(again, "Not possible")

@@ -132,7 +132,7 @@ class BacklogPane(BasePane):
 
         def answered(limit: float | None) -> None:
             if limit is not None:
-                self._act(Intent(ActionName.REPLAY_FAMILY, targets, limit=int(limit)))
+                self._act(Intent(ActionName.REPLAY, targets, limit=int(limit)))
 
         question = f"Replay how many dead items of {_named(targets)}?"
         hint = f"{dead:,} dead at the last look; at most {ceiling:,} in one action"

@@ -55,9 +55,7 @@ class ItemScreen(DetailScreen):
             self.fill(title, item_facts(found, self.host.now()), item_text(found))
 
     def action_replay(self) -> None:
-        self.host.act(
-            Intent(ActionName.REPLAY_ITEM, (self.item_id,)), lambda _receipt: self.action_read_again()
-        )
+        self.host.act(Intent(ActionName.REPLAY, (self.item_id,)), lambda _receipt: self.action_read_again())
 
     def action_open_run(self) -> None:
         if self.item is not None:

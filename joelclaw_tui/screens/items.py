@@ -168,7 +168,7 @@ class ItemsScreen(ListingScreen):
     def action_replay(self) -> None:
         if targets := self.table.chosen:
             self.host.act(
-                Intent(ActionName.REPLAY_ITEM, targets),
+                Intent(ActionName.REPLAY, targets),
                 lambda receipt: self._replayed(settled_targets(receipt)),
             )
 

@@ -16,7 +16,6 @@ from runtime.model import (
     Now,
     PressureControl,
     ReceiptOutcome,
-    ReplayResult,
     RunControl,
     RunLookup,
     RunStatus,
@@ -24,8 +23,6 @@ from runtime.model import (
     RunView,
     SandboxControl,
     VerbResult,
-    family_tag,
-    tag_of,
 )
 from runtime.truth.addresses import Addresses
 
@@ -41,11 +38,6 @@ _VERBS = {
     ActionName.RUN_CANCEL: RunVerb.CANCEL,
     ActionName.RUN_KILL: RunVerb.KILL,
     ActionName.RUN_RESUME: RunVerb.RESUME,
-}
-_REPLAYED = {
-    ReplayResult.REPLAYED: (ReceiptOutcome.DONE, "waits as a new attempt"),
-    ReplayResult.MOVED_ON: (ReceiptOutcome.MOVED_ON, "it is no longer dead or quarantined"),
-    ReplayResult.NOT_FOUND: (ReceiptOutcome.MOVED_ON, "there is no such item any more"),
 }
 _VERB_RESULTS = {
     VerbResult.ACCEPTED: (ReceiptOutcome.ACCEPTED, "Restate accepted it; the end was not waited for"),
@@ -93,8 +85,6 @@ class Carrier:
                 | ActionName.RELEASE_LANE
             ):
                 await self._pauses.carry_out(preview, tally, lane, actor=actor)
-            case ActionName.REPLAY_ITEM | ActionName.REPLAY_FAMILY:
-                await self._replay(preview, tally, lane)
             case ActionName.RUN_CANCEL | ActionName.RUN_KILL | ActionName.RUN_RESUME:
                 await self._verb(preview, tally, _VERBS[preview.intent.action])
             case (
@@ -115,24 +105,6 @@ class Carrier:
                 | ActionName.QUARANTINE
             ):
                 raise AssertionError("bulk actions are carried out by batches")
-
-    async def _replay(self, preview: Preview, tally: Tally, lane: Lane) -> None:
-        by_tag = {family_tag(family): family for family in lane.families}
-        groups: dict[str, list[str]] = {}
-        for item_id in preview.ids:
-            family = by_tag.get(tag_of(item_id))
-            if family is None:
-                tally.put(item_id, ReceiptOutcome.REFUSED, _UNDECLARED)
-            else:
-                groups.setdefault(family, []).append(item_id)
-        for family, item_ids in groups.items():
-            for batch in _batches(item_ids):
-                results = await self._calls.redis(self._pressure.replay(family, batch), batch, tally)
-                if results is not None:
-                    for item_id in batch:
-                        result = results.get(item_id)
-                        told = _UNANSWERED if result is None else _REPLAYED[result]
-                        tally.put(item_id, *told)
 
     async def _verb(self, preview: Preview, tally: Tally, verb: RunVerb) -> None:
         for batch in _batches(preview.ids):

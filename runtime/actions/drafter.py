@@ -8,16 +8,14 @@ from collections.abc import Mapping, Sequence
 from typing import Never
 
 from runtime.actions.artifacts import ArtifactDrafter
-from runtime.actions.draft import Draft, few, many
+from runtime.actions.draft import Draft, many
 from runtime.actions.draft import bounded_lines as _bounded
-from runtime.actions.families import matching_families
 from runtime.actions.intents import ActionName, Intent
 from runtime.actions.looking import Looks
 from runtime.actions.pauses import PauseDrafter
 from runtime.actions.schedules import ClockLooks, ScheduleDrafter
 from runtime.lanefile import LaneSource
 from runtime.model import (
-    ItemPage,
     ItemState,
     NotFound,
     Now,
@@ -31,7 +29,6 @@ from runtime.model import (
     UsageError,
     WorkItem,
     parse_run_id,
-    tag_of,
 )
 from runtime.settings import Settings
 from runtime.text import one_line
@@ -91,10 +88,6 @@ class Drafter:
                 | ActionName.RELEASE_LANE
             ):
                 return await self._pauses.draft(intent)
-            case ActionName.REPLAY_ITEM:
-                return await self._replay_items(intent)
-            case ActionName.REPLAY_FAMILY:
-                return await self._replay_families(intent)
             case ActionName.RUN_CANCEL | ActionName.RUN_KILL | ActionName.RUN_RESUME:
                 return await self._run_verb(intent)
             case ActionName.SCHEDULE_RUN:
@@ -118,95 +111,6 @@ class Drafter:
                 raise AssertionError("bulk actions have a drafter of their own")
 
     # --- families
-
-    async def _replay_families(self, intent: Intent) -> Draft:
-        lane = self._lane.current
-        names = matching_families(intent.targets, lane)
-        reading = await self._looks.read()
-        most = self._most(intent)
-        ids: list[str] = []
-        lines: list[str] = []
-        errors: Counter[str] = Counter()
-        matching = 0
-        for name in names:
-            items, total = await self._dead(name, most - len(ids))
-            matching += total
-            ids += [item.item_id for item in items]
-            errors.update(_last_error(item) for item in items)
-            if total:
-                lines.append(f"{name}: {len(items):,} of {count(total, 'dead item')}")
-        if not ids:
-            raise Refused(
-                f"nothing to replay: no dead items in {few(names)}",
-                fix="see `joelclaw-tui queue list`",
-                code="nothing-to-do",
-            )
-        paused = [f.family for f in reading.families if f.family in names and f.pause is not None]
-        return Draft(
-            ids=tuple(sorted(ids)),
-            matching=matching,
-            title=f"Replay {count(len(ids), 'dead item')} of {few(names)}",
-            lines=_bounded([*lines, *_error_lines(errors)]),
-            warnings=_bounded([_EFFECTS, *_held(paused), *await self._looks.nobody()]),
-            target=self._looks.target(lane, reading),
-        )
-
-    async def _dead(self, family: str, most: int) -> tuple[list[WorkItem], int]:
-        """Up to ``most`` dead items, and how many there are."""
-        items: list[WorkItem] = []
-        cursor: str | None = None
-        while True:
-            page: ItemPage = await self._looks.redis(
-                self._pressure.items(
-                    family, ItemState.DEAD, cursor=cursor, limit=max(1, min(most - len(items), 500))
-                )
-            )
-            items += page.items
-            cursor = page.cursor
-            if cursor is None or not page.items or len(items) >= most:
-                return items[: max(0, most)], page.total
-
-    # --- items
-
-    async def _replay_items(self, intent: Intent) -> Draft:
-        lane = self._lane.current
-        for target in intent.targets:
-            tag_of(target)
-        wanted = list(dict.fromkeys(intent.targets))
-        found: list[WorkItem] = []
-        left: list[str] = []
-        for item_id in wanted:
-            item = await self._looks.redis(self._pressure.item(item_id))
-            if item is None:
-                left.append(f"{item_id}: no such item")
-            elif item.state not in REPLAYABLE:
-                left.append(f"{item_id}: {item.state}, and only dead or quarantined items are replayed")
-            elif item.family not in lane.families:
-                left.append(
-                    f"{item_id}: its family {one_line(item.family, 100)} is not declared in {lane.path}"
-                )
-            else:
-                found.append(item)
-        if not found:
-            self._nothing_left("replay", wanted, left)
-        reading = await self._looks.read()
-        ids = self._cut([item.item_id for item in found], intent)
-        shown = [item for item in found if item.item_id in set(ids)]
-        lines = [
-            f"{item.item_id} of {item.family}: attempt {item.attempt + 1} after {item.state} attempt {item.attempt}: "
-            f"{_last_error(item)}"
-            for item in shown
-        ]
-        families = {item.family for item in shown}
-        paused = [f.family for f in reading.families if f.family in families and f.pause is not None]
-        return Draft(
-            ids=ids,
-            matching=len(found),
-            title=f"Replay {many(ids, 'item')}",
-            lines=_bounded(lines + [f"left alone: {reason}" for reason in left]),
-            warnings=_bounded([_EFFECTS, *_held(paused), *await self._looks.nobody()]),
-            target=self._looks.target(lane, reading),
-        )
 
     # --- runs
 

@@ -24,8 +24,6 @@ class ActionName(StrEnum):
     MOVE = "move"
     DELAY = "delay"
     QUARANTINE = "quarantine"
-    REPLAY_ITEM = "replay-item"
-    REPLAY_FAMILY = "replay-family"
     RUN_CANCEL = "run-cancel"
     RUN_KILL = "run-kill"
     RUN_RESUME = "run-resume"
@@ -64,8 +62,8 @@ class Bulk:
 
 @dataclass(frozen=True, slots=True)
 class Intent:
-    """``targets`` are families or globs (pause, resume, extend, replay-family), item ids (replay-item),
-    families or globs or else item ids (the bulk actions), run ids (run-*), names of schedules (schedule-*)
+    """``targets`` are families or globs (pause, resume, extend), families or globs or
+    else item ids (the bulk actions), run ids (run-*), names of schedules (schedule-*)
     or artifact ids (artifact-*); none for hold-lane and release-lane."""
 
     action: ActionName

@@ -20,8 +20,10 @@ from redis.asyncio.client import Pipeline, PubSub
 from redis.crc import REDIS_CLUSTER_HASH_SLOTS, key_slot
 from redis.exceptions import (
     AskError,
+    ClusterCrossSlotError,
     ClusterDownError,
     ConnectionError,
+    DataError,
     InvalidResponse,
     MovedError,
     RedisError,
@@ -39,12 +41,26 @@ ROUNDS = 5
 MOVING_WAIT_S = 0.1
 """Before a command whose slot is being moved is sent again."""
 _SCRIPTS = frozenset({"EVAL", "EVALSHA", "EVAL_RO", "EVALSHA_RO"})
-_KEYLESS = frozenset(
+_ANYWHERE = frozenset({"ECHO", "INFO", "PING", "PUBLISH", "TIME"})
+"""Without a key, and any primary's answer will do."""
+_ONE_NODES = frozenset(
     {
-        *("ACL", "CLIENT", "CLUSTER", "CONFIG", "DBSIZE", "DEBUG", "FLUSHALL", "FLUSHDB", "INFO", "LASTSAVE"),
-        *("LATENCY", "PING", "PUBLISH", "ROLE", "SCAN", "SCRIPT", "SLOWLOG", "TIME", "WAIT", "WAITAOF"),
+        *(
+            "ACL",
+            "BGREWRITEAOF",
+            "BGSAVE",
+            "CLIENT",
+            "CLUSTER",
+            "CONFIG",
+            "DBSIZE",
+            "DEBUG",
+            "FLUSHALL",
+            "FLUSHDB",
+        ),
+        *("KEYS", "LATENCY", "RANDOMKEY", "ROLE", "SAVE", "SCAN", "SCRIPT", "SLOWLOG", "WAIT", "WAITAOF"),
     }
 )
+"""About one node: sent to a cluster they would be right for a part of it. They go to `ClusterRedis.node`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +116,7 @@ class _Slots:
 
 
 class ClusterRedis(aioredis.Redis):
-    """Every command goes to the primary of its key's slot; one without a key to some primary.
+    """Every command goes to the primary of its key's slot; one that any server can answer to some primary.
 
     ``client``: makes the client of one node. A lost connection or a timeout is told, never repeated; what a
     node refused because the slot lies elsewhere is sent there.
@@ -139,9 +155,8 @@ class ClusterRedis(aioredis.Redis):
         return sent.replies[0]
 
     def pipeline(self, transaction: bool = True, shard_hint: str | None = None) -> Pipeline:
-        if transaction:
-            raise ValueError("a cluster has no transaction over several slots: use transaction=False")
-        return _ClusterPipeline(self)
+        """A transaction's keys all lie in one slot: there is none over several."""
+        return _ClusterPipeline(self, transaction=transaction)
 
     def pubsub(self, **options: Any) -> PubSub:
         """A subscription at one node, another one each time: what is published anywhere reaches all."""
@@ -232,6 +247,30 @@ class ClusterRedis(aioredis.Redis):
             last=tuple(told_last),
         )
 
+    async def transact(self, commands: Sequence[tuple[Command, Mapping[str, Any]]]) -> list[Any]:
+        """All of them or none, on the primary of their slot. Raises `RedisError`: also for an error of one."""
+        slots = {slot_of(key) for command, _ in commands if (key := _key_of(command)) is not None}
+        if len(slots) != 1:
+            raise ClusterCrossSlotError("a transaction's keys have to lie in one slot")
+        (slot,) = slots
+        moved: Address | None = None
+        for _ in range(ROUNDS):
+            address = moved or _served((await self._map()).owners[slot])
+            pipe = self.node(address).pipeline(transaction=True)
+            for command, options in commands:
+                pipe.execute_command(*command, **options)
+            try:
+                return list(await pipe.execute())
+            except MovedError as error:  # told before EXEC: nothing was carried out
+                self._stale = True
+                moved = (error.host or address[0], error.port)
+            except (AskError, TryAgainError):
+                await asyncio.sleep(MOVING_WAIT_S)
+            except (ConnectionError, TimeoutError, ClusterDownError, OSError):
+                self._stale = True
+                raise
+        raise TryAgainError("the slot is being moved")
+
     async def _pipe(
         self,
         address: Address,
@@ -314,15 +353,18 @@ class ClusterRedis(aioredis.Redis):
 
 
 class _ClusterPipeline(Pipeline):
-    """Collects commands like any pipeline; sends one pipeline a primary."""
+    """Collects commands like any pipeline; sends one pipeline a primary, or one transaction to one."""
 
-    def __init__(self, cluster: ClusterRedis) -> None:
-        super().__init__(cluster.connection_pool, cluster.response_callbacks, False, None)
+    def __init__(self, cluster: ClusterRedis, *, transaction: bool) -> None:
+        super().__init__(cluster.connection_pool, cluster.response_callbacks, transaction, None)
         self._cluster = cluster
 
     async def execute(self, raise_on_error: bool = True) -> list[Any]:
         stack, self.command_stack = self.command_stack, []
-        replies = (await self._cluster.send([(tuple(args), options) for args, options in stack])).replies
+        commands = [(tuple(args), options) for args, options in stack]
+        if self.is_transaction and commands:
+            return await self._cluster.transact(commands)
+        replies = (await self._cluster.send(commands)).replies
         if raise_on_error:
             for reply in replies:
                 if isinstance(reply, Exception):
@@ -341,11 +383,17 @@ def slot_of(key: str | bytes) -> int:
 
 
 def _key_of(command: Command) -> str | bytes | None:
-    """The first key: commands of several keys are made of one slot's keys, or refused by the server."""
+    """The first key: commands of several keys are made of one slot's keys, or refused by the server.
+
+    Raises `DataError` for a command that is for one node.
+    """
     name = str(command[0]).upper()
     if name in _SCRIPTS:
         return command[3] if int(command[2]) else None
-    if name.partition(" ")[0] in _KEYLESS or len(command) < 2:
+    word = name.partition(" ")[0]
+    if word in _ONE_NODES:
+        raise DataError(f"{word} is about one node of the cluster")
+    if word in _ANYWHERE or len(command) < 2:
         return None
     key: str | bytes = command[1]
     return key

@@ -56,11 +56,21 @@ def connect(url: str, *, timeout_s: float = 5.0) -> Redis:
         ) from None
 
 
-def _server(url: str, timeout_s: float) -> Redis:
+def connect_raw(url: str, *, timeout_s: float = 5.0) -> Redis:
+    """The same to one server, with replies in bytes: for what others have stored. Raises `ConfigError`."""
+    try:
+        return _server(url, timeout_s, raw=True)
+    except ValueError as error:
+        raise ConfigError(
+            f"Redis address {without_credentials(url)}: {error}", fix="correct the address"
+        ) from None
+
+
+def _server(url: str, timeout_s: float, *, raw: bool = False) -> Redis:
     pool = aioredis.BlockingConnectionPool.from_url(
         url,
         timeout=timeout_s,
-        decode_responses=True,
+        decode_responses=not raw,
         encoding_errors="replace",
         socket_timeout=timeout_s,
         socket_connect_timeout=timeout_s,

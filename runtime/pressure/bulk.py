@@ -46,22 +46,21 @@ _STAMP = 10
 """Digits of an id that tell when it was made."""
 
 _PLACES = """
-local gone = removed()
 -- Where a row is that nobody works on: the set, its kind and its score there; nothing for any other.
 local function place(id, level)
   for _, name in ipairs({'dead', 'quarantined'}) do
     local score = call('ZSCORE', base .. name, id)
     if score then return name, score end
   end
-  for _, kind in ipairs({'w', 'd', 'q'}) do
+  for _, kind in ipairs({'w', 'd', 'q', 'xw', 'xd'}) do
     local score = call('ZSCORE', base .. kind .. level, id)
     if score then return kind, score end
   end
 end
 local function fits(kind, state)
   if kind == 'dead' then return state == 'dead' end
-  if kind == 'quarantined' then return state == 'quarantined' end
-  return state == 'waiting' or state == 'delayed' or (gone and state == 'quarantined')
+  if kind == 'quarantined' or kind == 'xw' or kind == 'xd' then return state == 'quarantined' end
+  return state == 'waiting' or state == 'delayed'
 end
 local function in_a_move(id, now, batch)
   local entry = call('HGET', base .. 'moving', id)
@@ -165,7 +164,7 @@ class Bulk(OnLane):
     for i = 7, #ARGV, 3 do
       local id, attempt = ARGV[i], tonumber(ARGV[i + 1])
       local record, level, kind, score = still(id, attempt, ARGV[i + 2], now, batch)
-      -- What waits of a removed family has no run to be replayed: the family is restored as one.
+      -- A removed family's backlog has no runs to be replayed: it is restored as one.
       if record and verb == 'replay' and kind ~= 'dead' and kind ~= 'quarantined' then record, level = nil, 'm' end
       if record then
         apply[verb](id, record, level, attempt, kind, score)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import math
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -162,8 +162,6 @@ class Selector(OnLane):
     once, never twice. A delayed item whose time has come counts as waiting, as everywhere.
     """
 
-    _REMOVED = Script("return removed() and 1 or 0", Kind.LOOKS)
-
     _COUNT = Script(
         """
     local out = {}
@@ -254,52 +252,54 @@ class Selector(OnLane):
         names = tuple(dict.fromkeys(families))
         with redis_errors(self._where):
             now = self.now_us if self.now_us is not None else await self._server_now()
-            gone = await self._all(self._REMOVED, [Call(self._base(name), ()) for name in names])
-            scopes = {
-                name: _scopes(selection, now, removed=bool(removed))
-                for name, removed in zip(names, gone, strict=True)
-            }
+            scopes = _scopes(selection, now)
             if selection.ids is not None:
-                found = await self._by_ids(selection, scopes, ceiling, progress)
+                found = await self._by_ids(selection, names, scopes, ceiling, progress)
             else:
-                found = await self._by_sets(selection, scopes, ceiling, progress)
+                found = await self._by_sets(selection, names, scopes, ceiling, progress)
         return Selected(
             items={name: tuple(found.items[name]) for name in names if name in found.items},
             counts=found.counts,
             scanned=found.scanned,
         )
 
+    async def walk(
+        self, selection: Selection, family: str, *, seen: set[str] | None = None
+    ) -> AsyncIterator[list[SelectedItem]]:
+        """All matching items of one family, page by page, each once, the states and levels in order: for
+        whoever goes through more than fits in memory. Raises as `select`."""
+        _check(selection, 0)
+        known: set[str] = set() if seen is None else seen
+        with redis_errors(self._where):
+            now = self.now_us if self.now_us is not None else await self._server_now()
+            for scope in _scopes(selection, now):
+                async for _, rows in self._pages(family, scope, selection, None, False):
+                    fresh = [row for row in rows if row[1] not in known]
+                    known.update(row[1] for row in fresh)
+                    yield [SelectedItem(item_id, attempt, scope.state) for _, item_id, attempt in fresh]
+
     async def _server_now(self) -> int:
         seconds, microseconds = await self._redis.time()
         return int(seconds) * 1_000_000 + int(microseconds)
 
-    async def _all(self, script: Script, calls: Sequence[Call]) -> list[Any]:
-        replies = await script.many(self._redis, calls)
-        for reply in replies:
-            if isinstance(reply, RedisError):
-                raise reply
-        return replies
-
     async def _by_sets(
         self,
         selection: Selection,
-        families: Mapping[str, Sequence[_Scope]],
+        families: Sequence[str],
+        scopes: Sequence[_Scope],
         ceiling: int,
         progress: SelectProgress | None,
     ) -> _Found:
-        sizes: list[list[int]] = await self._all(
-            self._COUNT,
-            [
-                Call(
-                    self._base(name),
-                    tuple(part for scope in scopes for part in (scope.name, scope.low, scope.high)),
-                )
-                for name, scopes in families.items()
-            ],
+        bounds = tuple(part for scope in scopes for part in (scope.name, scope.low, scope.high))
+        sizes: list[list[int]] = await self._COUNT.many(
+            self._redis, [Call(self._base(family), bounds) for family in families]
         )
+        for reply in sizes:
+            if isinstance(reply, RedisError):
+                raise reply
         total = sum(sum(row) for row in sizes)
         found = _Found(ceiling)
-        for (family, scopes), row in zip(families.items(), sizes, strict=True):
+        for family, row in zip(families, sizes, strict=True):
             seen: set[str] = set()
             groups: dict[tuple[ItemState, int], list[tuple[_Scope, int]]] = {}
             for scope, size in zip(scopes, row, strict=True):
@@ -368,7 +368,8 @@ class Selector(OnLane):
     async def _by_ids(
         self,
         selection: Selection,
-        families: Mapping[str, Sequence[_Scope]],
+        families: Sequence[str],
+        scopes: Sequence[_Scope],
         ceiling: int,
         progress: SelectProgress | None,
     ) -> _Found:
@@ -377,7 +378,7 @@ class Selector(OnLane):
         for item_id in ids:
             by_tag.setdefault(tag_of(item_id), []).append(item_id)
         found, judge = _Found(ceiling), _Judge(selection)
-        for family, scopes in families.items():
+        for family in families:
             mine = by_tag.get(family_tag(family), [])
             by_place: dict[tuple[ItemState, int], list[_Row]] = {}
             for start in range(0, len(mine), IDS_PER_CALL):
@@ -469,11 +470,8 @@ def _check(selection: Selection, ceiling: int) -> None:
         )
 
 
-def _scopes(selection: Selection, now: int, *, removed: bool) -> list[_Scope]:
-    """The parts of the sets in which matching rows lie, in the order of states and levels.
-
-    ``removed``: the family is no longer declared, and what waits there counts as quarantined.
-    """
+def _scopes(selection: Selection, now: int) -> list[_Scope]:
+    """The parts of the sets in which matching rows lie, in the order of states and levels."""
     older, newer = selection.older_than_s, selection.newer_than_s
     low = None if newer is None else now - round(newer * 1e6)
     high = None if older is None else now - round(older * 1e6)
@@ -500,15 +498,12 @@ def _scopes(selection: Selection, now: int, *, removed: bool) -> list[_Scope]:
         exact=by_score,
     )
 
-    def waiting(level: int) -> list[_Scope]:
-        due = replace(whole, name=f"d{level}", high=str(now if high is None else min(now, high)))
-        return [replace(whole, name=f"q{level}"), replace(whole, name=f"w{level}"), due]
-
-    def delayed(level: int) -> _Scope:
+    def delayed(name: str) -> _Scope:
+        """Its rows are as old as their record says: their score is when they are due."""
         return replace(
             whole,
-            name=f"d{level}",
-            low=str(now + 1),
+            name=name,
+            low="-inf",
             high="+inf",
             enqueued_from=start if low is None else max(start, low),
             enqueued_until=end if high is None else min(end, high),
@@ -517,18 +512,21 @@ def _scopes(selection: Selection, now: int, *, removed: bool) -> list[_Scope]:
 
     scopes: list[_Scope] = []
     levels = [int(level) for level in sorted(selection.priorities)]
+    every_level = selection.priorities >= _ANY_PRIORITY
     for state in ItemState:
         if state not in selection.states:
             continue
         if state in _SETS:
-            every_level = selection.priorities >= _ANY_PRIORITY
             scopes.append(replace(whole, state=state, name=_SETS[state], exact=by_score and every_level))
-        if state is ItemState.QUARANTINED and removed:
-            for level in levels:
-                scopes.extend([*waiting(level), delayed(level)])
-        elif state is ItemState.WAITING and not removed:
-            for level in levels:
-                scopes.extend(replace(scope, state=state, level=level) for scope in waiting(level))
-        elif state is ItemState.DELAYED and not removed:
-            scopes.extend(replace(delayed(level), state=state, level=level) for level in levels)
+        for level in levels:
+            if state is ItemState.WAITING:
+                place = replace(whole, state=state, level=level)
+                due = str(now if high is None else min(now, high))
+                scopes += [replace(place, name=f"{kind}{level}") for kind in "qw"]
+                scopes.append(replace(place, name=f"d{level}", high=due))
+            elif state is ItemState.DELAYED:
+                later = delayed(f"d{level}")
+                scopes.append(replace(later, state=state, level=level, low=str(now + 1)))
+            elif state is ItemState.QUARANTINED:  # a removed family's backlog, kept as it waited
+                scopes += [replace(whole, name=f"xw{level}"), delayed(f"xd{level}")]
     return scopes

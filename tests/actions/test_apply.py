@@ -14,7 +14,6 @@ from runtime.actions.apply import Actions
 from runtime.actions.intents import BULK_ACTIONS, ActionName, Intent, Preview
 from runtime.model import (
     BoundaryDown,
-    ItemState,
     OperatorError,
     Outcome,
     ReadOnly,
@@ -34,7 +33,6 @@ from tests.truth.ports import (
     World,
     dead_item,
     family,
-    item_id,
     make_world,
     pause,
     run,
@@ -97,38 +95,46 @@ async def test_resume_tells_a_lifted_pause_from_one_that_was_gone(world: World, 
     }
 
 
-async def test_what_appears_after_the_preview_is_not_touched(world: World, actions: Actions) -> None:
-    world.pressure.rows = [dead_item(1), dead_item(2), dead_item(3, "mail/send")]
-    preview = await previewed(actions, ActionName.REPLAY_FAMILY, "*")
-    world.pressure.rows = [dead_item(1), dead_item(2, state=ItemState.IN_FLIGHT), dead_item(4)]
-    receipt = await applied(actions, preview)
-    touched = {i for _, _, *ids in world.pressure.written for i in ids}
-    assert touched == {item_id(1), item_id(2), item_id(3, "mail/send")}
-    assert outcomes(receipt) == {
-        item_id(1): ReceiptOutcome.DONE,
-        item_id(2): ReceiptOutcome.MOVED_ON,
-        item_id(3, "mail/send"): ReceiptOutcome.MOVED_ON,
-    }
-
-
 async def test_many_are_carried_out_in_bounded_batches(world: World, actions: Actions) -> None:
-    world.pressure.rows = [dead_item(n) for n in range(250)]
-    receipt = await applied(actions, await previewed(actions, ActionName.REPLAY_FAMILY, "*"))
-    assert [len(call) - 2 for call in world.pressure.written] == [100, 100, 50]
+    world.durable.runs = [run(run_id(n)) for n in range(250)]
+    preview = await previewed(actions, ActionName.RUN_CANCEL, *(run_id(n) for n in range(250)))
+    receipt = await applied(actions, preview)
+    assert [len(runs) for _, runs in world.durable.asked] == [100, 100, 50]
     assert receipt.results_total == 250
 
 
 async def test_a_failure_half_way_leaves_a_receipt_of_what_was_done(world: World, actions: Actions) -> None:
-    world.pressure.rows = [dead_item(n) for n in range(150)]
-    preview = await previewed(actions, ActionName.REPLAY_FAMILY, "*")
+    preview = await previewed(actions, ActionName.PAUSE, "*")
     calls = iter([None, REFUSED])
     world.pressure.on_write = lambda _family: next(calls)
     receipt = await applied(actions, preview)
-    counted = [result.outcome for result in receipt.results]
-    assert counted.count(ReceiptOutcome.DONE) == 100
-    assert counted.count(ReceiptOutcome.FAILED) == 50
-    assert "it may have been done" in (receipt.results[-1].detail or "")
+    assert [result.outcome for result in receipt.results] == [
+        ReceiptOutcome.DONE,
+        ReceiptOutcome.FAILED,
+        ReceiptOutcome.REFUSED,
+    ]
+    assert "it may have been done" in (receipt.results[1].detail or "")
     assert world.audit.receipts == [receipt]
+
+
+async def test_an_extension_leaves_a_pause_alone_that_is_another_by_then(
+    world: World, actions: Actions
+) -> None:
+    world.pressure.families = [family(pause=pause(), pause_epoch=7)]
+    preview = await previewed(actions, ActionName.EXTEND, "content/updated", until=START + 60)
+    world.pressure.families = [family(pause=pause(), pause_epoch=8)]
+    assert outcomes(await applied(actions, preview)) == {"content/updated": ReceiptOutcome.MOVED_ON}
+    assert world.pressure.written == [("extend", "content/updated", "ana@host", 60.0)]
+
+
+async def test_holding_the_lane_waits_until_nothing_of_it_is_being_admitted(
+    world: World, actions: Actions
+) -> None:
+    world.pressure.admitting = [2, 1, 0]
+    receipt = await applied(actions, await previewed(actions, ActionName.HOLD_LANE))
+    assert set(outcomes(receipt)) == {"content/removed", "content/updated", "mail/send"}
+    assert set(outcomes(receipt).values()) == {ReceiptOutcome.DONE}
+    assert receipt.summary == "Hold the whole lane main: 3 done"
 
 
 async def test_one_family_s_failure_does_not_keep_the_others_from_being_done(
@@ -282,8 +288,6 @@ async def test_read_only_mode_refuses_every_action_and_writes_nothing(tmp_path: 
         ActionName.EXTEND: ("content/updated",),
         ActionName.HOLD_LANE: (),
         ActionName.RELEASE_LANE: (),
-        ActionName.REPLAY_ITEM: (item_id(1),),
-        ActionName.REPLAY_FAMILY: ("*",),
     }
     for action in ActionName:
         if action.value.startswith("schedule-") or action in (

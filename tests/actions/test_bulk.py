@@ -29,6 +29,7 @@ from runtime.model import (
     FamilyRules,
     FieldMatch,
     ItemState,
+    NewItem,
     NotFound,
     Outcome,
     PauseKind,
@@ -120,11 +121,9 @@ class Room:
 
     async def add(self, many: int, *, of: str = FAMILY, payload: str = "{}", level: int = 1) -> list[str]:
         await self.redis.hsetnx(families_key("main"), family_tag(of), of)
-        ids = []
-        for _ in range(many):
-            item_id = new_item_id(of, at_s=time.time())
-            await self.queue.enqueue(item_id, of, payload, priority=Priority(level), origin="test")
-            ids.append(item_id)
+        ids = [new_item_id(of, at_s=time.time()) for _ in range(many)]
+        entries = [NewItem(item_id, payload, Priority(level), "test") for item_id in ids]
+        await self.queue.enqueue_many(of, entries)
         return ids
 
     async def add_dead(self, many: int, *, of: str = FAMILY, why: str = "HTTP 500") -> list[str]:
@@ -133,8 +132,9 @@ class Room:
             {of: (100, 100, 100, 100)}, {of: FamilyRules(max_in_flight=10_000)}, owner="d"
         ):
             await self.queue.admitted(await self.queue.begin_admit(leases))
-            for lease in leases:
-                await self.queue.settle(lease.run_id, of, Outcome.FAILED, why)
+            await asyncio.gather(
+                *(self.queue.settle(lease.run_id, of, Outcome.FAILED, why) for lease in leases)
+            )
         return ids
 
     async def states(self, ids: Sequence[str]) -> list[ItemState | None]:

@@ -12,11 +12,13 @@ from typing import Any
 import pytest
 
 from runtime.actions.apply import Actions
+from runtime.actions.bulk.ports import Backlog
 from runtime.actions.intents import ActionName, Intent
 from runtime.lanefile import LaneSource
 from runtime.ledger.audit import Audit
 from runtime.ledger.beats import Heartbeats
 from runtime.ledger.connection import Redis, connect
+from runtime.ledger.previews import Previews
 from runtime.model import (
     BoundaryDown,
     ExitCode,
@@ -29,10 +31,12 @@ from runtime.model import (
     family_tag,
     new_item_id,
 )
+from runtime.pressure.bulk import Bulk
 from runtime.pressure.control import Control
 from runtime.pressure.keys import families_key
 from runtime.pressure.queue import Queue
 from runtime.pressure.reading import Reading
+from runtime.pressure.selecting import Selector
 from runtime.settings import load_settings
 from runtime.truth.addresses import Addresses
 from runtime.truth.document import BoundaryStatus, Totals
@@ -100,7 +104,12 @@ async def room(valkey: ValkeyServer, tmp_path: Path, monkeypatch: pytest.MonkeyP
         "addresses": Addresses(url, "unix:/nowhere/admin.sock", "unix:/nowhere/ingress.sock"),
     }
     reader = Reader(**shared)
-    actions = Actions(**shared, control=control, runs=durable, pause_wait_s=0.2)
+    backlog = Backlog(
+        Selector(redis, url, "main"),
+        Bulk(redis, url, "main", rules=lambda _family: FamilyRules()),
+        Previews(redis, url, "main"),
+    )
+    actions = Actions(**shared, control=control, runs=durable, backlog=backlog, pause_wait_s=0.2)
     yield Room(valkey, redis, Queue(redis, url, "main"), beats, reader, actions)
     await reader.aclose()
     await redis.aclose()
@@ -149,7 +158,7 @@ async def test_dead_items_are_a_finding_until_they_are_replayed(room: Room) -> N
     assert exit_code(snapshot) is ExitCode.ATTENTION
     page = await room.reader.items(FAMILY, ItemState.DEAD)
     assert {item.item_id for item in page.items} == set(ids)
-    assert await act(room, ActionName.REPLAY_FAMILY, "*") == [ReceiptOutcome.DONE] * 3
+    assert await act(room, ActionName.REPLAY, "*") == [ReceiptOutcome.DONE] * 3
     totals = await room.totals()
     assert (totals.dead, totals.waiting) == (0, 3)
     item = await room.reader.item(ids[0])

@@ -10,11 +10,12 @@ from runtime.actions.apply import Actions
 from runtime.actions.intents import ActionName, Intent
 from runtime.model import (
     BoundaryDown,
-    ItemState,
+    Diagnosis,
     NotFound,
     OperatorError,
     Outcome,
     PauseKind,
+    PauseMode,
     Refused,
     RunStatus,
     UnknownFamily,
@@ -27,7 +28,6 @@ from tests.truth.ports import (
     Hang,
     World,
     beat,
-    dead_item,
     family,
     item_id,
     make_world,
@@ -106,45 +106,15 @@ async def test_a_pause_of_a_family_that_the_lane_lost_can_be_lifted(world: World
     assert "go to quarantine" in preview.warnings[0]
 
 
-async def test_a_family_s_dead_are_frozen_up_to_the_limit_and_the_rest_is_said(
-    world: World, actions: Actions
-) -> None:
-    world.pressure.rows = [dead_item(n, why="HTTP 500" if n % 3 else "timed out") for n in range(700)]
-    preview = await actions.preview(intent(ActionName.REPLAY_FAMILY, "content/updated", limit=600))
-    assert len(preview.ids) == 600
-    assert preview.matching == 700
-    assert preview.ids == tuple(sorted(preview.ids))
-    assert preview.warnings[0] == "700 match; only these 600 are touched"
-    assert any("had effects" in warning for warning in preview.warnings)
-    assert "content/updated: 600 of 700 dead items" in preview.lines
-    assert "400 failed last with: HTTP 500" in preview.lines
-
-
 async def test_the_ceiling_of_the_settings_holds_above_any_limit(world: World) -> None:
-    settings = world.settings.model_copy(update={"action_ceiling": 5})
-    world.pressure.rows = [dead_item(n) for n in range(9)]
-    preview = await actions_on(world, settings=settings).preview(
-        intent(ActionName.REPLAY_FAMILY, "content/updated", limit=8)
-    )
-    assert (len(preview.ids), preview.matching) == (5, 9)
+    settings = world.settings.model_copy(update={"action_ceiling": 2})
+    preview = await actions_on(world, settings=settings).preview(intent(ActionName.PAUSE, "*", limit=3))
+    assert (len(preview.ids), preview.matching) == (2, 3)
+    assert preview.warnings[0] == "3 match; only these 2 are touched"
     with pytest.raises(UsageError, match="more than one action may touch"):
         await actions_on(world, settings=settings).preview(
-            intent(ActionName.REPLAY_ITEM, *(item_id(n) for n in range(6)))
+            intent(ActionName.RUN_KILL, *(run_id(n) for n in range(3)))
         )
-
-
-async def test_an_item_that_is_not_dead_is_not_replayed_and_the_reason_is_said(
-    world: World, actions: Actions
-) -> None:
-    world.pressure.rows = [dead_item(1), dead_item(2, state=ItemState.WAITING)]
-    preview = await actions.preview(intent(ActionName.REPLAY_ITEM, item_id(1), item_id(2)))
-    assert preview.ids == (item_id(1),)
-    assert "attempt 2 after dead attempt 1: HTTP 500" in preview.lines[0]
-    assert "waiting, and only dead or quarantined items" in preview.lines[1]
-    with pytest.raises(Refused, match="waiting"):
-        await actions.preview(intent(ActionName.REPLAY_ITEM, item_id(2)))
-    with pytest.raises(NotFound, match="no such item"):
-        await actions.preview(intent(ActionName.REPLAY_ITEM, item_id(3)))
 
 
 async def test_runs_that_are_over_or_unknown_are_left_alone(world: World, actions: Actions) -> None:
@@ -187,7 +157,9 @@ async def test_only_paused_and_backing_off_runs_are_resumed(world: World, action
         Intent(ActionName.PAUSE, ("mail/send",), until=float("nan")),
         Intent(ActionName.PAUSE, ("mail/send",), until=float("inf")),
         Intent(ActionName.RESUME, ("mail/send",), until=START + 9),
-        Intent(ActionName.REPLAY_ITEM, ("\x1b[31mred",)),
+        Intent(ActionName.EXTEND, ("mail/send",), until=START - 1),
+        Intent(ActionName.HOLD_LANE, ("mail/send",)),
+        Intent(ActionName.REPLAY, ("mail/send",)),
         Intent(ActionName.RUN_KILL, ("01jb",)),
     ],
 )
@@ -202,10 +174,8 @@ async def test_what_makes_no_sense_is_an_error_with_a_way_out(
 
 
 async def test_previews_write_nothing(world: World, actions: Actions) -> None:
-    world.pressure.rows = [dead_item(1)]
     world.durable.runs = [run(run_id(1))]
     await actions.preview(intent(ActionName.PAUSE, "*"))
-    await actions.preview(intent(ActionName.REPLAY_FAMILY, "*"))
     await actions.preview(intent(ActionName.RUN_KILL, run_id(1)))
     assert not world.pressure.written
     assert not world.durable.asked
@@ -223,12 +193,53 @@ async def test_a_boundary_that_does_not_answer_is_an_error_in_time(
 
 
 async def test_hostile_text_in_failures_and_reasons_is_cleaned(world: World, actions: Actions) -> None:
-    world.pressure.rows = [dead_item(1, why="\x1b]0;owned\x07" + "x" * 9000)]
-    preview = await actions.preview(intent(ActionName.REPLAY_FAMILY, "*", reason="a\nb\x1b[0m" + "y" * 9000))
+    hostile = "\x1b]0;owned\x07" + "x" * 9000
+    world.durable.runs = [run(run_id(1), RunStatus.BACKING_OFF, last_failure=hostile)]
+    preview = await actions.preview(intent(ActionName.RUN_KILL, run_id(1), reason="a\nb\x1b[0m" + "y" * 9000))
     assert all("\x1b" not in line and len(line) < 500 for line in (*preview.lines, *preview.warnings))
     assert preview.intent.reason is not None
     assert "\x1b" not in preview.intent.reason
     assert len(preview.intent.reason) == 500
+
+
+async def test_a_pause_that_drains_says_what_runs_dry(world: World, actions: Actions) -> None:
+    world.pressure.families = [family(waiting=12, leased=2, in_flight=3, delayed=1)]
+    preview = await actions.preview(intent(ActionName.PAUSE, "content/updated", mode=PauseMode.DRAIN))
+    assert preview.title == "Drain content/updated"
+    assert preview.lines[0] == (
+        "content/updated: takes nothing in from then on; 12 waiting, 1 delayed and 5 under way run dry"
+    )
+
+
+async def test_an_extension_says_the_old_end_and_the_new(world: World, actions: Actions) -> None:
+    world.pressure.families = [family(pause=pause(until=START + 60), pause_epoch=7), family("mail/send")]
+    preview = await actions.preview(intent(ActionName.EXTEND, "*", until=START + 3600))
+    assert preview.ids == ("content/updated",)
+    assert preview.pause_epochs == (7,)
+    assert "; ended 2026-" in preview.lines[0]
+    assert preview.lines[1] == "not paused, left alone: content/removed, mail/send"
+
+
+async def test_a_breaker_s_diagnosis_is_shown_before_its_pause_is_lifted(
+    world: World, actions: Actions
+) -> None:
+    saw = Diagnosis("HTTP 503", 7, 8, START - 60, item_id(1), item_id(8))
+    world.pressure.families = [family(pause=pause(PauseKind.MACHINE, diagnosis=saw))]
+    preview = await actions.preview(intent(ActionName.RESUME, "content/updated"))
+    assert preview.lines[1].startswith("content/updated: 7 of 8 failures since 2026-")
+    assert preview.lines[1].endswith(": HTTP 503")
+    assert preview.lines[2] == f"content/updated: first {item_id(1)}, last {item_id(8)}"
+
+
+async def test_the_lane_s_hold_is_not_lifted_family_by_family(world: World, actions: Actions) -> None:
+    world.pressure.families = [family(held=3, pause=pause(whole_lane=True))]
+    for action in (ActionName.RESUME, ActionName.EXTEND):
+        with pytest.raises(Refused, match="held with the whole lane") as caught:
+            await actions.preview(intent(action, "content/updated"))
+        assert "queue release" in (caught.value.fix or "")
+    preview = await actions.preview(intent(ActionName.RELEASE_LANE))
+    assert preview.ids == ("content/removed", "content/updated", "mail/send")
+    assert preview.lines[0] == "1 family: releases 3 held; was held by ana for 5 min: upgrade"
 
 
 async def test_a_family_added_to_the_lane_file_is_known_at_once(world: World, actions: Actions) -> None:

@@ -319,7 +319,7 @@ family = "picky"
         assert "schedule-failing" in codes
         flag.touch()
         assert fire.work_id is not None
-        await lane.act(ActionName.REPLAY_ITEM, fire.work_id)
+        await lane.act(ActionName.REPLAY, fire.work_id)
 
         async def succeeded() -> bool:
             return [fire.outcome for fire in await lane.history("retried")] == ["succeeded"]

@@ -185,7 +185,7 @@ class MemoryOperator:
 
 
 def sample_preview(intent: Intent, *, destructive: bool = False, number: int = 0) -> Preview:
-    verbs = {ActionName.PAUSE: "Pause", ActionName.RUN_KILL: "Kill", ActionName.REPLAY_FAMILY: "Replay"}
+    verbs = {ActionName.PAUSE: "Pause", ActionName.RUN_KILL: "Kill", ActionName.REPLAY: "Replay"}
     return Preview(
         preview_id=f"01km0preview{number:014d}",
         intent=intent,

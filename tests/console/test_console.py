@@ -430,7 +430,7 @@ async def test_dead_items_of_a_family_are_replayed_up_to_the_number_asked_for(
         await pilot.press("y")
         await until(pilot, lambda: bool(operator.actions.applied), "the replay")
         intent = operator.actions.applied[0].intent
-        assert (intent.action, intent.limit) == (ActionName.REPLAY_FAMILY, 2)
+        assert (intent.action, intent.limit) == (ActionName.REPLAY, 2)
 
 
 async def test_a_pause_for_a_length_of_time_ends_by_itself(operator: MemoryOperator) -> None:
@@ -539,7 +539,7 @@ async def test_an_item_is_replayed_from_the_list(operator: MemoryOperator) -> No
         await pilot.press("y")
         await until(pilot, lambda: bool(operator.actions.applied), "the replay")
         intent = operator.actions.applied[0].intent
-        assert intent.action is ActionName.REPLAY_ITEM
+        assert intent.action is ActionName.REPLAY
         assert intent.targets == tuple(sample_item(n).item_id for n in range(2))
 
 

@@ -9,7 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from tests.servers import STARTED, RestateServer, ValkeyServer
+from tests.servers import STARTED, RestateServer, ValkeyCluster, ValkeyServer
 
 
 def free_port() -> int:
@@ -22,7 +22,9 @@ def free_port() -> int:
 class LaneProcesses:
     """Roles against given servers. Everything started here is ended by its process id."""
 
-    def __init__(self, folder: Path, valkey: ValkeyServer, restate: RestateServer, lane: str) -> None:
+    def __init__(
+        self, folder: Path, valkey: ValkeyServer | ValkeyCluster, restate: RestateServer, lane: str
+    ) -> None:
         self.folder = folder
         self.lane_file = folder / "lane.toml"
         self.lane_file.write_text(lane)

@@ -146,7 +146,7 @@ async def test_a_family_is_paused_resumed_and_replayed_by_keys(desk: Desk) -> No
         await pilot.press("a")
         await shown(pilot, "ann")
         receipts = await desk.operator.reader.audit(10)
-        assert [receipt.action for receipt in receipts] == ["replay-family", "resume", "pause"]
+        assert [receipt.action for receipt in receipts] == ["replay", "resume", "pause"]
         assert {receipt.actor for receipt in receipts} == {"ann"}
 
 

@@ -263,7 +263,7 @@ async def test_a_failure_is_kept_shown_clean_and_replayed_as_a_new_attempt(whole
     assert whole.sink.calls[f"{item_id}.1"] == 2  # the family's tries
     assert "500" in dead.failures[0].message
     whole.sink.status = 200
-    preview, outcomes = await whole.act(ActionName.REPLAY_ITEM, item_id)
+    preview, outcomes = await whole.act(ActionName.REPLAY, item_id)
     assert preview.ids == (item_id,)
     assert outcomes == [ReceiptOutcome.DONE]
     done = await whole.until_state(item_id, ItemState.SUCCEEDED)
@@ -278,7 +278,7 @@ async def test_replaying_a_family_touches_what_was_shown_and_no_more(whole: Whol
     made = [await whole.enqueue("fails/always") for _ in range(5)]
     for item_id in made:
         await whole.until_state(item_id, ItemState.DEAD)
-    preview, outcomes = await whole.act(ActionName.REPLAY_FAMILY, "fails/always", limit=3)
+    preview, outcomes = await whole.act(ActionName.REPLAY, "fails/always", limit=3)
     assert (len(preview.ids), preview.matching >= 5) == (3, True)
     assert outcomes == [ReceiptOutcome.DONE] * 3
     for item_id in preview.ids:

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import signal
 import time
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
+from redis.asyncio.connection import SSLConnection
 
 from runtime.ledger.audit import Audit
 from runtime.ledger.beats import Heartbeats
+from runtime.ledger.cluster import ClusterRedis, parse_seeds
 from runtime.ledger.connection import connect, redis_errors
 from runtime.model import BoundaryDown, ConfigError, OperatorError, Receipt, ReceiptOutcome, TargetResult
+from runtime.settings import load_settings
 from runtime.text import without_credentials
 from tests.servers import ValkeyServer
 
@@ -119,3 +123,46 @@ def test_addresses_are_shown_without_credentials() -> None:
     assert without_credentials("unix:///run/v.sock?password=secret") == "unix:/run/v.sock"
     with pytest.raises(ConfigError):
         connect("nonsense://x")
+
+
+def test_the_address_of_a_cluster_names_some_of_its_nodes() -> None:
+    redis = connect("rediss+cluster://user:secret@10.0.0.1:7000,[::1]:7001,node3/?ssl_check_hostname=false")
+    assert isinstance(redis, ClusterRedis)
+    nodes = [redis.node(address).connection_pool for address in parse_seeds("10.0.0.1:7000,[::1]:7001,node3")]
+    told = [(pool.connection_kwargs["host"], pool.connection_kwargs["port"]) for pool in nodes]
+    assert told == [("10.0.0.1", 7000), ("::1", 7001), ("node3", 6379)]
+    assert {pool.connection_class for pool in nodes} == {SSLConnection}
+    assert {pool.connection_kwargs["password"] for pool in nodes} == {"secret"}
+    shown = without_credentials("redis+cluster://user:secret@10.0.0.1:7000,node2:7001/")
+    assert shown == "redis+cluster://10.0.0.1:7000,node2:7001/"
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "redis+cluster://",
+        "redis+cluster://a:b",
+        "redis+cluster://a:70000",
+        "redis+cluster://a:1,,b:2",
+        "redis+cluster://a:1/3",
+        "redis+sentinel://a:1/name",
+        "redis+cluster://a:1/?max_connections=many",
+    ],
+)
+def test_an_address_that_is_none_is_refused_before_anything_is_sent(url: str) -> None:
+    with pytest.raises(ConfigError):
+        connect(url)
+
+
+@pytest.mark.parametrize(
+    ("value", "good"),
+    [
+        ("redis+cluster://a:1,b:2/", True),
+        ("rediss+cluster://a:1", True),
+        ("redis+sentinel://a:1/name", False),
+        ("http://a", False),
+    ],
+)
+def test_the_setting_takes_what_can_be_connected_to(value: str, good: bool) -> None:
+    with nullcontext() if good else pytest.raises(ConfigError, match="redis\\+cluster://"):
+        assert load_settings(redis_url=value).redis_url == value

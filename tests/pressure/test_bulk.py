@@ -38,7 +38,7 @@ DONE, MOVED_ON, NOT_FOUND, REFUSED = (
 W, D, X, Q = ItemState.WAITING, ItemState.DELAYED, ItemState.DEAD, ItemState.QUARANTINED
 PLACES = (
     *("leased", "admitting", "flight", "dead", "quarantined"),
-    *(kind + level for kind in "wdq" for level in "0123"),
+    *(kind + level for kind in ("w", "d", "q", "xw", "xd") for level in "0123"),
 )
 RULES = {"a": FamilyRules(max_in_flight=1000)}
 
@@ -86,19 +86,22 @@ class Hands:
         )
         return dict(rows)
 
+    async def hash(self, key: str) -> dict[str, str]:
+        rows: Any = await self.bench.redis.hgetall(key)
+        return dict(rows)
+
     async def sound(self) -> None:
         """Every record is in exactly one place, and the bytes add up."""
         for family in ("a", "b"):
             base = f"joelclaw:1:{{{self.bench.lane}/{family}}}:"
-            records: Any = await self.bench.redis.hgetall(base + "items")
-            places: list[str] = []
+            records: dict[str, str] = await self.hash(base + "items")
+            places: list[Any] = []
             for name in PLACES:
-                found: Any = await self.bench.redis.zrange(base + name, 0, -1)
-                places += found
+                places += await self.bench.redis.zrange(base + name, 0, -1)
             assert sorted(places) == sorted(records)
             stored = int(await self.bench.redis.hget(base + "meta", "bytes") or 0)
             assert stored == sum(len(record.encode()) for record in records.values())
-            assert set(await self.bench.redis.hkeys(base + "fails")) <= set(records)
+            assert set(await self.hash(base + "fails")) <= set(records)
 
 
 @pytest.fixture
@@ -259,6 +262,23 @@ async def test_what_a_full_or_draining_family_refuses_is_exactly_where_it_was(ha
     hands.rules["b"] = FamilyRules(backlog_items=2)
     assert await hands.do(BulkVerb.MOVE, *rows, to="b") == [DONE, REFUSED, REFUSED]
     await hands.sound()
+
+
+async def test_a_removed_family_s_backlog_can_be_discarded_moved_or_raised_but_not_replayed(
+    hands: Hands,
+) -> None:
+    ids = [await hands.bench.add(level=3) for _ in range(3)] + [await hands.bench.add(level=3, delay_s=9)]
+    await hands.bench.queue.remove(["a"])
+    rows = [(item, 1, Q) for item in ids]
+    assert await hands.do(BulkVerb.REPLAY, *rows) == [MOVED_ON] * 4
+    assert await hands.do(BulkVerb.DISCARD, rows[0]) == [DONE]
+    assert await hands.do(BulkVerb.REPRIORITIZE, *rows[1:], priority=Priority.P1) == [DONE] * 3
+    hands.rules["b"] = FamilyRules(backlog_items=1)
+    assert await hands.do(BulkVerb.MOVE, *rows[1:], to="b") == [DONE, REFUSED, REFUSED]
+    await hands.sound()
+    assert await hands.bench.control.restore("a") == 2
+    assert list(await hands.scores("w1")) == [ids[2]]
+    assert list(await hands.scores("d1")) == [ids[3]]
 
 
 class CutOff(Exception):

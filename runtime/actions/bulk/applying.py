@@ -15,6 +15,7 @@ from ulid import ULID
 from runtime.actions.bulk.exporting import export, free_path
 from runtime.actions.bulk.ports import Backlog, Progress
 from runtime.actions.bulk.receipts import figures, listed, sentence
+from runtime.actions.bulk.stopping import Stop
 from runtime.actions.looking import Looks
 from runtime.actions.recording import Recorder
 from runtime.lanefile import LaneSource
@@ -166,9 +167,11 @@ class BulkApplier:
         preview = going.preview
         going.results.update(await self._previews.results(preview.preview_id))
         done = sum(map(len, going.results.values()))
+        stop = Stop()
         for number in range(preview.batches):
             if number in going.results:
                 continue
+            stop.heed()
             batch = await self._previews.batch(preview.preview_id, number)
             if not await self._previews.is_done(preview.preview_id, number):
                 going.sent, going.unsure = going.sent + 1, len(batch.items)

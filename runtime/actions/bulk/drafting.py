@@ -9,6 +9,7 @@ from dataclasses import replace
 from runtime.actions.bulk.asking import BULK_CEILING, Asked, understood
 from runtime.actions.bulk.exporting import free_path
 from runtime.actions.bulk.ports import Backlog, Progress
+from runtime.actions.bulk.stopping import Stop
 from runtime.actions.draft import bounded_lines
 from runtime.actions.intents import Intent
 from runtime.actions.looking import Looks
@@ -145,7 +146,7 @@ class BulkDrafter:
             asked.selection,
             asked.families,
             ceiling=min(BULK_CEILING, intent.limit or self._settings.action_ceiling),
-            progress=None if progress is None else _selecting(progress),
+            progress=_selecting(progress),
         )
 
     def _target(self, lane: Lane, reading: PressureReading) -> PreviewTarget:
@@ -228,9 +229,13 @@ class BulkDrafter:
                 ]
 
 
-def _selecting(progress: Progress) -> SelectProgress:
+def _selecting(progress: Progress | None) -> SelectProgress:
+    stop = Stop()
+
     def told(scanned: int, of: int) -> None:
-        progress(scanned, of)
+        stop.heed()
+        if progress is not None:
+            progress(scanned, of)
 
     return told
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from runtime.actions.bulk.ports import ItemLines
+from runtime.actions.bulk.stopping import Stop
 from runtime.model import FrozenPreview, OperatorError, PreviewLedger, Refused
 from runtime.text import one_line
 
@@ -39,7 +40,9 @@ async def export(
             await asyncio.to_thread(_claim, path)
         file = await asyncio.to_thread(_opened, part)
         try:
+            stop = Stop()
             for number in range(preview.batches):
+                stop.heed()
                 batch = await previews.batch(preview.preview_id, number)
                 lines = await exporter.lines(batch.family, batch.items)
                 await asyncio.to_thread(_write, file, lines)

@@ -1,0 +1,312 @@
+"""Acting on a selection from the command line, on a real Valkey: selections, kept previews, cuts in the middle."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import pytest
+
+from joelclaw_tui.cli.main import run
+from runtime.ledger.connection import Redis, connect
+from runtime.ledger.keys import lane_key
+from runtime.model import (
+    FamilyRules,
+    ItemState,
+    NewItem,
+    Outcome,
+    Priority,
+    WorkItem,
+    family_tag,
+    new_item_id,
+)
+from runtime.pressure.keys import families_key, family_base
+from runtime.pressure.queue import Queue
+from runtime.pressure.reading import Reading
+from tests.lane.processes import LaneProcesses
+from tests.servers import STARTED, RestateServer, ValkeyServer
+
+FAMILY = "content/updated"
+LANE = """
+lane = "backlog"
+[families."content/updated"]
+handler = "noop"
+[families."mail/send"]
+handler = "noop"
+"""
+T = TypeVar("T")
+
+
+@dataclass
+class Desk:
+    """One operator's command line, in this process where it can be."""
+
+    lane: LaneProcesses
+    url: str
+    capsys: pytest.CaptureFixture[str]
+
+    def says(self, *words: str) -> tuple[int, str, str]:
+        self.capsys.readouterr()
+        code = run(words, open_console=lambda _settings: 99)
+        said = self.capsys.readouterr()
+        return code, said.out, said.err
+
+    def tells(self, *words: str) -> dict[str, Any]:
+        code, out, _ = self.says(*words, "--json")
+        told: dict[str, Any] = json.loads(out)
+        assert told["ok"] is (code == 0), told
+        return told
+
+    def redis(self, work: Callable[[Redis], Awaitable[T]]) -> T:
+        async def on_it() -> T:
+            redis = connect(self.url)
+            try:
+                return await work(redis)
+            finally:
+                await redis.aclose()
+
+        return asyncio.run(on_it())
+
+    def add(self, many: int, *, of: str = FAMILY, dead: bool = False, payload: str = "{}") -> list[str]:
+        async def work(redis: Redis) -> list[str]:
+            await redis.hsetnx(families_key("backlog"), family_tag(of), of)
+            queue = Queue(redis, self.url, "backlog")
+            ids = [new_item_id(of, at_s=time.time()) for _ in range(many)]
+            await queue.enqueue_many(of, [NewItem(item_id, payload, Priority.P2, "test") for item_id in ids])
+            while dead and (
+                leases := await queue.claim(
+                    {of: (100,) * 4}, {of: FamilyRules(max_in_flight=10_000)}, owner="d"
+                )
+            ):
+                await queue.admitted(await queue.begin_admit(leases))
+                for lease in leases:
+                    await queue.settle(lease.run_id, of, Outcome.FAILED, "HTTP 503 from upstream")
+            return ids
+
+        return self.redis(work)
+
+    def items(self, ids: list[str]) -> list[WorkItem | None]:
+        async def work(redis: Redis) -> list[WorkItem | None]:
+            reading = Reading(redis, self.url, "backlog")
+            return [await reading.item(item_id) for item_id in ids]
+
+        return self.redis(work)
+
+
+@pytest.fixture
+def desk(
+    module_valkey: ValkeyServer, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Iterator[Desk]:
+    folder = Path(tempfile.mkdtemp(prefix="jt-backlog-"))
+    lane = LaneProcesses(folder, module_valkey, RestateServer(folder / "restate"), LANE)
+    for key, value in lane.environment.items():
+        if key.startswith("JOELCLAW_"):
+            monkeypatch.setenv(key, value)
+    made = Desk(lane, module_valkey.url, capsys)
+
+    async def empty(redis: Redis) -> None:
+        await redis.flushall()
+
+    made.redis(empty)
+    yield made
+    shutil.rmtree(folder)
+
+
+def test_a_dry_run_is_kept_and_applied_once_by_its_id(desk: Desk) -> None:
+    ids = desk.add(3, dead=True)
+    told = desk.tells(
+        "queue", "replay", "content/*", "--error", "http 503", "--dry-run", "--reason", "up again"
+    )
+    preview = told["result"]["preview"]
+    assert sorted(preview["ids"]) == sorted(ids)
+    assert preview["counts"] == [{"family": FAMILY, "state": "dead", "matching": 3}]
+    assert (preview["kept"], preview["total"], preview["matching"]) == (True, 3, 3)
+    preview_id = preview["preview_id"]
+    assert told["next_actions"][0]["command"] == f"joelclaw-tui queue apply {preview_id}"
+    (listed,) = desk.tells("queue", "previews")["result"]["previews"]
+    assert (listed["preview_id"], listed["state"]) == (preview_id, "ready")
+    code, _, err = desk.says("queue", "apply", preview_id)
+    assert (code, "nobody can be asked here" in " ".join(err.split())) == (2, True)
+    receipt = desk.tells("queue", "apply", preview_id.upper(), "--yes")["result"]["receipt"]
+    assert receipt["summary"] == "Replay 3 items of content/updated: 3 done"
+    assert (receipt["reason"], receipt["origin"]) == ("up again", "cli")
+    assert {item.attempt for item in desk.items(ids) if item is not None} == {2}
+    again = desk.tells("queue", "apply", preview_id, "--yes")
+    assert again["error"]["code"] == "already-applied"
+    assert receipt["receipt_id"] in again["error"]["message"]
+    code, out, _ = desk.says("queue", "previews")
+    assert code == 0
+    assert "done" in out
+    assert "Replay 3 items of content/updated: 3 done" in out
+
+
+def test_every_verb_does_what_it_says(desk: Desk) -> None:
+    first, second, third, fourth, fifth = desk.add(5, payload='{"customer": {"id": 42}}')
+    other = desk.add(1, payload='{"customer": {"id": 43}}')
+    wanted = ("--field", "customer.id=42")
+    assert desk.says("queue", "reprioritize", FAMILY, *wanted, "--to", "P0", "--yes")[0] == 0
+    assert desk.says("queue", "delay", second, "--for", "1h", "--yes")[0] == 0
+    assert desk.says("queue", "quarantine", third, "--reason", "odd", "--yes")[0] == 0
+    assert desk.says("queue", "discard", fourth, "--yes")[0] == 0
+    assert desk.says("queue", "move", fifth, "--to", "mail/send", "--yes")[0] == 0
+    found = desk.items([first, second, third, fourth, fifth, *other])
+    assert [item and item.state for item in found[:3]] == [
+        ItemState.WAITING,
+        ItemState.DELAYED,
+        ItemState.QUARANTINED,
+    ]
+    assert [item and item.priority for item in (found[0], found[5])] == [Priority.P0, Priority.P2]
+    assert found[3] is None or found[3].state is ItemState.DISCARDED
+    assert found[4] is None or found[4].state is ItemState.DISCARDED
+    page = desk.tells("queue", "list", "mail/send")["result"]
+    assert page["total"] == 1
+    assert page["items"][0]["payload"] == '{"customer": {"id": 42}}'
+    receipts = desk.tells("audit")["result"]["receipts"]
+    assert [receipt["action"] for receipt in receipts] == [
+        "move",
+        "discard",
+        "quarantine",
+        "delay",
+        "reprioritize",
+    ]
+
+
+def test_ids_come_from_a_file_or_standard_input_each_once(desk: Desk, tmp_path: Path) -> None:
+    ids = desk.add(3)
+    listed = tmp_path / "ids.txt"
+    listed.write_text(f"{ids[0]}\n {ids[1]} {ids[0]}\r\n")
+    told = desk.tells("queue", "discard", "--ids", f"@{listed}", "--dry-run")
+    assert sorted(told["result"]["preview"]["ids"]) == sorted(ids[:2])
+    told = desk.tells("queue", "discard", "mail/*", "--ids", f"@{listed}", "--dry-run")
+    assert told["error"]["code"] == "nothing-to-do"
+    done = desk.lane.command("queue", "discard", "--ids", "-", "--dry-run", "--json", stdin=ids[2].encode())
+    assert json.loads(done.stdout)["result"]["preview"]["ids"] == [ids[2]]
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ("queue discard", "nothing is named"),
+        ("queue discard kontent/*", "matches no family"),
+        ("queue discard no/such", "declared are: content/updated, mail/send"),
+        ("queue discard * --ids ids.txt", "give --ids @FILE"),
+        ("queue discard --ids @/no/such", "can't be read"),
+        ("queue discard --ids @{lane}", "is not an item id"),
+        ("queue discard * --field customer", "PATH=VALUE like customer.id=42"),
+        ("queue discard * --field a..b=1", "PATH=VALUE"),
+        ("queue discard * --field a=[1]", "not with an array"),
+        ("queue discard * --attempt 5-2", "the fewer first"),
+        ("queue discard * --attempt 0", "count from 1"),
+        ("queue discard * --from yesterday", "is not an instant"),
+        ("queue discard * --older -5m", "is not a length of time"),
+        ("queue discard * --state in-flight", "it is for those that are"),
+        ("queue discard * --max 100001", "from 1 to 100,000"),
+        ("queue replay * --rate 0/s", "is not a rate like 50/s"),
+        ("queue replay * --rate fast", "nor `none`"),
+        ("queue move * --to no/such", "declared are"),
+        ("queue reprioritize *", "--to"),
+        ("queue delay * --for -5m", "is not a length of time"),
+        ("queue pause * --for -5m", "is not a length of time"),
+        ("queue pause kontent/*", "matches no family"),
+        ("queue hold content/updated", "unrecognized arguments"),
+        ("queue apply nonsense --yes", "queue previews"),
+        ("queue apply 01k --max 5", "preview again with the --max"),
+    ],
+)
+def test_bad_input_is_exit_2_with_what_is_declared_or_what_to_write(
+    desk: Desk, words: str, said: str
+) -> None:
+    code, out, err = desk.says(*words.format(lane=desk.lane.lane_file).split())
+    assert (code, out) == (2, ""), err
+    assert said in " ".join(err.split())
+    assert "fix:" in err
+
+
+def test_the_whole_lane_is_held_and_released_and_a_pause_is_drained_and_extended(desk: Desk) -> None:
+    desk.add(2)
+    assert desk.says("queue", "pause", FAMILY, "--drain", "--for", "1h", "--yes")[0] == 0
+    assert desk.says("queue", "extend", FAMILY, "--for", "3h", "--yes")[0] == 0
+    family = _family(desk)
+    assert family["paused"]["mode"] == "drain"
+    assert family["held"] == 0
+    assert "draining: nothing is taken in" in desk.says("queue", "list")[1]
+    assert desk.says("queue", "hold", "--reason", "upgrade", "--yes")[0] == 0
+    assert _family(desk)["paused"]["whole_lane"] is True
+    assert "held with the whole lane" in desk.says("queue", "list")[1]
+    refused = desk.tells("queue", "resume", FAMILY, "--yes")
+    assert refused["error"]["code"] == "nothing-to-do"
+    assert "held with the whole lane" in refused["error"]["message"]
+    assert desk.says("queue", "release", "--yes")[0] == 0
+    assert _family(desk)["paused"]["mode"] == "drain"
+    assert desk.tells("queue", "release", "--yes")["error"]["code"] == "nothing-to-do"
+    assert desk.says("queue", "resume", FAMILY, "--yes")[0] == 0
+    assert _family(desk)["paused"] is None
+    actions = [receipt["action"] for receipt in desk.tells("audit")["result"]["receipts"]]
+    assert actions == ["resume", "release-lane", "hold-lane", "extend", "pause"]
+
+
+def test_read_only_mode_keeps_no_preview(desk: Desk) -> None:
+    desk.add(1)
+    told = desk.tells("--read-only", "queue", "discard", FAMILY, "--dry-run")
+    assert told["result"]["preview"]["kept"] is False
+    assert told["next_actions"] == []
+    assert desk.tells("--read-only", "queue", "discard", FAMILY)["error"]["code"] == "read-only"
+    assert desk.tells("queue", "previews")["result"]["previews"] == []
+
+
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
+def test_cut_off_in_the_middle_it_goes_on_where_it_was_and_does_each_item_once(
+    desk: Desk, how: signal.Signals
+) -> None:
+    many = 6000
+    desk.add(many)
+    preview = desk.tells("queue", "reprioritize", FAMILY, "--to", "P0", "--max", str(many), "--dry-run")[
+        "result"
+    ]["preview"]
+    preview_id = preview["preview_id"]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "joelclaw_tui", "queue", "apply", preview_id, "--yes"],
+        env=desk.lane.environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    )  # fmt: skip
+    STARTED.append(process)
+
+    async def signalled(redis: Redis) -> None:
+        while not await redis.hlen(lane_key("backlog", f"preview:{preview_id}:results")):
+            assert process.poll() is None
+        process.send_signal(how)
+
+    desk.redis(signalled)
+    out, err = process.communicate(timeout=60)
+    assert out == b"", err
+    (kept,) = desk.tells("queue", "previews")["result"]["previews"]
+    assert (kept["state"], 0 < kept["batches_done"] < kept["batches"]) == ("applying", True)
+    if how is signal.SIGINT:
+        assert process.returncode == 130
+        assert f"`joelclaw-tui queue apply {preview_id}` goes on from there".encode() in err
+        (partial,) = desk.tells("audit")["result"]["receipts"]
+        assert partial["partial"] is True
+        assert f"of {many:,}" in partial["summary"]
+    receipt = desk.tells("queue", "apply", preview_id, "--yes")["result"]["receipt"]
+    assert receipt["summary"].endswith(f"{many:,} done")
+
+    async def counted(redis: Redis) -> tuple[int, int]:
+        base = family_base("backlog", FAMILY)
+        return await redis.zcard(base + "w0"), int(await redis.hget(base + "stats", "reprioritized") or 0)
+
+    assert desk.redis(counted) == (many, many)
+
+
+def _family(desk: Desk) -> dict[str, Any]:
+    rows = desk.tells("queue", "list")["result"]["data"]["families"]["items"]
+    family: dict[str, Any] = next(row for row in rows if row["name"] == FAMILY)
+    return family
