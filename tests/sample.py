@@ -157,6 +157,7 @@ def family_row(
         failed_total=failed_per_min * 60,
         eta_s=eta_s,
         history=history,
+        removed_since=None,
     )
 
 

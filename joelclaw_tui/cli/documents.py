@@ -45,6 +45,7 @@ def item_document(item: WorkItem) -> dict[str, Any]:
         "origin": item.origin,
         "lease_owner": item.lease_owner,
         "failures": [_failure(failure) for failure in item.failures],
+        "removed_since": instant(item.removed_since),
         "payload": item.payload,
     }
 

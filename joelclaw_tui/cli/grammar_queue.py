@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 
 from joelclaw_tui.cli.grammar import Builder, add_paging
+from joelclaw_tui.cli.grammar_restore import add_restore
 from joelclaw_tui.cli.values import attempts, duration, field_match, moment, priority, rate, state_of
 from runtime.model import BULK_STATES, BulkVerb, ItemState
 
@@ -14,6 +15,7 @@ def add_queue(build: Builder) -> None:
     _add_looks(queue)
     _add_pauses(queue)
     _add_bulk(queue)
+    add_restore(queue)
     queue.not_yet()
 
 

@@ -27,6 +27,7 @@ from joelclaw_tui.cli.paper import (
     safe,
     table,
 )
+from joelclaw_tui.cli.restoring import removed_lines, restore
 from joelclaw_tui.cli.series_text import series_document, series_lines
 from joelclaw_tui.cli.session import Session, with_operator
 from joelclaw_tui.cli.snapshot_text import Pane
@@ -160,6 +161,7 @@ COMMANDS: dict[str, Callable[[Session], ExitCode]] = {
     "pause": pause,
     "extend": extend,
     "resume": resume,
+    "restore": restore,
     "hold": hold,
     "release": release,
     **backlog.COMMANDS,
@@ -232,6 +234,7 @@ def _item_lines(item: WorkItem, width: int) -> list[Line]:
     if item.lease_owner is not None:
         facts.append(f"leased by {safe(item.lease_owner, 100)}")
     lines += flow(facts, width)
+    lines += removed_lines(item, width)
     for failure in item.failures:
         lines += paragraph(
             safe(failure.message, 1000),

@@ -9,6 +9,7 @@ from textual.binding import BindingType
 from textual.content import Content
 
 from joelclaw_tui.keymap import Scope, bindings
+from joelclaw_tui.removed import why_removed
 from joelclaw_tui.screens.detail import DetailScreen, fact
 from joelclaw_tui.screens.problem import problem_content
 from joelclaw_tui.view import Problem
@@ -86,6 +87,8 @@ def item_facts(item: WorkItem, now: float) -> list[Content]:
 
 def item_text(item: WorkItem) -> Content:
     parts: list[Content] = []
+    if item.removed_since is not None:
+        parts += [toned(why_removed(item), Tone.WARN), Content()]
     if item.failures:
         parts.append(toned(f"FAILURES ({len(item.failures)})", Tone.DIM, bold=True))
         for failure in reversed(item.failures):

@@ -39,6 +39,7 @@ WORDS: dict[ActionName, tuple[str, str]] = {
     ActionName.MOVE: ("move", "Move"),
     ActionName.DELAY: ("delay", "Delay"),
     ActionName.QUARANTINE: ("quarantine", "Quarantine"),
+    ActionName.RESTORE: ("restore", "Restore"),
     ActionName.RUN_CANCEL: ("cancel", "Cancel"),
     ActionName.RUN_KILL: ("kill", "Kill"),
     ActionName.RUN_RESUME: ("resume", "Resume"),

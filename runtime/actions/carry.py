@@ -8,6 +8,7 @@ from runtime.actions.artifacts import ArtifactCarrier
 from runtime.actions.calling import Calls
 from runtime.actions.intents import ActionName, Preview
 from runtime.actions.pauses import PauseCarrier
+from runtime.actions.restoring import carry_out_restore
 from runtime.actions.schedules import ScheduleCarrier
 from runtime.actions.tally import Tally
 from runtime.lanefile import Lane
@@ -85,6 +86,10 @@ class Carrier:
                 | ActionName.RELEASE_LANE
             ):
                 await self._pauses.carry_out(preview, tally, lane, actor=actor)
+            case ActionName.RESTORE:
+                await carry_out_restore(
+                    preview, tally, lane, pressure=self._pressure, redis=self._calls.redis
+                )
             case ActionName.RUN_CANCEL | ActionName.RUN_KILL | ActionName.RUN_RESUME:
                 await self._verb(preview, tally, _VERBS[preview.intent.action])
             case (

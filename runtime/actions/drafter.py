@@ -13,6 +13,7 @@ from runtime.actions.draft import bounded_lines as _bounded
 from runtime.actions.intents import ActionName, Intent
 from runtime.actions.looking import Looks
 from runtime.actions.pauses import PauseDrafter
+from runtime.actions.restoring import draft_restore
 from runtime.actions.schedules import ClockLooks, ScheduleDrafter
 from runtime.lanefile import LaneSource
 from runtime.model import (
@@ -88,6 +89,14 @@ class Drafter:
                 | ActionName.RELEASE_LANE
             ):
                 return await self._pauses.draft(intent)
+            case ActionName.RESTORE:
+                return await draft_restore(
+                    intent,
+                    lane=self._lane.current,
+                    reading=await self._looks.read(),
+                    most=self._most(intent),
+                    target=self._looks.target,
+                )
             case ActionName.RUN_CANCEL | ActionName.RUN_KILL | ActionName.RUN_RESUME:
                 return await self._run_verb(intent)
             case ActionName.SCHEDULE_RUN:

@@ -15,6 +15,7 @@ from runtime.model import BulkVerb, FrozenPreview, PauseMode, Priority, Selectio
 class ActionName(StrEnum):
     PAUSE = "pause"
     RESUME = "resume"
+    RESTORE = "restore"
     EXTEND = "extend"
     HOLD_LANE = "hold-lane"
     RELEASE_LANE = "release-lane"
@@ -62,7 +63,7 @@ class Bulk:
 
 @dataclass(frozen=True, slots=True)
 class Intent:
-    """``targets`` are families or globs (pause, resume, extend), families or globs or
+    """``targets`` are families or globs (pause, resume, extend, restore), families or globs or
     else item ids (the bulk actions), run ids (run-*), names of schedules (schedule-*)
     or artifact ids (artifact-*); none for hold-lane and release-lane."""
 

@@ -26,7 +26,8 @@ SWEEP_EVERY_S = 1.0
 """A look at the queue at least this often: it catches what a lost wake-up missed, and delayed work."""
 BACK_OFF_MAX_S = 5.0
 TURN_WAIT_S = 0.01
-RENEW_EVERY_S = LEASE_S / 3
+RENEWALS = 3
+"""A lease is renewed so many times before it would lapse."""
 
 
 @dataclass(slots=True)
@@ -39,7 +40,8 @@ class DrainerStats:
     idle_because: str | None = None
     last_error: str | None = None
     uncertain: dict[str, Lease] = field(default_factory=dict)
-    """Sent, and the answer was lost: the reconciler asks Restate about them."""
+    """Sent, and nobody knows with what result: the reconciler asks Restate about them, and renews them
+    for as long as Restate does not answer."""
 
 
 class Drainer:
@@ -54,7 +56,9 @@ class Drainer:
         owner: str,
         lane_max_in_flight: int,
         workers_alive: Callable[[], bool],
+        lease_s: float = LEASE_S,
     ) -> None:
+        self._lease_s = lease_s
         self._queue = queue
         self._starter = starter
         self._lane = lane
@@ -94,7 +98,8 @@ class Drainer:
         if not leases:
             return self._queue.set_aside
         async with self._renewing(leases):
-            begun = await self._queue.begin_admit(await self._fitting(lane, leases))
+            fitting = await self._fitting(lane, leases)
+            begun = await self._queue.begin_admit(fitting, lease_s=self._lease_s)
             # Urgent first, also within the batch: the sends start in this order.
             await self._admit(sorted(begun, key=lambda lease: lease.priority))
         return len(leases)
@@ -105,9 +110,9 @@ class Drainer:
 
         async def renew() -> None:
             while True:
-                await asyncio.sleep(RENEW_EVERY_S)
+                await asyncio.sleep(self._lease_s / RENEWALS)
                 with suppress(OperatorError):  # Redis is away: the next beat, or the lapse, decides
-                    await self._queue.renew(leases)
+                    await self._queue.renew(leases, lease_s=self._lease_s)
 
         task = asyncio.create_task(renew())
         try:
@@ -149,7 +154,7 @@ class Drainer:
             self._turn += 1
             if not wanted:
                 return []
-            leases = await self._queue.claim(wanted, rules, owner=self._owner)
+            leases = await self._queue.claim(wanted, rules, owner=self._owner, lease_s=self._lease_s)
             if lane.rate_per_s is not None and leases:
                 await self._queue.lane_rate(lane.rate_per_s, used=len(leases))
             return leases

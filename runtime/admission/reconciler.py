@@ -1,9 +1,8 @@
 """The reconciler: what a crash left between Redis and Restate, mended where that is certain.
 
 Leased rows that lapsed wait again. Admitting rows that lapsed, or whose answer was lost, are
-asked about at Restate by their key. Rows long in flight are compared with Restate in pages:
-a run that ended without settling is settled; one that Restate does not know is reported, and
-left for a person, since its effects may have happened.
+asked about at Restate by their key. Then Redis and Restate are compared, both ways
+(`runtime.admission.comparing`).
 """
 
 from __future__ import annotations
@@ -11,21 +10,22 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from runtime.lanefile import LaneSource
-from runtime.model import FamilyRules, Lease, OperatorError, Outcome, RunLookup, RunStatus
+from runtime.model import BoundaryDown, FamilyRules, Lease, LiveRuns, OperatorError, RunLookup
+from runtime.pressure.dispatch import LEASE_S
 from runtime.pressure.prelude import DEATHS_MAX
 from runtime.pressure.queue import Queue
 
-from .drainer import Drainer
+from .asking import Asking
+from .comparing import PAGE, RowsAgainstRuns, RunsAgainstRows
+from .drainer import RENEWALS, Drainer
+from .lately import Lately
 
 EVERY_S = 2.0
-PAGE = 200
-SETTLE_GRACE_S = 5.0
-"""A run in flight for less is not compared: its own last step settles it."""
-UNKNOWN_SHOWN = 20
 UNDECLARED_GRACE_S = 10.0
 
 
@@ -35,20 +35,21 @@ class DeadOwners(Protocol):
 
 @dataclass(slots=True)
 class ReconcilerStats:
-    """What the beat tells about the last whole pass."""
+    """What the beat tells about leases and families; what was compared tells of itself."""
 
     returned: int = 0
     """Lapsed leases returned since the start."""
-    settled: int = 0
-    """Runs settled from Restate's tables since the start."""
-    unknown_runs: tuple[str, ...] = ()
-    """In flight here, not known to Restate, at the last pass: the first of them."""
-    unknown_total: int = 0
     removed: int = 0
     """Items of removed families that were quarantined, each family as one, since the start."""
     quarantined: int = 0
     """Items on which a third drainer died, since the start."""
     last_pass_error: str | None = None
+    unresolved: str | None = None
+    """Why rows whose admission is uncertain could not be resolved when last tried; None: they could."""
+    lapsed: Lately = field(default_factory=Lately)
+    """Leases that ended without their drainer: they lapsed, or it was known to be dead."""
+    third_deaths: Lately = field(default_factory=Lately)
+    """Items quarantined because a third drainer died with them in hand."""
 
 
 class Reconciler:
@@ -56,25 +57,38 @@ class Reconciler:
         self,
         queue: Queue,
         lookup: RunLookup,
+        live: LiveRuns,
         lane: LaneSource,
         drainer: Drainer,
         *,
         owner: str,
         dead_owners: DeadOwners,
+        lease_s: float = LEASE_S,
     ) -> None:
         """``dead_owners``: which of some lease holders are known to be no more."""
         self._queue = queue
-        self._lookup = lookup
+        self._lookup = Asking(lookup, live)
         self._lane = lane
         self._drainer = drainer
         self._owner = owner
         self._dead_owners = dead_owners
+        self._lease_s = lease_s
+        self.rows = RowsAgainstRuns(queue, self._lookup)
+        self.runs = RunsAgainstRows(queue, self._lookup)
         self._passed = time.monotonic
         self._undeclared_since: dict[str, float] = {}
         self.stats = ReconcilerStats()
 
     async def run(self, stop: asyncio.Event) -> None:
         """A pass every `EVERY_S` until ``stop``."""
+        keeping = asyncio.create_task(self._keep())
+        try:
+            await self._passes(stop)
+        finally:
+            keeping.cancel()
+            await asyncio.wait({keeping})
+
+    async def _passes(self, stop: asyncio.Event) -> None:
         while not stop.is_set():
             try:
                 await self.one_pass()
@@ -86,6 +100,29 @@ class Reconciler:
             except TimeoutError:
                 continue
 
+    async def _keep(self) -> None:
+        """What is uncertain stays with this drainer while it lives: a Restate that is away for long would
+        else look like one death of a drainer after another."""
+        while True:
+            await asyncio.sleep(self._lease_s / RENEWALS)
+            with suppress(OperatorError):  # Redis is away: the next turn, or the lapse, decides
+                await self.keep_uncertain()
+
+    async def keep_uncertain(self) -> None:
+        """Renews what is uncertain; forgets what another drainer has taken over. Raises `BoundaryDown`."""
+        uncertain = self._drainer.stats.uncertain
+        asked = list(uncertain.values())
+        if not asked:
+            return
+        kept = {id(lease) for lease in await self._queue.renew(asked, lease_s=self._lease_s)}
+        for lease in asked:
+            if id(lease) not in kept and lease.family not in self._queue.damage:
+                self._forget(lease)
+
+    def _forget(self, lease: Lease) -> None:
+        if self._drainer.stats.uncertain.get(lease.item_id) is lease:
+            del self._drainer.stats.uncertain[lease.item_id]
+
     async def one_pass(self) -> None:
         """Raises `OperatorError` when a boundary failed; what was done by then stays done."""
         declared = self._lane.current.families
@@ -94,13 +131,21 @@ class Reconciler:
         holders = await self._queue.owners(families) - {self._owner}
         dead = await self._dead_owners(holders) if holders else set()
         rules = dict.fromkeys(families, FamilyRules()) | self._lane.current.rules
-        recovered = await self._queue.recover(rules, owner=self._owner, dead=dead)
-        self.stats.returned += sum(found.returned for found in recovered.values())
-        self.stats.quarantined += sum(found.quarantined for found in recovered.values())
-        uncertain = [lease for found in recovered.values() for lease in found.uncertain]
-        uncertain += self._drainer.stats.uncertain.values()
-        await self._resolve(uncertain)
-        await self._compare(families)
+        recovered = await self._queue.recover(rules, owner=self._owner, dead=dead, lease_s=self._lease_s)
+        for family, found in recovered.items():
+            self.stats.returned += found.returned
+            lapsed = found.returned + found.quarantined + len(found.uncertain)
+            self.stats.lapsed.note(time.time(), family, lapsed)
+            self._died(family, found.quarantined)
+            self._drainer.stats.uncertain.update({lease.item_id: lease for lease in found.uncertain})
+        self.stats.unresolved = None
+        await self._resolve(list(self._drainer.stats.uncertain.values()))
+        await self.rows.one_pass(families)
+        await self.runs.one_pass(families)
+
+    def _died(self, family: str, items: int) -> None:
+        self.stats.quarantined += items
+        self.stats.third_deaths.note(time.time(), family, items)
 
     async def _remove(self, undeclared: Sequence[str]) -> None:
         """What waits of a removed family goes to quarantine: not at once, since a lane file is edited
@@ -108,8 +153,14 @@ class Reconciler:
         now = self._passed()
         self._undeclared_since = {name: self._undeclared_since.get(name, now) for name in undeclared}
         gone = [name for name, since in self._undeclared_since.items() if now - since >= UNDECLARED_GRACE_S]
-        if gone:
+        if not gone:
+            return
+        try:
             self.stats.removed += sum((await self._queue.remove(gone)).values())
+        except BoundaryDown:
+            raise
+        except OperatorError:  # every one of them is damaged: told by the queue, and no reason to stop
+            return
 
     async def _resolve(self, leases: Sequence[Lease]) -> None:
         """On or back: accepted by Restate, or not known to it.
@@ -120,40 +171,23 @@ class Reconciler:
         for start in range(0, len(leases), PAGE):
             batch = leases[start : start + PAGE]
             known = await self._lookup.lookup([lease.run_id for lease in batch])
-            await self._queue.admitted([lease for lease in batch if lease.run_id in known])
-            unknown = [lease for lease in batch if lease.run_id not in known]
-            await self._queue.give_back([lease for lease in unknown if lease.deaths < DEATHS_MAX])
-            for lease in unknown:
-                if lease.deaths >= DEATHS_MAX and await self._queue.quarantine(
-                    lease, f"{DEATHS_MAX} drainers died while they admitted it"
-                ):
-                    self.stats.quarantined += 1
+            try:
+                await self._decide(batch, known)
+            except BoundaryDown:
+                raise
+            except OperatorError as error:  # a damaged family: its rows lapse, and stop no others
+                self.stats.unresolved = error.message
             for lease in batch:
-                self._drainer.stats.uncertain.pop(lease.item_id, None)
+                self._forget(lease)
         if leases:
             self._drainer.wake.set()
 
-    async def _compare(self, families: Sequence[str]) -> None:
-        unknown: list[str] = []
-        for family in families:
-            cursor: str | None = "-inf"
-            while cursor is not None:
-                run_ids, cursor = await self._queue.in_flight(
-                    family, older_than_s=SETTLE_GRACE_S, after=cursor, limit=PAGE
-                )
-                unknown += await self._compare_page(family, run_ids)
-        self.stats.unknown_runs = tuple(unknown[:UNKNOWN_SHOWN])
-        self.stats.unknown_total = len(unknown)
-
-    async def _compare_page(self, family: str, run_ids: Sequence[str]) -> list[str]:
-        if not run_ids:
-            return []
-        known = await self._lookup.lookup(run_ids)
-        for run_id, view in known.items():
-            if view.status is RunStatus.COMPLETED and view.outcome is not None:
-                message = (
-                    None if view.outcome is Outcome.SUCCEEDED else view.last_failure or view.outcome.value
-                )
-                await self._queue.settle(run_id, family, view.outcome, message)
-                self.stats.settled += 1
-        return [run_id for run_id in run_ids if run_id not in known]
+    async def _decide(self, batch: Sequence[Lease], known: Collection[str]) -> None:
+        await self._queue.admitted([lease for lease in batch if lease.run_id in known])
+        unknown = [lease for lease in batch if lease.run_id not in known]
+        await self._queue.give_back([lease for lease in unknown if lease.deaths < DEATHS_MAX])
+        for lease in unknown:
+            if lease.deaths >= DEATHS_MAX and await self._queue.quarantine(
+                lease, f"{DEATHS_MAX} drainers died while they admitted it"
+            ):
+                self._died(lease.family, 1)

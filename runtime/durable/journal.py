@@ -22,6 +22,7 @@ from runtime.model import (
     DurableReading,
     DurableSource,
     JournalEntry,
+    LiveRun,
     NotFound,
     Outcome,
     RunStatus,
@@ -38,8 +39,11 @@ KEYS_A_QUERY = 200
 VERBS_A_BATCH = 1000
 LIST_MAX = 1000
 JOURNAL_MAX = 1000
+LIVE_MAX = 1000
 TEXT_MAX = 300
 """Characters of any text from Restate."""
+RUN_HANDLER = "run"
+"""The handler of each of our workflows that is the run itself."""
 _ONE_BY_ONE = 8
 _INVOCATION_ID = re.compile(r"inv_[0-9A-Za-z]{10,100}")
 _CODE_PREFIX = re.compile(r"^\[(\d{1,5})[^\]]{0,40}\]\s*")
@@ -58,7 +62,7 @@ _WRONG_STATE = re.compile(
 
 
 class Journal:
-    """Implements `DurableReader`, `RunLookup` and `RunControl` for one lane.
+    """Implements `DurableReader`, `RunLookup`, `LiveRuns` and `RunControl` for one lane.
 
     Safe for many tasks of one event loop; connects at first use; looking changes nothing. A deadline
     is the caller's (``asyncio.timeout``); without one a request ends after 30 s. All raise
@@ -128,6 +132,39 @@ class Journal:
             for view in await self._runs(f"scope is null and target_service_key in ({keys})"):
                 found[view.run_id] = view
         return found
+
+    async def live(
+        self, *, older_than_s: float, after: str | None = None, limit: int = LIVE_MAX
+    ) -> tuple[Sequence[LiveRun], str | None]:
+        """See `runtime.model.LiveRuns`. Each page is one scan of the table without its joins, so that
+        few large pages are cheaper than many small ones.
+
+        Raises `NotFound` for a cursor that isn't one.
+        """
+        if after is not None and not _INVOCATION_ID.fullmatch(after):
+            raise NotFound(f"{one_line(after, 80)!r} is not a page's cursor", fix="start without a cursor")
+        limit = min(max(limit, 1), LIVE_MAX)
+        beyond = "" if after is None else f"and id > '{after}' "
+        # A fire's run has a fire id for its key, and no other key of ours has an @.
+        rows = await self._admin.query(
+            f"select id, target_service_key, created_at from sys_invocation_status where {self._ours} "  # noqa: S608
+            f"and target_handler_name = '{RUN_HANDLER}' and status != 'completed' "
+            "and strpos(target_service_key, '@') = 0 "
+            f"and created_at <= now() - interval '{round(older_than_s * 1000)} milliseconds' "
+            f"{beyond}order by id limit {limit}"
+        )
+        runs = [
+            LiveRun(
+                run_id=one_line(str(row.get("target_service_key")), 100),
+                invocation_id=str(row.get("id")),
+                created_at=_instant(row.get("created_at")),
+            )
+            for row in rows
+            if _INVOCATION_ID.fullmatch(str(row.get("id")))
+        ]
+        if rows and not runs:
+            raise self._admin.down("gave rows whose ids are none")
+        return runs, runs[-1].invocation_id if len(rows) >= limit else None
 
     async def journal(self, invocation_id: str, *, limit: int = 200) -> Sequence[JournalEntry]:
         """The entries in order, and between them the failed tries. None for a run that Restate doesn't know.

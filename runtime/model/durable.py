@@ -136,6 +136,28 @@ class RunLookup(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class LiveRun:
+    """One run of the queue's that has not ended, as the executor has it."""
+
+    run_id: str
+    """Its key, cleaned for display: whoever reached the executor may have made one that is no run id."""
+    invocation_id: str
+    created_at: float | None
+
+
+class LiveRuns(Protocol):
+    """All of the lane's runs that have not ended, a page at a time."""
+
+    async def live(
+        self, *, older_than_s: float, after: str | None, limit: int
+    ) -> tuple[Sequence[LiveRun], str | None]:
+        """``(runs, cursor)``: runs of queued items only, not those of fires, begun at least
+        ``older_than_s`` ago by the executor's own clock, in a fixed order. Give ``cursor`` back as
+        ``after`` to read on; None at the end. Raises `NotFound` (no such cursor), `BoundaryDown`."""
+        ...
+
+
 class RunControl(Protocol):
     async def apply(self, verb: RunVerb, invocation_ids: Sequence[str]) -> Mapping[str, VerbResult]: ...
 

@@ -75,6 +75,8 @@ class WorkItem:
     concurrency_key: str | None = None
     deaths: int = 0
     """Drainers that died with it in hand."""
+    removed_since: float | None = None
+    """When it was quarantined with its whole family, because the lane file no longer declared that."""
 
     @property
     def run_id(self) -> str:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from runtime.ledger.cluster import NodeReplies
@@ -139,9 +140,9 @@ class Reading(OnLane):
     for _, name in ipairs(names) do
       local score = call('ZSCORE', base .. name, id)
       if score then
-        if string.sub(name, 1, 1) == 'x' then name = 'quarantined' end
-        return {name, score, record, call('HGET', base .. 'fails', id), call('HGET', base .. 'lease', id),
-          call('HGET', base .. 'deaths', id)}
+        local aside = string.sub(name, 1, 1) == 'x'
+        return {aside and 'quarantined' or name, score, record, call('HGET', base .. 'fails', id),
+          call('HGET', base .. 'lease', id), call('HGET', base .. 'deaths', id), aside and removed()}
       end
     end
     return false
@@ -164,7 +165,7 @@ class Reading(OnLane):
             return unpack_settled(item_id, family, float(score), record)
         by_level = ItemState.DELAYED if where.startswith("d") and where != "dead" else ItemState.WAITING
         state = next((state for state, name in _SETS.items() if name == where), by_level)
-        return unpack_item(
+        item = unpack_item(
             item_id,
             family,
             state,
@@ -174,6 +175,7 @@ class Reading(OnLane):
             lease=lease,
             deaths=int(reply[5] or 0),
         )
+        return _with_family(item, reply[6])
 
     # --- pages
 
@@ -213,6 +215,12 @@ class Reading(OnLane):
                     break
             page = await self._rows(base, family, state, [(item_id, score) for item_id, score, _ in found])
             total = sum([await self._redis.zcard(base + name) for name in sets])
+            removed: Any = None
+            if state is ItemState.QUARANTINED:
+                removed = await self._redis.hget(base + "meta", "removed")
+        if removed:
+            alone = {item_id for item_id, _, index in found if index == 0}
+            page = tuple(item if item.item_id in alone else _with_family(item, removed) for item in page)
         last = found[-1] if more else None
         return ItemPage(
             items=page, total=total, cursor=f"{last[2]}:{last[1]:.0f}:{last[0]}" if last else None
@@ -318,6 +326,14 @@ def _reading(family: str, row: Sequence[Any], rules: FamilyRules | None) -> Fami
         removed_since=int(removed) * MICROSECOND if removed else None,
         enqueued_total=int(row[25] or 0),
     )
+
+
+def _with_family(item: WorkItem, removed: Any) -> WorkItem:
+    """``removed``: when its whole family was quarantined, in microseconds; nothing: it was not."""
+    if not removed:
+        return item
+    since = int(removed) * MICROSECOND
+    return replace(item, since=since, removed_since=since)
 
 
 def _parse_cursor(cursor: str | None, sets: int) -> tuple[int, tuple[str, str] | None]:

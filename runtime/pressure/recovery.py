@@ -191,6 +191,11 @@ class Recovery(OnLane):
         if current ~= attempt then
           out[#out + 1] = current > attempt and 'stale' or 'unknown'
         elseif take_waiting(id, level, record) then
+          local digest = key_of(record)
+          if digest then -- its key is busy again, as if it had been claimed
+            call('HINCRBY', base .. 'busy', digest, 1)
+            call('HSET', base .. 'holds', id, digest)
+          end
           call('ZADD', base .. 'flight', int(now), id)
           out[#out + 1] = 'taken'
         elseif call('ZSCORE', base .. 'flight', id) or call('HEXISTS', base .. 'lease', id) == 1 then

@@ -16,6 +16,7 @@ from runtime.admission.drainer import Drainer
 from runtime.admission.reconciler import Reconciler
 from runtime.admission.recorder import Recorder
 from runtime.admission.sweeper import Sweeper
+from runtime.admission.telling import told
 from runtime.durable.ingress import Ingress
 from runtime.durable.journal import Journal
 from runtime.durable.services import service_of
@@ -26,6 +27,7 @@ from runtime.ledger.connection import Redis, connect
 from runtime.ledger.keys import wake_channel
 from runtime.ledger.series import Series
 from runtime.model import OperatorError
+from runtime.pressure.dispatch import LEASE_S
 from runtime.pressure.queue import Queue
 from runtime.pressure.reading import Reading
 from runtime.settings import Settings
@@ -36,8 +38,10 @@ from .process import Detail, RoleProcess, log, until_stopped
 SILENT_S = 2 * BEAT_EVERY_S
 
 
-async def run_drainer(settings: Settings, stop: asyncio.Event) -> None:
-    """Drains the lane until ``stop`` is set. Raises `OperatorError` when it can't begin."""
+async def run_drainer(settings: Settings, stop: asyncio.Event, *, lease_s: float = LEASE_S) -> None:
+    """Drains the lane until ``stop`` is set; what it has in hand lapses ``lease_s`` after its last sign.
+
+    Raises `OperatorError` when it can't begin."""
     process = RoleProcess("drainer", stop)
     path = find_lane(settings)
     lane = LaneSource(path, time.time, last_good=last_good_lane(settings, path), keep=True)
@@ -67,9 +71,17 @@ async def run_drainer(settings: Settings, stop: asyncio.Event) -> None:
             owner=process.process_id,
             lane_max_in_flight=settings.lane_max_in_flight,
             workers_alive=lambda: workers.alive > 0,
+            lease_s=lease_s,
         )
         reconciler = Reconciler(
-            queue, journal, lane, drainer, owner=process.process_id, dead_owners=Dead(heartbeats)
+            queue,
+            journal,
+            journal,
+            lane,
+            drainer,
+            owner=process.process_id,
+            dead_owners=Dead(heartbeats),
+            lease_s=lease_s,
         )
         sweeper = Sweeper(
             queue,
@@ -90,11 +102,9 @@ async def run_drainer(settings: Settings, stop: asyncio.Event) -> None:
                 "idle_because": drainer.stats.idle_because,
                 "last_error": drainer.stats.last_error,
                 "uncertain": len(drainer.stats.uncertain),
-                "unknown_runs": reconciler.stats.unknown_total,
-                "unknown_run": next(iter(reconciler.stats.unknown_runs), None),
                 "damaged": ", ".join(f"{name}: {why}" for name, why in queue.damage.items()) or None,
                 "reconciler_error": reconciler.stats.last_pass_error,
-                "reconciled": reconciler.stats.settled,
+                **told(reconciler, time.time()),
                 "sweeper_error": sweeper.last_error,
                 "recorder_error": recorder.last_error,
             }

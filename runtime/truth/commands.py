@@ -71,6 +71,15 @@ class Commands:
     def resume(self, family: str) -> NextAction:
         return self._say("lift the pause", "queue", "resume", family)
 
+    def restore(self, family: str) -> NextAction:
+        return self._say("once it is declared: give its backlog back", "queue", "restore", family)
+
+    def look_at_run(self, run_id: str) -> NextAction:
+        return self._say("see what it does", "runs", "show", run_id)
+
+    def cancel_run(self, run_id: str) -> NextAction:
+        return self._say("end it in good order, when it should not go on", "runs", "cancel", run_id)
+
     def list_runs(self, status: RunStatus | None = None) -> NextAction:
         if status is None:
             return self._say("see the runs", "runs", "list")

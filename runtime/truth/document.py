@@ -151,6 +151,8 @@ class FamilyRow(Totals):
     """Time to drain at the last minute's rate; None when there is no rate to judge by."""
     history: FamilyHistory | None = None
     """None: unknown."""
+    removed_since: datetime | None = None
+    """When its backlog was quarantined as one, because the lane file no longer declared it."""
 
 
 class PressureData(Part):

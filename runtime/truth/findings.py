@@ -10,7 +10,7 @@ from runtime.text import one_line
 from runtime.truth.document import Finding, Severity
 from runtime.truth.facts import Facts, Sighting
 from runtime.truth.instants import instant_or_none
-from runtime.truth.rules import clock, durable, pressure, runtime, sandbox, servers
+from runtime.truth.rules import clock, durable, pressure, reconciling, runtime, sandbox, servers
 
 PRESSURE, DURABLE, CLOCK, SANDBOX, RUNTIME = "pressure", "durable", "clock", "sandbox", "runtime"
 MESSAGE_LENGTH = 600
@@ -138,6 +138,13 @@ TABLE: tuple[Rule, ...] = (
         "rows of a family that the lane lacks",
         pressure.undeclared,
     ),
+    Rule(
+        "removed-family",
+        PRESSURE,
+        Reads.REDIS,
+        "a family's backlog was quarantined as one, because the lane file no longer declared it",
+        pressure.removed,
+    ),
     Rule("eviction", PRESSURE, Reads.REDIS, "Redis may evict queued work", servers.eviction),
     Rule("no-append-file", PRESSURE, Reads.REDIS, "Redis keeps no append-only file", servers.no_append_file),
     Rule(
@@ -173,7 +180,31 @@ TABLE: tuple[Rule, ...] = (
         DURABLE,
         Reads.BEATS,
         "rows in flight that Restate does not know",
-        durable.unknown_runs,
+        reconciling.unknown_runs,
+    ),
+    Rule(
+        "rowless-runs",
+        DURABLE,
+        Reads.BEATS,
+        "live runs that the queue has no row of",
+        reconciling.rowless_runs,
+    ),
+    Rule(
+        "runs-live-on", DURABLE, Reads.BEATS, "runs go on whose item is past them", reconciling.runs_live_on
+    ),
+    Rule(
+        "third-deaths",
+        PRESSURE,
+        Reads.BEATS,
+        "three drainers died with an item in hand",
+        reconciling.third_deaths,
+    ),
+    Rule(
+        "leases-lapsed",
+        PRESSURE,
+        Reads.BEATS,
+        "leases ended without their drainer",
+        reconciling.leases_lapsed,
     ),
 )
 

@@ -279,12 +279,17 @@ async def test_a_preview_that_was_changed_or_made_up_is_refused(world: World, ac
 async def test_read_only_mode_refuses_every_action_and_writes_nothing(tmp_path: Path, world: World) -> None:
     safe = make_world(tmp_path, read_only=True)
     safe.pressure.rows = [dead_item(1)]
-    safe.pressure.families = [family(pause=pause()), family("mail/send", pause=pause(whole_lane=True))]
+    safe.pressure.families = [
+        family(pause=pause()),
+        family("mail/send", pause=pause(whole_lane=True)),
+        family("content/removed", quarantined=1, removed_since=START - 60),
+    ]
     safe.durable.runs = [run(run_id(1), RunStatus.PAUSED)]
     actions = actions_on(safe)
     targets = {
         ActionName.PAUSE: ("mail/send",),
         ActionName.RESUME: ("content/updated",),
+        ActionName.RESTORE: ("content/removed",),
         ActionName.EXTEND: ("content/updated",),
         ActionName.HOLD_LANE: (),
         ActionName.RELEASE_LANE: (),

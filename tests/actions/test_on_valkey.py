@@ -27,6 +27,7 @@ from runtime.model import (
     Outcome,
     Priority,
     ReceiptOutcome,
+    Refused,
     UnknownFamily,
     family_tag,
     new_item_id,
@@ -214,3 +215,37 @@ async def test_a_killed_server_is_down_and_its_work_is_there_again_afterwards(ro
     assert snapshot.boundaries.pressure.data is not None
     assert snapshot.boundaries.pressure.data.totals.waiting == 1
     assert snapshot.boundaries.pressure.status is not BoundaryStatus.DOWN
+
+
+async def test_a_removed_familys_backlog_comes_back_once_it_is_declared_again(room: Room) -> None:
+    for level in (0, 2):
+        await room.add(level)
+    assert await room.queue.remove([FAMILY]) == {FAMILY: 2}
+    assert (await room.totals()).quarantined == 2
+    preview = await room.actions.preview(Intent(ActionName.RESTORE, (FAMILY,)))
+    receipt = await room.actions.apply(preview, actor="ana@host", origin="cli")
+    assert [(row.outcome, row.detail) for row in receipt.results] == [
+        (ReceiptOutcome.DONE, "2 items given back")
+    ]
+    totals = await room.totals()
+    assert (totals.quarantined, totals.waiting) == (0, 2)
+    with pytest.raises(Refused):
+        await room.actions.preview(Intent(ActionName.RESTORE, (FAMILY,)))
+
+
+async def test_a_restore_that_others_did_meanwhile_or_that_lost_its_family_does_nothing(
+    room: Room, tmp_path: Path
+) -> None:
+    await room.add(1)
+    await room.queue.remove([FAMILY])
+    first, second, third = [
+        await room.actions.preview(Intent(ActionName.RESTORE, (FAMILY,))) for _ in range(3)
+    ]
+    await room.actions.apply(first, actor="ana@host", origin="cli")
+    receipt = await room.actions.apply(second, actor="ana@host", origin="cli")
+    assert [row.outcome for row in receipt.results] == [ReceiptOutcome.MOVED_ON]
+    await room.queue.remove([FAMILY])
+    (tmp_path / "lane.toml").write_text(LANE.replace(FAMILY, "content/other"))
+    receipt = await room.actions.apply(third, actor="ana@host", origin="cli")
+    assert [row.outcome for row in receipt.results] == [ReceiptOutcome.REFUSED]
+    assert (await room.queue.remove([FAMILY])) == {}  # it still is

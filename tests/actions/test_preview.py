@@ -252,3 +252,37 @@ async def test_read_only_mode_may_look(tmp_path: Any, world: World) -> None:
     safe = make_world(tmp_path, read_only=True)
     preview = await actions_on(safe).preview(intent(ActionName.PAUSE, "mail/send"))
     assert "read-only" in preview.warnings[0]
+
+
+async def test_a_restore_is_refused_while_the_family_is_undeclared_and_says_what_to_do_first(
+    world: World, actions: Actions
+) -> None:
+    world.pressure.families = [family("old/import", quarantined=3, removed_since=START - 60), family()]
+    with pytest.raises(Refused) as caught:
+        await actions.preview(intent(ActionName.RESTORE, "old/import"))
+    assert "old/import is not declared" in caught.value.message
+    assert (caught.value.fix or "").startswith('declare it again first ([families."old/import"])')
+    with pytest.raises(Refused) as caught:
+        await actions.preview(intent(ActionName.RESTORE, "content/*"))
+    assert "are not quarantined as one" in caught.value.message
+    with pytest.raises(UnknownFamily):
+        await actions.preview(intent(ActionName.RESTORE, "never/heard"))
+
+
+async def test_a_restore_names_what_comes_back_and_what_is_left_alone(world: World, actions: Actions) -> None:
+    world.pressure.families = [
+        family("content/removed", quarantined=1),
+        family("content/updated", quarantined=3, removed_since=START - 60, pause=pause()),
+        family("old/import", quarantined=3, removed_since=START - 60),
+    ]
+    preview = await actions.preview(intent(ActionName.RESTORE, "content/*", "old/import"))
+    assert preview.ids == ("content/updated",)
+    assert preview.title == "Restore content/updated"
+    assert not preview.destructive
+    assert "of its 3 quarantined items" in preview.lines[0]
+    assert preview.lines[1:] == (
+        "left alone: old/import, which the lane file does not declare",
+        "left alone: content/removed, which is not quarantined as one",
+    )
+    assert "is paused" in preview.warnings[0]
+    assert not world.pressure.written

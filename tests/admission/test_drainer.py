@@ -3,129 +3,24 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from pathlib import Path
 
 import pytest
 
-from runtime.admission.drainer import Drainer
-from runtime.admission.reconciler import Reconciler
 from runtime.admission.sweeper import Sweeper
-from runtime.lanefile import LaneSource
 from runtime.ledger.audit import Audit
-from runtime.ledger.connection import Redis, connect
+from runtime.ledger.connection import connect
 from runtime.model import (
-    Accepted,
     BoundaryDown,
-    FamilyReading,
     FamilyRules,
     ItemState,
     Outcome,
     PauseKind,
     Priority,
-    Refused,
-    RunRequest,
-    RunStatus,
-    RunView,
-    family_tag,
     new_item_id,
 )
-from runtime.pressure.control import Control
-from runtime.pressure.queue import Queue
-from runtime.pressure.reading import Reading
+from tests.admission.parts import LANE, Lane
 from tests.servers import ValkeyServer
-
-LANE = """
-lane = "main"
-[families.a]
-handler = "noop"
-[families.b]
-handler = "noop"
-max_in_flight = 3
-"""
-
-
-class Played:
-    """Restate's part: what it accepted, and how it answers next."""
-
-    def __init__(self) -> None:
-        self.accepted: list[str] = []
-        self.completed: dict[str, Outcome] = {}
-        self.lose_answers = False
-        self.down = False
-        self.refuse = False
-
-    async def start(self, request: RunRequest) -> Accepted:
-        if self.refuse:
-            raise Refused("400: no such thing")
-        if self.down:
-            raise BoundaryDown("refused connection")
-        again = request.run_id in self.accepted
-        self.accepted.append(request.run_id)
-        if self.lose_answers:
-            raise BoundaryDown("no answer in time")
-        return Accepted("inv_" + request.run_id, again=again)
-
-    async def lookup(self, run_ids: Sequence[str]) -> Mapping[str, RunView]:
-        if self.down:
-            raise BoundaryDown("refused connection")
-        return {run_id: self._view(run_id) for run_id in run_ids if run_id in self.accepted}
-
-    def _view(self, run_id: str) -> RunView:
-        outcome = self.completed.get(run_id)
-        status = RunStatus.RUNNING if outcome is None else RunStatus.COMPLETED
-        return RunView(run_id, "inv_" + run_id, status, outcome, 1.0, 1.0, None, 1, None, "boom")
-
-
-class Lane:
-    """One lane's parts, wired as the drainer's process wires them."""
-
-    def __init__(self, redis: Redis, url: str, folder: Path) -> None:
-        self.redis = redis
-        path = folder / "lane.toml"
-        path.write_text(LANE)
-        self.source = LaneSource(path, lambda: 1.0)
-        self.queue = Queue(redis, url, "main")
-        self.control = Control(redis, url, "main")
-        self.reading = Reading(redis, url, "main")
-        self.restate = Played()
-        self.alive = True
-        self.drainer = self.another("d1")
-        self.dead: set[str] = set()
-        self.reconciler = Reconciler(
-            self.queue, self.restate, self.source, self.drainer, owner="d1", dead_owners=self.dead_owners
-        )
-
-    def another(self, owner: str, *, lane_max: int = 1000) -> Drainer:
-        return Drainer(
-            self.queue,
-            self.restate,
-            self.source,
-            owner=owner,
-            lane_max_in_flight=lane_max,
-            workers_alive=lambda: self.alive,
-        )
-
-    async def dead_owners(self, owners: Collection[str]) -> set[str]:
-        return self.dead & set(owners)
-
-    async def add(self, family: str, count: int, *, level: int = 2) -> list[str]:
-        ids = [new_item_id(family, at_s=1.0) for _ in range(count)]
-        await self.redis.hsetnx("joelclaw:1:{main}:families", family_tag(family), family)
-        for item_id in ids:
-            await self.queue.enqueue(item_id, family, "{}", priority=Priority(level), origin="t")
-        return ids
-
-    async def look(self, family: str = "a") -> FamilyReading:
-        reading = await self.reading.read(self.source.current.rules)
-        return next(row for row in reading.families if row.family == family)
-
-
-@pytest.fixture
-async def lane(valkey: ValkeyServer, tmp_path: Path) -> AsyncIterator[Lane]:
-    redis = connect(valkey.url)
-    yield Lane(redis, valkey.url, tmp_path)
-    await redis.aclose()
 
 
 async def test_a_round_admits_by_priority_and_within_the_limits(lane: Lane) -> None:
@@ -184,7 +79,7 @@ async def test_what_restate_refuses_for_good_is_quarantined_with_the_reason(lane
 async def test_runs_that_ended_without_settling_are_settled_and_unknown_ones_reported(
     lane: Lane, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("runtime.admission.reconciler.SETTLE_GRACE_S", 0.0)
+    monkeypatch.setattr("runtime.admission.comparing.SETTLE_GRACE_S", 0.0)
     done, killed, going, gone = await lane.add("a", 4)
     await lane.drainer.round()
     lane.restate.completed = {f"{done}.1": Outcome.SUCCEEDED, f"{killed}.1": Outcome.KILLED}
@@ -192,7 +87,7 @@ async def test_runs_that_ended_without_settling_are_settled_and_unknown_ones_rep
     await lane.reconciler.one_pass()
     row = await lane.look()
     assert (row.in_flight, row.succeeded_total, row.dead) == (2, 1, 1)
-    assert lane.reconciler.stats.unknown_runs == (f"{gone}.1",)
+    assert lane.reconciler.rows.unknown_runs == (f"{gone}.1",)
     assert (await lane.reading.items("a", ItemState.IN_FLIGHT)).items[0].item_id in (going, gone)
 
 
@@ -289,11 +184,13 @@ async def test_a_removed_familys_backlog_is_quarantined_as_one_and_restored_exac
         item = await lane.reading.item(one)
         assert item is not None
         assert item.state is ItemState.QUARANTINED
+        assert item.removed_since == item.since
     look = await lane.look("gone")
     assert (look.quarantined, look.waiting, look.delayed) == (2, 0, 0)
     assert look.removed_since is not None
     page = await lane.reading.items("gone", ItemState.QUARANTINED)
     assert {row.item_id for row in page.items} == {item_id, later}
+    assert {row.removed_since for row in page.items} == {look.removed_since}
     rules = {"gone": FamilyRules()}
     assert await lane.queue.claim({"gone": (9, 9, 9, 9)}, rules, owner="d1") == []
     assert await lane.control.restore("gone") == 2

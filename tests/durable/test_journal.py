@@ -7,6 +7,7 @@ import json
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -102,6 +103,35 @@ async def test_a_lookup_finds_what_restate_knows_over_several_pages(
         for hostile in ("x' or '1'='1", "", "../../etc"):
             with pytest.raises(NotFound):
                 await rig.journal.lookup([hostile])
+
+
+async def test_live_runs_come_in_pages_without_what_ended_or_is_young_or_is_a_fires(
+    module_restate: RestateServer, tmp_path: Path
+) -> None:
+    async with working(module_restate, tmp_path, FAMILIES) as rig:
+        ended = (await rig.start("a/noop"))[0]
+        live = dict([await rig.start("a/long") for _ in range(4)] + [await rig.start("a/later")])
+        request = a_request("a/long")
+        fire = replace(request, item_id="nightly@2026-01-01T00:00:00Z")
+        fired = (await rig.ingress.start(fire)).invocation_id
+        await _until(rig.journal, ended, RunStatus.COMPLETED)
+        found: dict[str, str] = {}
+        cursor: str | None = None
+        sizes = []
+        while True:
+            page, cursor = await rig.journal.live(older_than_s=0.0, after=cursor, limit=2)
+            found |= {run.run_id: run.invocation_id for run in page}
+            sizes.append(len(page))
+            assert all(run.created_at is not None for run in page)
+            if cursor is None:
+                break
+        assert found == live
+        assert sizes == [2, 2, 1]
+        assert await rig.journal.live(older_than_s=3600.0) == ([], None)
+        assert [run.run_id for run in (await rig.journal.live(older_than_s=0.0))[0]] == list(found)
+        with pytest.raises(NotFound):
+            await rig.journal.live(older_than_s=0.0, after="inv_' or true --")
+        await rig.journal.apply(RunVerb.KILL, [*live.values(), fired])
 
 
 async def test_a_paused_run_says_why_and_can_be_resumed(

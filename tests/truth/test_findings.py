@@ -162,6 +162,21 @@ CASES: list[tuple[str, str, Severity, Callable[[World], None]]] = [
     ("dead", "pressure", Severity.WARN, families(dead=1)),
     ("quarantined", "pressure", Severity.WARN, families(quarantined=1)),
     ("undeclared-family", "pressure", Severity.WARN, families(name="old/import", delayed=1)),
+    (
+        "removed-family",
+        "pressure",
+        Severity.WARN,
+        families(name="old/import", quarantined=4, removed_since=START - 900),
+    ),
+    ("rowless-runs", "durable", Severity.WARN, beats(beat("drainer", rowless_runs=2), beat("worker"))),
+    (
+        "runs-live-on",
+        "durable",
+        Severity.WARN,
+        beats(beat("drainer", stale_runs=1, stale_run=run_id(1)), beat("worker")),
+    ),
+    ("third-deaths", "pressure", Severity.WARN, beats(beat("drainer", third_deaths=1), beat("worker"))),
+    ("leases-lapsed", "pressure", Severity.INFO, beats(beat("drainer", leases_lapsed=1), beat("worker"))),
     ("eviction", "pressure", Severity.WARN, source(maxmemory_policy="allkeys-lru")),
     ("no-append-file", "pressure", Severity.WARN, source(appendonly=False)),
     ("promise-unknown", "pressure", Severity.INFO, source(maxmemory_policy=None)),
@@ -379,6 +394,71 @@ async def test_split_brain_names_both_files(world: World) -> None:
     assert "/srv/other.toml" in message
     assert str(world.lane.current.path) in message
     assert world.lane.current.sha256[:12] in message
+
+
+async def test_a_removed_family_is_one_finding_with_its_date_and_the_way_back(world: World) -> None:
+    families(name="old/import", quarantined=4, in_flight=1, removed_since=START - 900)(world)
+    snapshot = await world.reader.snapshot()
+    (found,) = [f for f in snapshot.verdict.findings if f.subject == "old/import"]
+    assert found.code == "removed-family"
+    assert found.since is not None
+    assert found.since.timestamp() == START - 900
+    assert "4 items" in found.message
+    assert "declare it again" in found.message
+    assert [a.command for a in found.next_actions][:2] == [
+        "joelclaw-tui families check",
+        "joelclaw-tui queue restore old/import",
+    ]
+    data = snapshot.boundaries.pressure.data
+    assert data is not None
+    assert data.families.items[0].removed_since == found.since
+    families(name="mail/send", quarantined=4, removed_since=START - 900)(world)
+    (found,) = await seen(world, "removed-family", "pressure")
+    assert "restore them" in found.message
+    assert found.next_actions[0].command == "joelclaw-tui queue restore mail/send"
+
+
+async def test_differences_are_told_once_for_all_drainers_and_dated_by_them(world: World) -> None:
+    beats(
+        beat("drainer", name="d1", rowless_runs=2, rowless_run=run_id(1), rowless_runs_since=START - 40),
+        beat("drainer", name="d2", rowless_runs=1, rowless_run=run_id(2)),
+        beat("drainer", name="d3", rowless_runs="many", over_runs=True, rowless_run="\x1b[31mred"),
+        beat("worker"),
+    )(world)
+    (found,) = await seen(world, "rowless-runs", "durable")
+    assert found.since is not None
+    assert found.since.timestamp() == START - 40
+    assert found.message.startswith(f"2 runs at Restate without a row in the queue (the first: {run_id(1)})")
+    assert [a.command for a in found.next_actions] == [
+        f"joelclaw-tui runs show {run_id(1)}",
+        f"joelclaw-tui runs cancel {run_id(1)}",
+        "joelclaw-tui runs list",
+    ]
+    assert not await seen(world, "runs-live-on", "durable")
+
+
+async def test_runs_that_live_on_are_told_by_why_they_should_not(world: World) -> None:
+    beats(
+        beat("drainer", stale_runs=1, stale_run=run_id(1), settled_runs=3, settled_run=run_id(2)),
+        beat("worker"),
+    )(world)
+    found = await seen(world, "runs-live-on", "durable")
+    assert {f.subject: f.message.partition(":")[0] for f in found} == {
+        "stale": f"1 run at Restate goes on whose item has a newer attempt ({run_id(1)})",
+        "settled": "3 runs at Restate go on whose item is settled (the first",
+    }
+
+
+async def test_what_each_drainer_met_alone_is_added_up(world: World) -> None:
+    beats(
+        beat("drainer", name="d1", leases_lapsed=2, leases_lapsed_of="a", leases_lapsed_since=START - 9),
+        beat("drainer", name="d2", leases_lapsed=3, leases_lapsed_of="b", leases_lapsed_since=START - 30),
+        beat("worker"),
+    )(world)
+    (found,) = await seen(world, "leases-lapsed", "pressure")
+    assert found.message.startswith("5 leases ended lately")
+    assert found.since is not None
+    assert found.since.timestamp() == START - 30
 
 
 async def test_of_several_servers_the_one_that_is_meant_is_named(world: World) -> None:

@@ -12,7 +12,7 @@ from runtime.truth.instants import instant, instant_or_none
 from runtime.truth.probes.probe import Observation, Probe
 from runtime.truth.processes import CLOCK, DRAINER, GATEWAY, WORKER, BeatReader, Process, Processes
 
-DETAIL_BOUND = 30
+DETAIL_BOUND = 60
 """Most details of one process that are told."""
 
 

@@ -8,7 +8,7 @@ from runtime.model import RunStatus, RunView
 from runtime.text import one_line
 from runtime.truth.document import Severity
 from runtime.truth.facts import Facts, Sighting
-from runtime.truth.processes import DRAINER, WORKER
+from runtime.truth.processes import WORKER
 from runtime.truth.words import count
 
 MANY_TRIES = 3
@@ -74,20 +74,3 @@ def paused_runs(facts: Facts) -> Iterator[Sighting]:
         f"Restate gave up retrying {count(total, 'run')} until a person resumes them{why}",
         next_actions=(*resume, facts.commands.list_runs(RunStatus.PAUSED)),
     )
-
-
-def unknown_runs(facts: Facts) -> Iterator[Sighting]:
-    """The reconciler looks for rows in flight that Restate does not know, and tells it in its beat."""
-    processes = facts.processes_now
-    if processes is None:
-        return
-    told = [process.beat.detail.get("unknown_runs") for process in processes.alive(DRAINER)]
-    # Several reconcilers look at the same rows: the largest count, not the sum.
-    unknown = max((number for number in told if type(number) is int), default=0)
-    if unknown > 0:
-        yield Sighting(
-            Severity.WARN,
-            "in flight",
-            f"{count(unknown, 'item')} in flight whose run Restate does not know",
-            next_actions=(facts.commands.logs(DRAINER), facts.commands.list_runs()),
-        )

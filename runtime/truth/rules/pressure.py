@@ -154,7 +154,7 @@ def dead(facts: Facts) -> Iterator[Sighting]:
 
 def quarantined(facts: Facts) -> Iterator[Sighting]:
     for family in facts.families_now:
-        if family.quarantined:
+        if family.quarantined and family.removed_since is None:
             yield Sighting(
                 Severity.WARN,
                 _name(family),
@@ -166,13 +166,35 @@ def quarantined(facts: Facts) -> Iterator[Sighting]:
 def undeclared(facts: Facts) -> Iterator[Sighting]:
     for family in facts.families_now:
         rows = _rows(family)
-        if rows and family.family not in facts.lane.families:
+        if rows and family.removed_since is None and family.family not in facts.lane.families:
             yield Sighting(
                 Severity.WARN,
                 _name(family),
                 f"Redis has {count(rows, 'item')} of {_name(family)}, which the lane file does not declare",
                 next_actions=(facts.commands.check_lane(),),
             )
+
+
+def removed(facts: Facts) -> Iterator[Sighting]:
+    for family in facts.families_now:
+        if family.removed_since is None:
+            continue
+        name, rows = _name(family), count(family.quarantined, "item")
+        declared = family.family in facts.lane.families
+        others = _rows(family) - family.quarantined
+        yield Sighting(
+            Severity.WARN,
+            name,
+            f"{rows} of {name} quarantined as one, because the lane file did not declare it; "
+            + ("it does now: restore them" if declared else "declare it again, then restore them")
+            + (f"; {others:,} more in flight or dead" if others else ""),
+            family.removed_since,
+            (
+                *(() if declared else (facts.commands.check_lane(),)),
+                facts.commands.restore(family.family),
+                facts.commands.list_items(family.family, "quarantined"),
+            ),
+        )
 
 
 def _put_by(pause: Pause) -> str:

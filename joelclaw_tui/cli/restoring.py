@@ -1,0 +1,27 @@
+"""``queue restore``: the backlog of a family that is declared again."""
+
+from __future__ import annotations
+
+from joelclaw_tui.cli.acting import act
+from joelclaw_tui.cli.paper import INDENT, Line, Span, Tone, line, paragraph, safe
+from joelclaw_tui.cli.session import Session
+from joelclaw_tui.removed import why_removed
+from runtime.actions.intents import ActionName
+from runtime.model import ExitCode, WorkItem
+
+
+def restore(session: Session) -> ExitCode:
+    return act(session, ActionName.RESTORE)
+
+
+def removed_lines(item: WorkItem, width: int) -> list[Line]:
+    """Why an item of a removed family is quarantined; none for any other."""
+    if item.removed_since is None:
+        return []
+    return paragraph(
+        safe(why_removed(item), 500),
+        width,
+        first=line(INDENT, Span("! ", Tone.WARN)),
+        rest="    ",
+        tone=Tone.WARN,
+    )
