@@ -37,6 +37,7 @@ class AskScreen(Dialog[Answered | None], Generic[Answered]):
         hint: str,
         max_length: int = 20,
         placeholder: str = "",
+        goes_on: str = "go on to the preview",
     ) -> None:
         """``parse`` raises `ValueError` with a sentence for the operator."""
         super().__init__()
@@ -46,6 +47,7 @@ class AskScreen(Dialog[Answered | None], Generic[Answered]):
         self._hint = hint
         self._max_length = max_length
         self._placeholder = placeholder
+        self._goes_on = goes_on
 
     def compose(self) -> ComposeResult:
         with Vertical(classes="dialog") as box:
@@ -55,7 +57,7 @@ class AskScreen(Dialog[Answered | None], Generic[Answered]):
             yield Static(
                 Content.assemble(
                     toned("⏎ ", Tone.INFO, bold=True),
-                    toned("go on to the preview   ", Tone.DIM),
+                    toned(f"{self._goes_on}   ", Tone.DIM),
                     toned("esc ", Tone.INFO, bold=True),
                     toned("leave", Tone.DIM),
                 )

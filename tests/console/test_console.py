@@ -14,7 +14,7 @@ from textual.widgets import Button, Input
 
 from joelclaw_tui.app import ConsoleApp
 from joelclaw_tui.panes.backlog import BacklogPane
-from joelclaw_tui.ports import ConsoleOperator, Progress
+from joelclaw_tui.ports import ConsoleOperator, Counted, Progress
 from joelclaw_tui.screens.ask import AskScreen
 from joelclaw_tui.screens.audit import AuditScreen
 from joelclaw_tui.screens.findings import FindingsScreen
@@ -353,7 +353,9 @@ async def test_ids_that_changed_while_a_reason_was_typed_are_shown_again(operato
     first, later = ("feeds/poll",), ("feeds/poll", "repo/sync")
 
     class Changing(MemoryActions):
-        async def preview(self, intent: Intent) -> Preview:
+        async def preview(
+            self, intent: Intent, *, actor: str | None = None, progress: Counted | None = None
+        ) -> Preview:
             preview = sample_preview(intent, number=len(self.previews))
             preview = replace(preview, ids=later if self.previews else first)
             self.previews.append(preview)
@@ -670,7 +672,9 @@ async def test_leaving_waits_for_an_action_under_way(operator: MemoryOperator) -
     go_on = asyncio.Event()
 
     class Slow(MemoryActions):
-        async def apply(self, preview: Preview, *, actor: str, origin: str) -> Receipt:
+        async def apply(
+            self, preview: Preview, *, actor: str, origin: str, progress: Counted | None = None
+        ) -> Receipt:
             await go_on.wait()
             return await super().apply(preview, actor=actor, origin=origin)
 
