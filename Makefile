@@ -1,5 +1,6 @@
 # make demo   the environment, the local stack, real work, the console
 # make down   stops the demo's servers
+# make bench  the measurements of docs/benchmarks.md
 # make test   the environment, the checks and the tests: what .ci/run calls
 #
 # Another Python than the first fitting one on PATH: make env PYTHON=/path/to/python3.12
@@ -13,7 +14,7 @@ unexport PYTHONPATH PYTHONHOME PIP_USER PIP_TARGET PIP_PREFIX
 # And nothing here may ever install into the machine's own Python.
 export PIP_REQUIRE_VIRTUALENV := 1
 
-.PHONY: env lint format test soak demo down bench clean
+.PHONY: env lint format test soak demo down bench bench-peers clean
 
 env: $(STAMP)
 
@@ -57,8 +58,14 @@ demo: env
 down: env
 	@$(BIN)/joelclaw-tui --profile demo down
 
-bench: env
+bench: env bench-peers
 	$(BIN)/python -m bench.idle
+	$(BIN)/python -m bench.queue
+	$(BIN)/python -m bench.backlog
+
+# The other queues, each in an environment of its own; the benchmark names those that could not be made.
+bench-peers: env
+	-$(BIN)/python -m bench.peers.environments
 
 clean:
 	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache .import_linter_cache

@@ -9,6 +9,7 @@ import platform
 import statistics
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -50,23 +51,37 @@ def machine() -> dict[str, Any]:
     }
 
 
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """What one run found."""
+
+    figures: Mapping[str, float]
+    spread: Mapping[str, Any]
+    notes: Mapping[str, Any] = field(default_factory=dict)
+    """Further parts of the document: what could not be measured and why, settings."""
+
+
 def run(
     name: str,
-    measure: Callable[[bool], tuple[Mapping[str, float], Mapping[str, Any]]],
+    measure: Callable[[argparse.Namespace], Measured],
     targets: Mapping[str, str],
+    options: Callable[[argparse.ArgumentParser], None] = lambda parser: None,
 ) -> int:
-    """Parses the arguments, measures, prints. ``measure(quick)`` returns figures and their spread."""
+    """Parses the arguments, measures, prints. ``options`` adds a benchmark's own arguments."""
     parser = argparse.ArgumentParser(prog=f"python -m bench.{name}")
     parser.add_argument("--quick", action="store_true", help="few samples: proves that it runs")
     parser.add_argument("--json", action="store_true", help="one JSON document")
+    options(parser)
     arguments = parser.parse_args()
-    figures, spreads = measure(arguments.quick)
+    measured = measure(arguments)
+    figures = measured.figures
     document = {
         "bench": name,
         "quick": arguments.quick,
         "figures": {key: round(value, 3) for key, value in figures.items()},
         "targets": dict(targets),
-        "spread": dict(spreads),
+        "spread": dict(measured.spread),
+        **measured.notes,
         "versions": {library: version(library) for library in LIBRARIES},
         "machine": machine(),
     }
@@ -76,6 +91,8 @@ def run(
         width = max(map(len, figures))
         for key, value in document["figures"].items():
             print(f"{key:<{width}}  {value:>12,.3f}  {targets.get(key, '')}".rstrip())
+        for key, value in measured.notes.items():
+            print(f"{key}: {json.dumps(value)}")
         print(f"machine: {json.dumps(document['machine'])}", file=sys.stderr)
     return 0
 

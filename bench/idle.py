@@ -8,6 +8,7 @@ bare Python start, and a Python start that imports what ``--once`` can't do with
 
 from __future__ import annotations
 
+import argparse
 import asyncio
 import os
 import statistics
@@ -21,7 +22,7 @@ from typing import Any
 
 from aiohttp import web
 
-from bench.document import run, spread
+from bench.document import Measured, run, spread
 from runtime.durable.ingress import Ingress
 from runtime.model import Priority, RunRequest, new_item_id
 from runtime.roles.operator import open_operator
@@ -148,9 +149,9 @@ async def measured(quick: bool, folder: Path) -> tuple[dict[str, float], dict[st
     return figures, spreads
 
 
-def measure(quick: bool) -> tuple[dict[str, float], dict[str, Any]]:
+def measure(arguments: argparse.Namespace) -> Measured:
     with tempfile.TemporaryDirectory(prefix="jb-") as folder:
-        return asyncio.run(measured(quick, Path(folder)))
+        return Measured(*asyncio.run(measured(arguments.quick, Path(folder))))
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import shlex
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -57,7 +58,7 @@ def bulk(verb: BulkVerb) -> Callable[[Session], ExitCode]:
             shown = preview_lines(preview, session.out.width)
             if session.arguments.dry_run:
                 steps = (
-                    (NextStep(f"joelclaw-tui queue apply {preview.preview_id}", "do exactly this"),)
+                    (NextStep(_apply_command(session, preview.preview_id), "do exactly this"),)
                     if preview.kept
                     else ()
                 )
@@ -115,10 +116,20 @@ async def _applied(session: Session, operator: Operator, preview_id: str, reason
         except asyncio.CancelledError:
             session.out.note(
                 f"interrupted after {units.count(last[0])} of {units.count(last[1]) if last[1] else 'all'}; "
-                f"`joelclaw-tui queue apply {preview_id}` goes on from there"
+                f"`{_apply_command(session, preview_id)}` goes on from there"
             )
             raise
     return done_answer(receipt, session.out.width, preview_id=preview_id)
+
+
+def _apply_command(session: Session, preview_id: str) -> str:
+    """As it can be typed: for the profile and the lane file that this command was given."""
+    words = ["joelclaw-tui"]
+    for name in ("profile", "lane"):
+        given = getattr(session.arguments, name, None)
+        if given is not None:
+            words += [f"--{name}", str(given)]
+    return shlex.join([*words, "queue", "apply", preview_id])
 
 
 def previews(session: Session) -> ExitCode:

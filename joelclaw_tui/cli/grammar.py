@@ -14,7 +14,6 @@ PROGRAM = "joelclaw-tui"
 LIST_MOST = 1000
 
 NOT_YET = {
-    "queue": ("export", "adopt"),
     "runs": ("suspend", "retry", "approve", "decline"),
 }
 """Commands of the contract that this version does not have. They say so instead of guessing."""

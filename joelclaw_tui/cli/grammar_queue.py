@@ -16,7 +16,7 @@ def add_queue(build: Builder) -> None:
     _add_pauses(queue)
     _add_bulk(queue)
     add_restore(queue)
-    queue.not_yet()
+    _add_files(queue)
 
 
 def _add_looks(queue: Builder) -> None:
@@ -147,6 +147,38 @@ def _add_bulk(queue: Builder) -> None:
         "previews",
         "the kept previews, newest first, and how far each has come",
         examples=["joelclaw-tui queue previews"],
+    )
+
+
+def _add_files(queue: Builder) -> None:
+    export = queue.command(
+        "export",
+        "the backlog as JSON lines, exactly",
+        examples=[
+            "joelclaw-tui queue export --out backlog.jsonl",
+            "joelclaw-tui queue export 'mail/*' | gzip > mail.gz",
+        ],
+    )
+    export.add_argument(
+        "families", metavar="FAMILY", nargs="*", help="families or globs; without any, all there are"
+    )
+    export.add_argument("--out", metavar="FILE", help="a new file; without it, standard output")
+    adopt = queue.command(
+        "adopt",
+        "bring in an exported backlog, or the older layout's",
+        action=True,
+        examples=[
+            "joelclaw-tui queue adopt backlog.jsonl --dry-run",
+            "joelclaw-tui queue adopt --older redis://127.0.0.1:6379/0 --dry-run",
+        ],
+        note="Running it again adds nothing twice. Of the older layout, what was moved is removed there.",
+    )
+    adopt.add_argument("file", metavar="FILE", nargs="?", help="as `queue export` wrote it")
+    adopt.add_argument("--older", metavar="URL", help="the Redis of the older layout")
+    adopt.add_argument(
+        "--include-pending",
+        action="store_true",
+        help="also what the older system was given and has not acknowledged: only when it runs no more",
     )
 
 

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from joelclaw_tui.cli import backlog, units
+from joelclaw_tui.cli import backlog, backlog_files, units
 from joelclaw_tui.cli.acting import act
 from joelclaw_tui.cli.boundary import boundary_answer
 from joelclaw_tui.cli.documents import item_document, page_document
@@ -165,6 +165,8 @@ COMMANDS: dict[str, Callable[[Session], ExitCode]] = {
     "hold": hold,
     "release": release,
     **backlog.COMMANDS,
+    "export": backlog_files.export,
+    "adopt": backlog_files.adopt,
 }
 
 

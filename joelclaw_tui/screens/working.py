@@ -36,7 +36,7 @@ class WorkingScreen(Dialog[None]):
         self._stop = stop
         self._stopping = False
         self._finished = False
-        self._closed = False
+        self._is_dismissed = False
         self.done, self.of = 0, 0
 
     def count(self, done: int, of: int, /) -> None:
@@ -85,12 +85,12 @@ class WorkingScreen(Dialog[None]):
     def finish(self) -> None:
         """Closes it; below another dialog it goes once that one is closed."""
         self._finished = True
-        self._close()
+        self._dismiss_once()
 
     def on_screen_resume(self) -> None:
-        self._close()
+        self._dismiss_once()
 
-    def _close(self) -> None:
-        if self._finished and not self._closed and self.is_current:
-            self._closed = True
+    def _dismiss_once(self) -> None:
+        if self._finished and not self._is_dismissed and self.is_current:
+            self._is_dismissed = True
             self.dismiss(None)

@@ -46,7 +46,28 @@ _LETTERS = {
 _RESULTS = {letter: result for result, letter in _LETTERS.items()}
 _GONE = "gone"
 
-_RECORD = """
+SMALL = 10_000
+"""Items. A preview of no more is kept by a server that is out of memory too: it may be what frees some."""
+
+_ALWAYS = "#!lua flags=allow-oom\n"
+_KEEP_SOME = """
+for i = 2, #ARGV, 2 do redis.call('HSET', KEYS[1], ARGV[i], ARGV[i + 1]) end
+redis.call('PEXPIREAT', KEYS[1], ARGV[1])
+return 1
+"""
+_KEEP_HEAD = (
+    _ALWAYS
+    + """
+redis.call('HSET', KEYS[1], 'shown', ARGV[2], 'ends', ARGV[1])
+redis.call('PEXPIREAT', KEYS[1], ARGV[1])
+redis.call('ZADD', KEYS[2], ARGV[3], ARGV[4])
+redis.call('PEXPIREAT', KEYS[2], ARGV[1])
+return redis.call('ZCARD', KEYS[2])
+"""
+)
+_RECORD = (
+    _ALWAYS
+    + """
 if redis.call('EXISTS', KEYS[1]) == 0 then return 'gone' end
 if redis.call('HSETNX', KEYS[2], ARGV[1], ARGV[2]) == 0 then return 0 end
 redis.call('PEXPIREAT', KEYS[2], ARGV[3])
@@ -54,16 +75,23 @@ redis.call('HINCRBY', KEYS[1], 'batches', 1)
 for i = 4, #ARGV, 2 do redis.call('HINCRBY', KEYS[1], 'n:' .. ARGV[i], ARGV[i + 1]) end
 return 1
 """
-_FINISH = """
+)
+_FINISH = (
+    _ALWAYS
+    + """
 if redis.call('EXISTS', KEYS[1]) == 0 then return 'gone' end
 redis.call('HSETNX', KEYS[1], 'receipt', ARGV[1])
 return redis.call('HGET', KEYS[1], 'receipt')
 """
-_MARK = """
+)
+_MARK = (
+    _ALWAYS
+    + """
 if redis.call('EXISTS', KEYS[1]) == 0 then return 'gone' end
 for i = 1, #ARGV, 2 do redis.call('HSETNX', KEYS[1], ARGV[i], ARGV[i + 1]) end
 return 1
 """
+)
 
 
 class Previews:
@@ -86,25 +114,20 @@ class Previews:
         """See `runtime.model.PreviewLedger.keep`."""
         head, parts, _ = self._keys(preview.preview_id)
         ends = _ms(preview.expires_at)
+        some = (_ALWAYS if preview.total <= SMALL else "#!lua\n") + _KEEP_SOME
         with redis_errors(self._where):
             for start in range(0, len(batches), BATCHES_A_WRITE):
-                some = batches[start : start + BATCHES_A_WRITE]
-                pipe = self._redis.pipeline(transaction=True)
-                pipe.hset(
-                    parts, mapping={str(start + place): _batch_text(one) for place, one in enumerate(some)}
-                )
-                pipe.pexpireat(parts, ends)
-                await pipe.execute()
-            pipe = self._redis.pipeline(transaction=True)
-            pipe.hset(head, mapping={"shown": _document(preview), "ends": str(ends)})
-            pipe.pexpireat(head, ends)
-            pipe.zadd(self._index, {preview.preview_id: preview.created_at})
-            pipe.pexpireat(self._index, ends)
-            await pipe.execute()
-            await self._forget_the_oldest(preview.preview_id)
+                rows: list[str] = []
+                for number, one in enumerate(batches[start : start + BATCHES_A_WRITE], start):
+                    rows += [str(number), _batch_text(one)]
+                await self._redis.eval(some, 1, parts, str(ends), *rows)
+            shown, at = _document(preview), repr(preview.created_at)
+            kept: Any = await self._redis.eval(
+                _KEEP_HEAD, 2, head, self._index, str(ends), shown, at, preview.preview_id
+            )
+            await self._forget_the_oldest(int(kept) - PREVIEWS_KEPT, preview.preview_id)
 
-    async def _forget_the_oldest(self, newest: str) -> None:
-        over = await self._redis.zcard(self._index) - PREVIEWS_KEPT
+    async def _forget_the_oldest(self, over: int, newest: str) -> None:
         if over <= 0:
             return
         oldest: Any = await self._redis.zrange(self._index, 0, over - 1)
@@ -252,7 +275,9 @@ def _kept(fields: Mapping[str, str]) -> KeptPreview | None:
                         "priority": None if level is None else Priority(level),
                     }
                 ),
-                "target": PreviewTarget(**document["target"]),
+                "target": PreviewTarget(
+                    **document["target"] | {"server_run_ids": tuple(document["target"]["server_run_ids"])}
+                ),
                 "lines": tuple(document["lines"]),
                 "warnings": tuple(document["warnings"]),
                 "counts": {(family, ItemState(state)): many for family, state, many in document["counts"]},

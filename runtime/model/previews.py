@@ -28,8 +28,8 @@ class PreviewTarget:
     lane: str
     lane_sha256: str
     """Of the lane file's text: what is declared."""
-    server_run_id: str
-    """Of the Redis: one start of one server."""
+    server_run_ids: tuple[str, ...]
+    """Of the Redis: one start of one server each. A cluster is the same while one of them is left."""
     shown: str
     """The same in words."""
 

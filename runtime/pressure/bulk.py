@@ -46,6 +46,7 @@ _STAMP = 10
 """Digits of an id that tell when it was made."""
 
 _PLACES = """
+local moves = call('EXISTS', base .. 'moving') == 1
 -- Where a row is that nobody works on: the set, its kind and its score there; nothing for any other.
 local function place(id, level)
   for _, name in ipairs({'dead', 'quarantined'}) do
@@ -63,6 +64,7 @@ local function fits(kind, state)
   return state == 'waiting' or state == 'delayed'
 end
 local function in_a_move(id, now, batch)
+  if not moves then return false end
   local entry = call('HGET', base .. 'moving', id)
   if not entry then return false end
   local until_us, by = string.match(entry, '^(%d+):(.*)$')
@@ -91,7 +93,8 @@ local function rewrite(id, record, level, attempt)
   local enqueued, rest = string.match(record, '^%d:%d+:(%d+):(.*)$')
   local new = level .. ':' .. int(attempt) .. ':' .. enqueued .. ':' .. rest
   call('HSET', base .. 'items', id, new)
-  call('HINCRBY', base .. 'meta', 'bytes', string.len(new) - string.len(record))
+  local more = string.len(new) - string.len(record)
+  if more ~= 0 then call('HINCRBY', base .. 'meta', 'bytes', more) end
   return new
 end
 """
@@ -121,7 +124,7 @@ class Bulk(OnLane):
     local before = call('GET', base .. 'act:' .. batch)
     if before then return before end
     local out, runnable, count = {{}}, false, 0
-    local interval, burst, tat
+    local interval, burst, tat, ready
     if verb == 'replay' and argument ~= '' then
       interval, burst = 1000000 / tonumber(argument), math.max(1, math.floor(tonumber(argument)))
       tat = math.max(now, tonumber(call('HGET', base .. 'meta', 'replay') or 0))
@@ -136,7 +139,8 @@ class Bulk(OnLane):
         tat = tat + interval
       end
       if start <= now then
-        call('ZADD', base .. 'w' .. level, int(next_ready(now)), id)
+        ready = ready and ready + 1 or next_ready(now, (#ARGV - 6) / 3)
+        call('ZADD', base .. 'w' .. level, int(ready), id)
       else
         call('ZADD', base .. 'd' .. level, int(start), id)
       end
@@ -168,7 +172,7 @@ class Bulk(OnLane):
       if record and verb == 'replay' and kind ~= 'dead' and kind ~= 'quarantined' then record, level = nil, 'm' end
       if record then
         apply[verb](id, record, level, attempt, kind, score)
-        call('HDEL', base .. 'moving', id)
+        if moves then call('HDEL', base .. 'moving', id) end
         count = count + 1
       end
       out[#out + 1] = record and 'd' or level

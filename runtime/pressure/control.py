@@ -91,18 +91,15 @@ class Control(OnLane):
 
     _RESUME = Script(f"""
     local now = now_us(ARGV[1])
-    local was = paused(now)
     if ARGV[5] ~= '' and ARGV[5] ~= (call('HGET', base .. 'pause', 'epoch') or '0') then
       return 'paused-anew'
     end
-    local had = 0
-    if ARGV[2] == 'lane' then
-      had = call('HDEL', base .. 'pause', 'lane')
-    else
-      had = call('HDEL', base .. 'pause', 'machine')
-      if ARGV[2] == 'person' then had = had + call('HDEL', base .. 'pause', 'person') end
-      call('DEL', base .. 'recent') -- a breaker counts anew
+    local had, was = 0, false
+    for _, kind in ipairs(ARGV[2] == 'person' and {{'person', 'machine'}} or {{ARGV[2]}}) do
+      was = pause_of(kind, now) and true or was -- one that has run out is no more in force
+      had = had + call('HDEL', base .. 'pause', kind)
     end
+    if ARGV[2] ~= 'lane' then call('DEL', base .. 'recent') end -- a breaker counts anew
     if had == 0 then return 'not-paused' end
     call('HINCRBY', base .. 'pause', 'epoch', 1)
     call('LPUSH', base .. 'pauses', cjson.encode({{resumed=int(now), by=ARGV[3], kind=ARGV[2]}}))
@@ -220,12 +217,17 @@ class Control(OnLane):
 def _fields(actor: str, kind: PauseKind, reason: str | None, mode: PauseMode) -> str:
     return json.dumps(
         {
-            "by": actor,
+            "by": _clean(actor),
             "kind": kind.value,
             "mode": mode.value,
-            "reason": None if reason is None else reason[:REASON_LIMIT],
+            "reason": None if reason is None else _clean(reason[:REASON_LIMIT]),
         }
     )
+
+
+def _clean(text: str) -> str:
+    """What is no valid Unicode would end every script that reads the pause."""
+    return text.encode("utf-8", "replace").decode()
 
 
 def _length(for_s: float | None) -> str | int:

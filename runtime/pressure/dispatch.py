@@ -121,28 +121,25 @@ class Dispatch(OnLane):
 
     _PEEK = Script(f"""
     local now, aging, interval, burst = now_us(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
-    for level = 0, 3 do
-      local due = call('ZRANGEBYSCORE', base .. 'd' .. level, '-inf', int(now), 'WITHSCORES', 'LIMIT', 0, {DUE_PER_PEEK})
-      for i = 1, #due, 2 do
-        call('ZREM', base .. 'd' .. level, due[i])
-        call('ZADD', base .. 'w' .. level, due[i + 1], due[i])
+    if call('EXISTS', base .. 'd0', base .. 'd1', base .. 'd2', base .. 'd3') > 0 then
+      for level = 0, 3 do
+        local due = call('ZRANGEBYSCORE', base .. 'd' .. level, '-inf', int(now), 'WITHSCORES', 'LIMIT', 0, {DUE_PER_PEEK})
+        for i = 1, #due, 2 do
+          call('ZREM', base .. 'd' .. level, due[i])
+          call('ZADD', base .. 'w' .. level, due[i + 1], due[i])
+        end
       end
     end
     local busy = call('ZCARD', base .. 'leased') + call('ZCARD', base .. 'admitting') + call('ZCARD', base .. 'flight')
     local served = {{0, 0, 0, 0}}
     for level = 0, 3 do
-      local left = call('ZCARD', base .. 'w' .. level)
-      if aging > 0 and level > 1 and left > 0 then
-        for up = level - 1, 1, -1 do -- as old as it takes to be served at level - up
-          local lifted = call('ZCOUNT', base .. 'w' .. level, '-inf', int(now - up * aging))
-          if up == level - 1 then served[2] = served[2] + lifted else
-            local above = call('ZCOUNT', base .. 'w' .. level, '-inf', int(now - (up + 1) * aging))
-            served[level - up + 1] = served[level - up + 1] + lifted - above
-          end
-          if up == 1 then left = left - lifted end
-        end
+      local rest, up = call('ZCARD', base .. 'w' .. level), 0
+      while aging > 0 and rest > 0 and level - up > 1 do -- those that are old enough are served a level higher
+        local lifted = call('ZCOUNT', base .. 'w' .. level, '-inf', int(now - (up + 1) * aging))
+        served[level - up + 1] = served[level - up + 1] + rest - lifted
+        rest, up = lifted, up + 1
       end
-      served[level + 1] = served[level + 1] + left
+      served[level - up + 1] = served[level - up + 1] + rest
     end
     local room = rate_room(now, interval, burst)
     return {{served[1], served[2], served[3], served[4], busy, paused(now, 'hold') and 1 or 0,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import AsyncIterator, Collection, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -19,7 +19,6 @@ from runtime.model import (
     Priority,
     SelectedItem,
     Selection,
-    SelectProgress,
     UnknownFamily,
     family_tag,
 )
@@ -104,7 +103,7 @@ class Exporter(OnLane):
         families: Sequence[str],
         *,
         selection: Selection | None = None,
-        progress: SelectProgress | None = None,
+        progress: Callable[[int, int], None] | None = None,
     ) -> AsyncIterator[str]:
         """The lines of a backlog file: all that is stored of ``families``, or what a selection finds there.
 
@@ -128,12 +127,14 @@ class Exporter(OnLane):
                     progress(writer.rows, writer.rows)
         yield writer.last()
 
-    async def lines_of(self, items: Mapping[str, Sequence[SelectedItem]]) -> AsyncIterator[str]:
-        """The lines of a backlog file of just these items, those that are gone left out: what a frozen
+    async def lines_of(
+        self, batches: AsyncIterable[tuple[str, Sequence[SelectedItem]]]
+    ) -> AsyncIterator[str]:
+        """The lines of a backlog file of just these items (family, items), those that are gone left out: what a frozen
         preview is exported with before it is discarded. Raises `BoundaryDown`."""
         writer = await self._writer()
         yield writer.first()
-        for family, chosen in items.items():
+        async for family, chosen in batches:
             async for row in self._exact(family, [item.item_id for item in chosen]):
                 yield writer.row(row)
         yield writer.last()
@@ -276,7 +277,7 @@ class Adopter(OnLane):
     )
 
     async def adopt(
-        self, path: Path, *, dry_run: bool = False, progress: SelectProgress | None = None
+        self, path: Path, *, dry_run: bool = False, progress: Callable[[int, int], None] | None = None
     ) -> Adopted:
         """Restores the rows of a whole and valid file: same ids, order, attempts, failures. The file is
         checked to its end before anything is stored; a second run adds nothing twice, and finishes one

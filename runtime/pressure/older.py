@@ -12,7 +12,7 @@ import hashlib
 import json
 import math
 from collections import Counter
-from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
@@ -20,7 +20,7 @@ from typing import Any
 from redis.exceptions import ResponseError
 
 from runtime.ledger.connection import Redis, redis_errors
-from runtime.model import ItemState, PauseKind, PayloadError, Priority, SelectProgress, family_tag
+from runtime.model import ItemState, PauseKind, PayloadError, Priority, family_tag
 from runtime.model.names import FAMILY_NAME, FAMILY_NAME_MAX
 from runtime.payload import parse_payload
 from runtime.pressure.backlog_file import BacklogRow
@@ -154,13 +154,13 @@ class OlderBacklog:
         self._payload_limit = payload_limit
 
     async def read(
-        self, *, include_pending: bool = False, progress: SelectProgress | None = None
+        self, *, include_pending: bool = False, progress: Callable[[int, int], None] | None = None
     ) -> OlderReading:
         """The dry run. Raises `BoundaryDown`."""
         return (await self.look(include_pending, progress))[0]
 
     async def look(
-        self, include_pending: bool, progress: SelectProgress | None = None
+        self, include_pending: bool, progress: Callable[[int, int], None] | None = None
     ) -> tuple[OlderReading, _Index]:
         """What `read` tells, and where each entry that can be moved is. Raises `BoundaryDown`."""
         with redis_errors(self.where):
@@ -386,7 +386,7 @@ class OlderAdopter(OnLane):
     _HELD = Script("return pause_of('person', now_us(ARGV[1])) and 1 or 0", Kind.LOOKS)
 
     async def move(
-        self, *, include_pending: bool = False, progress: SelectProgress | None = None
+        self, *, include_pending: bool = False, progress: Callable[[int, int], None] | None = None
     ) -> OlderMoved:
         """Pauses first, then batches: stored here, then removed there. Cut off in between, a second run
         adds nothing twice and finishes. Stop the older system first: what it takes in that moment is

@@ -44,11 +44,17 @@ end
 local function removed() return call('HGET', base .. 'meta', 'removed') end
 -- Where a removed family's backlog is kept: as it waited, out of everybody's reach.
 local REMOVED = {{'xw', 'xd'}}
+local buckets
 local function rate(kind, now)
+  if not buckets then -- all of them in one command: a look reads three kinds
+    buckets = {{}}
+    local all = call('HGETALL', base .. 'rates')
+    for i = 1, #all, 2 do buckets[all[i]] = all[i + 1] end
+  end
   local newest = math.floor(now / {RATE_BUCKET_S * 1_000_000})
   local sum = 0
   for i = 0, {RATE_BUCKETS - 1} do
-    local b, n = string.match(call('HGET', base .. 'rates', kind .. i) or '', '^(%d+):(%d+)$')
+    local b, n = string.match(buckets[kind .. i] or '', '^(%d+):(%d+)$')
     b = tonumber(b or -1)
     if b > newest - {RATE_BUCKETS} and b <= newest then sum = sum + n end
   end
@@ -63,7 +69,8 @@ end
 local function key_of(record)
   local meta = string.match(record, '^%d:%d+:%d+:(.-)\\n')
   if string.sub(meta, 1, 1) ~= '{{' or not string.find(meta, '"k":', 1, true) then return nil end
-  local key = cjson.decode(meta).k
+  -- As JSON has it, undecoded: a text that is no valid Unicode would end the script here, each time anew.
+  local key = string.match(meta, '[{{,]"k":(".*")}}$')
   return key and redis.sha1hex(key)
 end
 """
@@ -121,13 +128,16 @@ local function free(id)
   if call('HINCRBY', base .. 'busy', digest, -1) <= 0 then call('HDEL', base .. 'busy', digest) end
   unpark(digest)
 end
--- Out of wherever it waits: the name of the set and its score there, or nothing.
+-- Out of wherever it waits: the name of the set and its score there, or nothing. Those set aside until a
+-- row of their key has ended are not left behind when that row never begins.
 local function take_waiting(id, level, record)
   for _, kind in ipairs(removed() and {{'w', 'd', 'q', 'xw', 'xd'}} or {{'w', 'd', 'q'}}) do
     local score = call('ZSCORE', base .. kind .. level, id)
     if score then
       call('ZREM', base .. kind .. level, id)
-      if kind == 'q' then call('ZREM', base .. 'k' .. level .. ':' .. key_of(record), id) end
+      local digest = kind ~= 'd' and key_of(record)
+      if kind == 'q' then call('ZREM', base .. 'k' .. level .. ':' .. digest, id) end
+      if kind == 'w' and digest then unpark(digest) end
       return kind, score
     end
   end

@@ -35,8 +35,9 @@ PAGE_LIMIT = 500
 KEPT_ASIDE = tuple(f"{kind}{level}" for kind in ("xw", "xd") for level in range(4))
 """A removed family's backlog."""
 _NO_RULES = FamilyRules()
+_ALL = ("-inf", "+inf")
 PAGE_PAYLOAD = 4096
-"""Bytes of an item's record that a page carries: a page of large payloads would else be a download."""
+"""Bytes of an item's payload that a page carries: a page of large payloads would else be a download."""
 _SETS = {
     ItemState.LEASED: "leased",
     ItemState.ADMITTING: "admitting",
@@ -55,7 +56,7 @@ class Reading(OnLane):
     local now, interval, burst = now_us(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
     local function card(name) return call('ZCARD', base .. name) end
     local function first(name) return call('ZRANGE', base .. name, 0, 0, 'WITHSCORES')[2] or false end
-    local levels, delayed, parked, oldest = {}, 0, 0, nil
+    local levels, delayed, parked, oldest, aside_since = {}, 0, 0, nil, nil
     for level = 0, 3 do
       local due = call('ZCOUNT', base .. 'd' .. level, '-inf', int(now))
       local aside = card('q' .. level)
@@ -66,6 +67,8 @@ class Reading(OnLane):
         score = tonumber(score or nil)
         if score and (not oldest or score < oldest) then oldest = score end
       end
+      local score = aside > 0 and tonumber(first('q' .. level))
+      if score and (not aside_since or score < aside_since) then aside_since = score end
     end
     local room = rate_room(now, interval, burst)
     local stats = call('HMGET', base .. 'stats', 'succeeded', 'failed', 'enqueued')
@@ -80,7 +83,8 @@ class Reading(OnLane):
       card('admitting'), card('flight'), card('dead'), card('quarantined') + kept, oldest and int(oldest) or false,
       paused(now) or false, rate('e', now), rate('s', now), rate('f', now), stats[1], stats[2],
       call('HGET', base .. 'pause', 'epoch'), parked, room == math.huge and -1 or room,
-      call('HLEN', base .. 'items'), meta[1], meta[2], paused(now, 'hold') and 1 or 0, stats[3]}
+      call('HLEN', base .. 'items'), meta[1], meta[2], paused(now, 'hold') and 1 or 0, stats[3],
+      aside_since and int(aside_since) or false}
     """,
         Kind.LOOKS,
     )
@@ -129,7 +133,7 @@ class Reading(OnLane):
 
     _ITEM = Script(
         """
-    local id = ARGV[1]
+    local now, id = now_us(ARGV[1]), ARGV[2]
     local done = call('HGET', base .. 'done', id)
     if done then return {'settled', call('ZSCORE', base .. 'settled', id), done, false, false} end
     local record = call('HGET', base .. 'items', id)
@@ -140,9 +144,13 @@ class Reading(OnLane):
     for _, name in ipairs(names) do
       local score = call('ZSCORE', base .. name, id)
       if score then
-        local aside = string.sub(name, 1, 1) == 'x'
-        return {aside and 'quarantined' or name, score, record, call('HGET', base .. 'fails', id),
-          call('HGET', base .. 'lease', id), call('HGET', base .. 'deaths', id), aside and removed()}
+        local aside, place = string.sub(name, 1, 1) == 'x', name
+        if aside then place = 'quarantined' end
+        if string.match(name, '^[wdq]%d$') then
+          place = string.sub(name, 1, 1) == 'd' and tonumber(score) > now and 'delayed' or 'waiting'
+        end
+        return {place, score, record, call('HGET', base .. 'fails', id), call('HGET', base .. 'lease', id),
+          call('HGET', base .. 'deaths', id), aside and removed()}
       end
     end
     return false
@@ -157,14 +165,13 @@ class Reading(OnLane):
             family: Any = await self._redis.hget(families_key(self._lane), tag)
             if family is None or family_tag(family) != tag:
                 return None
-            reply = await self._ITEM(self._redis, family_base(self._lane, family), item_id)
+            reply = await self._ITEM(self._redis, family_base(self._lane, family), self._now, item_id)
         if not reply:
             return None
         where, score, record, fails, lease = reply[:5]
         if where == "settled":
             return unpack_settled(item_id, family, float(score), record)
-        by_level = ItemState.DELAYED if where.startswith("d") and where != "dead" else ItemState.WAITING
-        state = next((state for state, name in _SETS.items() if name == where), by_level)
+        state = next((state for state, name in _SETS.items() if name == where), None) or ItemState(where)
         item = unpack_item(
             item_id,
             family,
@@ -179,6 +186,8 @@ class Reading(OnLane):
 
     # --- pages
 
+    _NOW = Script("return int(now_us(ARGV[1]))", Kind.LOOKS)
+
     async def items(
         self, family: str, state: ItemState, *, cursor: str | None = None, limit: int = 100
     ) -> ItemPage:
@@ -190,8 +199,13 @@ class Reading(OnLane):
         limit = max(1, min(limit, PAGE_LIMIT))
         base = family_base(self._lane, family)
         sets: tuple[str, ...]
+        delays = _ALL
+        if state in (ItemState.WAITING, ItemState.DELAYED):  # a delay ends with or without a drainer
+            with redis_errors(self._where):
+                now = await self._NOW(self._redis, base, self._now)
+            delays = ("-inf", now) if state is ItemState.WAITING else (f"({now}", "+inf")
         if state is ItemState.WAITING:
-            sets, newest_first = ("w0", "q0", "w1", "q1", "w2", "q2", "w3", "q3"), False
+            sets, newest_first = tuple(kind + level for level in "0123" for kind in "wdq"), False
         elif state is ItemState.DELAYED:
             sets, newest_first = ("d0", "d1", "d2", "d3"), False
         elif state is ItemState.QUARANTINED:
@@ -201,20 +215,25 @@ class Reading(OnLane):
         else:
             sets, newest_first = (_SETS[state],), state in (ItemState.DEAD, ItemState.QUARANTINED)
         first, after = _parse_cursor(cursor, len(sets))
+        bounds = {name: delays if re.fullmatch("d[0-3]", name) else _ALL for name in sets}
         found: list[tuple[str, float, int]] = []
         more = False
         with redis_errors(self._where):
             for index in range(first, len(sets)):
                 want = limit + 1 - len(found)
                 rows = await self._slice(
-                    base + sets[index], after if index == first else None, want, newest_first
+                    base + sets[index],
+                    bounds[sets[index]],
+                    after if index == first else None,
+                    want,
+                    newest_first,
                 )
                 found.extend((item_id, score, index) for item_id, score in rows)
                 if len(found) > limit:
                     found, more = found[:limit], True
                     break
             page = await self._rows(base, family, state, [(item_id, score) for item_id, score, _ in found])
-            total = sum([await self._redis.zcard(base + name) for name in sets])
+            total = sum([await self._redis.zcount(base + name, *bounds[name]) for name in sets])
             removed: Any = None
             if state is ItemState.QUARANTINED:
                 removed = await self._redis.hget(base + "meta", "removed")
@@ -227,21 +246,30 @@ class Reading(OnLane):
         )
 
     async def _slice(
-        self, key: str, after: tuple[str, str] | None, count: int, newest_first: bool
+        self,
+        key: str,
+        bounds: tuple[str, str],
+        after: tuple[str, str] | None,
+        count: int,
+        newest_first: bool,
     ) -> list[tuple[str, float]]:
-        """Up to ``count`` rows beyond ``after`` (score, id); rows of one score go by id, as Redis has them."""
+        """Up to ``count`` rows beyond ``after`` (score, id), their scores within ``bounds``; rows of one
+        score go by id, as Redis has them."""
         score, last = after or ("", "")
-        near = score or ("+inf" if newest_first else "-inf")
+        low, high = bounds
+        near = score or (high if newest_first else low)
+        if after and low.startswith("(") and float(score) <= float(low[1:]):
+            near = low  # what the last page ended with has become due meanwhile
         ties = int(await self._redis.zcount(key, score, score)) if after else 0
         rows: Any
         if newest_first:
             rows = await self._redis.zrevrangebyscore(
-                key, near, "-inf", start=0, num=count + ties, withscores=True
+                key, near, low, start=0, num=count + ties, withscores=True
             )
             beyond = [row for row in rows if not after or row[1] < float(score) or row[0] < last]
         else:
             rows = await self._redis.zrangebyscore(
-                key, near, "+inf", start=0, num=count + ties, withscores=True
+                key, near, high, start=0, num=count + ties, withscores=True
             )
             beyond = [row for row in rows if not after or row[1] > float(score) or row[0] > last]
         return [(str(item_id), float(at)) for item_id, at in beyond[:count]]
@@ -251,8 +279,8 @@ class Reading(OnLane):
     local out = {}
     for i = 2, #ARGV do
       local record = call('HGET', base .. 'items', ARGV[i])
-      out[#out + 1] = {record and string.sub(record, 1, tonumber(ARGV[1])), call('HGET', base .. 'fails', ARGV[i]),
-        call('HGET', base .. 'lease', ARGV[i])}
+      out[#out + 1] = {record and string.sub(record, 1, string.find(record, '\\n', 1, true) + ARGV[1]),
+        call('HGET', base .. 'fails', ARGV[i]), call('HGET', base .. 'lease', ARGV[i]), call('HGET', base .. 'deaths', ARGV[i])}
     end
     return out
     """,
@@ -274,8 +302,10 @@ class Reading(OnLane):
             )
         rows = await self._PAGE(self._redis, base, PAGE_PAYLOAD, *ids)
         return tuple(
-            unpack_item(item_id, family, state, score, record, fails=fails, lease=lease)
-            for (item_id, score), (record, fails, lease) in zip(found, rows, strict=True)
+            unpack_item(
+                item_id, family, state, score, record, fails=fails, lease=lease, deaths=int(deaths or 0)
+            )
+            for (item_id, score), (record, fails, lease, deaths) in zip(found, rows, strict=True)
             if record
         )
 
@@ -284,7 +314,9 @@ def _reading(family: str, row: Sequence[Any], rules: FamilyRules | None) -> Fami
     now = int(row[0])
     levels = (row[1], row[2], row[3], row[4])
     delayed, leased, admitting, flight, dead, quarantined, oldest, pause_text = row[5:13]
-    parked, rate_room, stored, stored_bytes, removed, hold = row[19:25]
+    parked, rate_room, stored, stored_bytes, removed, hold, enqueued, aside_since = row[19:27]
+    if hold and aside_since and (not oldest or int(aside_since) < int(oldest)):
+        oldest = aside_since  # held is held, whatever else it would wait for
     runnable = sum(levels)
     pause = unpack_pause(pause_text)
     full = rules is not None and leased + admitting + flight >= rules.max_in_flight
@@ -324,7 +356,7 @@ def _reading(family: str, row: Sequence[Any], rules: FamilyRules | None) -> Fami
         stored=stored,
         stored_bytes=int(stored_bytes or 0),
         removed_since=int(removed) * MICROSECOND if removed else None,
-        enqueued_total=int(row[25] or 0),
+        enqueued_total=int(enqueued or 0),
     )
 
 

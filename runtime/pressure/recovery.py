@@ -15,7 +15,7 @@ from runtime.pressure.prelude import DEATHS_MAX
 from runtime.pressure.script import Kind, Script
 
 LAPSED_PER_CALL = 500
-PARKED_LOOKED_AT = 50
+PARKED_LOOKED_AT = 200
 PARKED_PER_REMOVAL = 2000
 
 
@@ -94,12 +94,21 @@ class Recovery(OnLane):
       uncertain[#uncertain + 1] = {{id, token, call('HGET', base .. 'items', id), call('HGET', base .. 'fails', id),
         call('HINCRBY', base .. 'deaths', id, 1)}}
     end
-    -- Set aside for a key that has room: its rule has changed, or is gone.
-    local unparked = 0
-    for level = 0, 3 do
+    -- Set aside for a key that has room: its rule has changed, or is gone. Asked by the keys that are busy,
+    -- since those whose turn it is may lie behind any number of others.
+    local unparked, aside_now = 0, 0
+    for level = 0, 3 do aside_now = aside_now + call('ZCARD', base .. 'q' .. level) end
+    local keys = aside_now > 0 and most > 0 and call('HGETALL', base .. 'busy') or {{}}
+    for i = 1, #keys, 2 do
+      for _ = keys[i + 1] + 1, most do
+        if not unpark(keys[i]) then break end
+        unparked = unparked + 1
+      end
+    end
+    for level = 0, aside_now > 0 and 3 or -1 do
       for _, id in ipairs(call('ZRANGE', base .. 'q' .. level, 0, {PARKED_LOOKED_AT - 1})) do
         local digest = key_of(call('HGET', base .. 'items', id))
-        if most == 0 or tonumber(call('HGET', base .. 'busy', digest) or 0) < most then
+        if most == 0 or call('HEXISTS', base .. 'busy', digest) == 0 then
           local score = call('ZSCORE', base .. 'q' .. level, id)
           call('ZREM', base .. 'q' .. level, id)
           call('ZREM', base .. 'k' .. level .. ':' .. digest, id)

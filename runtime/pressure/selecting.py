@@ -12,6 +12,7 @@ import itertools
 import math
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import pairwise
 from typing import Any
 
 from redis.exceptions import RedisError
@@ -272,11 +273,16 @@ class Selector(OnLane):
         known: set[str] = set() if seen is None else seen
         with redis_errors(self._where):
             now = self.now_us if self.now_us is not None else await self._server_now()
+            judge = _Judge(selection)
             for scope in _scopes(selection, now):
-                async for _, rows in self._pages(family, scope, selection, None, False):
-                    fresh = [row for row in rows if row[1] not in known]
-                    known.update(row[1] for row in fresh)
-                    yield [SelectedItem(item_id, attempt, scope.state) for _, item_id, attempt in fresh]
+                pages = _Pages(self, family, scope, judge, None, False)
+                try:
+                    async for _, rows in pages.read():
+                        fresh = [row for row in rows if row[1] not in known]
+                        known.update(row[1] for row in fresh)
+                        yield [SelectedItem(item_id, attempt, scope.state) for _, item_id, attempt in fresh]
+                finally:
+                    await pages.close()
 
     async def _server_now(self) -> int:
         seconds, microseconds = await self._redis.time()
@@ -298,72 +304,62 @@ class Selector(OnLane):
             if isinstance(reply, RedisError):
                 raise reply
         total = sum(sum(row) for row in sizes)
-        found = _Found(ceiling)
-        for family, row in zip(families, sizes, strict=True):
-            seen: set[str] = set()
-            groups: dict[tuple[ItemState, int], list[tuple[_Scope, int]]] = {}
-            for scope, size in zip(scopes, row, strict=True):
-                if size:
-                    groups.setdefault((scope.state, scope.level), []).append((scope, size))
-            for (state, _), group in groups.items():
+        found, judge = _Found(ceiling), _Judge(selection)
+        plan = [
+            (family, state, group)
+            for family, row in zip(families, sizes, strict=True)
+            for (state, _), group in _groups(scopes, row).items()
+        ]
+        # What has to be looked at, one set after the other: while one is judged the next is on its way.
+        scans = [
+            _Pages(self, family, scope, judge, None, len(group) > 1)
+            for family, _, group in plan
+            for scope, _ in group
+            if not scope.exact
+        ]
+        for scan, following in pairwise(scans):
+            scan.following = following
+        coming = iter(scans)
+        seen: set[str] = set()
+        seen_of = ""
+        try:
+            for family, state, group in plan:
+                if family != seen_of:
+                    seen, seen_of = set(), family
                 room = max(0, ceiling - found.kept)
                 kept: list[_Row] = []
                 matched = 0
                 for scope, size in group:
                     before, taken = found.scanned, 0
-                    if room or not scope.exact:
-                        pages = self._pages(
-                            family, scope, selection, room if scope.exact else None, len(group) > 1
-                        )
-                        async for scanned, rows in pages:
-                            fresh = [row for row in rows if row[1] not in seen]
-                            seen.update(row[1] for row in fresh)
-                            kept.extend(fresh[: max(0, room - taken)])
-                            taken += len(fresh)
-                            found.scanned += scanned
-                            if progress is not None:
-                                progress(min(found.scanned, total), total)
+                    if scope.exact:
+                        pages = _Pages(self, family, scope, judge, room, len(group) > 1)
+                        scans.append(pages)
+                    else:
+                        pages = next(coming)
+                    async for scanned, rows in pages.read():
+                        fresh = [row for row in rows if row[1] not in seen]
+                        seen.update(row[1] for row in fresh)
+                        kept.extend(fresh[: max(0, room - taken)])
+                        taken += len(fresh)
+                        found.scanned += scanned
+                        if progress is not None:
+                            progress(min(found.scanned, total), total)
                     if scope.exact:
                         found.scanned = before + size
                     matched += max(size, taken) if scope.exact else taken
                 if len(group) > 1:
                     kept.sort()
                 found.add(family, state, kept, matched)
+        finally:
+            for pages in scans:
+                await pages.close()
         if progress is not None:
             progress(total, total)
         return found
 
-    async def _pages(
-        self, family: str, scope: _Scope, selection: Selection, at_most: int | None, with_scores: bool
-    ) -> AsyncIterator[tuple[int, list[_Row]]]:
-        """The matching rows of one set, by pages; the server is asked for the next one before this one
-        is looked at, so that both work at once. ``at_most``: rows to look at, None for all."""
-        judge = _Judge(selection)
-        base, fixed = self._base(family), (*judge.arguments(scope), scope.name, scope.low, scope.high)
-        left = at_most
-
-        def ask(last: str, last_score: str) -> asyncio.Task[Any]:
-            limit = PAGE if left is None else min(PAGE, left)
-            return asyncio.create_task(self._page(base, *fixed, limit, int(with_scores), last, last_score))
-
-        asked: asyncio.Task[Any] | None = ask("", "")
-        try:
-            while asked is not None:
-                scanned, at_end, last, last_score, rows, scores = await asked
-                if left is not None:
-                    left -= scanned
-                asked = None
-                if not at_end and left != 0:
-                    asked = ask(last, last_score)
-                    await asyncio.sleep(0)  # lets it be sent
-                yield scanned, judge(rows, scores)
-        finally:
-            if asked is not None:
-                asked.cancel()
-                await asyncio.gather(asked, return_exceptions=True)
-
-    async def _page(self, base: str, *arguments: str | int | float) -> Any:
-        return await self._PAGE(self._redis, base, *arguments)
+    async def page(self, family: str, *arguments: str | int | float) -> Any:
+        """One page of one set: see ``_PAGE``."""
+        return await self._PAGE(self._redis, self._base(family), *arguments)
 
     async def _by_ids(
         self,
@@ -402,6 +398,74 @@ class Selector(OnLane):
             for (state, _), rows in sorted(by_place.items(), key=lambda place: _place(place[0])):
                 found.add(family, state, sorted(rows), len(rows))
         return found
+
+
+class _Pages:
+    """The matching rows of one set, by pages. The server is asked for the next page, or the first of the
+    set that follows, before this one is looked at: so both work at once."""
+
+    def __init__(
+        self,
+        selector: Selector,
+        family: str,
+        scope: _Scope,
+        judge: _Judge,
+        at_most: int | None,
+        with_scores: bool,
+    ) -> None:
+        """``at_most``: rows to look at, None for all."""
+        self._selector = selector
+        self._family = family
+        self._judge = judge
+        self._fixed = (*judge.arguments(scope), scope.name, scope.low, scope.high)
+        self._left = at_most
+        self._with_scores = int(with_scores)
+        self._asked: asyncio.Task[Any] | None = None
+        self.following: _Pages | None = None
+
+    def start(self) -> None:
+        """Asks for the first page."""
+        if self._asked is None:
+            self._ask("", "")
+
+    def _ask(self, last: str, last_score: str) -> None:
+        limit = PAGE if self._left is None else min(PAGE, self._left)
+        call = self._selector.page(self._family, *self._fixed, limit, self._with_scores, last, last_score)
+        self._asked = asyncio.create_task(call)
+
+    async def read(self) -> AsyncIterator[tuple[int, list[_Row]]]:
+        if self._left == 0:
+            return
+        self.start()
+        while self._asked is not None:
+            scanned, at_end, last, last_score, rows, scores = await self._asked
+            self._asked = None
+            if self._left is not None:
+                self._left -= scanned
+            if not at_end and self._left != 0:
+                self._ask(last, last_score)
+            elif self.following is not None:
+                self.following.start()
+            await asyncio.sleep(0)  # lets it be sent
+            yield scanned, self._judge(rows, scores)
+
+    async def close(self) -> None:
+        """Nothing is on its way any more."""
+        if self._asked is not None:
+            self._asked.cancel()
+            await asyncio.gather(self._asked, return_exceptions=True)
+            self._asked = None
+
+
+def _groups(
+    scopes: Sequence[_Scope], sizes: Sequence[int]
+) -> dict[tuple[ItemState, int], list[tuple[_Scope, int]]]:
+    """The sets that have rows, those of one state and level together: they are one line."""
+    groups: dict[tuple[ItemState, int], list[tuple[_Scope, int]]] = {}
+    for scope, size in zip(scopes, sizes, strict=True):
+        if size:
+            groups.setdefault((scope.state, scope.level), []).append((scope, size))
+    return groups
 
 
 class _Judge:

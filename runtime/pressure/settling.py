@@ -37,7 +37,8 @@ class Settling(OnLane):
     local closed, bytes, scored, ends = {}, 0, {}, {}
     for i = 6, #ARGV, 4 do ids[#ids + 1] = ARGV[i] end
     local records = call('HMGET', base .. 'items', unpack(ids))
-    local function settle(id, record, attempt, outcome, message)
+    local flying, landed = call('ZMSCORE', base .. 'flight', unpack(ids)), {}
+    local function settle(id, record, flies, attempt, outcome, message)
       if seen[id] then return 'already' end
       if not record then
         local done = call('HGET', base .. 'done', id)
@@ -49,7 +50,10 @@ class Settling(OnLane):
       local level, current = head(record)
       if attempt < current then return 'stale' end
       if attempt > current then return 'unknown' end
-      if take_busy(id) == 0 then
+      if flies then
+        landed[#landed + 1] = id
+        free(id)
+      elseif take_busy(id) == 0 then
         if call('ZSCORE', base .. 'dead', id) then return 'already' end
         if not take_waiting(id, level, record) then call('ZREM', base .. 'quarantined', id) end
       end
@@ -73,8 +77,9 @@ class Settling(OnLane):
     end
     for n, id in ipairs(ids) do
       local at = 2 + n * 4
-      out[n] = settle(id, records[n], tonumber(ARGV[at + 1]), ARGV[at + 2], ARGV[at + 3])
+      out[n] = settle(id, records[n], flying[n], tonumber(ARGV[at + 1]), ARGV[at + 2], ARGV[at + 3])
     end
+    many('ZREM', base .. 'flight', landed)
     if well > 0 then
       many('HDEL', base .. 'items', closed)
       many('HDEL', base .. 'fails', closed)

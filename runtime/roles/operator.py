@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     from runtime.actions.apply import Actions
     from runtime.pressure.intake import Intake
 
+    from .backlog_files import BacklogFiles
+
 
 class Operator:
     """The write side is composed at its first use: looking (`--once`) is not kept waiting for its imports."""
@@ -44,12 +46,14 @@ class Operator:
         *,
         actions: Callable[[], Actions],
         intake: Callable[[], Intake],
+        backlog_files: Callable[[], BacklogFiles],
     ) -> None:
         self.settings = settings
         self.lane = lane
         self.reader = reader
         self._make_actions = actions
         self._make_intake = intake
+        self._make_backlog_files = backlog_files
 
     @cached_property
     def actions(self) -> Actions:
@@ -58,6 +62,10 @@ class Operator:
     @cached_property
     def intake(self) -> Intake:
         return self._make_intake()
+
+    @cached_property
+    def backlog_files(self) -> BacklogFiles:
+        return self._make_backlog_files()
 
 
 @asynccontextmanager
@@ -120,6 +128,7 @@ async def open_operator(settings: Settings) -> AsyncIterator[Operator]:
                 from runtime.ledger.previews import Previews
                 from runtime.pressure.bulk import Bulk
                 from runtime.pressure.control import Control
+                from runtime.pressure.export import Exporter
                 from runtime.sandbox.reading import Control as SandboxControl
 
                 def rules_of(family: str) -> FamilyRules | None:
@@ -143,6 +152,7 @@ async def open_operator(settings: Settings) -> AsyncIterator[Operator]:
                         selector(),
                         Bulk(redis, url, name, rules=rules_of),
                         Previews(redis, url, name),
+                        Exporter(redis, url, name),
                     ),
                 )
 
@@ -152,8 +162,15 @@ async def open_operator(settings: Settings) -> AsyncIterator[Operator]:
 
                 return Intake(redis, url, Queue(redis, url, name), lane, settings, time.time)
 
+            def backlog_files() -> BacklogFiles:
+                from runtime.roles.backlog_files import BacklogFiles
+
+                return BacklogFiles(redis, url, lane, settings, audit, time.time)
+
             try:
-                yield Operator(settings, lane, reader, actions=actions, intake=intake)
+                yield Operator(
+                    settings, lane, reader, actions=actions, intake=intake, backlog_files=backlog_files
+                )
             finally:
                 await reader.aclose()
     finally:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import time
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -45,8 +44,10 @@ from runtime.model import (
     family_tag,
     new_item_id,
 )
+from runtime.pressure.backlog_file import BacklogFile, BacklogRow
 from runtime.pressure.bulk import Bulk as PressureBulk
 from runtime.pressure.control import Control
+from runtime.pressure.export import Exporter
 from runtime.pressure.keys import families_key
 from runtime.pressure.queue import Queue
 from runtime.pressure.reading import Reading
@@ -115,7 +116,7 @@ class Room:
             Selector(self.redis, url, "main"),
             gate or self.gate,
             Previews(self.redis, url, "main"),
-            Lines(self.reading),
+            Exporter(self.redis, url, "main"),
         )
         return Actions(**values, now=self.now, backlog=backlog, pause_wait_s=0.2, call_deadline_s=5)
 
@@ -142,15 +143,13 @@ class Room:
         return [None if item is None else item.state for item in found]
 
 
-@dataclass
-class Lines:
-    """Items as lines, enough to know them again."""
+def exported(file: Path) -> list[BacklogRow]:
+    """The rows of a backlog file that is whole."""
+    return [row for _, row in BacklogFile(file, payload_limit=1000).rows()]
 
-    reading: Reading
 
-    async def lines(self, family: str, items: Sequence[SelectedItem]) -> Sequence[str]:
-        found = [await self.reading.item(item.item_id) for item in items]
-        return [json.dumps({"id": i.item_id, "payload": i.payload}) for i in found if i is not None]
+def hidden(folder: Path) -> list[str]:
+    return [path.name for path in folder.iterdir() if path.name.startswith(".")]
 
 
 @pytest.fixture
@@ -404,7 +403,7 @@ async def test_another_lane_file_or_server_than_previewed_is_refused(room: Room)
     await room.add_dead(1)
     preview = await room.process().preview(replay(FAMILY))
     assert preview.bulk is not None
-    elsewhere = replace(preview.bulk.target, server_run_id="0" * 40)
+    elsewhere = replace(preview.bulk.target, server_run_ids=("0" * 40,))
     await room.previews.keep(replace(preview.bulk, preview_id="other", target=elsewhere), [])
     with pytest.raises(Refused, match="another") as caught:
         await applied(room.process(), "other")
@@ -424,6 +423,23 @@ async def test_progress_is_told_and_ends_at_all(room: Room) -> None:
     await actions.apply(preview, actor="ana", origin="cli", progress=lambda n, of: done.append((n, of)))
     assert done == [(BULK_BATCH, BULK_BATCH + 30), (BULK_BATCH + 30, BULK_BATCH + 30)]
     assert all(n <= of for n, of in looked)
+
+
+async def test_a_server_that_is_out_of_memory_can_be_relieved_by_a_discard(room: Room) -> None:
+    ids = await room.add(300)
+    await room.redis.config_set("maxmemory", "1mb")
+    try:
+        with pytest.raises(Refused, match="out of memory"):
+            await room.queue.enqueue(
+                new_item_id(FAMILY, at_s=time.time()), FAMILY, "{}", priority=Priority.P1, origin="test"
+            )
+        preview = await room.process().preview(asks(ActionName.DISCARD, FAMILY))
+        receipt = await applied(room.process(), preview.preview_id)
+        assert receipt.summary.endswith("300 done")
+        assert "receipt kept in one place only" in (receipt.warning or "")
+    finally:
+        await room.redis.config_set("maxmemory", "0")
+    assert set(await room.states(ids)) <= {None, ItemState.DISCARDED}
 
 
 # --- cut off, gone on with
@@ -452,6 +468,24 @@ async def test_cut_off_between_batches_it_leaves_a_partial_receipt_and_goes_on_w
     assert [batch for batch, _ in room.gate.sent] == [f"{preview.preview_id}.{n}" for n in (0, 1, 1, 2)]
     found = [await room.reading.item(item_id) for item_id in ids]
     assert {item.attempt for item in found if item is not None} == {2}
+
+
+async def test_a_request_to_end_that_comes_while_it_runs_leaves_a_receipt(room: Room) -> None:
+    await room.add_dead(2 * BULK_BATCH)
+    preview = await room.process().preview(replay(FAMILY))
+
+    def ask_to_end(_done: int, _of: int) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        task.cancel()  # while it runs, as a signal's handler does
+
+    with pytest.raises(asyncio.CancelledError):
+        await asyncio.create_task(
+            room.process().apply_kept(preview.preview_id, actor="ana", origin="cli", progress=ask_to_end)
+        )
+    assert len(room.gate.sent) == 1
+    (partial,) = await room.audit.recent()
+    assert "cut off after 200 of 400: 200 done" in partial.summary
 
 
 async def test_cut_off_behind_a_batch_that_was_done_it_does_nothing_twice(room: Room) -> None:
@@ -494,3 +528,65 @@ async def test_a_receipt_that_was_cut_off_from_the_audit_trail_gets_there_at_the
         await applied(room.process(), preview.preview_id)
     assert await room.redis.xlen("joelclaw:1:{main}:audit") == 1
     assert [one.receipt_id for one in await room.audit.recent()] == [receipt.receipt_id]
+
+
+# --- exported first
+
+
+async def test_a_discard_exports_every_item_before_the_first_is_discarded(room: Room, tmp_path: Path) -> None:
+    ids = await room.add(BULK_BATCH + 5, payload='{"n": 1}')
+    file = tmp_path / "gone.jsonl"
+    preview = await room.process().preview(asks(ActionName.DISCARD, FAMILY, export_to=str(file)))
+    assert f"every item is written to {file} before the first is discarded" in preview.lines
+    assert not file.exists()
+    room.gate.before[0] = hold = asyncio.Event()
+    task = asyncio.create_task(applied(room.process(), preview.preview_id))
+    await room.gate.reached.wait()
+    rows = exported(file)
+    assert sorted(row.item_id for row in rows) == sorted(ids)
+    assert {row.payload for row in rows} == {'{"n": 1}'}
+    hold.set()
+    assert (await task).summary.endswith("205 done")
+    assert hidden(tmp_path) == []
+
+
+async def test_an_export_overwrites_nothing_and_then_nothing_is_discarded(room: Room, tmp_path: Path) -> None:
+    ids = await room.add(2)
+    file = tmp_path / "mine.jsonl"
+    actions = room.process()
+    preview = await actions.preview(asks(ActionName.DISCARD, FAMILY, export_to=str(file)))
+    file.write_text("precious\n")
+    with pytest.raises(Refused, match="overwrites nothing"):
+        await applied(actions, preview.preview_id)
+    with pytest.raises(Refused, match="overwrites nothing"):
+        await actions.preview(asks(ActionName.DISCARD, FAMILY, export_to=str(file)))
+    assert file.read_text() == "precious\n"
+    with pytest.raises(Refused, match="is no folder"):
+        await actions.preview(asks(ActionName.DISCARD, FAMILY, export_to=str(tmp_path / "no" / "x")))
+    assert await room.states(ids) == [WAITING, WAITING]
+    assert not room.gate.sent
+
+
+async def test_an_export_that_was_cut_off_is_made_anew_by_whoever_goes_on(room: Room, tmp_path: Path) -> None:
+    ids = await room.add(3)
+    file = tmp_path / "gone.jsonl"
+    preview = await room.process().preview(asks(ActionName.DISCARD, FAMILY, export_to=str(file)))
+    await room.previews.begin(preview.preview_id, at=time.time(), actor="ana")
+    file.write_text("")  # claimed, and cut off before it was filled
+    receipt = await applied(room.process(), preview.preview_id)
+    assert receipt.summary.endswith("3 done")
+    assert sorted(row.item_id for row in exported(file)) == sorted(ids)
+
+
+async def test_without_an_exporter_an_export_is_refused_before_anything_is_looked_at(
+    room: Room, tmp_path: Path
+) -> None:
+    await room.add(1)
+    bare = Backlog(
+        Selector(room.redis, room.server.url, "main"),
+        room.gate,
+        Previews(room.redis, room.server.url, "main"),
+    )
+    actions = Actions(**room.shared, now=room.now, backlog=bare)
+    with pytest.raises(UsageError, match="nothing can be exported here"):
+        await actions.preview(asks(ActionName.DISCARD, FAMILY, export_to=str(tmp_path / "x")))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from runtime.admission.allocate import allocate
+from runtime.admission.allocate import SEATS, allocate
 from runtime.pressure.dispatch import Demand, Levels
 
 
@@ -38,3 +38,25 @@ def test_no_family_starves_when_slots_are_scarce() -> None:
 
 def test_room_is_respected_across_levels() -> None:
     assert allocate([demand("a", (2, 2, 2, 2), room=3)], {}, slots=10) == {"a": (2, 1, 0, 0)}
+
+
+def test_many_families_are_served_a_few_at_a_time_and_by_weight_over_their_turns() -> None:
+    names = [f"f{number:02d}" for number in range(100)]
+    weights = {"f03": 3, "f50": 2}
+    total = dict.fromkeys(names, 0)
+    rounds = 103  # as many as the ring has seats, so that its turns come out even
+    for turn in range(rounds):
+        found = allocate([demand(name, (0, 500, 0, 0)) for name in names], weights, slots=128, turn=turn)
+        assert sum(map(sum, found.values())) == 128
+        assert len(found) <= SEATS
+        for name, levels in found.items():
+            total[name] += sum(levels)
+    assert total["f03"] == 3 * total["f10"]
+    assert total["f50"] == 2 * total["f10"]
+    assert {total[name] for name in names if name not in weights} == {128 * rounds // 103}
+
+
+def test_what_a_few_of_many_families_leave_is_shared_by_the_others() -> None:
+    demands = [demand(f"f{number:02d}", (0, 1, 0, 0)) for number in range(60)]
+    found = allocate(demands, {}, slots=48)
+    assert sum(map(sum, found.values())) == 48

@@ -10,6 +10,7 @@ from contextlib import asynccontextmanager
 import pytest
 
 from runtime.admission.reconciler import Reconciler
+from runtime.admission.telling import told
 from runtime.model import BoundaryDown, ItemState
 from tests.admission.parts import Lane
 
@@ -109,3 +110,17 @@ async def test_damage_to_one_family_leaves_the_uncertain_rows_of_others_to_be_re
     await lane.reconciler.one_pass()
     assert (await lane.redis.zcard("joelclaw:1:{main/a}:flight")) == 1
     assert "WRONGTYPE" in lane.queue.damage["b"]
+
+
+async def test_an_uncertain_row_of_a_damaged_family_is_told_and_does_not_end_the_pass(lane: Lane) -> None:
+    await lane.add("b", 1)
+    lane.restate.lose_answers = True
+    with pytest.raises(BoundaryDown):
+        await lane.drainer.round()
+    await lane.redis.set("joelclaw:1:{main/b}:lease", "damaged")
+    await lane.reconciler.one_pass()
+    assert "WRONGTYPE" in str(told(lane.reconciler, 0.0)["unresolved"])
+    assert lane.reconciler.runs.rounds == 1
+    await lane.redis.delete("joelclaw:1:{main/b}:lease")
+    await lane.reconciler.one_pass()
+    assert "unresolved" not in told(lane.reconciler, 0.0)

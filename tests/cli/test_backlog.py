@@ -135,6 +135,9 @@ def test_a_dry_run_is_kept_and_applied_once_by_its_id(desk: Desk) -> None:
     assert told["next_actions"][0]["command"] == f"joelclaw-tui queue apply {preview_id}"
     (listed,) = desk.tells("queue", "previews")["result"]["previews"]
     assert (listed["preview_id"], listed["state"]) == (preview_id, "ready")
+    lane = str(desk.lane.lane_file)
+    again = desk.tells("--lane", lane, "queue", "replay", FAMILY, "--dry-run")
+    assert again["next_actions"][0]["command"].startswith(f"joelclaw-tui --lane {lane} queue apply ")
     code, _, err = desk.says("queue", "apply", preview_id)
     assert (code, "nobody can be asked here" in " ".join(err.split())) == (2, True)
     receipt = desk.tells("queue", "apply", preview_id.upper(), "--yes")["result"]["receipt"]
@@ -150,14 +153,16 @@ def test_a_dry_run_is_kept_and_applied_once_by_its_id(desk: Desk) -> None:
     assert "Replay 3 items of content/updated: 3 done" in out
 
 
-def test_every_verb_does_what_it_says(desk: Desk) -> None:
+def test_every_verb_does_what_it_says(desk: Desk, tmp_path: Path) -> None:
     first, second, third, fourth, fifth = desk.add(5, payload='{"customer": {"id": 42}}')
     other = desk.add(1, payload='{"customer": {"id": 43}}')
     wanted = ("--field", "customer.id=42")
     assert desk.says("queue", "reprioritize", FAMILY, *wanted, "--to", "P0", "--yes")[0] == 0
     assert desk.says("queue", "delay", second, "--for", "1h", "--yes")[0] == 0
     assert desk.says("queue", "quarantine", third, "--reason", "odd", "--yes")[0] == 0
-    assert desk.says("queue", "discard", fourth, "--yes")[0] == 0
+    exported = tmp_path / "gone.jsonl"
+    assert desk.says("queue", "discard", fourth, "--export", str(exported), "--yes")[0] == 0
+    assert [json.loads(line).get("id") for line in exported.read_text().splitlines()] == [None, fourth, None]
     assert desk.says("queue", "move", fifth, "--to", "mail/send", "--yes")[0] == 0
     found = desk.items([first, second, third, fourth, fifth, *other])
     assert [item and item.state for item in found[:3]] == [

@@ -20,7 +20,7 @@ from joelclaw_tui.cli.snapshot_text import ROWS_SHOWN, Pane, schedule_lines, sna
 from joelclaw_tui.cli.svg import picture
 from runtime.model import ItemPage, ItemState, Priority, WorkItem
 from runtime.text import json_safe
-from runtime.truth.document import BoundaryStatus
+from runtime.truth.document import BoundaryStatus, DiagnosisInfo
 from tests.sample import HOSTILE, NOW, sample_snapshot, schedule_row
 
 GOLDEN = Path(__file__).parents[2] / "snapshots"
@@ -258,3 +258,26 @@ def test_width_follows_columns_where_there_is_no_terminal(monkeypatch: pytest.Mo
     assert Output("", as_json=False).width == 132
     monkeypatch.setenv("COLUMNS", "-7x")
     assert Output("", as_json=False).width == 80
+
+
+def test_a_breaker_s_pause_shows_what_it_saw() -> None:
+    snapshot = sample_snapshot()
+    data = snapshot.boundaries.pressure.data
+    assert data is not None
+    row = next(row for row in data.families.items if row.paused is not None)
+    assert row.paused is not None
+    saw = DiagnosisInfo(
+        error="HTTP 503\x1b[31m", count=7, failures=8, since=NOW, first_item="first-id", last_item="last-id"
+    )
+    broken = row.model_copy(update={"paused": row.paused.model_copy(update={"diagnosis": saw})})
+    families = data.families.model_copy(update={"items": [broken]})
+    pressure = snapshot.boundaries.pressure.model_copy(
+        update={"data": data.model_copy(update={"families": families})}
+    )
+    told = snapshot.model_copy(
+        update={"boundaries": snapshot.boundaries.model_copy(update={"pressure": pressure})}
+    )
+    text = "\n".join(plain(line) for line in snapshot_lines(told, 120))
+    assert "7 of 8 failures: HTTP 503␛[31m" in text
+    assert "first first-id" in text
+    assert "last last-id" in text

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import signal
 import time
 from contextlib import nullcontext
@@ -14,6 +15,7 @@ from runtime.ledger.audit import Audit
 from runtime.ledger.beats import Heartbeats
 from runtime.ledger.cluster import ClusterRedis, parse_seeds
 from runtime.ledger.connection import connect, redis_errors
+from runtime.ledger.sending import CANCELLABLE
 from runtime.model import BoundaryDown, ConfigError, OperatorError, Receipt, ReceiptOutcome, TargetResult
 from runtime.settings import load_settings
 from runtime.text import without_credentials
@@ -131,7 +133,7 @@ def test_the_address_of_a_cluster_names_some_of_its_nodes() -> None:
     nodes = [redis.node(address).connection_pool for address in parse_seeds("10.0.0.1:7000,[::1]:7001,node3")]
     told = [(pool.connection_kwargs["host"], pool.connection_kwargs["port"]) for pool in nodes]
     assert told == [("10.0.0.1", 7000), ("::1", 7001), ("node3", 6379)]
-    assert {pool.connection_class for pool in nodes} == {SSLConnection}
+    assert {pool.connection_class for pool in nodes} == {CANCELLABLE[SSLConnection]}
     assert {pool.connection_kwargs["password"] for pool in nodes} == {"secret"}
     shown = without_credentials("redis+cluster://user:secret@10.0.0.1:7000,node2:7001/")
     assert shown == "redis+cluster://10.0.0.1:7000,node2:7001/"
@@ -166,3 +168,21 @@ def test_an_address_that_is_none_is_refused_before_anything_is_sent(url: str) ->
 def test_the_setting_takes_what_can_be_connected_to(value: str, good: bool) -> None:
     with nullcontext() if good else pytest.raises(ConfigError, match="redis\\+cluster://"):
         assert load_settings(redis_url=value).redis_url == value
+
+
+async def test_a_task_that_asks_redis_without_pause_ends_when_it_is_cancelled(valkey: ValkeyServer) -> None:
+    redis = connect(valkey.url)
+
+    async def ask() -> None:
+        while True:
+            await redis.get("nothing")
+
+    try:
+        for _ in range(50):
+            task = asyncio.create_task(ask())
+            await asyncio.sleep(0.002)
+            task.cancel()
+            await asyncio.wait({task}, timeout=2.0)
+            assert task.cancelled()
+    finally:
+        await redis.aclose()

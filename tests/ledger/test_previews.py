@@ -64,7 +64,7 @@ def made(
         title="Reprioritize 3 items",
         lines=("one", "two"),
         warnings=("careful",),
-        target=PreviewTarget("main", "sha", "run", "lane main on redis"),
+        target=PreviewTarget("main", "sha", ("run", "other"), "lane main on redis"),
         created_at=created,
         expires_at=created + keep_s,
         counts={(FAMILY, ItemState.DEAD): items + 4, (FAMILY, ItemState.WAITING): 0},

@@ -16,28 +16,38 @@ from redis.exceptions import ClusterCrossSlotError, DataError
 from runtime.ledger.cluster import Address, ClusterRedis, shown, slot_of
 from runtime.ledger.connection import connect, redis_errors
 from runtime.ledger.keys import wake_channel
+from runtime.ledger.previews import Previews
 from runtime.model import (
     Ack,
     AckNotKept,
     BoundaryDown,
+    BulkOrder,
+    BulkResult,
+    BulkVerb,
     FamilyRules,
+    FrozenBatch,
+    FrozenPreview,
     ItemState,
     NewItem,
     OperatorError,
     Outcome,
     PauseKind,
+    PreviewTarget,
     Priority,
     ReplayResult,
+    Selection,
     SettleResult,
     family_tag,
     new_item_id,
 )
 from runtime.pressure.ack import acknowledged
+from runtime.pressure.bulk import Bulk
 from runtime.pressure.control import Control
 from runtime.pressure.keys import families_key, family_base
 from runtime.pressure.queue import Queue
 from runtime.pressure.reading import Reading
 from runtime.pressure.script import Call, Script
+from runtime.pressure.selecting import Selector
 from runtime.pressure.settling import Settlement
 from runtime.roles.drainer import listen
 from tests.servers import ValkeyCluster, ValkeyServer, free_ports
@@ -362,3 +372,44 @@ async def test_a_primary_without_replica_takes_its_own_families_away_only(short_
     finally:
         await redis.aclose()
         cluster.stop()
+
+
+async def test_a_selection_of_families_on_three_primaries_is_frozen_and_done_once(lane: Lane) -> None:
+    ids = {family: [await lane.add(family, "{}") for _ in range(3)] for family in lane.families}
+    where = (lane.redis, lane.cluster.url, lane.name)
+    selected = await Selector(*where).select(
+        Selection(states=frozenset({ItemState.WAITING})), list(lane.families), ceiling=100
+    )
+    assert {family: [item.item_id for item in items] for family, items in selected.items.items()} == ids
+    batches = [FrozenBatch(family, items) for family, items in selected.items.items()]
+    order = BulkOrder(BulkVerb.REPRIORITIZE, "ana@host", priority=Priority.P0)
+    preview = FrozenPreview(
+        preview_id="p1",
+        order=order,
+        title="Reprioritize",
+        lines=(),
+        warnings=(),
+        target=PreviewTarget("main", "sha", ("run",), "here"),
+        created_at=1.0,
+        expires_at=4e9,
+        counts=selected.counts,
+        touched={family: 3 for family in ids},
+        batches=len(batches),
+        destructive=False,
+    )
+    previews = Previews(*where)
+    await previews.keep(preview, batches)
+    await previews.begin("p1", at=2.0, actor="ana@host")
+    bulk = Bulk(*where, rules=lane.rules.get)
+    for number in range(preview.batches):
+        batch = await previews.batch("p1", number)
+        for _ in range(2):  # cut off before it was on record, and sent again
+            done = await bulk.apply_batch(batch.family, batch.items, order, batch_id=f"p1.{number}")
+        assert await previews.record("p1", number, done)
+    kept = await previews.read("p1")
+    assert kept is not None
+    assert (kept.preview, dict(kept.tally)) == (preview, {BulkResult.DONE: 3 * len(ids)})
+    (listed,) = await previews.recent()
+    assert listed == kept
+    stored = {(await lane.reading.item(item_id)).priority for each in ids.values() for item_id in each}  # type: ignore[union-attr]
+    assert stored == {Priority.P0}

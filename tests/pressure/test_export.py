@@ -182,8 +182,12 @@ async def test_a_selection_or_frozen_ids_are_exported_alone(office: Office) -> N
     lines = await office.write(office.exporter.lines(["a"], selection=by_id))
     assert [line["id"] for line in lines[1:-1]] == [ids["waiting"]]
     gone = SelectedItem(new_item_id("a", at_s=9.0), 1, ItemState.DEAD)
-    frozen = {"a": [gone, SelectedItem(ids["dead"], 1, ItemState.DEAD)]}
-    lines = await office.write(office.exporter.lines_of(frozen))
+
+    async def frozen() -> AsyncIterator[tuple[str, list[SelectedItem]]]:
+        yield "a", [gone]
+        yield "a", [SelectedItem(ids["dead"], 1, ItemState.DEAD)]
+
+    lines = await office.write(office.exporter.lines_of(frozen()))
     assert [line["id"] for line in lines[1:-1]] == [ids["dead"]]
 
 

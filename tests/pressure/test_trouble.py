@@ -144,6 +144,48 @@ async def test_a_read_only_replica_is_read_and_refuses_writes_by_its_name(pair: 
             assert reading.families[0].waiting == 1
 
 
+async def test_a_replica_that_lost_its_primary_and_serves_nothing_stale_says_so(pair: ValkeyPair) -> None:
+    pair.replica.ask("CONFIG", "SET", "replica-serve-stale-data", "no")
+    pair.primary.kill()
+    try:
+        wait_until(lambda: not pair.linked())
+        async with client(pair.replica.url) as here:
+            with pytest.raises(BoundaryDown) as told:
+                await here.reading.read(RULES)
+    finally:
+        pair.primary.launch()
+        pair.replica.ask("CONFIG", "SET", "replica-serve-stale-data", "yes")
+    wait_until(pair.linked)
+
+    assert told.value.code == "redis-replica-cut-off"
+
+
+async def test_a_server_that_wants_replicas_and_has_none_stores_nothing(lonely: ValkeyServer) -> None:
+    async with client(lonely.url) as here:
+        lonely.ask("CONFIG", "SET", "min-replicas-to-write", 1)
+        with pytest.raises(BoundaryDown) as told:
+            await here.enqueue()
+        lonely.ask("CONFIG", "SET", "min-replicas-to-write", 0)
+
+        assert told.value.code == "redis-no-replicas"
+        assert await here.stored() == 0
+
+
+async def test_a_user_without_admin_rights_runs_a_lane_and_sees_no_slow_log(valkey: ValkeyServer) -> None:
+    rights = "on >secret ~joelclaw:* &joelclaw:* +@all -@admin -@dangerous +info"
+    valkey.ask("ACL", "SETUSER", "lane", *rights.split())
+    async with client(f"{valkey.url}?username=lane&password=secret") as here:
+        await here.enqueue()
+        leases = await here.queue.claim({"a": (0, 0, 1, 0)}, RULES, owner="d")
+        settled = await here.queue.settle(f"{here.item_id}.1", "a", Outcome.SUCCEEDED)
+        kept = await here.put(Ack.DISK)
+        reading = await here.reading.read(RULES)
+
+    assert (len(leases), settled, kept) == (1, SettleResult.SETTLED, True)
+    assert reading.source.nodes[0].slow is None
+    assert reading.source.maxmemory_policy == "noeviction"
+
+
 class Loading(ValkeyServer):
     """Taken for started once it says anything, and slow to load: 20 ms a key."""
 

@@ -12,10 +12,11 @@ from dataclasses import dataclass, field, replace
 
 from ulid import ULID
 
+from runtime.actions.bulk.drafting import run_ids
 from runtime.actions.bulk.exporting import export, free_path
 from runtime.actions.bulk.ports import Backlog, Progress
 from runtime.actions.bulk.receipts import figures, listed, sentence
-from runtime.actions.bulk.stopping import Stop
+from runtime.actions.bulk.stopping import carried_through
 from runtime.actions.looking import Looks
 from runtime.actions.recording import Recorder
 from runtime.lanefile import LaneSource
@@ -115,7 +116,7 @@ class BulkApplier:
             receipt = await self._receipt(going)
             first = await self._previews.finish(preview_id, receipt)
         except (Exception, asyncio.CancelledError) as error:
-            partial = await self._partial(going)
+            partial = await carried_through(self._partial(going))
             if isinstance(error, OperatorError) and partial is not None:
                 raise _cut_off(error, partial, preview_id) from None
             raise
@@ -142,7 +143,7 @@ class BulkApplier:
                 code="another-target",
             )
         reading = await self._looks.read()
-        if reading.source.run_id != then.server_run_id:
+        if not set(then.server_run_ids).intersection(run_ids(reading.source)):
             raise Refused(
                 f"this was previewed on {then.shown}; this is another server, or it was started anew since",
                 fix="preview again to see what is there now",
@@ -167,11 +168,9 @@ class BulkApplier:
         preview = going.preview
         going.results.update(await self._previews.results(preview.preview_id))
         done = sum(map(len, going.results.values()))
-        stop = Stop()
         for number in range(preview.batches):
             if number in going.results:
                 continue
-            stop.heed()
             batch = await self._previews.batch(preview.preview_id, number)
             if not await self._previews.is_done(preview.preview_id, number):
                 going.sent, going.unsure = going.sent + 1, len(batch.items)

@@ -9,7 +9,6 @@ from dataclasses import replace
 from runtime.actions.bulk.asking import BULK_CEILING, Asked, understood
 from runtime.actions.bulk.exporting import free_path
 from runtime.actions.bulk.ports import Backlog, Progress
-from runtime.actions.bulk.stopping import Stop
 from runtime.actions.draft import bounded_lines
 from runtime.actions.intents import Intent
 from runtime.actions.looking import Looks
@@ -26,6 +25,7 @@ from runtime.model import (
     PauseMode,
     PressureReader,
     PressureReading,
+    PressureSource,
     PreviewTarget,
     Refused,
     Selected,
@@ -153,7 +153,7 @@ class BulkDrafter:
         return PreviewTarget(
             lane=lane.name,
             lane_sha256=lane.sha256,
-            server_run_id=reading.source.run_id,
+            server_run_ids=run_ids(reading.source),
             shown=one_line(self._looks.target(lane, reading), 500),
         )
 
@@ -229,11 +229,13 @@ class BulkDrafter:
                 ]
 
 
-def _selecting(progress: Progress | None) -> SelectProgress:
-    stop = Stop()
+def run_ids(source: PressureSource) -> tuple[str, ...]:
+    """Which starts of which servers were read."""
+    return tuple(sorted({source.run_id, *(node.run_id for node in source.nodes)}))
 
+
+def _selecting(progress: Progress | None) -> SelectProgress:
     def told(scanned: int, of: int) -> None:
-        stop.heed()
         if progress is not None:
             progress(scanned, of)
 

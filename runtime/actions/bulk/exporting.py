@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import BinaryIO
 
 from runtime.actions.bulk.ports import ItemLines
-from runtime.actions.bulk.stopping import Stop
-from runtime.model import FrozenPreview, OperatorError, PreviewLedger, Refused
+from runtime.model import FrozenPreview, OperatorError, PreviewLedger, Refused, SelectedItem
 from runtime.text import one_line
+
+LINES_AT_ONCE = 200
 
 
 def free_path(given: str) -> Path:
@@ -40,12 +41,13 @@ async def export(
             await asyncio.to_thread(_claim, path)
         file = await asyncio.to_thread(_opened, part)
         try:
-            stop = Stop()
-            for number in range(preview.batches):
-                stop.heed()
-                batch = await previews.batch(preview.preview_id, number)
-                lines = await exporter.lines(batch.family, batch.items)
-                await asyncio.to_thread(_write, file, lines)
+            chunk: list[str] = []
+            async for line in exporter.lines_of(_batches(preview, previews)):
+                chunk.append(line)
+                if len(chunk) == LINES_AT_ONCE:
+                    await asyncio.to_thread(_write, file, chunk)
+                    chunk = []
+            await asyncio.to_thread(_write, file, chunk)
             await asyncio.to_thread(_safe, file)
         finally:
             file.close()
@@ -64,6 +66,14 @@ async def export(
         ) from None
 
 
+async def _batches(
+    preview: FrozenPreview, previews: PreviewLedger
+) -> AsyncIterator[tuple[str, Sequence[SelectedItem]]]:
+    for number in range(preview.batches):
+        batch = await previews.batch(preview.preview_id, number)
+        yield batch.family, batch.items
+
+
 def _claim(path: Path) -> None:
     os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
 
@@ -73,7 +83,7 @@ def _opened(path: Path) -> BinaryIO:
 
 
 def _write(file: BinaryIO, lines: Sequence[str]) -> None:
-    file.write("".join(f"{line}\n" for line in lines).encode("utf-8", "surrogatepass"))
+    file.write("".join(lines).encode("utf-8", "surrogatepass"))
 
 
 def _safe(file: BinaryIO) -> None:

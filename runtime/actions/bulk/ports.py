@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import AsyncIterable, AsyncIterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -18,9 +18,9 @@ class Progress(Protocol):
 class ItemLines(Protocol):
     """Items in full, as an export has them."""
 
-    async def lines(self, family: str, items: Sequence[SelectedItem]) -> Sequence[str]:
-        """One JSON document an item, in their order and without line ends; none for an item that is gone.
-        Raises `BoundaryDown`."""
+    def lines_of(self, batches: AsyncIterable[tuple[str, Sequence[SelectedItem]]]) -> AsyncIterator[str]:
+        """The lines of a whole backlog file of these items (family, items), in their order and with line
+        ends; none for an item that is gone. Raises `BoundaryDown`."""
         ...
 
 
