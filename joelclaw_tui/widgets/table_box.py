@@ -58,6 +58,9 @@ class TableBox(Vertical):
     def on_filter_bar_changed(self, message: FilterBar.Changed) -> None:
         message.stop()
         self.table.set_filter(message.text)
+        # What the table posts while this box handles a message goes no further than this box.
+        self.post_message(LiveTable.Moved(self.table, self.table.cursor_key))
+        self.post_message(LiveTable.RowsChanged(self.table))
 
     def on_filter_bar_closed(self, message: FilterBar.Closed) -> None:
         message.stop()
