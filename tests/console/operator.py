@@ -282,7 +282,7 @@ def sample_bulk(intent: Intent, matching: Sequence[str] = (), *, number: int = 0
         title=title,
         lines=tuple(lines),
         warnings=warnings,
-        target=PreviewTarget("main", "9f2c" * 16, "5c3c0f2a", target),
+        target=PreviewTarget("main", "9f2c" * 16, ("5c3c0f2a",), target),
         created_at=AT,
         expires_at=AT + 3600,
         counts={("feeds/poll", state): len(every)},

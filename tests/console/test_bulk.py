@@ -6,7 +6,9 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from textual.pilot import Pilot
@@ -19,11 +21,14 @@ from joelclaw_tui.screens.main import MainScreen
 from joelclaw_tui.screens.preview import PreviewScreen
 from joelclaw_tui.screens.problem import ProblemScreen
 from joelclaw_tui.screens.receipt import ReceiptScreen
+from joelclaw_tui.screens.terms import TermsScreen
 from joelclaw_tui.screens.working import WorkingScreen
 from runtime.actions.intents import ActionName, Bulk, Intent
 from runtime.model import FieldMatch, ItemState, Priority, ReceiptOutcome, Selection
+from runtime.truth.document import DiagnosisInfo, FamilyRow, PauseInfo, Snapshot, bounded
 from tests.console.driving import ready, screen_text, until
-from tests.console.operator import MemoryOperator, console, sample_item, settings
+from tests.console.operator import AT, MemoryOperator, console, sample_item, settings
+from tests.sample import NOW, family_row, sample_snapshot
 
 DEAD = [sample_item(number) for number in range(6)]
 IDS = [item.item_id for item in DEAD]
@@ -354,3 +359,122 @@ async def test_esc_takes_one_thing_back_at_a_time(operator: MemoryOperator) -> N
         assert not screen.conditions
         await pilot.press("escape")
         await on_screen(pilot, MainScreen)
+
+
+# --- families
+
+
+def paused_family(**values: Any) -> FamilyRow:
+    pause = PauseInfo(
+        by="ben",
+        kind="person",
+        mode="hold",
+        reason="maintenance",
+        since=NOW - timedelta(minutes=5),
+        until=None,
+    )
+    return family_row("feeds/poll", held=3, paused=pause.model_copy(update=values))
+
+
+def with_families(*rows: FamilyRow) -> Snapshot:
+    snapshot = sample_snapshot()
+    pressure = snapshot.boundaries.pressure
+    assert pressure.data is not None
+    data = pressure.data.model_copy(update={"families": bounded(list(rows))})
+    boundaries = snapshot.boundaries.model_copy(
+        update={"pressure": pressure.model_copy(update={"data": data})}
+    )
+    return snapshot.model_copy(update={"boundaries": boundaries})
+
+
+@asynccontextmanager
+async def on_families(
+    operator: MemoryOperator, *rows: FamilyRow, size: tuple[int, int] = (130, 30)
+) -> AsyncIterator[Pilot[int]]:
+    operator.reader.current = with_families(*rows)
+    app = console(operator)
+    async with app.run_test(size=size) as pilot:
+        await ready(pilot)
+        yield pilot
+    await app.settle()
+
+
+DIAGNOSIS = DiagnosisInfo(
+    error="HTTP 503 from the sink",
+    count=5,
+    failures=6,
+    since=NOW - timedelta(minutes=7),
+    first_item=IDS[0],
+    last_item=IDS[5],
+)
+
+
+async def test_a_breakers_diagnosis_is_told_beside_the_family_and_on_its_own_screen(
+    operator: MemoryOperator,
+) -> None:
+    row = paused_family(kind="machine", by="breaker", diagnosis=DIAGNOSIS)
+    async with on_families(operator, row) as pilot:
+        await says(
+            pilot, "auto-paused", "Paused by breaker for 5m: 5 of 6 failures said: HTTP 503 from the sink"
+        )
+        await pilot.press("g")
+        await says(pilot, "5 of 6 failures said: HTTP 503 from the sink", f"first {IDS[0]}", f"last {IDS[5]}")
+
+
+async def test_a_hold_of_the_lane_is_not_a_pause_of_a_family(operator: MemoryOperator) -> None:
+    async with on_families(operator, paused_family(whole_lane=True)) as pilot:
+        await says(
+            pilot, "lane held", "The whole lane is held by ben for 5m: maintenance  L release the lane"
+        )
+        await pilot.press("L")
+        assert (await intent_of_the_preview(pilot)) == Intent(ActionName.RELEASE_LANE, ())
+        await pilot.press("escape", "space", "H")
+        await on_screen(pilot, TermsScreen)
+        await says(pilot, "Hold the WHOLE lane main", "Every family, marked or not")
+        assert not pilot.app.screen.query("#mode")
+        pilot.app.screen.query_one("#length", Input).value = ""
+        await pilot.press("enter")
+        assert (await intent_of_the_preview(pilot)) == Intent(ActionName.HOLD_LANE, ())
+
+
+async def test_a_pause_is_extended_and_a_drain_has_its_own_word(operator: MemoryOperator) -> None:
+    async with on_families(operator, paused_family(mode="drain")) as pilot:
+        await says(pilot, "draining", "Takes nothing in, and drains, by ben for 5m")
+        await pilot.press("e")
+        await on_screen(pilot, TermsScreen)
+        assert not pilot.app.screen.query("#reason")
+        await pilot.press("enter")
+        intent = await intent_of_the_preview(pilot)
+        assert (intent.action, intent.targets) == (ActionName.EXTEND, ("feeds/poll",))
+        assert intent.until == AT + 3600
+
+
+async def test_a_removed_family_is_brought_back(operator: MemoryOperator) -> None:
+    row = family_row("feeds/poll", quarantined=4).model_copy(update={"removed_since": NOW})
+    async with on_families(operator, row) as pilot:
+        await says(pilot, "removed", "B bring it back")
+        await pilot.press("B")
+        assert (await intent_of_the_preview(pilot)) == Intent(ActionName.RESTORE, ("feeds/poll",))
+
+
+@pytest.mark.parametrize(
+    ("by", "words"),
+    [
+        ({"max_in_flight": 8}, "8 throttled by max_in_flight."),
+        ({"rate": 8}, "throttled by its rate."),
+        ({"rate": 3, "concurrency": 5}, "throttled by its concurrency key (5) and its rate (3)."),
+        ({}, "throttled by a limit."),
+    ],
+)
+async def test_throttled_says_by_which_limit(
+    operator: MemoryOperator, by: dict[str, int], words: str
+) -> None:
+    async with on_families(operator, family_row("feeds/poll", throttled=8, throttled_by=by)) as pilot:
+        await says(pilot, words)
+
+
+async def test_families_are_marked_by_a_range_too(operator: MemoryOperator) -> None:
+    rows = [family_row(f"mail/{name}") for name in "abcd"]
+    async with on_families(operator, *rows) as pilot:
+        await pilot.press("down", "v", "down", "v", "p")
+        assert (await intent_of_the_preview(pilot)).targets == ("mail/b", "mail/c")

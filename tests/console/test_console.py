@@ -27,9 +27,10 @@ from joelclaw_tui.screens.problem import ProblemScreen
 from joelclaw_tui.screens.receipt import ReceiptScreen
 from joelclaw_tui.screens.run import RunScreen
 from joelclaw_tui.screens.start import StartScreen
+from joelclaw_tui.screens.terms import TermsScreen
 from joelclaw_tui.widgets.state import family_mark
 from runtime.actions.intents import ActionName, Intent, Preview
-from runtime.model import BoundaryDown, ItemState, OperatorError, ReadOnly, Receipt, ReceiptOutcome
+from runtime.model import BoundaryDown, ItemState, OperatorError, PauseMode, ReadOnly, Receipt, ReceiptOutcome
 from tests.console.driving import main_screen, ready, screen_text, until
 from tests.console.operator import (
     AT,
@@ -438,15 +439,23 @@ async def test_dead_items_of_a_family_are_replayed_up_to_the_number_asked_for(
 async def test_a_pause_for_a_length_of_time_ends_by_itself(operator: MemoryOperator) -> None:
     async with opened(operator) as (app, pilot):
         await pilot.press("P")
-        await on_screen(pilot, AskScreen)
-        app.screen.query_one(Input).value = "-5m"
+        await on_screen(pilot, TermsScreen)
+        app.screen.query_one("#length", Input).value = "-5m"
         await pilot.press("enter")
         await pilot.pause()
-        assert isinstance(app.screen, AskScreen)
-        app.screen.query_one(Input).value = "2h"
+        assert isinstance(app.screen, TermsScreen)
+        assert "not a length of time" in screen_text(app)
+        app.screen.query_one("#length", Input).value = "2h"
+        app.screen.query_one("#mode", Input).value = "slowly"
+        await pilot.press("enter")
+        await pilot.pause()
+        assert "hold or drain" in screen_text(app)
+        app.screen.query_one("#mode", Input).value = "drain"
+        app.screen.query_one("#reason", Input).value = "the sink moves"
         await pilot.press("enter")
         await on_screen(pilot, PreviewScreen)
-        assert operator.actions.previews[0].intent.until == AT + 7200
+        intent = operator.actions.previews[0].intent
+        assert (intent.until, intent.mode, intent.reason) == (AT + 7200, PauseMode.DRAIN, "the sink moves")
 
 
 async def test_what_the_action_layer_refuses_is_told_with_its_fix(operator: MemoryOperator) -> None:
