@@ -25,6 +25,8 @@ BATCH = 256
 SWEEP_EVERY_S = 1.0
 """A look at the queue at least this often: it catches what a lost wake-up missed, and delayed work."""
 BACK_OFF_MAX_S = 5.0
+PACED_EVERY_S = 0.1
+"""While a rate is used up: a second's worth of starts may come at once, so none is lost by looking this often."""
 TURN_WAIT_S = 0.01
 RENEWALS = 3
 """A lease is renewed so many times before it would lapse."""
@@ -40,8 +42,8 @@ class DrainerStats:
     idle_because: str | None = None
     last_error: str | None = None
     uncertain: dict[str, Lease] = field(default_factory=dict)
-    """Sent, and nobody knows with what result: the reconciler asks Restate about them, and renews them
-    for as long as Restate does not answer."""
+    """Sent, or about to be, and nobody knows with what result: the reconciler asks Restate about them, and
+    renews them for as long as Restate does not answer."""
 
 
 class Drainer:
@@ -66,6 +68,9 @@ class Drainer:
         self._lane_max = lane_max_in_flight
         self._workers_alive = workers_alive
         self._turn = 0
+        self._paced = False
+        self._in_hand: list[Lease] = []
+        """What this round has claimed."""
         self.wake = asyncio.Event()
         self.stats = DrainerStats()
 
@@ -83,7 +88,8 @@ class Drainer:
             except OperatorError as error:
                 self.stats.last_error = error.message
                 back_off = min(BACK_OFF_MAX_S, back_off * 2 or 0.2)
-            await _first_of(self.wake, stop, back_off or SWEEP_EVERY_S, heed_wake=not back_off)
+            quiet = PACED_EVERY_S if self._paced else SWEEP_EVERY_S
+            await _first_of(self.wake, stop, back_off or quiet, heed_wake=not back_off)
 
     async def round(self) -> int:
         """One batch. Returns how many items moved. Raises `OperatorError` when a boundary failed."""
@@ -91,6 +97,17 @@ class Drainer:
         lane = self._lane.current
         self.stats.rounds += 1
         self.stats.last_round_at = time.time()
+        self._in_hand = []
+        try:
+            return await self._round(lane)
+        except OperatorError:
+            # Redis went away under it: nobody else may touch these before they lapse, so that they would
+            # stand still although their drainer lives.
+            for lease in self._in_hand:
+                self.stats.uncertain.setdefault(lease.item_id, lease)
+            raise
+
+    async def _round(self, lane: Lane) -> int:
         if not self._workers_alive():
             self.stats.idle_because = "no live worker: nothing is admitted"
             return 0
@@ -139,22 +156,27 @@ class Drainer:
             await asyncio.sleep(TURN_WAIT_S)
             return []
         rules = lane.rules
+        self._paced = False
         try:
             if await self._queue.lane_held():
                 self.stats.idle_because = "the whole lane is held"
                 return []
             demands = await self._queue.peek(rules)
+            self._paced = any(demand.paced for demand in demands)
             slots = min(BATCH, (lane.max_in_flight or self._lane_max) - sum(d.busy for d in demands))
             self.stats.idle_because = "the lane is full" if slots <= 0 else None
             if lane.rate_per_s is not None and slots > 0:
                 slots = min(slots, await self._queue.lane_rate(lane.rate_per_s))
-                self.stats.idle_because = "the lane's rate is used up" if slots <= 0 else None
+                if slots <= 0:
+                    self.stats.idle_because, self._paced = "the lane's rate is used up", True
             weights = {name: family.weight for name, family in lane.families.items()}
             wanted = allocate(demands, weights, slots=max(0, slots), turn=self._turn)
             self._turn += 1
             if not wanted:
                 return []
-            leases = await self._queue.claim(wanted, rules, owner=self._owner, lease_s=self._lease_s)
+            leases = self._in_hand = await self._queue.claim(
+                wanted, rules, owner=self._owner, lease_s=self._lease_s
+            )
             if lane.rate_per_s is not None and leases:
                 await self._queue.lane_rate(lane.rate_per_s, used=len(leases))
             return leases

@@ -285,6 +285,9 @@ class Bulk(OnLane):
           call('ZREM', base .. 'quarantined', id)
           local lines = string.match(call('HGET', base .. 'fails', id), '^(.*)\\n[^\\n]*$')
           if lines then call('HSET', base .. 'fails', id, lines) else call('HDEL', base .. 'fails', id) end
+          -- Its key may have come free meanwhile, its family been restored: nobody would look for it there.
+          if kind == 'q' then kind = 'w'
+          elseif (kind == 'xw' or kind == 'xd') and not removed() then kind = string.sub(kind, 2) end
           put(id, level, record, kind, score)
           code = 'r'
         end
@@ -337,10 +340,10 @@ class Bulk(OnLane):
         """The ids of those that the target has now. A repeat adds none twice."""
         if not new:
             return set()
-        with redis_errors(self._where):
-            await self._redis.hsetnx(families_key(self._lane), family_tag(target), target)
         inflow = Inflow(self._redis, self._url, self._lane, now_us=self.now_us)
         try:
+            with redis_errors(self._where):
+                await self._redis.hsetnx(families_key(self._lane), family_tag(target), target)
             taken = await inflow.enqueue_many(target, new, rules=rules)
         except Refused:  # it drains, or the server is full: nothing was stored
             return set()

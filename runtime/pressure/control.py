@@ -128,6 +128,15 @@ class Control(OnLane):
 
     # --- the whole lane
 
+    _HOLD_LANE = """#!lua flags=allow-oom
+    local t = redis.call('TIME')
+    local now = ARGV[1] ~= '' and tonumber(ARGV[1]) or t[1] * 1000000 + t[2]
+    local ends = ARGV[3] == '' and 'null' or string.format('"%.0f"', now + ARGV[3])
+    local text = string.sub(ARGV[2], 1, -2) .. string.format(',"since":"%.0f","until":', now) .. ends .. '}'
+    redis.call('SET', KEYS[1], text)
+    if ARGV[3] ~= '' then redis.call('PEXPIRE', KEYS[1], math.max(1, math.floor(ARGV[3] / 1000 + 0.5))) end
+    """
+
     async def hold_lane(
         self, families: Sequence[str], *, actor: str, reason: str | None, for_s: float | None
     ) -> Mapping[str, Paused]:
@@ -139,8 +148,9 @@ class Control(OnLane):
         length = _length(for_s)
         calls = [Call(self._base(name), (self._now, LANE, fields, length)) for name in families]
         with redis_errors(self._where):
-            px = None if for_s is None else max(1, round(for_s * 1000))
-            await self._redis.set(lane_key(self._lane, HOLD), fields, px=px)
+            await self._redis.eval(
+                self._HOLD_LANE, 1, lane_key(self._lane, HOLD), self._now, fields, str(length)
+            )
             replies = await self._PAUSE.many(self._redis, calls)
             _raise_first(replies)
         return {

@@ -12,7 +12,7 @@ from runtime.model import FamilyRules, Lease
 from runtime.pressure.keys import HOLD
 from runtime.pressure.place import OnLane
 from runtime.pressure.records import unpack_failures, unpack_record
-from runtime.pressure.script import Script
+from runtime.pressure.script import Kind, Script
 
 LEASE_S = 30.0
 """A lease not ended or renewed within this lapses: its item waits again, or Restate is asked about it."""
@@ -24,15 +24,20 @@ MESSAGE_LIMIT = 1000
 """Characters of a failure's message that are kept."""
 TURN_MS = 2000
 """A drainer that dies within its turn holds the others up for so long at the most."""
+_TAKE_TURN = Kind.MOVES.value + "return redis.call('SET', KEYS[1], ARGV[1], 'NX', 'PX', ARGV[2]) and 1 or 0"
+"""Not the plain command, which a server that is out of memory refuses: it has to be drained."""
 _END_TURN = "if redis.call('GET', KEYS[1]) == ARGV[1] then redis.call('DEL', KEYS[1]) end"
 
-_LANE_RATE = """
+_LANE_RATE = (
+    Kind.MOVES.value
+    + """
 local t = redis.call('TIME')
 local now, interval, burst, used = t[1] * 1000000 + t[2], tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
 local tat = math.max(now, tonumber(redis.call('GET', KEYS[1]) or 0)) + used * interval
 if used > 0 then redis.call('SET', KEYS[1], string.format('%.0f', tat), 'PX', math.ceil(math.max(1, (tat - now) / 1000))) end
 return math.max(0, math.floor((burst * interval - (tat - now)) / interval + 1e-6))
 """
+)
 
 Levels = tuple[int, int, int, int]
 
@@ -49,6 +54,8 @@ class Demand:
     busy: int
     """Leased, admitting and in flight."""
     held: bool
+    paced: bool = False
+    """Nothing may start before its rate lets it, within a second or so."""
 
 
 def rate_arguments(rules: FamilyRules) -> tuple[int, int]:
@@ -85,7 +92,7 @@ class Dispatch(OnLane):
     """The way out, as far as Restate's door."""
 
     set_aside = 0
-    """Rows that the last claim passed over for their busy keys: the next one looks behind them."""
+    """Rows that this turn's claim passed over for their busy keys: the next one looks behind them."""
 
     # --- the lane's turn
 
@@ -96,8 +103,9 @@ class Dispatch(OnLane):
     async def take_turn(self, owner: str) -> bool:
         """One drainer at a time looks and claims: the lane's limits are over families that lie on
         different servers of a cluster, so no script can hold them. Raises `BoundaryDown`."""
+        self.set_aside = 0
         with redis_errors(self._where):
-            return bool(await self._redis.set(self._turn, owner, nx=True, px=TURN_MS))
+            return bool(await self._redis.eval(_TAKE_TURN, 1, self._turn, owner, TURN_MS))
 
     async def end_turn(self, owner: str) -> None:
         """Raises `BoundaryDown`; the turn then ends by itself."""
@@ -164,6 +172,7 @@ class Dispatch(OnLane):
                     room=room if rate < 0 else min(room, rate),
                     busy=busy,
                     held=bool(held),
+                    paced=rate == 0 and room > 0 and any((p0, p1, p2, p3)) and not held,
                 )
             )
         return demands

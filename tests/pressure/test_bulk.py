@@ -332,6 +332,64 @@ async def test_an_abandoned_move_leaves_its_items_to_a_person_after_a_while(
     await hands.sound()
 
 
+async def test_a_move_that_finds_the_server_out_of_memory_leaves_its_items_where_they_were(
+    hands: Hands,
+) -> None:
+    item = await hands.bench.add()
+    await hands.bench.redis.config_set("maxmemory", 1)
+    try:
+        assert await hands.do(BulkVerb.MOVE, (item, 1, W), to="b") == [REFUSED]
+    finally:
+        await hands.bench.redis.config_set("maxmemory", 0)
+    assert (await hands.bench.get(item)).state is W
+    await hands.sound()
+
+
+async def test_a_parked_item_whose_key_came_free_during_a_refused_move_is_not_left_behind(
+    hands: Hands, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rules = {"a": FamilyRules(concurrency=1, max_in_flight=1000)}
+    await hands.bench.add()  # the family is known
+    others = [
+        NewItem(new_item_id("a", at_s=1.0), "{}", Priority.P2, "t", concurrency_key='"o"') for _ in range(300)
+    ]
+    mine = [
+        NewItem(new_item_id("a", at_s=2.0), "{}", Priority.P2, "t", concurrency_key='"me"') for _ in range(2)
+    ]
+    await hands.bench.queue.enqueue_many("a", [*others, *mine])
+    (holder, parked) = (one.item_id for one in mine)
+    await hands.bench.queue.claim({"a": (0, 0, 10, 0)}, rules, owner="d")
+    assert parked in await hands.scores("q2")
+
+    async def refuse(*arguments: object) -> set[str]:
+        await hands.bench.queue.settle(f"{holder}.1", "a", Outcome.SUCCEEDED)
+        return set()
+
+    monkeypatch.setattr(Bulk, "_arrive", refuse)
+    assert await hands.do(BulkVerb.MOVE, (parked, 1, W), to="b") == [REFUSED]
+    await hands.bench.queue.recover(rules, owner="d")
+    leases = await hands.bench.queue.claim({"a": (0, 0, 10, 0)}, rules, owner="d")
+    assert [lease.item_id for lease in leases] == [parked]
+    await hands.sound()
+
+
+async def test_a_family_restored_during_a_refused_move_has_all_of_its_items_back(
+    hands: Hands, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ids = [await hands.bench.add(), await hands.bench.add(delay_s=9)]
+    await hands.bench.queue.remove(["a"])
+
+    async def refuse(*arguments: object) -> set[str]:
+        await hands.bench.control.restore("a")
+        return set()
+
+    monkeypatch.setattr(Bulk, "_arrive", refuse)
+    assert await hands.do(BulkVerb.MOVE, *((item, 1, Q) for item in ids), to="b") == [REFUSED] * 2
+    assert [(await hands.bench.get(item)).state for item in ids] == [W, D]
+    reading = (await hands.bench.reading.read(RULES)).families[0]
+    assert (reading.waiting, reading.delayed, reading.stored) == (1, 1, 2)
+
+
 async def test_what_is_runnable_now_is_announced(hands: Hands) -> None:
     (dead,) = await hands.dead()
     async with hands.bench.redis.pubsub() as listener:

@@ -348,6 +348,16 @@ async def test_a_hold_on_the_lane_covers_later_families_and_leaves_own_pauses_wh
     assert pause is not None and (pause.reason, pause.whole_lane) == ("mine", False)
 
 
+async def test_a_lane_can_be_held_on_a_server_that_is_out_of_memory(bench: Bench) -> None:
+    await bench.add("a")
+    await bench.redis.config_set("maxmemory", 1)
+    try:
+        await bench.control.hold_lane(["a"], actor="bob", reason=None, for_s=None)
+        assert await bench.queue.lane_held()
+    finally:
+        await bench.redis.config_set("maxmemory", 0)
+
+
 async def test_a_hold_on_the_lane_ends_by_itself_for_later_families_too(bench: Bench) -> None:
     await bench.control.hold_lane([], actor="bob", reason=None, for_s=60)
     left = await bench.redis.pttl(lane_key(bench.lane, HOLD))
