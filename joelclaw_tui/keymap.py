@@ -216,7 +216,7 @@ KEYS: tuple[KeySpec, ...] = (
         "all",
         "asterisk",
         "whole",
-        "all that match",
+        "all",
         "Choose all that match, those beyond the rows in view too",
         12,
         "*",

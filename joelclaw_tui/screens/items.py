@@ -350,7 +350,9 @@ class ItemsScreen(ListingScreen):
         words = f"all that match: {self.conditions.words(self.state, self.family)}"
         if self._read_at is not None:
             words += f" ({self._total:,} at the last look"
-            words += f"; the first {ceiling:,} in one action)" if self._total > ceiling else ")"
+            words += (
+                f"; the first {ceiling:,} in one action, F max N for more)" if self._total > ceiling else ")"
+            )
         return Aim(words, (self.family,), self._selection(), limit=self.conditions.limit, open_ended=True)
 
     # --- keys
