@@ -7,6 +7,7 @@ all that match. A marked item that left the state stays in sight as gone until i
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -114,7 +115,6 @@ class ItemsScreen(ListingScreen):
         self._total = 0
         self._read_at: float | None = None
         self._problem: Problem | None = None
-        self._reading = False
         self._looked = (0, 0)
         self._worker: Worker[None] | None = None
 
@@ -146,15 +146,19 @@ class ItemsScreen(ListingScreen):
         self.refresh_bindings()
         self.action_read_again()
 
+    @property
+    def _reading(self) -> bool:
+        return self._worker is not None and not self._worker.is_finished
+
     async def _read_anew(self) -> None:
-        self._reading, self._looked = True, (0, 0)
-        try:
-            pages = await self._pages_as_far_as_before()
-            gone = pages if isinstance(pages, Problem) else await self._look_up_marked(pages)
-        finally:
-            self._reading = False
-        if isinstance(pages, Problem) or isinstance(gone, Problem):
-            self._fail(pages if isinstance(pages, Problem) else gone)
+        self._looked = (0, 0)
+        pages = await self._pages_as_far_as_before()
+        gone = pages if isinstance(pages, Problem) else await self._look_up_marked(pages)
+        self._looked = (0, 0)
+        if isinstance(pages, Problem):
+            self._fail(pages)
+        elif isinstance(gone, Problem):
+            self._fail(gone)
         else:
             self._items, self._cursor, self._total = dict(pages.items), pages.cursor, pages.total
             self._gone = gone
@@ -188,6 +192,9 @@ class ItemsScreen(ListingScreen):
         )
 
     def _count(self, done: int, of: int, /) -> None:
+        task = asyncio.current_task()
+        if task is not None and task.cancelling():
+            raise asyncio.CancelledError  # Esc's own may get lost in a driver on its way here
         self._looked = (done, of)
 
     async def _look_up_marked(self, read: _Read) -> dict[str, str] | Problem:
@@ -212,17 +219,13 @@ class ItemsScreen(ListingScreen):
     def _selection(self) -> Selection:
         return self.conditions.selection(self.state)
 
-    def _fail(self, problem: Problem | dict[str, str]) -> None:
-        if isinstance(problem, Problem):
-            self._problem = problem
-            self.table.set_empty("? These items can't be read", "ctrl+r reads again")
+    def _fail(self, problem: Problem) -> None:
+        """What was read before stays in sight."""
+        self._problem = problem
+        self.table.set_empty("? These items can't be read", "ctrl+r reads again")
 
     async def _read_on(self, cursor: str) -> None:
-        self._reading = True
-        try:
-            page = await self._page(cursor)
-        finally:
-            self._reading = False
+        page = await self._page(cursor)
         if isinstance(page, Problem):
             self._fail(page)
         else:
