@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager, suppress
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 
 from runtime.lanefile import Lane, LaneSource
@@ -25,6 +25,8 @@ BATCH = 256
 SWEEP_EVERY_S = 1.0
 """A look at the queue at least this often: it catches what a lost wake-up missed, and delayed work."""
 BACK_OFF_MAX_S = 5.0
+PACED_EVERY_S = 0.1
+"""While a rate is used up: a second's worth of starts may come at once, so none is lost by looking this often."""
 TURN_WAIT_S = 0.01
 RENEWALS = 3
 """A lease is renewed so many times before it would lapse."""
@@ -40,7 +42,7 @@ class DrainerStats:
     idle_because: str | None = None
     last_error: str | None = None
     uncertain: dict[str, Lease] = field(default_factory=dict)
-    """Claimed, perhaps sent, and nobody knows with what result: the reconciler asks Restate about them, and
+    """Sent, or about to be, and nobody knows with what result: the reconciler asks Restate about them, and
     renews them for as long as Restate does not answer."""
 
 
@@ -66,6 +68,9 @@ class Drainer:
         self._lane_max = lane_max_in_flight
         self._workers_alive = workers_alive
         self._turn = 0
+        self._paced = False
+        self._in_hand: list[Lease] = []
+        """What this round has claimed."""
         self.wake = asyncio.Event()
         self.stats = DrainerStats()
 
@@ -83,7 +88,8 @@ class Drainer:
             except OperatorError as error:
                 self.stats.last_error = error.message
                 back_off = min(BACK_OFF_MAX_S, back_off * 2 or 0.2)
-            await _first_of(self.wake, stop, back_off or SWEEP_EVERY_S, heed_wake=not back_off)
+            quiet = PACED_EVERY_S if self._paced else SWEEP_EVERY_S
+            await _first_of(self.wake, stop, back_off or quiet, heed_wake=not back_off)
 
     async def round(self) -> int:
         """One batch. Returns how many items moved. Raises `OperatorError` when a boundary failed."""
@@ -91,29 +97,30 @@ class Drainer:
         lane = self._lane.current
         self.stats.rounds += 1
         self.stats.last_round_at = time.time()
+        self._in_hand = []
+        self._queue.set_aside = 0  # of this round, whether it comes to a claim or not
+        try:
+            return await self._round(lane)
+        except OperatorError:
+            # Redis went away under it: nobody else may touch these before they lapse, so that they would
+            # stand still although their drainer lives.
+            for lease in self._in_hand:
+                self.stats.uncertain.setdefault(lease.item_id, lease)
+            raise
+
+    async def _round(self, lane: Lane) -> int:
         if not self._workers_alive():
             self.stats.idle_because = "no live worker: nothing is admitted"
             return 0
         leases = await self._claim(lane)
         if not leases:
             return self._queue.set_aside
-        with self._in_hand(leases):
-            async with self._renewing(leases):
-                fitting = await self._fitting(lane, leases)
-                begun = await self._queue.begin_admit(fitting, lease_s=self._lease_s)
-                # Urgent first, also within the batch: the sends start in this order.
-                await self._admit(sorted(begun, key=lambda lease: lease.priority))
+        async with self._renewing(leases):
+            fitting = await self._fitting(lane, leases)
+            begun = await self._queue.begin_admit(fitting, lease_s=self._lease_s)
+            # Urgent first, also within the batch: the sends start in this order.
+            await self._admit(sorted(begun, key=lambda lease: lease.priority))
         return len(leases)
-
-    @contextmanager
-    def _in_hand(self, leases: Sequence[Lease]) -> Iterator[None]:
-        """Where a boundary fails, what was claimed is the reconciler's to keep and to resolve: it would else
-        lapse, which looks like the death of a drainer and is counted as one."""
-        try:
-            yield
-        except OperatorError:
-            self.stats.uncertain.update((lease.item_id, lease) for lease in leases)
-            raise
 
     @asynccontextmanager
     async def _renewing(self, leases: Sequence[Lease]) -> AsyncIterator[None]:
@@ -145,31 +152,34 @@ class Drainer:
 
     async def _claim(self, lane: Lane) -> list[Lease]:
         """In this drainer's turn: what others claimed before is counted, so that the lane's limit holds."""
-        self._queue.set_aside = 0  # of this round, whether it comes to a claim or not
         if not await self._queue.take_turn(self._owner):
             self.wake.set()  # somebody else's turn: short, so look again soon
             await asyncio.sleep(TURN_WAIT_S)
             return []
         rules = lane.rules
+        self._paced = False
         try:
             if await self._queue.lane_held():
                 self.stats.idle_because = "the whole lane is held"
                 return []
             demands = await self._queue.peek(rules)
+            self._paced = any(demand.paced for demand in demands)
             slots = min(BATCH, (lane.max_in_flight or self._lane_max) - sum(d.busy for d in demands))
             self.stats.idle_because = "the lane is full" if slots <= 0 else None
             if lane.rate_per_s is not None and slots > 0:
                 slots = min(slots, await self._queue.lane_rate(lane.rate_per_s))
-                self.stats.idle_because = "the lane's rate is used up" if slots <= 0 else None
+                if slots <= 0:
+                    self.stats.idle_because, self._paced = "the lane's rate is used up", True
             weights = {name: family.weight for name, family in lane.families.items()}
             wanted = allocate(demands, weights, slots=max(0, slots), turn=self._turn)
             self._turn += 1
             if not wanted:
                 return []
-            leases = await self._queue.claim(wanted, rules, owner=self._owner, lease_s=self._lease_s)
+            leases = self._in_hand = await self._queue.claim(
+                wanted, rules, owner=self._owner, lease_s=self._lease_s
+            )
             if lane.rate_per_s is not None and leases:
-                with self._in_hand(leases):
-                    await self._queue.lane_rate(lane.rate_per_s, used=len(leases))
+                await self._queue.lane_rate(lane.rate_per_s, used=len(leases))
             return leases
         finally:
             with suppress(BoundaryDown):  # it ends by itself

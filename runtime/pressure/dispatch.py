@@ -54,6 +54,8 @@ class Demand:
     busy: int
     """Leased, admitting and in flight."""
     held: bool
+    paced: bool = False
+    """Nothing may start before its rate lets it, within a second or so."""
 
 
 def rate_arguments(rules: FamilyRules) -> tuple[int, int]:
@@ -90,7 +92,7 @@ class Dispatch(OnLane):
     """The way out, as far as Restate's door."""
 
     set_aside = 0
-    """Rows that the last claim passed over for their busy keys: the next one looks behind them."""
+    """Rows that this turn's claim passed over for their busy keys: the next one looks behind them."""
 
     # --- the lane's turn
 
@@ -101,6 +103,7 @@ class Dispatch(OnLane):
     async def take_turn(self, owner: str) -> bool:
         """One drainer at a time looks and claims: the lane's limits are over families that lie on
         different servers of a cluster, so no script can hold them. Raises `BoundaryDown`."""
+        self.set_aside = 0
         with redis_errors(self._where):
             return bool(await self._redis.eval(_TAKE_TURN, 1, self._turn, owner, TURN_MS))
 
@@ -169,6 +172,7 @@ class Dispatch(OnLane):
                     room=room if rate < 0 else min(room, rate),
                     busy=busy,
                     held=bool(held),
+                    paced=rate == 0 and room > 0 and any((p0, p1, p2, p3)) and not held,
                 )
             )
         return demands

@@ -165,10 +165,11 @@ end
 local function many(command, key, members)
   for i = 1, #members, 1000 do call(command, key, unpack(members, i, math.min(i + 999, #members))) end
 end
+-- Closed without having succeeded: discarded, or moved.
 local function close(id, record, outcome, now)
   local priority, attempt, enqueued = head(record)
   forget(id, record)
-  call('ZADD', base .. 'settled', int(now), id)
+  call('ZADD', base .. 'discarded', int(now), id)
   call('HSET', base .. 'done', id, priority .. ':' .. attempt .. ':' .. enqueued .. ':' .. outcome)
 end
 -- One set into another: the larger one is kept and the smaller one's rows are carried over. Where both are

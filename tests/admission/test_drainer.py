@@ -14,6 +14,7 @@ from runtime.model import (
     BoundaryDown,
     FamilyRules,
     ItemState,
+    Lease,
     NewItem,
     Outcome,
     PauseKind,
@@ -51,6 +52,31 @@ async def test_an_answer_that_was_lost_is_asked_about_and_the_run_goes_on(lane: 
     assert (await lane.look()).in_flight == 1
     assert lane.restate.accepted == [f"{item_id}.1"]
     assert not lane.drainer.stats.uncertain
+
+
+@pytest.mark.parametrize("when", ["before the send", "after the send"])
+async def test_what_a_drainer_had_in_hand_when_redis_went_away_goes_on_as_soon_as_it_is_back(
+    lane: Lane, valkey: ValkeyServer, monkeypatch: pytest.MonkeyPatch, when: str
+) -> None:
+    await lane.add("a", 2)
+    step = "begin_admit" if when == "before the send" else "admitted"
+    go_on = getattr(lane.queue, step)
+
+    async def cut_off(leases: list[Lease], **given: float) -> object:
+        valkey.kill()
+        return await go_on(leases, **given)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(lane.queue, step, cut_off)
+        with pytest.raises(BoundaryDown):
+            await lane.drainer.round()
+    valkey.launch()
+    await lane.redis.connection_pool.disconnect()
+    await lane.reconciler.one_pass()
+    assert not lane.drainer.stats.uncertain
+    row = await lane.look()
+    assert (row.waiting, row.leased, row.in_flight) == ((2, 0, 0) if when == "before the send" else (0, 0, 2))
+    assert {item.deaths for item in (await lane.reading.items("a", ItemState.WAITING)).items} <= {0}
 
 
 async def test_a_send_that_never_arrived_waits_again_once_restate_says_so(lane: Lane) -> None:
@@ -217,6 +243,25 @@ async def test_what_no_longer_fits_its_schema_is_quarantined_with_the_reason(lan
     await lane.control.replay("a", [bad])
     assert await lane.drainer.round() == 1
     assert lane.restate.accepted == [f"{good}.1", f"{bad}.2"]
+
+
+async def test_a_rate_is_kept_and_used_in_full_by_a_drainer_that_runs(lane: Lane) -> None:
+    lane.source.current.path.write_text('lane = "main"\n[families.a]\nhandler = "noop"\nrate = "20/s"\n')
+    await lane.add("a", 100)
+    stop = asyncio.Event()
+    began = asyncio.get_running_loop().time()
+    running = asyncio.create_task(lane.drainer.run(stop))
+    try:
+        while len(lane.restate.accepted) < 60:
+            assert not running.done()
+            await asyncio.sleep(0.01)
+        took = asyncio.get_running_loop().time() - began
+    finally:
+        stop.set()
+        lane.drainer.wake.set()
+        await running
+    assert took >= 1.9  # 20 at once, then 20 a second
+    assert len(lane.restate.accepted) <= 20 * (took + 1) + 20
 
 
 async def test_a_round_with_nothing_to_claim_moves_nothing_though_the_one_before_set_something_aside(

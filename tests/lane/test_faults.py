@@ -102,14 +102,16 @@ class Faults:
     async def kill(self, victim: str, number: int) -> None:
         """SIGKILL, and a new start on what it left."""
         assert self.ended() == [], f"before kill {number}"
-        await self.note(victim)
         if victim == SERVER:
             self.valkey.restart()
             await self.redis.connection_pool.disconnect()  # our own, which were cut
+            self.done_before[victim] = await self.succeeded()
             return
         process = self.running[victim]
         process.send_signal(signal.SIGKILL)
         process.wait()
+        if victim in ENQUEUERS:
+            self.done_before[victim] = len(acknowledged(self.log_of(victim)))
         self.start(victim)
 
     async def at_work(self, victim: str) -> bool:
@@ -135,12 +137,6 @@ class Faults:
             return await self.succeeded() >= bound
 
         await until(holds, f"{bound} succeeded\n{self.logs()}")
-
-    async def note(self, victim: str) -> None:
-        """What was done before ``victim`` was killed."""
-        self.done_before[victim] = (
-            len(acknowledged(self.log_of(victim))) if victim in ENQUEUERS else await self.succeeded()
-        )
 
     async def families(self) -> list[FamilyReading]:
         return list((await self.reading.read(dict.fromkeys(FAMILIES, FamilyRules()))).families)

@@ -14,6 +14,9 @@ from typing import Final
 
 from runtime.model import (
     BreakerRule,
+    BulkOrder,
+    BulkResult,
+    BulkVerb,
     Diagnosis,
     Enqueued,
     ExtendResult,
@@ -30,10 +33,12 @@ from runtime.model import (
     Priority,
     ReplayResult,
     ResumeResult,
+    SelectedItem,
     SettleResult,
     WorkItem,
     run_id_of,
 )
+from runtime.pressure.bulk import moved_id
 from runtime.pressure.records import MICROSECOND, pack_meta
 
 SECOND: Final = 1_000_000
@@ -88,12 +93,18 @@ class Row:
 
 @dataclass(frozen=True)
 class Done:
-    """What is left of an item that has succeeded."""
+    """What is left of an item."""
 
     level: int
     attempt: int
     enqueued: int
     at: int
+    outcome: str = "succeeded"
+    """succeeded, discarded, moved"""
+
+    @property
+    def state(self) -> ItemState:
+        return ItemState.SUCCEEDED if self.outcome == "succeeded" else ItemState.DISCARDED
 
 
 @dataclass
@@ -143,6 +154,10 @@ class FamilyModel:
         self.removed: int | None = None
         self.succeeded = self.failed = 0
         self.events: list[tuple[str, int]] = []
+        self.batches: dict[str, list[BulkResult]] = {}
+        """What bulk actions have done, by the batch."""
+        self.replay_arrival = 0
+        """The theoretical arrival time of replays at a rate."""
 
     # --- questions
 
@@ -465,7 +480,8 @@ class FamilyModel:
             done = self.done.get(item_id)
             if done is None:
                 return SettleResult.UNKNOWN
-            return SettleResult.ALREADY if done.attempt == attempt else SettleResult.STALE
+            same = done.attempt == attempt and done.outcome == "succeeded"
+            return SettleResult.ALREADY if same else SettleResult.STALE
         if attempt != row.attempt:
             return SettleResult.STALE if attempt < row.attempt else SettleResult.UNKNOWN
         if row.place == "dead":
@@ -526,12 +542,16 @@ class FamilyModel:
         self.recent = []
 
     def sweep(self, keep_us: int, keep_rows: int) -> int:
-        oldest_first = sorted(self.done, key=lambda item_id: (self.done[item_id].at, item_id))
-        old = [item_id for item_id in oldest_first if self.done[item_id].at <= self.now - keep_us]
-        gone = old or oldest_first[: max(0, len(oldest_first) - keep_rows)]
-        for item_id in gone:
-            del self.done[item_id]
-        return len(gone)
+        dropped = 0
+        for state in (ItemState.SUCCEEDED, ItemState.DISCARDED):
+            ended = [item_id for item_id, done in self.done.items() if done.state is state]
+            oldest_first = sorted(ended, key=lambda item_id: (self.done[item_id].at, item_id))
+            old = [item_id for item_id in oldest_first if self.done[item_id].at <= self.now - keep_us]
+            gone = old or oldest_first[: max(0, len(oldest_first) - keep_rows)]
+            for item_id in gone:
+                del self.done[item_id]
+            dropped += len(gone)
+        return dropped
 
     # --- an operator's hand
 
@@ -572,6 +592,112 @@ class FamilyModel:
             return ReplayResult.REPLAYED
         return ReplayResult.MOVED_ON if row or item_id in self.done else ReplayResult.NOT_FOUND
 
+    # --- many at once
+
+    def still(self, item: SelectedItem) -> Row | BulkResult:
+        """The row, if it is what was selected. What waits and what is delayed is told apart by the clock
+        only, and so not here."""
+        row = self.rows.get(item.item_id)
+        if row is None:
+            return BulkResult.MOVED_ON if item.item_id in self.done else BulkResult.NOT_FOUND
+        fits = {
+            "dead": (ItemState.DEAD,),
+            "quarantined": (ItemState.QUARANTINED,),
+            **dict.fromkeys(KEPT.values(), (ItemState.QUARANTINED,)),
+            **dict.fromkeys(WAITS, (ItemState.WAITING, ItemState.DELAYED)),
+        }
+        same = row.attempt == item.attempt and item.state in fits.get(row.place, ())
+        return row if same else BulkResult.MOVED_ON
+
+    def bulk(self, items: Sequence[SelectedItem], order: BulkOrder, batch_id: str) -> list[BulkResult]:
+        """Every verb but a move."""
+        if batch_id not in self.batches:
+            if order.rate_per_s is not None:
+                self.replay_arrival = max(self.now, self.replay_arrival)
+            self.batches[batch_id] = [self._apply(item, order) for item in items]
+        return self.batches[batch_id]
+
+    def _apply(self, item: SelectedItem, order: BulkOrder) -> BulkResult:
+        row = self.still(item)
+        if isinstance(row, BulkResult):
+            return row
+        if order.verb is BulkVerb.REPLAY:
+            if row.place in KEPT.values():
+                return BulkResult.MOVED_ON  # it has no run to be replayed
+            self._replay_at_rate(row, order.rate_per_s)
+            return BulkResult.DONE
+        place = row.place
+        self._leave(row)
+        if order.verb is BulkVerb.DISCARD:
+            self._close(row, "discarded")
+        elif order.verb is BulkVerb.REPRIORITIZE:
+            assert order.priority is not None
+            row.place, row.level = place, int(order.priority)
+        elif order.verb is BulkVerb.DELAY:
+            assert order.delay_s is not None
+            row.place, row.at = "delayed", self.now + round(order.delay_s * SECOND)
+        else:
+            row.place, row.at, row.deaths = "quarantined", self.now, 0
+            self._fail(row, Outcome.FAILED, f"quarantined by {order.actor}: {order.reason}")
+        return BulkResult.DONE
+
+    def _replay_at_rate(self, row: Row, rate_per_s: float | None) -> None:
+        row.attempt += 1
+        start = self.now
+        if rate_per_s is not None:
+            interval = round(SECOND / rate_per_s)
+            start = self.replay_arrival - (max(1, int(rate_per_s)) - 1) * interval
+            self.replay_arrival += interval
+        if start <= self.now:
+            row.place, row.at = "waiting", self.next_ready()
+        else:
+            row.place, row.at = "delayed", start
+
+    def _close(self, row: Row, outcome: str) -> None:
+        del self.rows[row.item_id]
+        self.done[row.item_id] = Done(row.level, row.attempt, row.enqueued, self.now, outcome)
+
+    def move_out(
+        self, items: Sequence[SelectedItem], target: FamilyModel
+    ) -> tuple[list[Row | BulkResult], list[NewItem]]:
+        """What is still as it was selected, and as what it is offered to the other family."""
+        found = [self.still(item) for item in items]
+        offered = []
+        for row in found:
+            if isinstance(row, BulkResult):
+                continue
+            left = max(0, row.at - self.now) if row.place == "delayed" else 0
+            selected = SelectedItem(row.item_id, row.attempt, self.state(row))
+            offered.append(
+                NewItem(
+                    item_id=moved_id(selected, target.name),
+                    payload=row.payload,
+                    priority=Priority(row.level),
+                    origin=row.origin,
+                    delay_s=left * MICROSECOND,
+                    dedup_key=f"moved:{row.item_id}.{row.attempt}",
+                    concurrency_key=row.key,
+                )
+            )
+            place = row.place
+            self._leave(row)
+            row.place = place
+        return found, offered
+
+    def moved(self, found: Sequence[Row | BulkResult], arrived: Sequence[bool]) -> list[BulkResult]:
+        """Closes here what has arrived there."""
+        there = iter(arrived)
+        results = []
+        for row in found:
+            if isinstance(row, BulkResult):
+                results.append(row)
+            elif next(there):
+                self._close(row, "moved")
+                results.append(BulkResult.DONE)
+            else:
+                results.append(BulkResult.REFUSED)
+        return results
+
     # --- reading
 
     def state(self, row: Row) -> ItemState:
@@ -589,7 +715,7 @@ class FamilyModel:
             return WorkItem(
                 item_id=item_id,
                 family=self.name,
-                state=ItemState.SUCCEEDED,
+                state=done.state,
                 priority=Priority(done.level),
                 attempt=done.attempt,
                 payload="",
@@ -625,8 +751,9 @@ class FamilyModel:
 
     def in_state(self, state: ItemState) -> list[str]:
         """Ids in the order in which pages give them, as far as an order is promised."""
-        if state is ItemState.SUCCEEDED:
-            return sorted(self.done, key=lambda item_id: (self.done[item_id].at, item_id), reverse=True)
+        if state in (ItemState.SUCCEEDED, ItemState.DISCARDED):
+            ended = [item_id for item_id, done in self.done.items() if done.state is state]
+            return sorted(ended, key=lambda item_id: (self.done[item_id].at, item_id), reverse=True)
         found = [row for row in self.rows.values() if self.state(row) is state]
         if state in (ItemState.DEAD, ItemState.QUARANTINED):
             found.sort(key=lambda row: (row.at, row.item_id), reverse=True)
@@ -695,6 +822,7 @@ def sets_of(family: FamilyModel) -> Mapping[str, Mapping[str, int]]:
     for row in family.rows.values():
         name = f"{names[row.place]}{row.level}" if row.place in names else row.place
         found.setdefault(name, {})[row.item_id] = row.at
-    if family.done:
-        found["settled"] = {item_id: done.at for item_id, done in family.done.items()}
+    for item_id, done in family.done.items():
+        name = "settled" if done.outcome == "succeeded" else "discarded"
+        found.setdefault(name, {})[item_id] = done.at
     return found
