@@ -30,6 +30,7 @@ from runtime.settings import Settings
 from runtime.text import one_line
 from runtime.truth.addresses import Addresses
 from runtime.truth.deadline import within
+from runtime.truth.flow import under_hold
 from runtime.truth.instants import instant
 from runtime.truth.words import count
 
@@ -184,7 +185,7 @@ class ScheduleDrafter:
             )
         except OperatorError:
             return set()
-        return {family.family for family in reading.families if family.pause is not None}
+        return {family.family for family in under_hold(reading).families if family.pause is not None}
 
     def _the_clock(self) -> ClockLooks:
         if self._clock is None:

@@ -302,6 +302,9 @@ class PressureSource:
 class PressureReading:
     source: PressureSource
     families: tuple[FamilyReading, ...]
+    lane_hold: Pause | None = None
+    """The hold of the whole lane as its own key has it: it is in force for a family that was declared
+    after it too, of whose own pauses it is none."""
 
 
 class SettleResult(StrEnum):
