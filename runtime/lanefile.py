@@ -47,6 +47,7 @@ from runtime.model import (
     family_tag,
 )
 from runtime.settings import DEMO_PROFILE, Settings, config_dir
+from runtime.text import few_names
 
 __all__ = [
     "Duration",
@@ -228,7 +229,7 @@ class Lane:
         try:
             return self.schedules[name]
         except KeyError:
-            known = ", ".join(sorted(self.schedules)[:8]) or "none"
+            known = few_names(self.schedules)
             raise UnknownSchedule(
                 f"schedule {name[:60]!r} is not declared in {self.path}",
                 fix=f"declared are: {known}; add [schedules.NAME] to the lane file or correct the name",
@@ -239,7 +240,7 @@ class Lane:
         try:
             return self.families[name]
         except KeyError:
-            known = ", ".join(sorted(self.families)[:8])
+            known = few_names(self.families)
             raise UnknownFamily(
                 f"family {name[:FAMILY_NAME_MAX]!r} is not declared in {self.path}",
                 fix=f'declared are: {known}; add [families."{name[:FAMILY_NAME_MAX]}"] to the lane file or correct the name',

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
+import sys
 from dataclasses import dataclass
 from typing import NoReturn
 
@@ -65,10 +66,15 @@ def read_payload(raw: bytes | str, limit: int) -> Payload:
         raise PayloadError("payload has a lone UTF-16 surrogate", fix="send well-formed Unicode") from None
     except json.JSONDecodeError as error:
         raise PayloadError(
-            f"payload is not JSON: {error.msg} at line {error.lineno}, column {error.colno}",
+            f"payload is not JSON: {error.msg.removesuffix(' at')} at line {error.lineno}, column {error.colno}",
             fix="send one JSON value; text needs quotes",
         ) from None
     except ValueError as error:
+        if "set_int_max_str_digits" in str(error):  # Python's own limit, in words that are for its callers
+            most = sys.get_int_max_str_digits()
+            raise PayloadError(
+                f"payload has a whole number of more than {most:,} digits", fix="send it as text"
+            ) from None
         raise PayloadError(f"payload is not JSON: {error}", fix="send one JSON value") from None
     return Payload(text.strip(WHITE_SPACE), value)
 

@@ -8,12 +8,20 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections.abc import Iterable
 from urllib.parse import urlsplit, urlunsplit
 
 _SHOWN = {"\n": "⏎", "\t": "→", "\r": "␍"}
 _BIDI_AND_INVISIBLE = frozenset("\u061c\u200b\u200e\u200f\u2028\u2029\u2060\ufeff") | {
     chr(code) for code in (*range(0x202A, 0x202F), *range(0x2066, 0x206A))
 }
+
+
+def few_names(names: Iterable[str], shown: int = 8) -> str:
+    """The first of ``names`` in order, and how many more there are: a list that is cut says so."""
+    ordered = sorted(names)
+    rest = len(ordered) - shown
+    return (", ".join(ordered[:shown]) or "none") + (f" and {rest:,} more" if rest > 0 else "")
 
 
 def one_line(text: str, limit: int = 300) -> str:

@@ -7,7 +7,7 @@ from fnmatch import fnmatchcase
 
 from runtime.lanefile import Lane
 from runtime.model import UnknownFamily
-from runtime.text import one_line
+from runtime.text import few_names, one_line
 
 _GLOB = frozenset("*?[")
 
@@ -27,7 +27,7 @@ def matching_families(targets: Sequence[str], lane: Lane, also: Collection[str] 
             if not matched:
                 raise UnknownFamily(
                     f"{one_line(target, 100)!r} matches no family of {lane.path}",
-                    fix=f"declared are: {', '.join(sorted(lane.families)[:8])}",
+                    fix=f"declared are: {few_names(lane.families)}",
                 )
             found.update(matched)
         else:

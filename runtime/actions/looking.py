@@ -11,6 +11,7 @@ from runtime.settings import Settings
 from runtime.text import one_line
 from runtime.truth.addresses import Addresses
 from runtime.truth.deadline import within
+from runtime.truth.flow import under_hold
 from runtime.truth.processes import ALIVE_WITHIN_S, DRAINER, WORKER, BeatReader, judge_beats
 
 T = TypeVar("T")
@@ -35,7 +36,7 @@ class Looks:
         self._addresses = addresses
 
     async def read(self) -> PressureReading:
-        return await self.redis(self._pressure.read(self._lane.current.rules))
+        return under_hold(await self.redis(self._pressure.read(self._lane.current.rules)))
 
     async def redis(self, look: Coroutine[Any, Any, T]) -> T:
         """Raises `BoundaryDown` when there is no answer in time."""

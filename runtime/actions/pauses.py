@@ -43,7 +43,7 @@ _RESUMED = {
 }
 _RELEASED = {
     ResumeResult.RESUMED: (ReceiptOutcome.DONE, "released; a pause of its own stays"),
-    ResumeResult.NOT_PAUSED: (ReceiptOutcome.MOVED_ON, "it was no longer held"),
+    ResumeResult.NOT_PAUSED: (ReceiptOutcome.DONE, "the lane's hold holds it no more"),
     ResumeResult.PAUSED_ANEW: (ReceiptOutcome.MOVED_ON, "it was held anew: look again"),
 }
 _EXTENDED = {

@@ -27,9 +27,10 @@ from runtime.model import (
     UsageError,
 )
 from runtime.settings import Settings
-from runtime.text import one_line
+from runtime.text import few_names, one_line
 from runtime.truth.addresses import Addresses
 from runtime.truth.deadline import within
+from runtime.truth.flow import under_hold
 from runtime.truth.instants import instant
 from runtime.truth.words import count
 
@@ -184,7 +185,7 @@ class ScheduleDrafter:
             )
         except OperatorError:
             return set()
-        return {family.family for family in reading.families if family.pause is not None}
+        return {family.family for family in under_hold(reading).families if family.pause is not None}
 
     def _the_clock(self) -> ClockLooks:
         if self._clock is None:
@@ -288,7 +289,7 @@ def matching_schedules(
         if not matched and not (empty and target == EVERYTHING):
             raise UnknownSchedule(
                 f"{one_line(target, 60)!r} names no schedule of {where}",
-                fix=f"declared are: {', '.join(sorted(known)[:8]) or 'none'}",
+                fix=f"declared are: {few_names(known)}",
             )
         found.update(matched)
     return sorted(found)

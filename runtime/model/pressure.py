@@ -302,6 +302,9 @@ class PressureSource:
 class PressureReading:
     source: PressureSource
     families: tuple[FamilyReading, ...]
+    lane_hold: Pause | None = None
+    """The hold of the whole lane as its own key has it: it is in force for a family that was declared
+    after it too, of whose own pauses it is none."""
 
 
 class SettleResult(StrEnum):
@@ -434,7 +437,7 @@ class BulkResult(StrEnum):
     """It had another attempt or state by then: nothing changed."""
     NOT_FOUND = "not-found"
     REFUSED = "refused"
-    """move: the other family's backlog is full; the item is where it was."""
+    """move: the other family or its server is full, or it drains; the item is where it was."""
 
 
 class ReplayResult(StrEnum):

@@ -45,7 +45,8 @@ import hashlib
 from runtime.ledger.keys import PREFIX, lane_key
 
 HOLD = "hold"
-"""The lane's own key that holds families which are declared while the whole lane is held."""
+"""The lane's own key that holds families which are declared while the whole lane is held: the pause as a
+family's own keys have it."""
 
 
 def family_base(lane: str, family: str) -> str:

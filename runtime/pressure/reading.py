@@ -10,8 +10,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from runtime.ledger.cluster import NodeReplies
+from runtime.ledger.cluster import NodeReplies, send
 from runtime.ledger.connection import redis_errors
+from runtime.ledger.keys import lane_key
 from runtime.model import (
     FamilyReading,
     FamilyRules,
@@ -26,7 +27,7 @@ from runtime.model import (
 )
 from runtime.pressure import health
 from runtime.pressure.dispatch import rate_arguments
-from runtime.pressure.keys import families_key, family_base
+from runtime.pressure.keys import HOLD, families_key, family_base
 from runtime.pressure.place import OnLane
 from runtime.pressure.records import MICROSECOND, unpack_item, unpack_pause, unpack_settled
 from runtime.pressure.script import Call, Kind, Script
@@ -95,7 +96,13 @@ class Reading(OnLane):
         Raises `BoundaryDown`.
         """
         with redis_errors(self._where):
-            known: Any = await self._redis.hvals(families_key(self._lane))
+            lane = await send(
+                self._redis, [("HVALS", families_key(self._lane)), ("GET", lane_key(self._lane, HOLD))]
+            )
+            for reply in lane.replies:
+                if isinstance(reply, Exception):
+                    raise reply
+            known, hold = lane.replies
             families = [*rules, *sorted(set(known) - set(rules))]
             calls = [
                 Call(family_base(self._lane, name), (self._now, *rate_arguments(rules.get(name, _NO_RULES))))
@@ -110,6 +117,7 @@ class Reading(OnLane):
             families=tuple(
                 _reading(name, row, rules.get(name)) for name, row in zip(families, rows, strict=True)
             ),
+            lane_hold=unpack_pause(hold),
         )
 
     def _source(self, told: Sequence[NodeReplies]) -> PressureSource:

@@ -33,6 +33,7 @@ from runtime.pressure.matching import Matcher, needles, numbers
 from runtime.pressure.place import OnLane
 from runtime.pressure.records import unpack_failures
 from runtime.pressure.script import Call, Kind, Script
+from runtime.text import one_line
 
 PAGE = 1000
 """Rows a script call looks at: about a millisecond of the server."""
@@ -514,7 +515,13 @@ def _place(place: tuple[ItemState, int]) -> tuple[int, int]:
 
 def _says(failure: str, error: str) -> bool:
     failures = unpack_failures(failure)
-    return bool(failures) and error in failures[-1].message.casefold()
+    if not failures:
+        return False
+    message = failures[-1].message
+    # As it is shown counts too: a text is copied from a screen, where control characters are made visible.
+    return error in message.casefold() or (
+        not message.isprintable() and error in one_line(message, len(message)).casefold()
+    )
 
 
 def _check(selection: Selection, ceiling: int) -> None:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
-from runtime.model import FamilyReading, PauseMode, PressureReading, Priority
+from runtime.model import FamilyReading, Pause, PauseMode, PressureReading, Priority
 
 STUCK_AFTER_S = 15.0
 """Runnable work younger than this is simply next: a drainer takes it within milliseconds."""
@@ -58,6 +58,31 @@ def flow_of(family: FamilyReading, lane: LaneFlow) -> Flow:
     if any(level < own for name, level in lane.most_urgent.items() if name != family.family):
         return Flow.STARVED
     return Flow.STUCK
+
+
+def under_hold(reading: PressureReading) -> PressureReading:
+    """``reading`` with the whole lane's hold on the families that were declared after it: nothing of them is
+    claimed either, so what waits there is held, and is neither runnable nor stuck."""
+    hold = reading.lane_hold
+    if hold is None:
+        return reading
+    return replace(reading, families=tuple(_held_by(hold, family) for family in reading.families))
+
+
+def _held_by(hold: Pause, family: FamilyReading) -> FamilyReading:
+    if family.pause is not None and family.pause.whole_lane:
+        return family
+    held_for = family.oldest_runnable_age_s if family.oldest_held_age_s is None else family.oldest_held_age_s
+    return replace(
+        family,
+        pause=hold,
+        waiting=0,
+        throttled=0,
+        throttled_by={},
+        held=family.waiting + family.throttled + family.held,
+        oldest_runnable_age_s=None,
+        oldest_held_age_s=held_for,
+    )
 
 
 def is_held(family: FamilyReading) -> bool:

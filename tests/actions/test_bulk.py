@@ -29,6 +29,7 @@ from runtime.model import (
     BulkResult,
     FamilyRules,
     FieldMatch,
+    FrozenBatch,
     ItemState,
     NewItem,
     NotFound,
@@ -283,6 +284,25 @@ async def test_ids_that_this_can_t_touch_are_left_alone_with_the_reason(room: Ro
         (asks(ActionName.DELAY, FAMILY, delay_s=-1.0), UsageError, "a delay of -1 s"),
         (asks(ActionName.MOVE, FAMILY, to_family="no/such"), UnknownFamily, "not declared"),
         (asks(ActionName.MOVE, FAMILY, to_family=FAMILY), UsageError, "already"),
+        (
+            replay(FAMILY, selection=Selection(states=frozenset({DEAD}), error=" ")),
+            UsageError,
+            "text is empty",
+        ),
+        (
+            replay(
+                FAMILY, selection=Selection(states=frozenset({DEAD}), older_than_s=7200, newer_than_s=3600)
+            ),
+            UsageError,
+            "no item can be older",
+        ),
+        (
+            replay(
+                FAMILY, selection=Selection(states=frozenset({DEAD}), enqueued_from=20.0, enqueued_until=10.0)
+            ),
+            UsageError,
+            "no item can be enqueued after",
+        ),
         (replay(FAMILY), Refused, "no dead items of content/updated"),
         (replay("x" * 300), NotFound, "names nothing"),
     ],
@@ -414,6 +434,24 @@ async def test_another_lane_file_or_server_than_previewed_is_refused(room: Room)
     with pytest.raises(Refused, match="lane file is another one now, or has changed"):
         await applied(room.process(), preview.preview_id)
     assert not room.gate.sent
+
+
+async def test_one_that_was_begun_goes_on_after_its_server_was_started_anew_at_the_same_place(
+    room: Room,
+) -> None:
+    (dead,) = await room.add_dead(1)
+    bulk = (await room.process().preview(replay(FAMILY))).bulk
+    assert bulk is not None
+    before = replace(bulk.target, server_run_ids=("0" * 40,))  # a start of the server that is over
+    item = SelectedItem(dead, 1, DEAD)
+    for name, target in (("here", before), ("there", replace(before, shown="lane main on another server"))):
+        kept = replace(bulk, preview_id=name, target=target)
+        await room.previews.keep(kept, [FrozenBatch(FAMILY, (item,))])
+        await room.previews.begin(name, at=room.now(), actor="ana")
+    with pytest.raises(Refused, match="another server"):
+        await applied(room.process(), "there")
+    assert (await applied(room.process(), "here")).results_total == 1
+    assert await room.states([dead]) == [WAITING]
 
 
 async def test_progress_is_told_and_ends_at_all(room: Room) -> None:

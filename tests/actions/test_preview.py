@@ -242,6 +242,15 @@ async def test_the_lane_s_hold_is_not_lifted_family_by_family(world: World, acti
     assert preview.lines[0] == "1 family: releases 3 held; was held by ana for 5 min: upgrade"
 
 
+async def test_the_lane_s_hold_holds_what_was_declared_after_it_too(world: World, actions: Actions) -> None:
+    world.pressure.families = [family(waiting=3)]
+    world.pressure.lane_hold = pause(whole_lane=True)
+    with pytest.raises(Refused, match="held with the whole lane"):
+        await actions.preview(intent(ActionName.RESUME, "content/updated"))
+    preview = await actions.preview(intent(ActionName.RELEASE_LANE))
+    assert preview.lines[0].startswith("1 family: releases 3 held")
+
+
 async def test_a_family_added_to_the_lane_file_is_known_at_once(world: World, actions: Actions) -> None:
     path = world.lane.current.path
     path.write_text(path.read_text() + '\n[families."new/one"]\nhandler = "noop"\n')

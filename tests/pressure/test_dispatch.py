@@ -360,7 +360,10 @@ async def test_a_lane_can_be_held_on_a_server_that_is_out_of_memory(bench: Bench
 
 
 async def test_a_hold_on_the_lane_ends_by_itself_for_later_families_too(bench: Bench) -> None:
-    await bench.control.hold_lane([], actor="bob", reason=None, for_s=60)
+    await bench.control.hold_lane([], actor="bob", reason="all stop", for_s=60)
+    hold = (await bench.reading.read({"later": FamilyRules()})).lane_hold
+    assert hold is not None and (hold.by, hold.reason, hold.whole_lane) == ("bob", "all stop", True)
+    assert hold.until == pytest.approx(hold.since + 60)
     left = await bench.redis.pttl(lane_key(bench.lane, HOLD))
     assert 0 < left <= 60_000
 

@@ -31,7 +31,7 @@ from runtime.model import (
     new_item_ids,
     tag_of,
 )
-from runtime.payload import concurrency_key
+from runtime.payload import concurrency_key, read_payload
 from runtime.pressure.intake import OFFERS_MAX, Intake
 from runtime.pressure.queue import Queue
 from runtime.pressure.reading import Reading
@@ -279,3 +279,17 @@ async def test_a_server_whose_memory_ends_in_the_middle_says_which_items_it_has(
     assert refused
     assert {one.code for one in refused} == {"redis-full"}
     assert whole.value.code == "redis-full"
+
+
+@pytest.mark.parametrize(
+    ("raw", "said"),
+    [
+        (b'{"a":' + b"9" * 5000 + b"}", "a whole number of more than 4,300 digits"),
+        (b'{"a":"\x00"}', "Invalid control character at line 1, column 7"),
+    ],
+)
+def test_a_bad_payload_is_told_in_words_that_are_for_its_sender(raw: bytes, said: str) -> None:
+    with pytest.raises(PayloadError) as refused:
+        read_payload(raw, 1 << 20)
+    assert said in refused.value.message
+    assert "sys." not in refused.value.message and "at at" not in refused.value.message

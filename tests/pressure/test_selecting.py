@@ -132,6 +132,9 @@ async def test_attempts_errors_and_enqueue_windows(bench: Bench, selector: Selec
     assert await of(error="refused by host") == [plain], "only the last failure's message counts"
     assert await of(error="ärger") == [replayed]
     assert await of(enqueued_from=START_US / 1e6 + 50) == [plain]
+    await bench.add()
+    (coloured,) = await kill(bench, 1, "answered 503: \x1b[31mboom")
+    assert await of(error="503: ␛[31mboom") == [coloured], "as a screen shows it"
     assert await of(enqueued_until=START_US / 1e6) == [replayed]
     assert (await selector.select(dead, ["a"], ceiling=9)).items["a"][0].attempt == 2
 

@@ -195,6 +195,7 @@ async def answer(value: Any) -> Any:
 class MemoryPressure:
     clock: Clock
     families: list[FamilyReading] = field(default_factory=lambda: [family()])
+    lane_hold: Pause | None = None
     rows: list[WorkItem] = field(default_factory=list)
     trouble: Any = None
     """An error to raise, or a `Hang`."""
@@ -223,7 +224,7 @@ class MemoryPressure:
             maxmemory=0,
             server_time=self.clock(),
         )
-        return PressureReading(source=source, families=tuple(self.families))
+        return PressureReading(source=source, families=tuple(self.families), lane_hold=self.lane_hold)
 
     async def item(self, item_id: str) -> WorkItem | None:
         await answer(self.trouble)

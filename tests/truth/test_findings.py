@@ -523,6 +523,16 @@ async def test_the_lane_s_hold_is_told_once_for_all_its_families(world: World) -
     assert finding.next_actions[0].command == "joelclaw-tui queue release"
 
 
+async def test_what_was_declared_under_the_lane_s_hold_is_held_and_neither_runnable_nor_stuck(
+    world: World,
+) -> None:
+    families(**OLD)(world)
+    world.pressure.lane_hold = pause(whole_lane=True)
+    (finding,) = await seen(world, "lane-held", "pressure")
+    assert "1 family" in finding.message
+    assert await seen(world, "stuck", "pressure") == []
+
+
 async def test_a_family_that_drains_is_stuck_like_any_other_when_nobody_drains_it(world: World) -> None:
     families(**OLD, pause=pause(mode=PauseMode.DRAIN))(world)
     assert len(await seen(world, "stuck", "pressure")) == 1

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 
 from ulid import ULID
 
-from runtime.actions.bulk.drafting import run_ids
+from runtime.actions.bulk.drafting import TARGET_LENGTH, run_ids
 from runtime.actions.bulk.exporting import export, free_path
 from runtime.actions.bulk.ports import Backlog, Progress
 from runtime.actions.bulk.receipts import figures, listed, sentence
@@ -93,7 +93,7 @@ class BulkApplier:
             raise _applied(kept.receipt)
         if kept.state(self._now()) is PreviewState.EXPIRED:
             raise _expired(self._now() - kept.preview.created_at)
-        await self._check_target(kept.preview.target)
+        await self._check_target(kept.preview.target, begun=kept.begun_at is not None)
         return kept
 
     async def apply(
@@ -133,7 +133,9 @@ class BulkApplier:
             await self._recorder.record(kept.receipt)
             await self._previews.note_receipt(preview_id)
 
-    async def _check_target(self, then: PreviewTarget) -> None:
+    async def _check_target(self, then: PreviewTarget, *, begun: bool) -> None:
+        """``begun``: a server that was killed in the middle and is back at its address has the preview and
+        what became of it on record, so that going on is as safe as it was before."""
         self._lane.refresh()
         lane = self._lane.current
         if (lane.name, lane.sha256) != (then.lane, then.lane_sha256):
@@ -143,7 +145,8 @@ class BulkApplier:
                 code="another-target",
             )
         reading = await self._looks.read()
-        if not set(then.server_run_ids).intersection(run_ids(reading.source)):
+        again = begun and then.shown == one_line(self._looks.target(lane, reading), TARGET_LENGTH)
+        if not again and not set(then.server_run_ids).intersection(run_ids(reading.source)):
             raise Refused(
                 f"this was previewed on {then.shown}; this is another server, or it was started anew since",
                 fix="preview again to see what is there now",

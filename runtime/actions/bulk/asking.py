@@ -60,6 +60,8 @@ def understood(intent: Intent, lane: Lane, stored: Mapping[str, object], *, acto
     verb = BULK_ACTIONS[intent.action]
     ask = intent.bulk or Bulk()
     _check_options(verb, ask)
+    if ask.selection is not None:
+        _check_conditions(verb, ask.selection)
     selection = _states(verb, ask.selection, intent)
     named = [target for target in intent.targets if ITEM_ID.fullmatch(target)]
     if named and len(named) < len(intent.targets):
@@ -111,6 +113,18 @@ def _check_options(verb: BulkVerb, ask: Bulk) -> None:
             raise UsageError(
                 f"a rate of {ask.rate_per_s:g} a second", fix=f"give one above 0 up to {RATE_MOST:,.0f}/s"
             )
+
+
+def _check_conditions(verb: BulkVerb, selection: Selection) -> None:
+    """What can't be meant is a slip: an empty text (an unset variable, say) would match every error."""
+    if selection.error is not None and not selection.error.strip():
+        raise UsageError(f"{verb}: the error's text is empty", fix="give a part of the failure's message")
+    for low, high, what in (
+        (selection.older_than_s, selection.newer_than_s, "older than it is newer"),
+        (selection.enqueued_from, selection.enqueued_until, "enqueued after it was enqueued before"),
+    ):
+        if low is not None and high is not None and low > high:
+            raise UsageError(f"{verb}: no item can be {what}", fix="give the smaller one first")
 
 
 def _states(verb: BulkVerb, selection: Selection | None, intent: Intent) -> Selection:

@@ -43,6 +43,8 @@ UNHURRIED = 100
 ITEMS_SHOWN = 10
 """No more than these are each told by their own line."""
 LEFT_SHOWN = 20
+TARGET_LENGTH = 500
+"""Characters of the target in words."""
 SAMPLE = 100
 """Items whose errors are looked at, spread over all."""
 ERRORS_SHOWN = 3
@@ -154,7 +156,7 @@ class BulkDrafter:
             lane=lane.name,
             lane_sha256=lane.sha256,
             server_run_ids=run_ids(reading.source),
-            shown=one_line(self._looks.target(lane, reading), 500),
+            shown=one_line(self._looks.target(lane, reading), TARGET_LENGTH),
         )
 
     # --- what it means

@@ -31,7 +31,10 @@ _DONE = {
 _OTHERWISE = {
     BulkResult.MOVED_ON: (ReceiptOutcome.MOVED_ON, "it had another attempt or state by then"),
     BulkResult.NOT_FOUND: (ReceiptOutcome.MOVED_ON, "there is no such item any more"),
-    BulkResult.REFUSED: (ReceiptOutcome.REFUSED, "not done: there is no room; it is where it was"),
+    BulkResult.REFUSED: (
+        ReceiptOutcome.REFUSED,
+        "not done: the other family is full or takes nothing in; it is where it was",
+    ),
 }
 _WORDS = {
     BulkResult.DONE: "done",

@@ -28,7 +28,7 @@ from runtime.truth.document import (
     Totals,
     bounded,
 )
-from runtime.truth.flow import is_held
+from runtime.truth.flow import is_held, under_hold
 from runtime.truth.instants import instant, instant_or_none
 from runtime.truth.probes.probe import Observation, Probe
 
@@ -41,7 +41,7 @@ def pressure_probe(
     """Reads every family of the lane as it is declared at that instant."""
 
     async def read() -> PressureReading:
-        return await reader.read(lane.current.rules)
+        return under_hold(await reader.read(lane.current.rules))
 
     return Probe("pressure", read, deadline_s=deadline_s, now=now)
 
