@@ -98,7 +98,6 @@ class Drainer:
         self.stats.rounds += 1
         self.stats.last_round_at = time.time()
         self._in_hand = []
-        self._queue.set_aside = 0  # of this round, whether it comes to a claim or not
         try:
             return await self._round(lane)
         except OperatorError:
