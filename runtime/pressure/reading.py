@@ -12,12 +12,14 @@ from typing import Any
 
 from runtime.ledger.cluster import NodeReplies
 from runtime.ledger.connection import redis_errors
+from runtime.ledger.keys import lane_key
 from runtime.model import (
     FamilyReading,
     FamilyRules,
     ItemPage,
     ItemState,
     NotFound,
+    Pause,
     PressureReading,
     PressureSource,
     WorkItem,
@@ -26,7 +28,7 @@ from runtime.model import (
 )
 from runtime.pressure import health
 from runtime.pressure.dispatch import rate_arguments
-from runtime.pressure.keys import families_key, family_base
+from runtime.pressure.keys import HOLD, families_key, family_base
 from runtime.pressure.place import OnLane
 from runtime.pressure.records import MICROSECOND, unpack_item, unpack_pause, unpack_settled
 from runtime.pressure.script import Call, Kind, Script
@@ -95,7 +97,10 @@ class Reading(OnLane):
         Raises `BoundaryDown`.
         """
         with redis_errors(self._where):
-            known: Any = await self._redis.hvals(families_key(self._lane))
+            pipe = self._redis.pipeline(transaction=False)
+            pipe.hvals(families_key(self._lane))
+            pipe.get(lane_key(self._lane, HOLD))
+            known, hold = await pipe.execute()
             families = [*rules, *sorted(set(known) - set(rules))]
             calls = [
                 Call(family_base(self._lane, name), (self._now, *rate_arguments(rules.get(name, _NO_RULES))))
@@ -108,7 +113,8 @@ class Reading(OnLane):
         return PressureReading(
             source=self._source(told),
             families=tuple(
-                _reading(name, row, rules.get(name)) for name, row in zip(families, rows, strict=True)
+                _reading(name, row, rules.get(name), unpack_pause(hold))
+                for name, row in zip(families, rows, strict=True)
             ),
         )
 
@@ -310,15 +316,21 @@ class Reading(OnLane):
         )
 
 
-def _reading(family: str, row: Sequence[Any], rules: FamilyRules | None) -> FamilyReading:
+def _reading(
+    family: str, row: Sequence[Any], rules: FamilyRules | None, lane_hold: Pause | None
+) -> FamilyReading:
+    """``lane_hold``: the lane's own, which is all that holds a family that was declared after it was put."""
     now = int(row[0])
     levels = (row[1], row[2], row[3], row[4])
     delayed, leased, admitting, flight, dead, quarantined, oldest, pause_text = row[5:13]
     parked, rate_room, stored, stored_bytes, removed, hold, enqueued, aside_since = row[19:27]
+    pause = unpack_pause(pause_text)
+    ended = lane_hold is not None and lane_hold.until is not None and lane_hold.until <= now * MICROSECOND
+    if lane_hold is not None and not ended and not hold:
+        hold, pause = 1, lane_hold
     if hold and aside_since and (not oldest or int(aside_since) < int(oldest)):
         oldest = aside_since  # held is held, whatever else it would wait for
     runnable = sum(levels)
-    pause = unpack_pause(pause_text)
     full = rules is not None and leased + admitting + flight >= rules.max_in_flight
     age = None if not oldest else max(0.0, (now - int(oldest)) * MICROSECOND)
     held = runnable if hold else 0
