@@ -8,9 +8,15 @@ that follow from their own, and closes them here; each step can be repeated.
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
+import secrets
+import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Any
+
+from redis.exceptions import RedisError
 
 from runtime.ledger.connection import Redis, redis_errors
 from runtime.model import (
@@ -33,11 +39,17 @@ from runtime.pressure.keys import families_key
 from runtime.pressure.place import OnLane
 from runtime.pressure.records import MICROSECOND, unpack_record
 from runtime.pressure.script import Script
+from runtime.text import one_line
 
 REMEMBERED_MS = 172_800_000
 """The results of a batch are kept for two days."""
 MOVE_GRACE_S = 600.0
 """An interrupted move keeps its items to itself for so long; later a person may act on them."""
+HAND_S = 10.0
+"""A process that dies in the middle of a batch of a move keeps others from it for so long: more than its
+calls may take."""
+HAND_LOOK_S = 0.25
+_BUSY = "busy"
 DELAY_MAX_S = 366 * 86_400.0
 BATCH_ID_MAX = 200
 _CODES = {"d": BulkResult.DONE, "m": BulkResult.MOVED_ON, "n": BulkResult.NOT_FOUND, "r": BulkResult.REFUSED}
@@ -228,12 +240,16 @@ class Bulk(OnLane):
     _TAKE_OUT = Script(
         _PLACES
         + f"""
-    local now, batch, message = now_us(ARGV[1]), ARGV[2], ARGV[3]
+    local now, batch, message, hand = now_us(ARGV[1]), ARGV[2], ARGV[3], ARGV[4]
     local before = call('GET', base .. 'act:' .. batch)
     if before then return {{before, {{}}}} end
     local plan, rows = 'mv:' .. batch, {{}}
     local begun = call('EXISTS', base .. plan) == 1
-    for i = 4, #ARGV, 3 do
+    -- One hand at a time: what one is told of the other family must be what it closes by here.
+    local other, until_us = string.match(begun and call('HGET', base .. plan, 'hand') or '', '^(%x+):(%d+)$')
+    if other and other ~= hand and tonumber(until_us) > now then return {{'busy', {{}}}} end
+    call('HSET', base .. plan, 'hand', hand .. ':' .. int(now + {HAND_S * 1e6:.0f}))
+    for i = 5, #ARGV, 3 do
       local id, attempt = ARGV[i], tonumber(ARGV[i + 1])
       local code = begun and call('HGET', base .. plan, id)
       if not code then
@@ -267,7 +283,8 @@ class Bulk(OnLane):
     local before = call('GET', base .. 'act:' .. batch)
     if before then return before end
     local plan, out, moved = 'mv:' .. batch, {{}}, 0
-    for i = 4, #ARGV, 3 do
+    if string.match(call('HGET', base .. plan, 'hand') or '', '^(%x+):') ~= ARGV[4] then return 'busy' end
+    for i = 5, #ARGV, 3 do
       local id, attempt, arrived = ARGV[i], tonumber(ARGV[i + 1]), ARGV[i + 2] == '1'
       local code = call('HGET', base .. plan, id) or 'm'
       local kind, score = string.match(code, '^t:([a-z]+):(.*)$')
@@ -313,14 +330,39 @@ class Bulk(OnLane):
             raise Refused(f"{target!r} is not a family of this lane", fix="see `joelclaw-tui families list`")
         message = _message(f"being moved to {target} by {order.actor} in {batch_id}", order.reason)
         flat = [part for item in items for part in (item.item_id, item.attempt, item.state.value)]
-        with redis_errors(self._where):
-            before, rows, *now = await self._TAKE_OUT(
-                self._redis, self._base(family), self._now, batch_id, message, *flat
-            )
+        hand, until = secrets.token_hex(8), time.monotonic() + HAND_S + HAND_LOOK_S
+        while True:
+            with redis_errors(self._where):
+                before, rows, *now = await self._TAKE_OUT(
+                    self._redis, self._base(family), self._now, batch_id, message, hand, *flat
+                )
+            if before != _BUSY or time.monotonic() > until:
+                break
+            await asyncio.sleep(HAND_LOOK_S)  # another process moves it, or one that was cut off did
+        if before == _BUSY:
+            raise _under_way(batch_id)
         if before:
             return [_CODES[code] for code in before]
+        try:
+            return await self._carry_over(family, items, target, rules, batch_id, hand, rows, int(now[0]))
+        except BaseException:
+            with suppress(RedisError, OSError):  # it then ends by itself
+                await self._redis.hdel(self._base(family) + "mv:" + batch_id, "hand")
+            raise
+
+    async def _carry_over(
+        self,
+        family: str,
+        items: Sequence[SelectedItem],
+        target: str,
+        rules: FamilyRules,
+        batch_id: str,
+        hand: str,
+        rows: Sequence[Any],
+        now_us: int,
+    ) -> list[BulkResult]:
         new = [
-            _moved(item, target, row, int(now[0]))
+            _moved(item, target, row, now_us)
             for item, row in zip(items, rows, strict=True)
             if row[0].startswith("t:") and row[1] is not None
         ]
@@ -332,8 +374,10 @@ class Bulk(OnLane):
         ]
         with redis_errors(self._where):
             results = await self._CLOSE_MOVED(
-                self._redis, self._base(family), self._now, batch_id, self._wake, *closing
+                self._redis, self._base(family), self._now, batch_id, self._wake, hand, *closing
             )
+        if results == _BUSY:
+            raise _under_way(batch_id)
         return [_CODES[code] for code in results]
 
     async def _arrive(self, target: str, rules: FamilyRules, new: Sequence[NewItem]) -> set[str]:
@@ -348,6 +392,14 @@ class Bulk(OnLane):
         except Refused:  # it drains, or the server is full: nothing was stored
             return set()
         return {entry.item_id for entry, said in zip(new, taken, strict=True) if said is not None}
+
+
+def _under_way(batch_id: str) -> Refused:
+    return Refused(
+        f"another process is carrying out {one_line(batch_id, 60)}",
+        fix="apply it again in a moment: what is done is done, the rest goes on",
+        code="move-under-way",
+    )
 
 
 def moved_id(item: SelectedItem, target: str) -> str:

@@ -30,7 +30,7 @@ meta           hash    fence (last token), last (last ready score), bytes (of st
                        rate's theoretical arrival time), removed (since when its backlog is quarantined),
                replay (until when replays at a limited rate have been spread)
 moving         hash    id -> ``until_us:batch``: on its way to another family
-mv:<batch>     hash    id -> where a move took it from, for two days
+mv:<batch>     hash    id -> where a move took it from; hand -> who carries it out; for two days
 act:<batch>    string  the results of a bulk batch, a letter an item, for two days
 stats          hash    totals since the family began
 rates          hash    events in the last minute, in five-second buckets

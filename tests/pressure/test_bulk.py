@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 from typing import Any
 
@@ -311,6 +312,34 @@ async def test_a_move_cut_off_in_the_middle_goes_on_without_losing_or_doubling(
     page = await hands.bench.reading.items("b", W)
     assert [item.payload for item in page.items] == ['{"n":0}', '{"n":1}', '{"n":2}']
     assert (await hands.bench.reading.items("a", Q)).total == 0
+    await hands.sound()
+
+
+async def test_a_second_process_waits_for_the_one_that_moves(
+    hands: Hands, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else one could be told that the other family is full, the other that it is not, and both act on it."""
+    item = await hands.bench.add()
+    real, reached, go = Bulk._arrive, asyncio.Event(), asyncio.Event()
+    calls = 0
+
+    async def slow(*arguments: object) -> set[str]:
+        nonlocal calls
+        calls += 1
+        reached.set()
+        await go.wait()
+        return await real(*arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Bulk, "_arrive", slow)
+    first = asyncio.create_task(hands.do(BulkVerb.MOVE, (item, 1, W), to="b", batch="m"))
+    await reached.wait()
+    second = asyncio.create_task(hands.do(BulkVerb.MOVE, (item, 1, W), to="b", batch="m"))
+    await asyncio.wait({second}, timeout=0.5)
+    assert not second.done()
+    go.set()
+    assert await first == await second == [DONE]
+    assert calls == 1
+    assert (await hands.bench.reading.items("b", W)).total == 1
     await hands.sound()
 
 
