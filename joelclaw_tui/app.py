@@ -13,7 +13,7 @@ import sys
 import time
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
@@ -24,7 +24,7 @@ from textual.message import Message
 
 from joelclaw_tui.crash_log import write_crash
 from joelclaw_tui.keymap import Scope, bindings
-from joelclaw_tui.ports import ConsoleOperator, ConsoleReader, Progress, Starter
+from joelclaw_tui.ports import ConsoleOperator, ConsoleReader, Counted, Progress, Starter
 from joelclaw_tui.refresher import Arrived, Failed, Late, Reading, Refresher
 from joelclaw_tui.screens.artifact import ArtifactScreen
 from joelclaw_tui.screens.audit import AuditScreen
@@ -41,10 +41,11 @@ from joelclaw_tui.screens.receipt import ReceiptScreen, went_well
 from joelclaw_tui.screens.run import RunScreen
 from joelclaw_tui.screens.schedule import ScheduleScreen
 from joelclaw_tui.screens.start import StartScreen
+from joelclaw_tui.screens.working import WorkingScreen
 from joelclaw_tui.theming import Themes, load_themes
 from joelclaw_tui.view import Problem, View
 from runtime.actions.actor import os_actor
-from runtime.actions.intents import Intent, Preview
+from runtime.actions.intents import BULK_ACTIONS, Intent, Preview
 from runtime.model import ExitCode, Now, OperatorError, Receipt, Refused, UsageError
 from runtime.text import one_line
 from runtime.truth.deadline import within
@@ -57,6 +58,14 @@ DEADLINE_FACTOR = 3.0
 LEAVE_WITHIN_S = 10.0
 """How long leaving waits for a cancelled start or action to put things in order."""
 NOTICE_S = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Stopped:
+    """Long work that the operator ended, and how far it had come."""
+
+    done: int
+    of: int
 
 
 class ReadingEnded(Message):
@@ -123,7 +132,9 @@ class ConsoleApp(App[int]):
         if self._refresher is not None:
             self._refresher.read_now()
 
-    async def look(self, reading: Coroutine[Any, Any, T], what: str) -> T | Problem:
+    async def look(self, reading: Coroutine[Any, Any, T], what: str, *, patient: bool = False) -> T | Problem:
+        if patient:
+            return await self._guarded(reading, f"reading {what}")
         settings = self._operator.settings
         bounded = within(
             settings.probe_deadline_s * DEADLINE_FACTOR,
@@ -263,26 +274,71 @@ class ConsoleApp(App[int]):
             self._asking = False
         if preview is None:
             return
-        self.hint(f"{preview.title} …")
         self._acting += 1
         try:
-            applied = self._operator.actions.apply(preview, actor=self._actor, origin=ORIGIN)
-            receipt = await self._guarded(applied, preview.title)
+            receipt = await self._applied(preview)
         finally:
             self._acting -= 1
         self.read_now()
         self.clear_notifications()
-        if isinstance(receipt, Problem):
+        if isinstance(receipt, Stopped):
+            self.tell(_interrupted(preview, receipt), "Interrupted")
+        elif isinstance(receipt, Problem):
             self.tell(receipt, "Not done")
         else:
             if then is not None:
                 then(receipt)
-            if went_well(receipt):
+            if went_well(receipt) and (preview.bulk is None or receipt.results_total <= 1):
                 self.hint(receipt.summary)
             else:
                 self.push_screen(ReceiptScreen(receipt))
         if self._leaving and not self._acting:
             self.exit(int(ExitCode.OK))
+
+    async def _applied(self, preview: Preview) -> Receipt | Problem | Stopped:
+        actions, actor = self._operator.actions, self._actor
+        if preview.bulk is None:
+            self.hint(f"{preview.title} …")
+            return await self._guarded(actions.apply(preview, actor=actor, origin=ORIGIN), preview.title)
+        return await self._at_length(
+            lambda count: actions.apply(preview, actor=actor, origin=ORIGIN, progress=count),
+            preview.title,
+            "done",
+            "interrupt: what is done stays done, the rest can be gone on with",
+        )
+
+    async def _previewed(self, intent: Intent) -> Preview | Problem | Stopped:
+        actions, actor = self._operator.actions, self._actor
+        if intent.action not in BULK_ACTIONS:
+            return await self.look(actions.preview(intent, actor=actor), "the preview")
+        return await self._at_length(
+            lambda count: actions.preview(intent, actor=actor, progress=count),
+            "Looking for what this would touch",
+            "items looked at",
+            "stop: nothing has been changed",
+        )
+
+    async def _at_length(
+        self, work: Callable[[Counted], Coroutine[Any, Any, T]], title: str, unit: str, leaving: str
+    ) -> T | Problem | Stopped:
+        """Long work with its progress in sight, until it ends or Esc ends it."""
+        # Made first and started later: the work needs the screen's counter, the screen what stops the work.
+        tasks: list[asyncio.Future[T]] = []
+        working = WorkingScreen(title, unit, leaving, lambda: [task.cancel() for task in tasks])
+        task = asyncio.ensure_future(work(working.count))
+        tasks.append(task)
+        self.push_screen(working)
+        try:
+            await asyncio.wait({task})
+        except asyncio.CancelledError:
+            task.cancel()
+            await asyncio.wait({task}, timeout=LEAVE_WITHIN_S)
+            raise
+        finally:
+            working.finish()
+        if task.cancelled():
+            return Stopped(working.done, working.of)
+        return await self._guarded(_result_of(task), title)
 
     async def _confirmed(self, intent: Intent) -> Preview | None:
         """The preview that the operator said yes to; None when there was none, or no.
@@ -292,7 +348,10 @@ class ConsoleApp(App[int]):
         preview is kept as it is, and takes another reason.
         """
         while True:
-            preview = await self.look(self._operator.actions.preview(intent), "the preview")
+            preview = await self._previewed(intent)
+            if isinstance(preview, Stopped):
+                self.hint("Stopped: nothing was changed.")
+                return None
             if isinstance(preview, Problem):
                 self.tell(preview, "Not possible")
                 return None
@@ -302,7 +361,9 @@ class ConsoleApp(App[int]):
                     return None
                 if answer.intent.reason == preview.intent.reason or preview.bulk is not None:
                     return answer
-                again = await self.look(self._operator.actions.preview(answer.intent), "the preview")
+                again = await self.look(
+                    self._operator.actions.preview(answer.intent, actor=self._actor), "the preview"
+                )
                 if isinstance(again, Problem):
                     self.tell(again, "Not possible")
                     return None
@@ -388,6 +449,19 @@ class ConsoleApp(App[int]):
             self._exception = error
             self._exception_event.set()
         self.panic(Text(f"The console met an error of its own and closed; the work goes on. {_where(path)}"))
+
+
+def _interrupted(preview: Preview, at: Stopped) -> Problem:
+    far = (
+        f"after {at.done:,} of {at.of or len(preview.ids):,}" if at.done else "before the first was told done"
+    )
+    return Problem(
+        message=one_line(
+            f"{preview.title}: interrupted {far}. What is done stays done; the rest is as it was.", 600
+        ),
+        fix=f"`joelclaw-tui queue apply {preview.preview_id}` goes on from there; or mark anew, and look again",
+        code="interrupted",
+    )
 
 
 def _where(path: Path | None) -> str:

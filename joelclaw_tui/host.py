@@ -28,8 +28,9 @@ class ConsoleHost(Protocol):
         """Takes the next snapshot at once."""
         ...
 
-    async def look(self, reading: Coroutine[Any, Any, T], what: str) -> T | Problem:
-        """One look-up within its deadline; what fails comes back as a `Problem`, never as an exception."""
+    async def look(self, reading: Coroutine[Any, Any, T], what: str, *, patient: bool = False) -> T | Problem:
+        """One look-up within its deadline; what fails comes back as a `Problem`, never as an exception.
+        ``patient``: without a deadline, for what tells how far it has come and can be ended."""
         ...
 
     def act(self, intent: Intent, then: Callable[[Receipt], None] | None = None) -> None:
@@ -61,3 +62,12 @@ def settled_targets(receipt: Receipt) -> tuple[str, ...]:
     """What an action did succeed on: its marks go, those of the others stay for another try."""
     good = (ReceiptOutcome.DONE, ReceiptOutcome.ACCEPTED)
     return tuple(result.target for result in receipt.results if result.outcome in good)
+
+
+def settled_of(receipt: Receipt, targets: tuple[str, ...]) -> tuple[str, ...]:
+    """As `settled_targets`, also where a long receipt lists only what was not done of ``targets``."""
+    if receipt.results_total == len(receipt.results):
+        return settled_targets(receipt)
+    done = set(settled_targets(receipt))
+    listed = {result.target for result in receipt.results}
+    return tuple(target for target in targets if target in done or target not in listed)

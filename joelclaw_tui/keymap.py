@@ -31,6 +31,7 @@ class Scope(StrEnum):
     DRILL = "Below the panes"
     PREVIEW = "Preview of an action"
     DIALOG = "Dialogs"
+    WORKING = "While something long is under way"
     START = "Start"
     LEAVE = "Leaving"
 
@@ -81,10 +82,46 @@ KEYS: tuple[KeySpec, ...] = (
         "Pause the family, or the marked ones, until resumed",
         10,
     ),
-    _key(Scope.BACKLOG, "pause-for", "P", "pause_for", "pause for", "Pause for a length of time", 34),
+    _key(
+        Scope.BACKLOG,
+        "pause-with",
+        "P",
+        "pause_with",
+        "pause …",
+        "Pause for a length of time, hold or drain, with a reason",
+        34,
+    ),
+    _key(Scope.BACKLOG, "extend", "e", "extend", "extend", "Give the pause another end", 45),
     _key(Scope.BACKLOG, "resume", "r", "resume", "resume", "Lift the pause", 11),
     _key(
         Scope.BACKLOG, "replay", "R", "replay", "replay dead", "Replay up to N dead items as new attempts", 12
+    ),
+    _key(
+        Scope.BACKLOG,
+        "restore",
+        "B",
+        "restore",
+        "bring back",
+        "Bring a removed family's backlog back out of quarantine",
+        46,
+    ),
+    _key(
+        Scope.BACKLOG,
+        "hold-lane",
+        "H",
+        "hold_lane",
+        "hold lane",
+        "Hold the whole lane: every family, those declared later too",
+        47,
+    ),
+    _key(
+        Scope.BACKLOG,
+        "release-lane",
+        "L",
+        "release_lane",
+        "release lane",
+        "Release the whole lane; families' own pauses stay",
+        48,
     ),
     _key(Scope.BACKLOG, "day", "g", "open_day", "last day", "Show the family's last 24 hours by minute", 39),
     _key(
@@ -153,8 +190,59 @@ KEYS: tuple[KeySpec, ...] = (
         11,
     ),
     _key(Scope.ARTIFACTS, "run", "o", "open_run", "run", "Open the run that made the artifact", 12),
-    _key(Scope.ITEMS, "replay", "r", "replay", "replay", "Replay the item, or the marked ones", 10),
-    _key(Scope.ITEMS, "run", "o", "open_run", "run", "Open the run of the item's attempt", 12),
+    _key(
+        Scope.ITEMS, "replay", "r", "bulk('replay')", "replay", "Replay what the line below the list says", 10
+    ),
+    _key(
+        Scope.ITEMS,
+        "replay-at",
+        "R",
+        "bulk('replay', True)",
+        "replay at",
+        "Replay it at a rate: so many new attempts a second",
+        40,
+    ),
+    _key(
+        Scope.ITEMS,
+        "discard",
+        "x",
+        "bulk('discard')",
+        "discard",
+        "Discard it, written to a file first if you want",
+        11,
+    ),
+    _key(
+        Scope.ITEMS,
+        "all",
+        "asterisk",
+        "whole",
+        "all",
+        "Choose all that match, those beyond the rows in view too",
+        12,
+        "*",
+    ),
+    _key(
+        Scope.ITEMS,
+        "match",
+        "F",
+        "conditions",
+        "match",
+        "Look for items by conditions, in the whole backlog of the family",
+        13,
+    ),
+    _key(Scope.ITEMS, "priority", "p", "bulk('reprioritize')", "priority", "Give it another priority", 41),
+    _key(Scope.ITEMS, "move", "m", "bulk('move')", "move", "Move it to another family", 42),
+    _key(Scope.ITEMS, "delay", "w", "bulk('delay')", "delay", "Let none of it be taken for a while", 43),
+    _key(
+        Scope.ITEMS,
+        "quarantine",
+        "Q",
+        "bulk('quarantine')",
+        "quarantine",
+        "Set it aside until somebody replays or discards it",
+        44,
+    ),
+    _key(Scope.ITEMS, "run", "o", "open_run", "run", "Open the run of the item's attempt", 31),
     _key(
         Scope.ITEMS,
         "next-state",
@@ -162,7 +250,7 @@ KEYS: tuple[KeySpec, ...] = (
         "state(1)",
         "next state",
         "Show the items in the next state",
-        13,
+        14,
         "→",
     ),
     _key(
@@ -172,7 +260,7 @@ KEYS: tuple[KeySpec, ...] = (
         "state(-1)",
         "previous state",
         "Show the items in the state before",
-        14,
+        15,
         "←",
     ),
     _key(Scope.ITEMS, "day", "g", "open_day", "last day", "Show the family's last 24 hours by minute", 39),
@@ -261,7 +349,11 @@ KEYS: tuple[KeySpec, ...] = (
         "/",
     ),
     _key(Scope.TABLE, "mark", "space", "mark", "mark", "Mark or unmark the row", 30),
+    _key(
+        Scope.TABLE, "range", "v", "range", "range", "Begin a range; move, then v or space marks its rows", 35
+    ),
     _key(Scope.TABLE, "mark-all", "A", "mark_all", "mark all", "Mark every row shown, or unmark all", 36),
+    _key(Scope.TABLE, "invert", "I", "invert", "invert", "Mark what is not marked, and unmark what is", None),
     _key(Scope.TABLE, "move", "up down", "move", "move", "Move by one row", None, "↑ ↓"),
     _key(Scope.TABLE, "page", "pageup pagedown", "page", "page", "Move by a page", None, "PgUp PgDn"),
     _key(
@@ -290,12 +382,13 @@ KEYS: tuple[KeySpec, ...] = (
     _key(Scope.MAIN, "artifacts", "4", "pane('artifacts')", "artifacts", "Show the artifacts", None),
     _key(Scope.MAIN, "hold", "z", "app.hold", "hold still", "Hold the screen still, or let it go on", 33),
     _key(
-        Scope.MAIN, "unfilter", "escape", "unfilter", "clear", "Clear the filter, then the marks", None, "esc"
+        Scope.MAIN, "unfilter", "escape", "unfilter", "clear", "Clear the marks, then the filter", None, "esc"
     ),
     _key(Scope.DRILL, "back", "escape backspace", "back", "back", "Back to where you came from", 1, "esc"),
     _key(Scope.PREVIEW, "confirm", "y", "confirm", "confirm", "Do exactly what is shown", 1),
     _key(Scope.PREVIEW, "leave", "escape n", "leave", "leave", "Leave everything as it is", 2, "esc"),
     _key(Scope.DIALOG, "close", "escape", "close", "close", "Close the dialog", 1, "esc"),
+    _key(Scope.WORKING, "stop", "escape", "stop", "stop", "End it; what is done stays done", 1, "esc"),
     _key(Scope.START, "retry", "r", "retry", "try again", "Try to start again", 1),
     _key(Scope.START, "look", "l", "look", "look anyway", "Open the console as things are", 2),
     _key(

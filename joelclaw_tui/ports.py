@@ -18,10 +18,17 @@ from runtime.model import (
     JournalEntry,
     Receipt,
     RunView,
+    Selection,
     WorkItem,
 )
 from runtime.settings import Settings
 from runtime.truth.document import Snapshot
+
+
+class Counted(Protocol):
+    """Told now and then how far something has come: how many of how many."""
+
+    def __call__(self, done: int, of: int, /) -> None: ...
 
 
 class ConsoleReader(Protocol):
@@ -31,6 +38,17 @@ class ConsoleReader(Protocol):
     async def items(
         self, family: str, state: ItemState, *, cursor: str | None = None, limit: int = 100
     ) -> ItemPage: ...
+    async def matching(
+        self,
+        selection: Selection,
+        family: str,
+        *,
+        limit: int = 100,
+        progress: Counted | None = None,
+    ) -> ItemPage:
+        """The first items of a family that a selection means, and how many there are in all. No cursor."""
+        ...
+
     async def series(self, families: Sequence[str], minutes: int = 60) -> Mapping[str, FamilySeries]:
         """The last ``minutes`` minutes of each, at most a day, oldest first."""
         ...
@@ -52,8 +70,14 @@ class ConsoleReader(Protocol):
 class ConsoleActions(Protocol):
     """The one action layer. Both methods raise `OperatorError`; read-only mode is refused there."""
 
-    async def preview(self, intent: Intent) -> Preview: ...
-    async def apply(self, preview: Preview, *, actor: str, origin: str) -> Receipt: ...
+    async def preview(
+        self, intent: Intent, *, actor: str | None = None, progress: Counted | None = None
+    ) -> Preview: ...
+    async def apply(
+        self, preview: Preview, *, actor: str, origin: str, progress: Counted | None = None
+    ) -> Receipt:
+        """A bulk action's preview that was cut off can be applied again, and goes on."""
+        ...
 
 
 class ConsoleOperator(Protocol):

@@ -132,6 +132,7 @@ def family_row(
     settled_per_min: int = 0,
     failed_per_min: int = 0,
     history: FamilyHistory | None = None,
+    throttled_by: dict[str, int] | None = None,
     **counts: int,
 ) -> FamilyRow:
     """A family's row; every count that isn't given is 0."""
@@ -157,6 +158,7 @@ def family_row(
         failed_total=failed_per_min * 60,
         eta_s=eta_s,
         history=history,
+        throttled_by=throttled_by or {},
         removed_since=None,
     )
 
@@ -209,6 +211,7 @@ def _families(*, hostile: bool, calm: bool) -> list[FamilyRow]:
         priority="P1",
         waiting=120,
         throttled=18,
+        throttled_by={"max_in_flight": 18},
         leased=4,
         in_flight=20,
         oldest_runnable_age_s=3.4,

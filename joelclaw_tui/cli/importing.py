@@ -234,6 +234,7 @@ class _Import:
             )
             full: BacklogFull | None = None
             late: AckNotKept | None = None
+            refused: OperatorError | None = None
             again: list[Line] = []
             for found, result in zip(batch, results, strict=True):
                 if isinstance(result, AckNotKept):
@@ -246,11 +247,15 @@ class _Import:
                 elif isinstance(result, BacklogFull):
                     full = result
                     again.append(found)
+                elif not isinstance(result, UsageError):  # no fault of the line
+                    refused = result
                 else:  # the lane's schema changed since the line was checked
                     self.tally.refuse(found.number, result)
                     if not self._arguments.skip_bad:
                         raise BadLines(f"line {found.number} can't be enqueued: {result.message}")
             self._tell()
+            if refused is not None:
+                raise refused
             if late is not None:
                 raise late
             if full is not None:

@@ -25,6 +25,7 @@ from joelclaw_tui.cli.paper import (
     safe,
     table,
 )
+from joelclaw_tui.words import throttled_words
 from runtime.model import STARTING, FireDecision, ItemState, Outcome
 from runtime.truth.document import (
     ArtifactRow,
@@ -476,7 +477,7 @@ def _family_facts(row: FamilyRow, now: datetime) -> list[Span]:
     if row.failing:
         facts.append(Span(f"failing: {units.count(row.failed_per_min)} failed in the last minute", Tone.BAD))
     if row.throttled:
-        facts.append(Span("throttled by max_in_flight", Tone.WARN))
+        facts.append(Span(throttled_words(row), Tone.WARN))
     if row.oldest_runnable_age_s is not None:
         facts.append(Span(f"oldest runnable {units.length(row.oldest_runnable_age_s)}", Tone.DIM))
     if row.oldest_held_age_s is not None:

@@ -10,13 +10,15 @@ from textual.content import Content
 from joelclaw_tui.host import settled_targets
 from joelclaw_tui.keymap import Scope, bindings
 from joelclaw_tui.panes.base import BasePane
-from joelclaw_tui.screens.ask import AskScreen, count_answer, length_answer
+from joelclaw_tui.screens.ask import AskScreen, count_answer
+from joelclaw_tui.screens.terms import Terms, TermsScreen
 from joelclaw_tui.widgets.age import age, count
 from joelclaw_tui.widgets.cells import Cell, Column, Row, Tone, cell
 from joelclaw_tui.widgets.live_table import LiveTable
 from joelclaw_tui.widgets.sparkline import HOUR_CELLS, hour_cell
 from joelclaw_tui.widgets.state import family_mark
 from joelclaw_tui.widgets.tones import advice, joined, tally, toned
+from joelclaw_tui.words import diagnosis_words, throttled_words
 from runtime.actions.intents import ActionName, Intent
 from runtime.text import one_line
 from runtime.truth.document import Boundary, FamilyRow, PauseInfo, PressureData, Snapshot
@@ -107,19 +109,65 @@ class BacklogPane(BasePane):
     def action_resume(self) -> None:
         self._act(Intent(ActionName.RESUME, self.table.chosen))
 
-    def action_pause_for(self) -> None:
+    def action_pause_with(self) -> None:
         targets = self.table.chosen
         if not targets:
             return
 
-        def answered(seconds: float | None) -> None:
-            if seconds is not None:
-                self._act(Intent(ActionName.PAUSE, targets, until=self.host.now() + seconds))
+        def answered(terms: Terms | None) -> None:
+            if terms is not None:
+                self._act(
+                    Intent(
+                        ActionName.PAUSE,
+                        targets,
+                        until=self._end(terms),
+                        mode=terms.mode,
+                        reason=terms.reason,
+                    )
+                )
 
-        question = f"Pause {_named(targets)} for how long?"
+        note = "Only this; the other families go on." if len(targets) == 1 else "The other families go on."
         self.app.push_screen(
-            AskScreen(question, "30m", length_answer, hint="like 90s, 30m, 2h or 1d"), answered
+            TermsScreen(f"Pause {_named(targets)}", note, length="30m", modes=True), answered
         )
+
+    def action_extend(self) -> None:
+        targets = self.table.chosen
+        if not targets:
+            return
+
+        def answered(terms: Terms | None) -> None:
+            if terms is not None:
+                self._act(Intent(ActionName.EXTEND, targets, until=self._end(terms)))
+
+        note = "From now on; who paused it, why and since when stay."
+        question = f"Extend the pause of {_named(targets)}"
+        self.app.push_screen(TermsScreen(question, note, length="1h", reason=False), answered)
+
+    def action_hold_lane(self) -> None:
+        snapshot = self.host.view.snapshot
+        if snapshot is None:
+            return
+
+        def answered(terms: Terms | None) -> None:
+            if terms is not None:
+                self.host.act(Intent(ActionName.HOLD_LANE, (), until=self._end(terms), reason=terms.reason))
+
+        lane = one_line(snapshot.lane, 40)
+        note = (
+            "Every family, marked or not, and those that are declared later. "
+            "L releases the lane; families' own pauses are another thing, and stay."
+        )
+        self.app.push_screen(TermsScreen(f"Hold the WHOLE lane {lane}", note, length="30m"), answered)
+
+    def action_release_lane(self) -> None:
+        self.host.act(Intent(ActionName.RELEASE_LANE, ()))
+
+    def action_restore(self) -> None:
+        self._act(Intent(ActionName.RESTORE, self.table.chosen))
+
+    def _end(self, terms: Terms) -> float | None:
+        return None if terms.for_s is None else self.host.now() + terms.for_s
 
     def action_replay(self) -> None:
         targets = self.table.chosen
@@ -208,8 +256,14 @@ def _sentence(family: FamilyRow, now: float) -> Content:
     if family.failing:
         failed = f"{family.failed_per_min:,} of {family.settled_per_min:,} settled in the last minute failed."
         return advice(failed, "⏎", "what failed")
+    if family.paused is not None and family.paused.whole_lane:
+        return advice(_pause_text(family.paused, now), "L", "release the lane")
     if family.paused is not None:
-        return advice(_pause(family.paused, now), "r", "resume")
+        return advice(_pause_text(family.paused, now), "r", "resume")
+    if family.removed_since is not None:
+        if not family.declared:
+            return advice("Removed from the lane file: its backlog is kept aside.", "⏎", "its items")
+        return advice("Declared again, its backlog still aside since it was removed.", "B", "bring it back")
     if not family.declared:
         return advice(
             "Not in the lane file: its rows can't run until it is declared again.", "⏎", "its items"
@@ -224,15 +278,23 @@ def _sentence(family: FamilyRow, now: float) -> Content:
             toned("replay", Tone.DIM),
         )
     if family.throttled:
-        return toned(f"{family.throttled:,} runnable, held back by max_in_flight.", Tone.DIM)
+        return toned(f"{family.throttled:,} {throttled_words(family)}.", Tone.DIM)
     return toned("Nothing to do here.", Tone.DIM)
 
 
-def _pause(pause: PauseInfo, now: float) -> str:
-    parts = [f"Paused by {one_line(pause.by, 40)} for {age(now - pause.since.timestamp())}"]
+def _pause_text(pause: PauseInfo, now: float) -> str:
+    """Who paused what, for how long, why; a breaker's diagnosis in place of its reason."""
+    what = "Paused"
+    if pause.whole_lane:
+        what = "The whole lane is held"
+    elif pause.mode == "drain":
+        what = "Takes nothing in, and drains,"
+    parts = [f"{what} by {one_line(pause.by, 40)} for {age(now - pause.since.timestamp())}"]
     if pause.until is not None:
         parts.append(f", {age(pause.until.timestamp() - now)} to go")
-    if pause.reason:
+    if pause.diagnosis is not None:
+        parts.append(f": {diagnosis_words(pause.diagnosis)}")
+    elif pause.reason:
         parts.append(f": {one_line(pause.reason, 80)}")
     return "".join(parts)
 

@@ -16,9 +16,6 @@ from joelclaw_tui.screens.base import Dialog
 from joelclaw_tui.widgets.cells import Tone
 from joelclaw_tui.widgets.field import Field
 from joelclaw_tui.widgets.tones import toned
-from runtime.lanefile import parse_duration
-
-_LENGTH_MAX_S = 366 * 86400.0
 
 Answered = TypeVar("Answered")
 
@@ -37,6 +34,7 @@ class AskScreen(Dialog[Answered | None], Generic[Answered]):
         hint: str,
         max_length: int = 20,
         placeholder: str = "",
+        goes_on: str = "go on to the preview",
     ) -> None:
         """``parse`` raises `ValueError` with a sentence for the operator."""
         super().__init__()
@@ -46,6 +44,7 @@ class AskScreen(Dialog[Answered | None], Generic[Answered]):
         self._hint = hint
         self._max_length = max_length
         self._placeholder = placeholder
+        self._goes_on = goes_on
 
     def compose(self) -> ComposeResult:
         with Vertical(classes="dialog") as box:
@@ -55,7 +54,7 @@ class AskScreen(Dialog[Answered | None], Generic[Answered]):
             yield Static(
                 Content.assemble(
                     toned("⏎ ", Tone.INFO, bold=True),
-                    toned("go on to the preview   ", Tone.DIM),
+                    toned(f"{self._goes_on}   ", Tone.DIM),
                     toned("esc ", Tone.INFO, bold=True),
                     toned("leave", Tone.DIM),
                 )
@@ -84,17 +83,6 @@ def count_answer(ceiling: int) -> Callable[[str], float]:
         return float(digits)
 
     return parse
-
-
-def length_answer(text: str) -> float:
-    """Seconds of a length like ``30m``, above 0 and within a year."""
-    try:
-        seconds = parse_duration(text)
-    except ValueError:
-        seconds = 0.0
-    if not 0 < seconds <= _LENGTH_MAX_S:
-        raise ValueError("a length of time like 90s, 30m, 2h or 1d, please (at most 366 days)")
-    return seconds
 
 
 def reason_answer(text: str) -> str:

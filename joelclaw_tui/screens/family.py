@@ -19,6 +19,7 @@ from joelclaw_tui.widgets.header import TICK_S
 from joelclaw_tui.widgets.sparkline import chart
 from joelclaw_tui.widgets.state import family_mark
 from joelclaw_tui.widgets.tones import flowed, mark_content, tally, toned
+from joelclaw_tui.words import diagnosis_words, throttled_words
 from runtime.model import FamilySeries
 from runtime.text import one_line
 from runtime.truth.document import FamilyRow
@@ -81,6 +82,7 @@ class FamilyScreen(DetailScreen):
         facts = [flowed(self._facts(), width)]
         if self._problem is not None:
             facts.append(problem_content(self._problem))
+        facts += [flowed(told, width) for told in self._pause()]
         facts.append(flowed(self._about(), width))
         text = Content()
         if self._series is not None:
@@ -99,6 +101,20 @@ class FamilyScreen(DetailScreen):
             tally(row.in_flight, "in flight", Tone.OK),
             tally(row.dead, "dead", Tone.WARN),
         ]
+
+    def _pause(self) -> list[list[Content]]:
+        """By which limits it is throttled, and what a breaker saw, a line each."""
+        row = self._row()
+        if row is None:
+            return []
+        told = [[toned(throttled_words(row), Tone.INFO)]] if row.throttled else []
+        saw = None if row.paused is None else row.paused.diagnosis
+        if saw is not None:
+            since = age(self.host.now() - saw.since.timestamp())
+            told.append([toned(diagnosis_words(saw), Tone.WARN), toned(f"since {since} ago", Tone.DIM)])
+            items = f"first {one_line(saw.first_item, 40)}", f"last {one_line(saw.last_item, 40)}"
+            told.append([toned(item, Tone.DIM) for item in items])
+        return told
 
     def _row(self) -> FamilyRow | None:
         snapshot = self.host.view.snapshot

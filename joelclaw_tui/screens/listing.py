@@ -59,6 +59,6 @@ class ListingScreen(DrillScreen):
         self.foot.update(Content() if message.key is None else self.foot_of(message.key))
 
     def action_back(self) -> None:
-        """Esc takes back the filter, then the marks, then leads back."""
+        """Esc takes back the marks, then the filter, then leads back."""
         if not self.box.clear():
             self.dismiss()

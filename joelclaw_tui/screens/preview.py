@@ -17,7 +17,7 @@ from textual.widgets import Button, Input, Static
 
 from joelclaw_tui.keymap import Scope, bindings
 from joelclaw_tui.screens.base import Dialog
-from joelclaw_tui.widgets.cells import Column, Row, Tone, cell
+from joelclaw_tui.widgets.cells import Cell, Column, Row, Tone, cell
 from joelclaw_tui.widgets.field import Field
 from joelclaw_tui.widgets.live_table import LiveTable
 from joelclaw_tui.widgets.tones import toned
@@ -26,6 +26,8 @@ from runtime.text import one_line
 
 REASON_MAX = 300
 _IDS_IN_SIGHT = 8
+_IDS_LISTED = 1000
+"""What nobody scrolls through isn't listed; it is frozen all the same."""
 
 WORDS: dict[ActionName, tuple[str, str]] = {
     ActionName.PAUSE: ("pause", "Pause"),
@@ -104,7 +106,10 @@ class PreviewScreen(Dialog[Preview | None]):
                 yield Static(self._keys(), classes="keys")
 
     def on_mount(self) -> None:
-        self.ids.set_rows(Row(key=str(n), cells=(cell(name),)) for n, name in enumerate(self.preview.ids))
+        rows = [Row(key=str(n), cells=(cell(name),)) for n, name in enumerate(self.preview.ids[:_IDS_LISTED])]
+        if (rest := len(self.preview.ids) - _IDS_LISTED) > 0:
+            rows.append(Row(key="rest", cells=(Cell(f"and {rest:,} more, as frozen as these", Tone.DIM),)))
+        self.ids.set_rows(rows)
         # On a small terminal a few ids, so that reason and buttons are in sight too; the rest is scrolled.
         room = max(2, min(_IDS_IN_SIGHT, (self.app.size.height - 10) // 6))
         self.ids.styles.height = 1 + max(1, min(room, len(self.preview.ids)))
@@ -126,6 +131,9 @@ class PreviewScreen(Dialog[Preview | None]):
                 )
             )
         lines += [toned(f"▲ {one_line(warning, 300)}", Tone.WARN) for warning in preview.warnings]
+        if preview.kept:
+            kept = f"kept as {preview.preview_id}: `queue apply` does it later, too"
+            lines.append(toned(kept, Tone.DIM))
         return lines
 
     def _keys(self) -> Content:

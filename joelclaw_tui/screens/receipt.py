@@ -27,18 +27,20 @@ OUTCOMES: dict[ReceiptOutcome, Mark] = {
 }
 
 
+_WORST_FIRST = (
+    ReceiptOutcome.FAILED,
+    ReceiptOutcome.REFUSED,
+    ReceiptOutcome.MOVED_ON,
+    ReceiptOutcome.ACCEPTED,
+    ReceiptOutcome.DONE,
+)
+
+
 def tally(receipt: Receipt) -> Content:
     """How many of each outcome, the worst first; accepted is never told as done."""
-    order = (
-        ReceiptOutcome.FAILED,
-        ReceiptOutcome.REFUSED,
-        ReceiptOutcome.MOVED_ON,
-        ReceiptOutcome.ACCEPTED,
-        ReceiptOutcome.DONE,
-    )
     parts = [
         toned(f"{OUTCOMES[outcome].symbol} {number:,} {OUTCOMES[outcome].word}", OUTCOMES[outcome].tone)
-        for outcome in order
+        for outcome in _WORST_FIRST
         if (number := sum(result.outcome is outcome for result in receipt.results))
     ]
     if receipt.results_total > len(receipt.results):
@@ -101,6 +103,8 @@ class ReceiptScreen(DrillScreen):
                     cell(result.detail or "", Tone.DIM),
                 ),
             )
-            for number, result in enumerate(receipt.results)
+            for number, result in enumerate(
+                sorted(receipt.results, key=lambda result: _WORST_FIRST.index(result.outcome))
+            )
         )
         self.table.focus()

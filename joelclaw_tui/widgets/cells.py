@@ -52,6 +52,8 @@ class Row:
     key: str
     cells: tuple[Cell, ...]
     search: str = ""
+    gone: bool = False
+    """It is no more where it was; it stays in sight, struck through, for as long as it is marked."""
 
 
 @dataclass(frozen=True, slots=True)

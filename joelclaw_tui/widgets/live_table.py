@@ -26,6 +26,7 @@ from joelclaw_tui.widgets.cells import GAP, GUTTER, Cell, Column, Filter, Row, T
 from runtime.text import one_line
 
 _HEADER = 1
+_MARKING = ("mark", "mark_all", "range", "invert")
 _PREFIX = "live-table--"
 
 
@@ -67,6 +68,9 @@ class LiveTable(ScrollView, can_focus=True):
 
     dimmed: reactive[bool] = reactive(False)
     """Draw everything dim: what is shown is the last good value of something unreadable."""
+
+    whole: reactive[bool] = reactive(False)
+    """Draw every row as marked: an action is about all of them, and about those beyond them."""
 
     class Opened(Message):
         """Enter or a double click on a row."""
@@ -138,6 +142,8 @@ class LiveTable(ScrollView, can_focus=True):
         self._touched = False
         self._gone: str | None = None
         self._marks: set[str] = set()
+        self._anchor: str | None = None
+        self._range: set[str] = set()
         self._filter = Filter()
         self._tones: dict[str, Style] = {}
 
@@ -168,8 +174,29 @@ class LiveTable(ScrollView, can_focus=True):
 
     @property
     def marks(self) -> tuple[str, ...]:
-        """Keys of the marked rows in view, in their order; marks outside the filter don't count."""
-        return tuple(row.key for row in self._shown if row.key in self._marks)
+        """Keys of the marked rows in view, in their order, those of an open range too; marks outside the
+        filter don't count."""
+        return tuple(row.key for row in self._shown if self._is_marked(row.key))
+
+    @property
+    def all_marks(self) -> frozenset[str]:
+        """Keys of every marked row, those that the filter hides too."""
+        return frozenset(self._marks | self._range)
+
+    @property
+    def all_rows(self) -> Sequence[Row]:
+        """The rows without the filter, in order."""
+        return self._all
+
+    @property
+    def marks_out_of_view(self) -> int:
+        """Marked rows that the filter hides: they don't count."""
+        return len(self._marks) - sum(row.key in self._marks for row in self._shown)
+
+    @property
+    def ranging(self) -> bool:
+        """A range is open: it goes with the cursor, from where it was begun."""
+        return self._anchor is not None
 
     @property
     def chosen(self) -> tuple[str, ...]:
@@ -179,7 +206,13 @@ class LiveTable(ScrollView, can_focus=True):
     def set_rows(self, rows: Iterable[Row]) -> None:
         """Shows these rows from now on. Cursor, marks, filter and reading position stay."""
         self._all = tuple(rows)
-        self._marks &= {row.key for row in self._all}
+        keys = {row.key for row in self._all}
+        self._marks &= keys
+        self._range &= keys
+        if self._anchor not in keys:
+            # What was in the range stays marked: a range without its beginning could go anywhere.
+            self._marks |= self._range
+            self._anchor, self._range = None, set()
         self._rebuild()
 
     def set_filter(self, text: str) -> None:
@@ -196,7 +229,11 @@ class LiveTable(ScrollView, can_focus=True):
 
     def unmark(self, keys: Iterable[str] | None = None) -> None:
         """Takes the marks off these rows, or off all."""
-        self._marks = set() if keys is None else self._marks - set(keys)
+        off = None if keys is None else set(keys)
+        self._marks = set() if off is None else self._marks - off
+        self._range = set() if off is None else self._range - off
+        if not self._range:
+            self._anchor = None
         self.refresh()
         self.post_message(self.RowsChanged(self))
 
@@ -265,12 +302,27 @@ class LiveTable(ScrollView, can_focus=True):
         self._touched = True
         left_gone = self._gone is not None and key != self._gone
         self._cursor = key
+        self._stretch()
         self._scroll_to_cursor()
         self.refresh()
         if left_gone:
             self._rebuild()
         else:
             self.post_message(self.Moved(self, key))
+
+    def _is_marked(self, key: str) -> bool:
+        return key in self._marks or key in self._range
+
+    def _stretch(self) -> None:
+        """The open range goes from its anchor to the cursor. Only moving the cursor changes it: rows that
+        come in between later are not in it."""
+        if self._anchor is None or self._anchor not in self._index or self._cursor not in self._index:
+            return
+        low, high = sorted((self._index[self._anchor], self._index[self._cursor]))
+        stretched = {row.key for row in self._shown[low : high + 1] if row.key != self._gone}
+        if stretched != self._range:
+            self._range = stretched
+            self.post_message(self.RowsChanged(self))
 
     def _scroll_to_cursor(self) -> None:
         number = self._index.get(self._cursor or "")
@@ -286,7 +338,7 @@ class LiveTable(ScrollView, can_focus=True):
     # --- keys and mouse
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
-        if (action == "open" and not self._opens) or (action in ("mark", "mark_all") and not self._markable):
+        if (action == "open" and not self._opens) or (action in _MARKING and not self._markable):
             return False
         return super().check_action(action, parameters)
 
@@ -307,15 +359,42 @@ class LiveTable(ScrollView, can_focus=True):
             self.post_message(self.Opened(self, self._cursor))
 
     def action_mark(self) -> None:
+        if self._anchor is not None:
+            self.action_range()
+            return
         if self._cursor is None or self._gone is not None:
             return
         self._marks ^= {self._cursor}
         self._go(self._index[self._cursor] + 1)
         self.post_message(self.RowsChanged(self))
 
+    def action_range(self) -> None:
+        """Begins a range at the cursor; the second time its rows are marked."""
+        if self._anchor is None:
+            if self._cursor is None or self._gone is not None:
+                return
+            self._touched = True
+            self._anchor, self._range = self._cursor, {self._cursor}
+        else:
+            self._marks |= self._range
+            self._anchor, self._range = None, set()
+        self.refresh()
+        self.post_message(self.RowsChanged(self))
+
+    def action_invert(self) -> None:
+        """Marks what is not marked in view, and unmarks what is."""
+        shown = {row.key for row in self._shown if row.key != self._gone and not row.gone}
+        marked = {key for key in shown if self._is_marked(key)}
+        self._anchor, self._range = None, set()
+        self._marks = (self._marks - marked) | (shown - marked)
+        self._touched = self._touched or bool(self._marks)
+        self.refresh()
+        self.post_message(self.RowsChanged(self))
+
     def action_mark_all(self) -> None:
         """Marks every row in view, or none when all of them are marked."""
         shown = {row.key for row in self._shown if row.key != self._gone}
+        self._anchor, self._range = None, set()
         self._marks = self._marks - shown if shown <= self._marks else self._marks | shown
         self._touched = self._touched or bool(self._marks)
         self.refresh()
@@ -344,6 +423,9 @@ class LiveTable(ScrollView, can_focus=True):
         self.refresh()
 
     def watch_dimmed(self) -> None:
+        self.refresh()
+
+    def watch_whole(self) -> None:
         self.refresh()
 
     def notify_style_update(self) -> None:
@@ -378,10 +460,10 @@ class LiveTable(ScrollView, can_focus=True):
         under = row.key == self._cursor
         if under:
             base = base + self._tone("cursor" if self.has_focus else "cursor-idle")
-        gone = row.key == self._gone
+        gone = row.gone or row.key == self._gone
         segments = [
             Segment("▌" if under and self.has_focus else " ", base + self._tone("bar")),
-            Segment("•" if row.key in self._marks else " ", base + self._tone("mark")),
+            Segment("•" if self.whole or self._is_marked(row.key) else " ", base + self._tone("mark")),
         ]
         for position, (number, size) in enumerate(fit(self._columns, width - GUTTER)):
             column = self._columns[number]

@@ -31,18 +31,23 @@ class TableBox(Vertical):
         if table.filter:
             parts.append(f"/{one_line(str(table.filter), 30)} {len(table.rows)} of {table.total}")
         if marked := len(table.marks):
-            parts.append(f"{marked} marked")
+            parts.append(f"range of {marked:,}" if table.ranging else f"{marked:,} marked")
+        if hidden := table.marks_out_of_view:
+            parts.append(f"{hidden:,} marked out of view don't count")
         return " · ".join(parts)
 
     def clear(self) -> bool:
-        """Takes back one thing: the filter, then the marks. False when there was none."""
+        """Takes back one thing: the marks, then the filter. False when there was none.
+
+        The marks first: without the filter those that it hides would count again.
+        """
+        if self.table.marks or self.table.marks_out_of_view:
+            self.table.unmark()
+            return True
         if self.table.filter:
             self.bar.reset()
             self.table.set_filter("")
             self.table.focus()
-            return True
-        if self.table.marks:
-            self.table.unmark()
             return True
         return False
 
@@ -53,6 +58,9 @@ class TableBox(Vertical):
     def on_filter_bar_changed(self, message: FilterBar.Changed) -> None:
         message.stop()
         self.table.set_filter(message.text)
+        # What the table posts while this box handles a message goes no further than this box.
+        self.post_message(LiveTable.Moved(self.table, self.table.cursor_key))
+        self.post_message(LiveTable.RowsChanged(self.table))
 
     def on_filter_bar_closed(self, message: FilterBar.Closed) -> None:
         message.stop()

@@ -510,7 +510,7 @@ class PressureControl(Protocol):
 class SelectProgress(Protocol):
     """Told now and then how far a selection has come: items looked at, and of how many."""
 
-    def __call__(self, scanned: int, of: int) -> None: ...
+    def __call__(self, scanned: int, of: int, /) -> None: ...
 
 
 class BacklogSelector(Protocol):

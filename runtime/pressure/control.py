@@ -170,20 +170,28 @@ class Control(OnLane):
     # --- a family that was removed
 
     _RESTORE = Script("""
-    local waits = 0
+    local waits, left = 0, 0
     for level = 0, 3 do
-      waits = waits + pour(base .. 'xw' .. level, base .. 'w' .. level) + pour(base .. 'xd' .. level, base .. 'd' .. level)
+      for _, kind in ipairs({'w', 'd'}) do
+        waits = waits + pour(base .. 'x' .. kind .. level, base .. kind .. level)
+        left = left + call('ZCARD', base .. 'x' .. kind .. level)
+      end
     end
-    call('HDEL', base .. 'meta', 'removed')
+    if left == 0 then call('HDEL', base .. 'meta', 'removed') end
     call('PUBLISH', ARGV[2], '')
-    return waits
+    return {waits, left}
     """)
 
     async def restore(self, family: str) -> int:
         """Takes a removed family's backlog out of quarantine, exactly as it was, before what came in since.
-        Returns how many rows; 0 when it was not quarantined as one. Raises `BoundaryDown`."""
+        Returns how many rows; 0 when it was not quarantined as one. Cut off, it goes on when it is asked for
+        again. Raises `BoundaryDown`."""
+        restored, left = 0, 1
         with redis_errors(self._where):
-            return int(await self._RESTORE(self._redis, self._base(family), self._now, self._wake))
+            while left:
+                rows, left = await self._RESTORE(self._redis, self._base(family), self._now, self._wake)
+                restored += int(rows)
+        return restored
 
     _REPLAY = Script("""
     local now = now_us(ARGV[1])

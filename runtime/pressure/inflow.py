@@ -3,11 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from redis.exceptions import RedisError
 
 from runtime.ledger.connection import redis_errors
-from runtime.model import Ack, AckNotKept, BacklogFull, Draining, Enqueued, FamilyRules, NewItem, Priority
+from runtime.model import (
+    Ack,
+    AckNotKept,
+    BacklogFull,
+    Draining,
+    Enqueued,
+    FamilyRules,
+    NewItem,
+    OperatorError,
+    Priority,
+)
 from runtime.pressure.ack import acknowledged
 from runtime.pressure.keys import dedup_suffix
 from runtime.pressure.place import OnLane
@@ -99,8 +110,29 @@ class Inflow(OnLane):
         """Stores items in their order: for each its own id, or that of the first with its dedup key;
         None for one that the family's ceiling refused.
 
-        Raises `Draining` (nothing was stored), `BoundaryDown`, `Refused` (out of memory): then some
-        batches may have been stored, and sending all of them again adds nothing twice.
+        Raises `Draining`, `BoundaryDown`, `Refused` (out of memory): of more than `BATCH` some may then have
+        been stored, and sending all of them again adds nothing twice. Raises `AckNotKept`: all are stored.
+        """
+        results: list[Enqueued | None] = []
+        for result in await self.offer_many(
+            family, entries, rules=rules, ack=ack, dedup_window_s=dedup_window_s
+        ):
+            if isinstance(result, OperatorError):
+                raise result
+            results.append(result)
+        return results
+
+    async def offer_many(
+        self,
+        family: str,
+        entries: Sequence[NewItem],
+        *,
+        rules: FamilyRules = _NO_RULES,
+        ack: Ack = Ack.PROCESS,
+        dedup_window_s: float = DEDUP_WINDOW_S,
+    ) -> list[Enqueued | OperatorError | None]:
+        """`enqueue_many`, where what refused a batch stands in the place of each of its items: those before and
+        behind it may have been stored. Raises `BoundaryDown` when nothing could be sent, `AckNotKept`.
         """
         head = (
             self._now,
@@ -130,27 +162,37 @@ class Inflow(OnLane):
             replies, kept = await acknowledged(
                 self._redis, self._ENQUEUE, calls, ack=ack, timeout_s=ACK_WITHIN_S
             )
-            for reply in replies:
-                if isinstance(reply, RedisError):
-                    raise reply
-        results: list[Enqueued | None] = []
+        results: list[Enqueued | OperatorError | None] = []
         for index, reply in enumerate(replies):
-            if reply == _DRAINING:
-                raise Draining(
-                    f"{family} takes nothing in: it runs dry on purpose", fix="see `joelclaw-tui queue list`"
-                )
-            for entry, said in zip(entries[index * BATCH : (index + 1) * BATCH], reply, strict=True):
+            batch = entries[index * BATCH : (index + 1) * BATCH]
+            if (refused := self._refused(family, reply)) is not None:
+                results += [refused] * len(batch)
+                continue
+            for entry, said in zip(batch, reply, strict=True):
                 if said == _FULL:
                     results.append(None)
                 else:
                     results.append(Enqueued(item_id=said or entry.item_id, duplicate=bool(said)))
-        if not kept and any(results):
+        if not kept and any(isinstance(result, Enqueued) for result in results):
             promised = "on disk" if ack is Ack.DISK else "on a replica"
             raise AckNotKept(
                 f"stored in {family}, but not known to be {promised} within {ACK_WITHIN_S:g} s",
                 fix="see `joelclaw-tui doctor`; the same call with the same dedup key adds nothing twice",
             )
         return results
+
+    def _refused(self, family: str, reply: Any) -> OperatorError | None:
+        if isinstance(reply, RedisError):
+            try:
+                with redis_errors(self._where):
+                    raise reply
+            except OperatorError as error:
+                return error
+        if reply == _DRAINING:
+            return Draining(
+                f"{family} takes nothing in: it runs dry on purpose", fix="see `joelclaw-tui queue list`"
+            )
+        return None
 
     async def enqueue(
         self,

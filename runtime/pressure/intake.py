@@ -107,8 +107,9 @@ class Intake:
 
         ``dedup_window_s``: instead of the family's. ``ack``: a stronger promise than the family's.
         Raises what concerns all of them: `ReadOnly`, `UnknownFamily`, `UsageError`, `BoundaryDown`,
-        `Refused`, `Draining`. After `BoundaryDown` some may have been stored: offered again with the
-        same dedup keys they are not stored twice.
+        `Refused`, `Draining`; what concerns some only (the server's memory was full in the middle) stands in
+        their places. After `BoundaryDown` some may have been stored: offered again with the same dedup keys
+        they are not stored twice.
         """
         if self._settings.read_only:
             raise ReadOnly("read-only mode: nothing is enqueued", fix="leave out --read-only")
@@ -172,10 +173,14 @@ class Intake:
     async def _send(
         self, family: str, items: Sequence[NewItem], rules: FamilyRules, ack: Ack, window_s: float
     ) -> list[Result]:
-        async def send(level: Ack) -> Sequence[Enqueued | None]:
-            return await self._queue.enqueue_many(
+        async def send(level: Ack) -> Sequence[Enqueued | OperatorError | None]:
+            told = await self._queue.offer_many(
                 family, items, rules=rules, ack=level, dedup_window_s=window_s
             )
+            lost = next((one for one in told if isinstance(one, BoundaryDown)), None)
+            if lost is not None:
+                raise lost
+            return told
 
         late: AckNotKept | None = None
         try:
@@ -187,11 +192,19 @@ class Intake:
             # Which of them are stored, and under which ids, is asked with the promise that needs no wait.
             late = error
             answers = await send(Ack.PROCESS)
+        if all(isinstance(answer, OperatorError) for answer in answers) and isinstance(
+            answers[0], OperatorError
+        ):
+            raise answers[0]
         full = None if all(answers) else await self._full(family, rules, answers.count(None))
         return [self._result(answer, late, full) for answer in answers]
 
     @staticmethod
-    def _result(answer: Enqueued | None, late: AckNotKept | None, full: BacklogFull | None) -> Result:
+    def _result(
+        answer: Enqueued | OperatorError | None, late: AckNotKept | None, full: BacklogFull | None
+    ) -> Result:
+        if isinstance(answer, OperatorError):
+            return answer
         if answer is None:
             assert full is not None  # noqa: S101 - made where any answer is None
             return full

@@ -20,7 +20,8 @@ quarantined    zset    can't be admitted; score: microseconds
 items          hash    id -> ``priority:attempt:enqueued_us:<meta>\\n<payload>``; meta is the origin, or a
                        JSON object of o (origin), d (dedup key) and k (concurrency key)
 fails          hash    id -> one JSON document a line, oldest first
-settled        zset    done or discarded; score: microseconds of settling
+settled        zset    succeeded; score: microseconds of settling
+discarded      zset    closed without having succeeded: discarded, or moved; score as above
 done           hash    id -> ``priority:attempt:enqueued_us:outcome`` (succeeded, discarded, moved)
 recent         list    the latest failures, for the breaker; newest first
 pause          hash    lane, person, machine -> JSON; epoch

@@ -11,6 +11,8 @@ RATE_BUCKETS = 12
 """Rates count the present bucket and the eleven before it: the last 55 to 60 seconds."""
 FAILURES_KEPT = 10
 PAUSES_KEPT = 100
+POURED_PER_CALL = 2000
+"""Rows carried from one set into another by one script: some ten milliseconds of the server."""
 DEATHS_MAX = 3
 """The death of so many drainers with one item in hand quarantines it."""
 
@@ -163,25 +165,28 @@ end
 local function many(command, key, members)
   for i = 1, #members, 1000 do call(command, key, unpack(members, i, math.min(i + 999, #members))) end
 end
+-- Closed without having succeeded: discarded, or moved.
 local function close(id, record, outcome, now)
   local priority, attempt, enqueued = head(record)
   forget(id, record)
-  call('ZADD', base .. 'settled', int(now), id)
+  call('ZADD', base .. 'discarded', int(now), id)
   call('HSET', base .. 'done', id, priority .. ':' .. attempt .. ':' .. enqueued .. ':' .. outcome)
 end
--- All of one set into another: the larger one is kept and the smaller one's rows are carried over.
+-- One set into another: the larger one is kept and the smaller one's rows are carried over. Where both are
+-- large only so many of the first are, which the caller goes on with: the server is not held up for long.
 local function pour(from, into)
   local few, rest = call('ZCARD', from), call('ZCARD', into)
-  if few > rest then
+  if few == 0 then return 0 end
+  if few > rest and rest <= {POURED_PER_CALL} then
     local rows = call('ZRANGE', into, 0, -1, 'WITHSCORES')
     call('RENAME', from, into)
     for i = 1, #rows, 2 do call('ZADD', into, rows[i + 1], rows[i]) end
-  elseif few > 0 then
-    local rows = call('ZRANGE', from, 0, -1, 'WITHSCORES')
-    for i = 1, #rows, 2 do call('ZADD', into, rows[i + 1], rows[i]) end
-    call('DEL', from)
+    return few
   end
-  return few
+  local rows = call('ZRANGE', from, 0, {POURED_PER_CALL - 1}, 'WITHSCORES')
+  for i = 1, #rows, 2 do call('ZADD', into, rows[i + 1], rows[i]) end
+  call('ZREMRANGEBYRANK', from, 0, #rows / 2 - 1)
+  return #rows / 2
 end
 local function set_pause(kind, fields, now, ends)
   local text = string.sub(fields, 1, -2) .. ',"since":"' .. int(now) .. '","until":' .. ends .. '}}'

@@ -143,7 +143,7 @@ class Reading(OnLane):
         """
     local now, id = now_us(ARGV[1]), ARGV[2]
     local done = call('HGET', base .. 'done', id)
-    if done then return {'settled', call('ZSCORE', base .. 'settled', id), done, false, false} end
+    if done then return {'settled', call('ZSCORE', base .. 'settled', id) or call('ZSCORE', base .. 'discarded', id), done, false, false} end
     local record = call('HGET', base .. 'items', id)
     if not record then return false end
     local level = head(record)
@@ -219,7 +219,7 @@ class Reading(OnLane):
         elif state is ItemState.QUARANTINED:
             sets, newest_first = ("quarantined", *KEPT_ASIDE), True
         elif state in (ItemState.SUCCEEDED, ItemState.DISCARDED):
-            sets, newest_first = ("settled",), True
+            sets, newest_first = ("settled" if state is ItemState.SUCCEEDED else "discarded",), True
         else:
             sets, newest_first = (_SETS[state],), state in (ItemState.DEAD, ItemState.QUARANTINED)
         first, after = _parse_cursor(cursor, len(sets))

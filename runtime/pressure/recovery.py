@@ -254,7 +254,7 @@ class Recovery(OnLane):
     async def remove(self, families: Sequence[str]) -> dict[str, int]:
         """Quarantines what waits of families that are no longer declared, each family as one: its rows
         are put out of reach together, in the order in which they waited, and `Control.restore` gives all
-        of them back. Returns how many, by family.
+        of them back. What one call does not come to the next one takes. Returns how many, by family.
 
         Raises `BoundaryDown`.
         """

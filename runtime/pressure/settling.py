@@ -175,20 +175,23 @@ class Settling(OnLane):
 
     _SWEEP = Script("""
     local now = now_us(ARGV[1])
-    local old = call('ZRANGEBYSCORE', base .. 'settled', '-inf', int(now - ARGV[2]), 'LIMIT', 0, 1000)
-    local extra = call('ZCARD', base .. 'settled') - #old - ARGV[3]
-    if extra > 0 and #old == 0 then old = call('ZRANGE', base .. 'settled', 0, math.min(extra, 1000) - 1) end
-    for _, id in ipairs(old) do
-      call('ZREM', base .. 'settled', id)
-      call('HDEL', base .. 'done', id)
+    local dropped = 0
+    for _, set in ipairs({'settled', 'discarded'}) do
+      local old = call('ZRANGEBYSCORE', base .. set, '-inf', int(now - ARGV[2]), 'LIMIT', 0, 1000)
+      local extra = call('ZCARD', base .. set) - #old - ARGV[3]
+      if extra > 0 and #old == 0 then old = call('ZRANGE', base .. set, 0, math.min(extra, 1000) - 1) end
+      many('ZREM', base .. set, old)
+      many('HDEL', base .. 'done', old)
+      dropped = dropped + #old
     end
-    return #old
+    return dropped
     """)
 
     async def sweep_settled(
         self, families: Sequence[str], *, keep_s: float, keep_rows: int
     ) -> dict[str, int]:
-        """Drops settled rows older than ``keep_s`` or beyond ``keep_rows`` a family, at most 1,000 a call.
+        """Drops settled rows older than ``keep_s`` or beyond ``keep_rows`` a family, those that succeeded and
+        those that were discarded each, at most 1,000 of either a call.
 
         Never touches anything that has not succeeded or been discarded. Raises `BoundaryDown`.
         """

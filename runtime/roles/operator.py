@@ -18,7 +18,7 @@ from runtime.ledger.beats import ALIVE_WITHIN_S, Heartbeats
 from runtime.ledger.connection import connect
 from runtime.ledger.fires import Fires
 from runtime.ledger.series import Series
-from runtime.model import FamilyRules
+from runtime.model import BacklogSelector, FamilyRules
 from runtime.pressure.reading import Reading
 from runtime.sandbox.reading import Reading as SandboxReading
 from runtime.settings import Settings
@@ -100,6 +100,12 @@ async def open_operator(settings: Settings) -> AsyncIterator[Operator]:
             GatewayFires(target, name) as gateway,
         ):
             clock = Clock(dkron, lane, fires, target, time.time, ask=gateway.ask)
+
+            def selector() -> BacklogSelector:
+                from runtime.pressure.selecting import Selector
+
+                return Selector(redis, url, name)
+
             reader = Reader(
                 settings=settings,
                 lane=lane,
@@ -113,6 +119,7 @@ async def open_operator(settings: Settings) -> AsyncIterator[Operator]:
                 alive_within_s=ALIVE_WITHIN_S,
                 sandbox=artifacts,
                 series=Series(redis, url, name),
+                selector=selector,
             )
 
             def actions() -> Actions:
@@ -122,7 +129,6 @@ async def open_operator(settings: Settings) -> AsyncIterator[Operator]:
                 from runtime.pressure.bulk import Bulk
                 from runtime.pressure.control import Control
                 from runtime.pressure.export import Exporter
-                from runtime.pressure.selecting import Selector
                 from runtime.sandbox.reading import Control as SandboxControl
 
                 def rules_of(family: str) -> FamilyRules | None:
@@ -143,7 +149,7 @@ async def open_operator(settings: Settings) -> AsyncIterator[Operator]:
                     artifacts=artifacts,
                     sandbox=SandboxControl(settings.state, time.time),
                     backlog=Backlog(
-                        Selector(redis, url, name),
+                        selector(),
                         Bulk(redis, url, name, rules=rules_of, door=intake().key_of),
                         Previews(redis, url, name),
                         Exporter(redis, url, name),

@@ -151,6 +151,8 @@ class FamilyRow(Totals):
     """Time to drain at the last minute's rate; None when there is no rate to judge by."""
     history: FamilyHistory | None = None
     """None: unknown."""
+    throttled_by: dict[str, int] = Field(default_factory=dict)
+    """What ``throttled`` is made of: ``max_in_flight``, ``rate``, ``concurrency``."""
     removed_since: datetime | None = None
     """When its backlog was quarantined as one, because the lane file no longer declared it."""
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Coroutine, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from typing import Any, TypeVar
 
 from runtime.lanefile import LaneSource
 from runtime.model import (
     Artifact,
     AuditTrail,
+    BacklogSelector,
     Beat,
     ClockReader,
     ClockReading,
@@ -30,6 +31,8 @@ from runtime.model import (
     SandboxReader,
     SandboxReading,
     ScheduleChange,
+    Selection,
+    SelectProgress,
     SeriesReader,
     WorkItem,
     parse_run_id,
@@ -94,9 +97,11 @@ class Reader:
         alive_within_s: float = ALIVE_WITHIN_S,
         sandbox: SandboxReader | None = None,
         series: SeriesReader | None = None,
+        selector: Callable[[], BacklogSelector] | None = None,
     ) -> None:
         """``clock``: None where there is none; one without schedules and without a stack of ours to run
-        it is absent too. ``alive_within_s``: a process whose last beat is older is not counted as alive."""
+        it is absent too. ``alive_within_s``: a process whose last beat is older is not counted as alive.
+        ``selector``: made when something is looked for by conditions; most looks don't."""
         deadline_s = settings.probe_deadline_s
         self._settings = settings
         self._lane = lane
@@ -117,6 +122,7 @@ class Reader:
             None if sandbox is None else sandbox_probe(sandbox, deadline_s=deadline_s, now=now)
         )
         self._series = series
+        self._selector = selector
         self._series_watch = None if series is None else SeriesWatch(series, deadline_s=deadline_s, now=now)
         self._memory = Memory()
         self._server_ahead_s = 0.0
@@ -193,6 +199,33 @@ class Reader:
         if not page.total:
             await self._check_known(family)
         return page
+
+    async def matching(
+        self,
+        selection: Selection,
+        family: str,
+        *,
+        limit: int = 100,
+        progress: SelectProgress | None = None,
+    ) -> ItemPage:
+        """The first items of a family that ``selection`` means, in the order in which an action would take
+        them, and how many there are in all. ``limit`` is at most `PAGE_BOUND`. It may take seconds in a
+        large backlog: ``progress`` is told, and whoever waits may end it.
+
+        Raises `UnknownFamily`, `UsageError` (a state that keeps no records), `NotFound` (an id that is none,
+        or a profile without a selector), `BoundaryDown`.
+        """
+        if self._selector is None:
+            raise NotFound("nothing can be looked up by conditions here", fix="see `joelclaw-tui queue list`")
+        self._lane.refresh()
+        found = await self._selector().select(
+            selection, (family,), ceiling=_clamped(limit), progress=progress
+        )
+        if not found.matching:
+            await self._check_known(family)
+        # One that is settled or discarded between the two looks is not there any more: it is left out.
+        looked = [await self.item(chosen.item_id) for chosen in found.items.get(family, ())]
+        return ItemPage(items=tuple(filter(None, looked)), total=found.matching, cursor=None)
 
     async def series(
         self, families: Sequence[str], minutes: int = HISTORY_MINUTES

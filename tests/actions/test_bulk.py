@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import time
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -12,6 +13,7 @@ from typing import Any
 import pytest
 
 from runtime.actions.apply import Actions
+from runtime.actions.bulk.exporting import export
 from runtime.actions.bulk.ports import Backlog
 from runtime.actions.intents import ActionName, Bulk, Intent
 from runtime.lanefile import LaneSource
@@ -613,6 +615,40 @@ async def test_an_export_that_was_cut_off_is_made_anew_by_whoever_goes_on(room: 
     file.write_text("")  # claimed, and cut off before it was filled
     receipt = await applied(room.process(), preview.preview_id)
     assert receipt.summary.endswith("3 done")
+    assert sorted(row.item_id for row in exported(file)) == sorted(ids)
+
+
+async def test_a_second_process_that_comes_late_does_not_write_over_what_the_first_exported(
+    room: Room, tmp_path: Path
+) -> None:
+    ids = await room.add(BULK_BATCH + 5)
+    file = tmp_path / "gone.jsonl"
+    preview = await room.process().preview(asks(ActionName.DISCARD, FAMILY, export_to=str(file)))
+    room.gate.after[0] = hold = asyncio.Event()
+    task = asyncio.create_task(applied(room.process(), preview.preview_id))
+    await room.gate.reached.wait()  # the first batch is discarded
+    kept = await room.previews.read(preview.preview_id)
+    assert kept is not None
+    exporter = Exporter(room.redis, room.server.url, "main")
+    await export(kept.preview, room.previews, exporter, again=True)  # it looked before the first had exported
+    hold.set()
+    await task
+    assert sorted(row.item_id for row in exported(file)) == sorted(ids)
+    assert hidden(tmp_path) == []
+
+
+async def test_two_processes_do_not_write_one_export_at_once(room: Room, tmp_path: Path) -> None:
+    ids = await room.add(3)
+    file = tmp_path / "gone.jsonl"
+    preview = await room.process().preview(asks(ActionName.DISCARD, FAMILY, export_to=str(file)))
+    await room.previews.begin(preview.preview_id, at=time.time(), actor="ana")
+    with (tmp_path / f".{file.name}.{preview.preview_id}").open("w") as part:
+        fcntl.flock(part, fcntl.LOCK_EX)
+        with pytest.raises(Refused) as told:
+            await applied(room.process(), preview.preview_id)
+        assert told.value.code == "export-under-way"
+        assert await room.states(ids) == [WAITING] * 3
+    await applied(room.process(), preview.preview_id)
     assert sorted(row.item_id for row in exported(file)) == sorted(ids)
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from runtime.admission.reconciler import Reconciler
 from runtime.admission.telling import told
-from runtime.model import BoundaryDown, ItemState
+from runtime.model import BoundaryDown, ItemState, Lease
 from tests.admission.parts import Lane
 
 LEASE = 0.3
@@ -124,3 +124,25 @@ async def test_an_uncertain_row_of_a_damaged_family_is_told_and_does_not_end_the
     await lane.redis.delete("joelclaw:1:{main/b}:lease")
     await lane.reconciler.one_pass()
     assert "unresolved" not in told(lane.reconciler, 0.0)
+
+
+async def test_a_boundary_that_fails_behind_a_claim_is_no_death_of_a_drainer(
+    lane: Lane, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Three such failures would else set the item aside as one that kills drainers."""
+    (item_id,) = await lane.add("a", 1)
+
+    async def fail(*_: object, **__: object) -> list[Lease]:
+        raise BoundaryDown("no answer in time")
+
+    for _ in range(3):
+        with monkeypatch.context() as patch:
+            patch.setattr(lane.queue, "begin_admit", fail)
+            with pytest.raises(BoundaryDown):
+                await lane.drainer.round()
+        await lane.reconciler.one_pass()
+        item = await lane.reading.item(item_id)
+        assert item is not None
+        assert (item.state, item.deaths) == (ItemState.WAITING, 0)
+    assert await lane.drainer.round() == 1
+    assert (await lane.look()).in_flight == 1

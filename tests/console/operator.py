@@ -10,28 +10,34 @@ from pathlib import Path
 from typing import Any
 
 from joelclaw_tui.app import ConsoleApp
-from joelclaw_tui.ports import Starter
+from joelclaw_tui.ports import Counted, Starter
 from joelclaw_tui.theming import Themes, load_themes
-from runtime.actions.intents import ActionName, Intent, Preview
+from runtime.actions.intents import BULK_ACTIONS, ActionName, Bulk, Intent, Preview
 from runtime.model import (
+    ITEM_ID,
     Artifact,
+    BulkOrder,
+    BulkVerb,
     Decision,
     Failure,
     FamilySeries,
     Fire,
     FireDecision,
     FireKind,
+    FrozenPreview,
     ItemPage,
     ItemState,
     JournalEntry,
     OperatorError,
     Outcome,
+    PreviewTarget,
     Priority,
     Promotion,
     Receipt,
     ReceiptOutcome,
     RunStatus,
     RunView,
+    Selection,
     TargetResult,
     Verified,
     VerifyStep,
@@ -67,6 +73,9 @@ class MemoryReader:
     fire_reads: list[str] = field(default_factory=list)
     days: dict[str, FamilySeries] = field(default_factory=dict)
     """Series by family; any other has the sample's."""
+    matched: list[Selection] = field(default_factory=list)
+    selecting: asyncio.Event | None = None
+    """Where given, looking by conditions waits for it."""
     series_reads: list[tuple[tuple[str, ...], int]] = field(default_factory=list)
 
     async def snapshot(self) -> Snapshot:
@@ -87,6 +96,30 @@ class MemoryReader:
         return ItemPage(
             items=tuple(rows[start:end]), total=len(rows), cursor=str(end) if end < len(rows) else None
         )
+
+    async def matching(
+        self,
+        selection: Selection,
+        family: str,
+        *,
+        limit: int = 100,
+        progress: Counted | None = None,
+    ) -> ItemPage:
+        """By states, error text and ids; the rest of a selection is the runtime's to judge."""
+        self.matched.append(selection)
+        if self.selecting is not None and progress is not None:
+            progress(120_000, 1_000_000)
+            await self.selecting.wait()
+        self._fail()
+        rows = [
+            item
+            for state, items in self.all_items.items()
+            if state in selection.states
+            for item in items
+            if selection.error is None or any(selection.error in f.message for f in item.failures)
+            if selection.ids is None or item.item_id in selection.ids
+        ]
+        return ItemPage(items=tuple(rows[:limit]), total=len(rows), cursor=None)
 
     async def series(self, families: Sequence[str], minutes: int = 60) -> Mapping[str, FamilySeries]:
         self._fail()
@@ -160,19 +193,39 @@ class MemoryActions:
     refuse_preview: OperatorError | None = None
     refuse_apply: OperatorError | None = None
     outcome: Callable[[str], ReceiptOutcome] = lambda target: ReceiptOutcome.DONE
+    matching: tuple[str, ...] = tuple(item_id("feeds/poll", number) for number in range(3))
+    """Ids that a bulk action on families is about."""
+    selecting: asyncio.Event | None = None
+    """Where given, a bulk action's preview waits for it."""
+    applying: asyncio.Event | None = None
+    """Where given, a bulk action waits for it in the middle."""
     previews: list[Preview] = field(default_factory=list)
     applied: list[Preview] = field(default_factory=list)
 
-    async def preview(self, intent: Intent) -> Preview:
+    async def preview(
+        self, intent: Intent, *, actor: str | None = None, progress: Counted | None = None
+    ) -> Preview:
         if self.refuse_preview is not None:
             raise self.refuse_preview
-        preview = sample_preview(intent, destructive=self.destructive, number=len(self.previews))
+        if self.selecting is not None and progress is not None:
+            progress(120_000, 1_000_000)
+            await self.selecting.wait()
+        number = len(self.previews)
+        if intent.action in BULK_ACTIONS:
+            preview = sample_bulk(intent, self.matching, number=number)
+        else:
+            preview = sample_preview(intent, destructive=self.destructive, number=number)
         self.previews.append(preview)
         return preview
 
-    async def apply(self, preview: Preview, *, actor: str, origin: str) -> Receipt:
+    async def apply(
+        self, preview: Preview, *, actor: str, origin: str, progress: Counted | None = None
+    ) -> Receipt:
         if self.refuse_apply is not None:
             raise self.refuse_apply
+        if self.applying is not None and progress is not None:
+            progress(len(preview.ids) // 2, len(preview.ids))
+            await self.applying.wait()
         self.applied.append(preview)
         return sample_receipt(preview, actor=actor, origin=origin, outcome=self.outcome)
 
@@ -197,6 +250,60 @@ def sample_preview(intent: Intent, *, destructive: bool = False, number: int = 0
         target="lane main on valkey 9.1.2 (unix:///run/valkey.sock, db 0) and restate 1.7.12",
         created_at=AT,
         destructive=destructive,
+    )
+
+
+def sample_bulk(intent: Intent, matching: Sequence[str] = (), *, number: int = 0) -> Preview:
+    """A kept preview: of the ids that are named, or of those that match where families are."""
+    verb = BULK_ACTIONS[intent.action]
+    by_id = all(ITEM_ID.fullmatch(target) for target in intent.targets)
+    every = intent.targets if by_id else tuple(matching)
+    ids = every[: intent.limit or len(every)]
+    bulk = intent.bulk or Bulk()
+    selection = bulk.selection
+    states = frozenset({ItemState.DEAD}) if selection is None or not selection.states else selection.states
+    state = next(state for state in ItemState if state in states)
+    preview_id = f"01km0preview{number:014d}"
+    rate = bulk.rate_per_s
+    lines = [f"feeds/poll: {len(every):,} {state.value}"]
+    if verb is BulkVerb.REPLAY:
+        slowly = "all at once" if rate is None else f"{rate:g} a second: about {len(ids) / rate:.0f}s"
+        lines.append(f"they wait again as new attempts, {slowly}")
+    if bulk.export_to is not None:
+        lines.append(f"every item is written to {bulk.export_to} before the first is discarded")
+    title = f"{verb.value.capitalize()} {len(ids):,} items of feeds/poll"
+    warnings = ("an attempt that failed may have had effects: they may happen again",)
+    if verb is BulkVerb.DISCARD:
+        warnings = ("discarded work can't be brought back",)
+    target = "lane main on valkey 9.1.2 (unix:///run/valkey.sock, db 0)"
+    frozen = FrozenPreview(
+        preview_id=preview_id,
+        order=BulkOrder(verb=verb, actor="ana@desk", reason=intent.reason, rate_per_s=rate),
+        title=title,
+        lines=tuple(lines),
+        warnings=warnings,
+        target=PreviewTarget("main", "9f2c" * 16, ("5c3c0f2a",), target),
+        created_at=AT,
+        expires_at=AT + 3600,
+        counts={("feeds/poll", state): len(every)},
+        touched={"feeds/poll": len(ids)},
+        batches=-(-len(ids) // 200),
+        destructive=verb is BulkVerb.DISCARD,
+        export_to=bulk.export_to,
+    )
+    return Preview(
+        preview_id=preview_id,
+        intent=intent,
+        ids=ids,
+        matching=len(every),
+        title=title,
+        lines=frozen.lines,
+        warnings=warnings,
+        target=target,
+        created_at=AT,
+        destructive=frozen.destructive,
+        bulk=frozen,
+        kept=True,
     )
 
 

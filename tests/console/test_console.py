@@ -14,7 +14,7 @@ from textual.widgets import Button, Input
 
 from joelclaw_tui.app import ConsoleApp
 from joelclaw_tui.panes.backlog import BacklogPane
-from joelclaw_tui.ports import ConsoleOperator, Progress
+from joelclaw_tui.ports import ConsoleOperator, Counted, Progress
 from joelclaw_tui.screens.ask import AskScreen
 from joelclaw_tui.screens.audit import AuditScreen
 from joelclaw_tui.screens.findings import FindingsScreen
@@ -27,9 +27,10 @@ from joelclaw_tui.screens.problem import ProblemScreen
 from joelclaw_tui.screens.receipt import ReceiptScreen
 from joelclaw_tui.screens.run import RunScreen
 from joelclaw_tui.screens.start import StartScreen
+from joelclaw_tui.screens.terms import TermsScreen
 from joelclaw_tui.widgets.state import family_mark
 from runtime.actions.intents import ActionName, Intent, Preview
-from runtime.model import BoundaryDown, ItemState, OperatorError, ReadOnly, Receipt, ReceiptOutcome
+from runtime.model import BoundaryDown, ItemState, OperatorError, PauseMode, ReadOnly, Receipt, ReceiptOutcome
 from tests.console.driving import main_screen, ready, screen_text, until
 from tests.console.operator import (
     AT,
@@ -353,7 +354,9 @@ async def test_ids_that_changed_while_a_reason_was_typed_are_shown_again(operato
     first, later = ("feeds/poll",), ("feeds/poll", "repo/sync")
 
     class Changing(MemoryActions):
-        async def preview(self, intent: Intent) -> Preview:
+        async def preview(
+            self, intent: Intent, *, actor: str | None = None, progress: Counted | None = None
+        ) -> Preview:
             preview = sample_preview(intent, number=len(self.previews))
             preview = replace(preview, ids=later if self.previews else first)
             self.previews.append(preview)
@@ -436,15 +439,23 @@ async def test_dead_items_of_a_family_are_replayed_up_to_the_number_asked_for(
 async def test_a_pause_for_a_length_of_time_ends_by_itself(operator: MemoryOperator) -> None:
     async with opened(operator) as (app, pilot):
         await pilot.press("P")
-        await on_screen(pilot, AskScreen)
-        app.screen.query_one(Input).value = "-5m"
+        await on_screen(pilot, TermsScreen)
+        app.screen.query_one("#length", Input).value = "-5m"
         await pilot.press("enter")
         await pilot.pause()
-        assert isinstance(app.screen, AskScreen)
-        app.screen.query_one(Input).value = "2h"
+        assert isinstance(app.screen, TermsScreen)
+        assert "not a length of time" in screen_text(app)
+        app.screen.query_one("#length", Input).value = "2h"
+        app.screen.query_one("#mode", Input).value = "slowly"
+        await pilot.press("enter")
+        await pilot.pause()
+        assert "hold or drain" in screen_text(app)
+        app.screen.query_one("#mode", Input).value = "drain"
+        app.screen.query_one("#reason", Input).value = "the sink moves"
         await pilot.press("enter")
         await on_screen(pilot, PreviewScreen)
-        assert operator.actions.previews[0].intent.until == AT + 7200
+        intent = operator.actions.previews[0].intent
+        assert (intent.until, intent.mode, intent.reason) == (AT + 7200, PauseMode.DRAIN, "the sink moves")
 
 
 async def test_what_the_action_layer_refuses_is_told_with_its_fix(operator: MemoryOperator) -> None:
@@ -670,7 +681,9 @@ async def test_leaving_waits_for_an_action_under_way(operator: MemoryOperator) -
     go_on = asyncio.Event()
 
     class Slow(MemoryActions):
-        async def apply(self, preview: Preview, *, actor: str, origin: str) -> Receipt:
+        async def apply(
+            self, preview: Preview, *, actor: str, origin: str, progress: Counted | None = None
+        ) -> Receipt:
             await go_on.wait()
             return await super().apply(preview, actor=actor, origin=origin)
 

@@ -10,9 +10,10 @@ from pathlib import Path
 import pytest
 from textual.app import App
 
-from runtime.model import ItemState
+from joelclaw_tui.screens.working import WorkingScreen
+from runtime.model import ItemState, ReceiptOutcome
 from runtime.truth.document import Snapshot
-from tests.console.driving import ready
+from tests.console.driving import ready, until
 from tests.console.operator import (
     PATCH,
     VERIFY,
@@ -61,6 +62,15 @@ GOLDENS = (
     Golden("console-findings-80x24", (80, 24), ("f",)),
     Golden("console-help-80x24", (80, 24), ("question_mark",)),
     Golden("console-items-120x40", (120, 40), ("enter",)),
+    Golden("console-marked-80x24", (80, 24), ("enter", "down", "v", "down", "v")),
+    Golden("console-marked-120x40", (120, 40), ("enter", "down", "v", "down", "v")),
+    Golden("console-match-80x24", (80, 24), ("enter", "F", *"error", "space", *"500", "enter", "asterisk")),
+    Golden("console-selection-80x24", (80, 24), ("enter", "asterisk", "r", "enter")),
+    Golden("console-selection-120x40", (120, 40), ("enter", "asterisk", "r", "enter")),
+    Golden("console-moved-on-80x24", (80, 24), ("enter", "A", "r", "y")),
+    Golden("console-moved-on-120x40", (120, 40), ("enter", "A", "r", "y")),
+    Golden("console-pause-80x24", (80, 24), ("P",)),
+    Golden("console-hold-lane-80x24", (80, 24), ("H",)),
     Golden("console-family-80x24", (80, 24), ("end", "g")),
     Golden("console-family-160x45", (160, 45), ("end", "g")),
     Golden("console-run-80x24", (80, 24), ("3", "down", "enter")),
@@ -95,6 +105,10 @@ async def picture(golden: Golden, folder: Path) -> str:
     operator.reader.all_fires = sample_fires("feeds-poll")
     operator.reader.texts = {"patch": PATCH, "verify": VERIFY, "log": "fixed the feed poller\n"}
     operator.actions.destructive = golden.destructive
+    second = sample_item(1).item_id
+    operator.actions.outcome = lambda target: (
+        ReceiptOutcome.MOVED_ON if target == second else ReceiptOutcome.DONE
+    )
     app = console(operator, theme=golden.theme)
     async with app.run_test(size=golden.size) as pilot:
         await ready(pilot)
@@ -102,6 +116,8 @@ async def picture(golden: Golden, folder: Path) -> str:
             await pilot.press(key)
             await settled(pilot.app)
             await pilot.pause()
+        await until(pilot, lambda: not isinstance(app.screen, WorkingScreen), "what is under way to end")
+        await pilot.pause()
         svg = app.export_screenshot(title="joelclaw-tui")
     await app.settle()
     return normalised(svg)

@@ -22,6 +22,7 @@ TOGETHER = (
     {Scope.ARTIFACT, Scope.DRILL, Scope.EVERYWHERE, Scope.LEAVE},
     {Scope.PREVIEW, Scope.LEAVE},
     {Scope.DIALOG, Scope.LEAVE},
+    {Scope.WORKING, Scope.LEAVE},
     {Scope.START, Scope.LEAVE},
 )
 """Scopes whose keys work at the same time."""

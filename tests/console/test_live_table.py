@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 
 import pytest
 from rich.cells import cell_len
@@ -210,3 +211,44 @@ def test_a_text_cut_in_the_middle_keeps_both_ends() -> None:
     cut = cut_to("01km0000000000-bybo5.2", 13, cut="middle")
     assert cut.startswith("01km")
     assert cut.endswith("bo5.2")
+
+
+async def test_a_range_whose_beginning_vanishes_becomes_marks() -> None:
+    app = TableApp()
+    async with app.run_test(size=(60, 12)) as pilot:
+        app.table.set_rows(rows("abcde"))
+        await pilot.press("down", "v", "down", "down")
+        assert app.table.marks == ("b", "c", "d")
+        assert app.table.ranging
+        app.table.set_rows(rows("acde"))
+        assert not app.table.ranging
+        assert app.table.marks == ("c", "d")
+        await pilot.press("end")
+        assert app.table.marks == ("c", "d")
+
+
+async def test_inverting_marks_what_is_in_view_only() -> None:
+    app = TableApp()
+    async with app.run_test(size=(60, 12)) as pilot:
+        app.table.set_rows(rows(["apple", "banana", "bean", "cherry"]))
+        await pilot.press("space")
+        app.table.set_filter("b")
+        assert app.table.marks_out_of_view == 1
+        await pilot.press("I")
+        app.table.set_filter("")
+        assert app.table.marks == ("apple", "banana", "bean")
+
+
+async def test_a_gone_row_stays_struck_through_and_is_not_marked_anew() -> None:
+    app = TableApp()
+    async with app.run_test(size=(60, 12)) as pilot:
+        app.table.set_rows(rows("abc"))
+        await pilot.press("space", "space")
+        app.table.set_rows([replace(row, gone=row.key == "a") for row in rows("abc")])
+        assert app.table.marks == ("a", "b")
+        struck = [
+            segment.style is not None and bool(segment.style.strike) for segment in app.table.render_line(1)
+        ]
+        assert any(struck)
+        await pilot.press("I")
+        assert app.table.marks == ("a", "c")

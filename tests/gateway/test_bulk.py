@@ -16,6 +16,7 @@ from runtime.model import (
     FamilyRules,
     ItemState,
     NewItem,
+    OperatorError,
     PauseKind,
     PauseMode,
 )
@@ -145,7 +146,7 @@ async def test_a_weaker_promise_than_the_familys_is_refused(door: Door) -> None:
 class Late(Queue):
     """A queue whose promise beyond the process is never kept in time; what it stores is stored."""
 
-    async def enqueue_many(
+    async def offer_many(
         self,
         family: str,
         entries: Sequence[NewItem],
@@ -153,8 +154,8 @@ class Late(Queue):
         rules: FamilyRules = FamilyRules(),  # noqa: B008 - frozen
         ack: Ack = Ack.PROCESS,
         dedup_window_s: float = 60.0,
-    ) -> list[Enqueued | None]:
-        told = await super().enqueue_many(
+    ) -> list[Enqueued | OperatorError | None]:
+        told = await super().offer_many(
             family, entries, rules=rules, ack=Ack.PROCESS, dedup_window_s=dedup_window_s
         )
         if ack is not Ack.PROCESS:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import sys
 import tempfile
@@ -15,8 +16,9 @@ from textual.pilot import Pilot
 from textual.widgets import Input
 
 from joelclaw_tui.app import ConsoleApp
+from joelclaw_tui.screens.items import ItemsScreen
 from joelclaw_tui.widgets.live_table import LiveTable
-from runtime.model import ItemState, Outcome, RunStatus
+from runtime.model import ItemState, Outcome, RunStatus, WorkItem
 from runtime.roles.operator import Operator
 from tests.console.driving import main_screen, ready, screen_text
 from tests.console.driving import until as until_shown
@@ -172,3 +174,72 @@ async def test_a_run_is_cancelled_and_killed_by_keys(desk: Desk) -> None:
             await desk.settles(item_id, ItemState.DEAD)
             item = await desk.operator.reader.item(item_id)
             assert item is not None and item.failures[-1].outcome is outcome
+
+
+async def test_marks_are_discarded_with_their_export_and_all_that_match_replayed_at_a_rate(
+    desk: Desk,
+) -> None:
+    desk.sink.status = 500
+    enqueue = desk.operator.intake.enqueue
+    ids = [(await enqueue("content/updated", f'{{"n": {n}}}', origin="test")).item_id for n in range(5)]
+    for item_id in ids:
+        await desk.settles(item_id, ItemState.DEAD)
+    desk.sink.status = 200
+    app = ConsoleApp(desk.operator, actor="ann")
+    async with app.run_test(size=(120, 40)) as pilot:
+        await ready(pilot)
+        await until_shown(pilot, lambda: "5 dead" in screen_text(app), "the dead items are counted")
+        backlog = main_screen(app).backlog.table
+        await until_shown(pilot, partial(under_cursor, backlog, "content/updated"), "what failed is first")
+        await pilot.press("enter")
+        await shown(pilot, "5 of 5 read")
+        listing = app.screen
+        assert isinstance(listing, ItemsScreen)
+        order = [row.key for row in listing.table.rows]
+
+        await pilot.press("v", "down", "v", "x")
+        await shown(pilot, "Keep a copy first")
+        with tempfile.TemporaryDirectory(prefix="jt-ck-") as folder:
+            file = Path(folder) / "dead.jsonl"
+            app.screen.query_one(Input).value = str(file)
+            await pilot.press("enter")
+            await confirm_word(pilot, "discard")
+            await shown(pilot, "2 done")
+            lines = file.read_text(encoding="utf-8").splitlines()
+        assert all(any(item_id in line for line in lines) for item_id in order[:2])
+        assert not any(item_id in line for line in lines for item_id in order[2:])
+        for item_id in order[:2]:
+            assert await desk.state(item_id) is ItemState.DISCARDED
+        await pilot.press("escape")
+        await shown(pilot, "3 of 3 read")
+
+        left = json.loads((await item_of(desk, order[2])).payload)["n"]
+        await pilot.press("F")
+        await shown(pilot, "Which items?")
+        app.screen.query_one(Input).value = f"field n={left} error 500"
+        await pilot.press("enter")
+        await shown(pilot, "1 of 1 that match read")
+        await pilot.press("F")
+        app.screen.query_one(Input).value = ""
+        await pilot.press("enter")
+        await shown(pilot, "3 of 3 read")
+        await pilot.press("asterisk", "R")
+        await shown(pilot, "This is about all that match: dead of content/updated")
+        app.screen.query_one(Input).value = "100/s"
+        await pilot.press("enter")
+        await shown(pilot, "100 a second")
+        await pilot.press("y")
+        await shown(pilot, "3 done")
+        for item_id in order[2:]:
+            await desk.settles(item_id, ItemState.SUCCEEDED)
+        receipts = await desk.operator.reader.audit(10)
+        assert [(receipt.action, receipt.results_total) for receipt in receipts] == [
+            ("replay", 3),
+            ("discard", 2),
+        ]
+
+
+async def item_of(desk: Desk, item_id: str) -> WorkItem:
+    item = await desk.operator.reader.item(item_id)
+    assert item is not None
+    return item

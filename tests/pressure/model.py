@@ -542,12 +542,16 @@ class FamilyModel:
         self.recent = []
 
     def sweep(self, keep_us: int, keep_rows: int) -> int:
-        oldest_first = sorted(self.done, key=lambda item_id: (self.done[item_id].at, item_id))
-        old = [item_id for item_id in oldest_first if self.done[item_id].at <= self.now - keep_us]
-        gone = old or oldest_first[: max(0, len(oldest_first) - keep_rows)]
-        for item_id in gone:
-            del self.done[item_id]
-        return len(gone)
+        dropped = 0
+        for state in (ItemState.SUCCEEDED, ItemState.DISCARDED):
+            ended = [item_id for item_id, done in self.done.items() if done.state is state]
+            oldest_first = sorted(ended, key=lambda item_id: (self.done[item_id].at, item_id))
+            old = [item_id for item_id in oldest_first if self.done[item_id].at <= self.now - keep_us]
+            gone = old or oldest_first[: max(0, len(oldest_first) - keep_rows)]
+            for item_id in gone:
+                del self.done[item_id]
+            dropped += len(gone)
+        return dropped
 
     # --- an operator's hand
 
@@ -747,8 +751,9 @@ class FamilyModel:
 
     def in_state(self, state: ItemState) -> list[str]:
         """Ids in the order in which pages give them, as far as an order is promised."""
-        if state in (ItemState.SUCCEEDED, ItemState.DISCARDED):  # one list of all that is settled
-            return sorted(self.done, key=lambda item_id: (self.done[item_id].at, item_id), reverse=True)
+        if state in (ItemState.SUCCEEDED, ItemState.DISCARDED):
+            ended = [item_id for item_id, done in self.done.items() if done.state is state]
+            return sorted(ended, key=lambda item_id: (self.done[item_id].at, item_id), reverse=True)
         found = [row for row in self.rows.values() if self.state(row) is state]
         if state in (ItemState.DEAD, ItemState.QUARANTINED):
             found.sort(key=lambda row: (row.at, row.item_id), reverse=True)
@@ -817,6 +822,7 @@ def sets_of(family: FamilyModel) -> Mapping[str, Mapping[str, int]]:
     for row in family.rows.values():
         name = f"{names[row.place]}{row.level}" if row.place in names else row.place
         found.setdefault(name, {})[row.item_id] = row.at
-    if family.done:
-        found["settled"] = {item_id: done.at for item_id, done in family.done.items()}
+    for item_id, done in family.done.items():
+        name = "settled" if done.outcome == "succeeded" else "discarded"
+        found.setdefault(name, {})[item_id] = done.at
     return found

@@ -29,6 +29,7 @@ from runtime.model import (
     new_item_id,
 )
 from runtime.pressure.keys import HOLD, families_key
+from runtime.pressure.prelude import POURED_PER_CALL
 from runtime.pressure.reading import PAGE_PAYLOAD
 from runtime.pressure.recovery import PARKED_LOOKED_AT
 from runtime.pressure.settling import Settlement
@@ -568,6 +569,19 @@ async def test_a_removed_family_is_restored_exactly_as_it_was(bench: Bench) -> N
     assert await bench.control.restore("a") == 3
     assert await bench.dump() == before
     assert await bench.control.restore("a") == 0
+
+
+async def test_a_large_backlog_is_restored_onto_a_large_one_in_short_steps(bench: Bench) -> None:
+    base = f"joelclaw:1:{{{bench.lane}/a}}:"
+    old = {f"{n:08d}": 1_000_000.0 + n for n in range(POURED_PER_CALL * 2 + 1)}
+    new = {f"n{n:08d}": 9_000_000.0 + n for n in range(POURED_PER_CALL + 1)}
+    await bench.redis.zadd(base + "w2", old)
+    await bench.queue.remove(["a"])
+    await bench.redis.zadd(base + "w2", new)
+    assert await bench.control.restore("a") == len(old)
+    assert await bench.redis.zrange(base + "w2", 0, -1) == [*old, *new]
+    assert await bench.redis.keys(base.replace("{", "?").replace("}", "?") + "x*") == []
+    assert not await bench.redis.hexists(base + "meta", "removed")
 
 
 async def test_what_a_removed_family_had_set_aside_for_a_key_still_waits_for_it_once_restored(

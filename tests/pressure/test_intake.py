@@ -24,6 +24,7 @@ from runtime.model import (
     PayloadError,
     Priority,
     ReadOnly,
+    Refused,
     UnknownFamily,
     UsageError,
     new_item_id,
@@ -258,6 +259,26 @@ async def test_read_only_mode_refuses_all_of_it(
     with pytest.raises(ReadOnly):
         await closed.enqueue_many("small", [Offer("1")], origin="test")
     assert await door.waiting("small") == 0
+
+
+async def test_a_server_whose_memory_ends_in_the_middle_says_which_items_it_has(door: Door) -> None:
+    payload = json.dumps("x" * 900)
+    used = int((await door.redis.info("memory"))["used_memory"])
+    await door.redis.config_set("maxmemory", used + 600_000)
+    try:
+        told = await door.intake.enqueue_many("durable", [Offer(payload)] * 1000, origin="t", ack=Ack.DISK)
+        await door.redis.config_set("maxmemory", 1)
+        with pytest.raises(Refused) as whole:
+            await door.intake.enqueue_many("durable", [Offer(payload)] * 300, origin="t")
+    finally:
+        await door.redis.config_set("maxmemory", 0)
+    stored = [one for one in told if isinstance(one, Enqueued)]
+    refused = [one for one in told if isinstance(one, OperatorError)]
+    assert len(told) == 1000
+    assert len(stored) == await door.waiting("durable") > 0
+    assert refused
+    assert {one.code for one in refused} == {"redis-full"}
+    assert whole.value.code == "redis-full"
 
 
 @pytest.mark.parametrize(

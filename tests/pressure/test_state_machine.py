@@ -60,7 +60,8 @@ LANE = "model"
 FAMILIES = ("a", "b/c")
 OWNERS = ("d1", "d2", "host:7:x")
 WINDOW_S = 3600.0
-SETS = re.compile(r"(w|q|d|xw|xd)[0-3]|leased|admitting|flight|dead|quarantined|settled")
+SETS = re.compile(r"(w|q|d|xw|xd)[0-3]|leased|admitting|flight|dead|quarantined|settled|discarded")
+ENDED = ("settled", "discarded")
 OTHERS = frozenset(
     {"lease", "deaths", "holds", "busy", "items", "fails", "done", "recent", "pause", "pauses", "meta"}
     | {"stats", "rates"}
@@ -720,9 +721,9 @@ def check_family(keys: Mapping[str, Any], model: FamilyModel) -> None:
     """Every row in exactly one set, counters as they must be, and no key that nobody owns."""
     sets = {name: rows for name, rows in keys.items() if SETS.fullmatch(name)}
     same(sets, sets_of(model))
-    live = [item_id for name, rows in sets.items() if name != "settled" for item_id in rows]
+    live = [item_id for name, rows in sets.items() if name not in ENDED for item_id in rows]
     same(sorted(live), sorted(keys.get("items", {})))
-    assert sorted(keys.get("done", {})) == sorted(sets.get("settled", {}))
+    assert sorted(keys.get("done", {})) == sorted(item_id for name in ENDED for item_id in sets.get(name, {}))
     held = {row.item_id for row in model.at("leased", "admitting")}
     assert keys.get("lease", {}).keys() == held
     for item_id, entry in keys.get("lease", {}).items():

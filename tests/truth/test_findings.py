@@ -154,6 +154,7 @@ CASES: list[tuple[str, str, Severity, Callable[[World], None]]] = [
     ("paused", "pressure", Severity.WARN, families(held=4, pause=pause(PauseKind.MACHINE))),
     ("breaker", "pressure", Severity.WARN, families(held=4, pause=pause(PauseKind.MACHINE, diagnosis=SAW))),
     ("draining", "pressure", Severity.INFO, families(waiting=4, pause=pause(mode=PauseMode.DRAIN))),
+    ("draining", "pressure", Severity.WARN, families(held=4, pause=pause(mode=PauseMode.DRAIN))),
     ("lane-held", "pressure", Severity.INFO, families(held=4, pause=pause(whole_lane=True))),
     ("stuck", "pressure", Severity.WARN, families(**OLD)),
     ("starved", "pressure", Severity.WARN, starving),

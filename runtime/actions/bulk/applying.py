@@ -165,7 +165,6 @@ class BulkApplier:
         if exporter is None:
             raise Refused("nothing can be exported here", fix="apply it where it was previewed")
         await export(preview, self._previews, exporter, again=begun)
-        await self._previews.note_export(preview.preview_id)
 
     async def _batches(self, going: _Going, progress: Progress | None) -> None:
         preview = going.preview

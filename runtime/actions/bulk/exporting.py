@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import os
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
@@ -32,8 +33,11 @@ def free_path(given: str) -> Path:
 async def export(
     preview: FrozenPreview, previews: PreviewLedger, exporter: ItemLines, *, again: bool
 ) -> None:
-    """Every item of ``preview`` on a line of its file, safely on disk. ``again``: an earlier try was cut off,
-    and the file may be that one's. Raises `Refused`, `BoundaryDown`, `OperatorError` (a full disk)."""
+    """Every item of ``preview`` on a line of its file, safely on disk, and that on record. ``again``: an
+    earlier try was cut off, and the file may be that one's. One process at a time: a second one would write
+    what the first has left of them, over the file that has them all.
+
+    Raises `Refused`, `BoundaryDown`, `OperatorError` (a full disk)."""
     path = Path(preview.export_to or "")
     part = path.with_name(f".{path.name[:100]}.{preview.preview_id}")
     try:
@@ -41,6 +45,10 @@ async def export(
             await asyncio.to_thread(_claim, path)
         file = await asyncio.to_thread(_opened, part)
         try:
+            kept = await previews.read(preview.preview_id)
+            if kept is not None and kept.exported:  # by the one before, since this process looked
+                await asyncio.to_thread(os.unlink, part)
+                return
             chunk: list[str] = []
             async for line in exporter.lines_of(_batches(preview, previews)):
                 chunk.append(line)
@@ -49,9 +57,16 @@ async def export(
                     chunk = []
             await asyncio.to_thread(_write, file, chunk)
             await asyncio.to_thread(_safe, file)
+            await asyncio.to_thread(os.replace, part, path)
+            await previews.note_export(preview.preview_id)
         finally:
             file.close()
-        await asyncio.to_thread(os.replace, part, path)
+    except BlockingIOError:
+        raise Refused(
+            f"{one_line(str(path))} is being written by another process that applies this preview",
+            fix="wait until it has done so, then apply again",
+            code="export-under-way",
+        ) from None
     except FileExistsError:
         raise Refused(
             f"{one_line(str(path))} is there by now, and an export overwrites nothing; nothing was discarded",
@@ -79,7 +94,17 @@ def _claim(path: Path) -> None:
 
 
 def _opened(path: Path) -> BinaryIO:
-    return os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb")
+    """Empty, and this process's own until it is closed. Raises `BlockingIOError`: it is another's."""
+    file = os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT, 0o600), "wb")
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if not path.exists() or not os.path.samestat(os.fstat(file.fileno()), path.stat()):
+            raise BlockingIOError  # the other one ended between the two, and this is its finished file
+        file.truncate()
+    except BaseException:
+        file.close()
+        raise
+    return file
 
 
 def _write(file: BinaryIO, lines: Sequence[str]) -> None:

@@ -100,6 +100,7 @@ def family_row(
         failed_total=reading.failed_total,
         eta_s=eta_s(reading) if can_progress and not stuck else None,
         history=history,
+        throttled_by={one_line(limit, 40): many for limit, many in reading.throttled_by.items() if many},
         removed_since=instant_or_none(reading.removed_since),
     )
 

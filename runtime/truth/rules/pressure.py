@@ -33,12 +33,21 @@ def draining(facts: Facts) -> Iterator[Sighting]:
     for family in facts.families_now:
         pause = family.pause
         if pause is not None and pause.mode is PauseMode.DRAIN and not pause.whole_lane:
-            left = family.waiting + family.throttled + family.delayed + family.leased + family.in_flight
+            left = (
+                family.waiting
+                + family.held
+                + family.throttled
+                + family.delayed
+                + family.leased
+                + family.in_flight
+            )
+            # What holds it is not the pause that is told, which a machine's does not outrank.
+            held = f", {family.held:,} of them held by a second pause" if family.held else ""
             yield Sighting(
-                Severity.INFO,
+                Severity.WARN if held else Severity.INFO,
                 _name(family),
                 f"{_name(family)} takes nothing in and runs dry: put so by {_put_by(pause)}; "
-                f"{count(left, 'item')} left",
+                f"{count(left, 'item')} left{held}",
                 pause.since,
                 (facts.commands.resume(family.family),),
             )

@@ -1,0 +1,29 @@
+"""What is said of a family, the same on the command line and on screen. Clean text."""
+
+from __future__ import annotations
+
+from runtime.text import one_line
+from runtime.truth.document import DiagnosisInfo, FamilyRow
+
+_LIMITS = {
+    "max_in_flight": "max_in_flight",
+    "rate": "its rate",
+    "concurrency": "its concurrency key",
+}
+
+
+def throttled_words(family: FamilyRow) -> str:
+    """By which limits, the one that holds back the most first; how many each where there are several."""
+    by = sorted(((n, limit) for limit, n in family.throttled_by.items() if n), reverse=True)
+    if not by:
+        return "throttled by a limit"
+    if len(by) == 1:
+        return f"throttled by {_LIMITS.get(by[0][1], one_line(by[0][1], 40))}"
+    told = [f"{_LIMITS.get(limit, one_line(limit, 40))} ({n:,})" for n, limit in by]
+    return f"throttled by {', '.join(told[:-1])} and {told[-1]}"
+
+
+def diagnosis_words(saw: DiagnosisInfo) -> str:
+    """``5 of 6 failures said: HTTP 503``."""
+    failures = "failure" if saw.failures == 1 else "failures"
+    return f"{saw.count:,} of {saw.failures:,} {failures} said: {one_line(saw.error, 200)}"
