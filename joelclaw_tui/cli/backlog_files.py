@@ -189,6 +189,13 @@ async def _adopt_older(session: Session, operator: Operator) -> Answer:
     shown = _older_lines(reading, include)
     if arguments.dry_run:
         return Answer([*shown, DRY_RUN], {"dry_run": True, **_older_document(reading)})
+    if include and reading.active:
+        names = ", ".join(safe(name, 80) for name in reading.active[:5])
+        raise Refused(
+            f"the older system is at work ({names}): what it was given would run twice; nothing was moved",
+            fix="stop it, wait a minute, then run this again; or leave --include-pending out",
+            code="older-active",
+        )
     total = sum(reading.families.values())
     consent(session, f"adopt the older layout on {reading.where}", total, shown, destructive=True)
     with Meter(session.out, "entries moved") as progress:
@@ -199,13 +206,39 @@ async def _adopt_older(session: Session, operator: Operator) -> Answer:
             reason=arguments.reason,
             progress=progress,
         )
-    return _moved_answer(moved)
+    return _moved_answer(moved, include)
 
 
 def _older_lines(reading: OlderReading, include_pending: bool) -> list[Line]:
     total = sum(reading.families.values())
-    lines = [line(Span(f"{units.count(total)} entries", Tone.STRONG), f" on {safe(reading.where, 200)}")]
+    lines = [line(Span(_entries(total), Tone.STRONG), f" on {safe(reading.where, 200)}")]
     lines += _counts(reading.families)
+    lines += _staying(reading)
+    if reading.pending_total:
+        fate = "they come too" if include_pending else "they stay (--include-pending)"
+        lines.append(_pending(reading, fate))
+    lines += [
+        line(INDENT, f"{safe(pause.family, 100)} is paused there, and will be here")
+        for pause in reading.pauses
+    ]
+    if reading.active:
+        names = ", ".join(safe(name, 80) for name in reading.active[:5])
+        lines.append(line(INDENT, Span(f"the older system is at work: stop {names} first", Tone.BAD)))
+    return lines
+
+
+def _entries(count: int) -> str:
+    return f"{units.count(count)} {'entry' if count == 1 else 'entries'}"
+
+
+def _pending(reading: OlderReading, fate: str) -> Line:
+    text = f"{units.count(reading.pending_total)} were given to the older system and may run there: {fate}"
+    return line(INDENT, Span(text, Tone.WARN))
+
+
+def _staying(reading: OlderReading) -> list[Line]:
+    """What is not moved, whatever is asked for."""
+    lines: list[Line] = []
     for family, count in list(reading.unknown.items())[:20]:
         text = f"{units.count(count)} of {safe(family, 100)}, which the lane file does not declare: they stay"
         lines.append(line(INDENT, Span(text, Tone.WARN)))
@@ -216,19 +249,6 @@ def _older_lines(reading: OlderReading, include_pending: bool) -> list[Line]:
             line("    ", Span(f"{safe(fault.entry, 40)}  {safe(fault.reason, 200)}", Tone.DIM))
             for fault in reading.malformed[:20]
         ]
-    if reading.pending_total:
-        fate = "they come too" if include_pending else "they stay (--include-pending)"
-        text = (
-            f"{units.count(reading.pending_total)} were given to the older system and may run there: {fate}"
-        )
-        lines.append(line(INDENT, Span(text, Tone.WARN)))
-    lines += [
-        line(INDENT, f"{safe(pause.family, 100)} is paused there, and will be here")
-        for pause in reading.pauses
-    ]
-    if reading.active:
-        names = ", ".join(safe(name, 80) for name in reading.active[:5])
-        lines.append(line(INDENT, Span(f"the older system is at work: stop {names} first", Tone.BAD)))
     return lines
 
 
@@ -249,18 +269,19 @@ def _older_document(reading: OlderReading) -> dict[str, object]:
     }
 
 
-def _moved_answer(moved: OlderMoved) -> Answer:
+def _moved_answer(moved: OlderMoved, include_pending: bool) -> Answer:
     reading = moved.reading
     count = sum(moved.moved.values())
-    lines = [
-        line(Span(f"{units.count(count)} entries moved", Tone.STRONG), f" from {safe(reading.where, 200)}")
-    ]
+    lines = [line(Span(f"{_entries(count)} moved", Tone.STRONG), f" from {safe(reading.where, 200)}")]
     lines += _counts(moved.moved)
     if moved.known:
         text = (
             f"{units.count(sum(moved.known.values()))} had been stored by an earlier run: removed there now"
         )
         lines.append(line(INDENT, text))
+    lines += _staying(reading)
+    if reading.pending_total and not include_pending:
+        lines.append(_pending(reading, "they stayed (--include-pending)"))
     error = None
     if moved.delivered_total:
         error = OperatorError(

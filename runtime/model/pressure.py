@@ -437,7 +437,7 @@ class BulkResult(StrEnum):
     """It had another attempt or state by then: nothing changed."""
     NOT_FOUND = "not-found"
     REFUSED = "refused"
-    """move: the other family or its server is full, or it drains; the item is where it was."""
+    """move: the other family or its server is full, it drains, or the payload does not fit it; the item is where it was."""
 
 
 class ReplayResult(StrEnum):

@@ -14,6 +14,7 @@ import secrets
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any
 
 from redis.exceptions import RedisError
@@ -27,6 +28,7 @@ from runtime.model import (
     BulkVerb,
     FamilyRules,
     NewItem,
+    PayloadError,
     Priority,
     Refused,
     SelectedItem,
@@ -114,7 +116,8 @@ end
 
 class Bulk(OnLane):
     """`runtime.model.BulkControl` on one lane. ``rules``: what the lane file says of a family, None for
-    one that it does not declare."""
+    one that it does not declare. ``door``: the concurrency key that a payload has in a family it is moved to;
+    raises `PayloadError` for one that the family does not take. None: a moved item keeps the key it has."""
 
     def __init__(
         self,
@@ -123,11 +126,13 @@ class Bulk(OnLane):
         lane: str,
         *,
         rules: Callable[[str], FamilyRules | None],
+        door: Callable[[str, str], str | None] | None = None,
         now_us: int | None = None,
     ) -> None:
         super().__init__(redis, url, lane, now_us=now_us)
         self._url = url
         self._rules = rules
+        self._door = door
 
     _APPLY = Script(
         _PLACES
@@ -362,9 +367,11 @@ class Bulk(OnLane):
         now_us: int,
     ) -> list[BulkResult]:
         new = [
-            _moved(item, target, row, now_us)
+            fitting
             for item, row in zip(items, rows, strict=True)
-            if row[0].startswith("t:") and row[1] is not None
+            if row[0].startswith("t:")
+            and row[1] is not None
+            and (fitting := self._fitting(target, _moved(item, target, row, now_us))) is not None
         ]
         arrived = await self._arrive(target, rules, new)
         closing = [
@@ -379,6 +386,15 @@ class Bulk(OnLane):
         if results == _BUSY:
             raise _under_way(batch_id)
         return [_CODES[code] for code in results]
+
+    def _fitting(self, target: str, entry: NewItem) -> NewItem | None:
+        """As the other family's door would let it in; None: it would not."""
+        if self._door is None:
+            return entry
+        try:
+            return replace(entry, concurrency_key=self._door(target, entry.payload))
+        except PayloadError:
+            return None
 
     async def _arrive(self, target: str, rules: FamilyRules, new: Sequence[NewItem]) -> set[str]:
         """The ids of those that the target has now. A repeat adds none twice."""

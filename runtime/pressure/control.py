@@ -69,7 +69,7 @@ class Control(OnLane):
     _EXTEND = Script(f"""
     local now = now_us(ARGV[1])
     if ARGV[2] ~= (call('HGET', base .. 'pause', 'epoch') or '0') then return 'paused-anew' end
-    local text, kind = paused(now)
+    local text, kind = foremost(now)
     if not text then return 'not-paused' end
     local ends = ARGV[3] == '' and 'null' or '"' .. int(now + ARGV[3]) .. '"'
     text = string.gsub(text, '"until":[^,]*}}$', '"until":' .. ends .. '}}')

@@ -140,6 +140,10 @@ class Intake:
         """Stores nothing; raises what is wrong with this payload: `UnknownFamily`, `PayloadError`."""
         self._read(family, self._lane.current.family(family), payload)
 
+    def key_of(self, family: str, payload: str) -> str | None:
+        """The concurrency key that ``payload`` has in ``family``; raises what `check` does."""
+        return self._read(family, self._lane.current.family(family), payload)[1]
+
     def _read(self, family: str, declared: Family, raw: bytes | str) -> tuple[str, str | None]:
         """The payload's text and its concurrency key."""
         payload = read_payload(raw, self._settings.payload_limit)

@@ -43,6 +43,12 @@ local function paused(now, mode)
     if text and (not mode or p.mode == mode) then return text, kind end
   end
 end
+-- The one that is told: what holds a family back is told before what lets it run dry.
+local function foremost(now)
+  local text, kind = paused(now, 'hold')
+  if text then return text, kind end
+  return paused(now)
+end
 local function removed() return call('HGET', base .. 'meta', 'removed') end
 -- Where a removed family's backlog is kept: as it waited, out of everybody's reach.
 local REMOVED = {{'xw', 'xd'}}

@@ -82,7 +82,7 @@ class Reading(OnLane):
     end
     return {int(now), levels[1], levels[2], levels[3], levels[4], delayed, card('leased'),
       card('admitting'), card('flight'), card('dead'), card('quarantined') + kept, oldest and int(oldest) or false,
-      paused(now) or false, rate('e', now), rate('s', now), rate('f', now), stats[1], stats[2],
+      foremost(now) or false, rate('e', now), rate('s', now), rate('f', now), stats[1], stats[2],
       call('HGET', base .. 'pause', 'epoch'), parked, room == math.huge and -1 or room,
       call('HLEN', base .. 'items'), meta[1], meta[2], paused(now, 'hold') and 1 or 0, stats[3],
       aside_since and int(aside_since) or false}

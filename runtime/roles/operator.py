@@ -150,7 +150,7 @@ async def open_operator(settings: Settings) -> AsyncIterator[Operator]:
                     sandbox=SandboxControl(settings.state, time.time),
                     backlog=Backlog(
                         selector(),
-                        Bulk(redis, url, name, rules=rules_of),
+                        Bulk(redis, url, name, rules=rules_of, door=intake().key_of),
                         Previews(redis, url, name),
                         Exporter(redis, url, name),
                     ),

@@ -155,4 +155,12 @@ def test_the_older_layout_is_looked_at_then_moved(lane: Lane) -> None:
     assert (code, said["result"]["moved"]) == (0, {"pages": 2})
     assert older.xlen("joelclaw:queue:events") == 1
     assert lane.run("queue", "list", "pages")[1]["result"]["total"] == 2
+    text = lane.call("queue", "adopt", "--older", url, "--yes").stdout.decode()
+    assert "0 entries moved" in text
+    assert "1 of elsewhere, which the lane file does not declare: they stay" in text, "said each time"
+    older.xgroup_create("joelclaw:queue:events", "joelclaw:queue:restate", id="0")
+    older.xreadgroup("joelclaw:queue:restate", "c1", {"joelclaw:queue:events": ">"})
+    code, said = lane.run("queue", "adopt", "--older", url, "--include-pending", "--yes")
+    assert (code, said["error"]["code"]) == (1, "older-active")
+    assert "c1" in said["error"]["message"]
     older.close()

@@ -566,7 +566,7 @@ class FamilyModel:
     def extend(self, until: int | None, epoch: int) -> ExtendResult:
         if epoch != self.epoch:
             return ExtendResult.PAUSED_ANEW
-        found = self.in_force()
+        found = self.in_force(PauseMode.HOLD) or self.in_force()
         if found is None:
             return ExtendResult.NOT_PAUSED
         found[1].until = until
@@ -782,7 +782,7 @@ class FamilyModel:
         held = len(runnable) if self.held else 0
         aged = runnable if self.held else unparked
         age = max(0.0, (self.now - min(row.at for row in aged)) * MICROSECOND) if aged else None
-        found = self.in_force()
+        found = self.in_force(PauseMode.HOLD) or self.in_force()
         return FamilyReading(
             family=self.name,
             waiting=len(runnable) - held - sum(by.values()),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -18,6 +19,7 @@ from runtime.model import (
     ItemState,
     NewItem,
     Outcome,
+    PayloadError,
     Priority,
     Refused,
     SelectedItem,
@@ -49,6 +51,7 @@ class Hands:
 
     def __init__(self, bench: Bench, url: str) -> None:
         self.bench = bench
+        self.url = url
         self.rules: dict[str, FamilyRules] = {"a": FamilyRules(), "b": FamilyRules()}
         self.bulk = Bulk(bench.redis, url, bench.lane, rules=self.rules.get, now_us=START_US)
         self.batches = 0
@@ -239,6 +242,27 @@ async def test_a_move_enqueues_there_and_closes_here(hands: Hands) -> None:
     assert there[waiting].dedup_key == f"moved:{waiting}.1"
     assert there[delayed].due_at == pytest.approx(START_US / 1e6 + 40)
     assert there[dead].state is W
+    await hands.sound()
+
+
+async def test_a_move_goes_through_the_other_family_s_door(hands: Hands) -> None:
+    """Its schema holds there, and its concurrency key is taken there, as of what is enqueued."""
+
+    def door(family: str, payload: str) -> str | None:
+        if "id" not in json.loads(payload):
+            raise PayloadError("it does not fit", fix="correct it")
+        return f"{family}:{json.loads(payload)['id']}"
+
+    bench = hands.bench
+    bulk = Bulk(bench.redis, hands.url, bench.lane, rules=hands.rules.get, door=door, now_us=START_US)
+    fits, misfit = await bench.add(payload='{"id": 7}'), await bench.add(payload="{}")
+    order = BulkOrder(BulkVerb.MOVE, "joe", "why not", None, None, "b", None)
+    chosen = [SelectedItem(fits, 1, W), SelectedItem(misfit, 1, W)]
+    said = await bulk.apply_batch("a", chosen, order, batch_id="door")
+    assert list(said) == [DONE, BulkResult.REFUSED]
+    base = f"joelclaw:1:{{{bench.lane}/b}}:"
+    assert '"k":"b:7"' in (await hands.hash(base + "items"))[moved_id(chosen[0], "b")]
+    assert (await bench.get(misfit)).state is W
     await hands.sound()
 
 

@@ -349,23 +349,6 @@ async def test_a_hold_on_the_lane_covers_later_families_and_leaves_own_pauses_wh
     assert pause is not None and (pause.reason, pause.whole_lane) == ("mine", False)
 
 
-async def test_what_waits_in_a_family_declared_after_the_lane_was_held_is_held(bench: Bench) -> None:
-    await bench.add("a")
-    await bench.control.hold_lane(["a"], actor="bob", reason="all stop", for_s=60)
-    bench.at(5)
-    await bench.add("later")
-    rules = {"a": FamilyRules(), "later": FamilyRules()}
-    for family in (await bench.reading.read(rules)).families:
-        assert (family.held, family.waiting, family.oldest_runnable_age_s) == (1, 0, None)
-        assert family.pause is not None
-        assert (family.pause.whole_lane, family.pause.by) == (True, "bob")
-        assert family.pause.since == pytest.approx(1_800_000_000.0)
-    bench.at(61)
-    assert [family.waiting for family in (await bench.reading.read(rules)).families] == [1, 1]
-    await bench.control.release_lane(["a"], actor="bob")
-    assert [family.pause for family in (await bench.reading.read(rules)).families] == [None, None]
-
-
 async def test_a_lane_can_be_held_on_a_server_that_is_out_of_memory(bench: Bench) -> None:
     await bench.add("a")
     await bench.redis.config_set("maxmemory", 1)
@@ -648,3 +631,19 @@ async def test_a_held_family_hides_no_other_from_the_batch(bench: Bench) -> None
     await bench.control.pause("a", actor="ann", kind=PauseKind.PERSON, reason=None, for_s=None)
     demands = await bench.queue.peek({"a": FamilyRules(), "b": FamilyRules()})
     assert allocate(demands, {}, slots=1) == {"b": (0, 0, 0, 1)}
+
+
+async def test_a_breaker_that_holds_a_family_is_told_also_while_a_person_lets_it_run_dry(
+    bench: Bench,
+) -> None:
+    rules = FamilyRules(breaker=BreakerRule(failures=1, window_s=60))
+    (item_id,) = await put(bench, None)
+    await fly(bench, rules)
+    await bench.control.pause(
+        "a", actor="ann", kind=PauseKind.PERSON, reason=None, for_s=None, mode=PauseMode.DRAIN
+    )
+    run = Settlement(f"{item_id}.1", "a", Outcome.FAILED, "boom")
+    await bench.queue.settle_many([run], {"a": rules.breaker})
+    (reading,) = (await bench.reading.read({"a": rules})).families
+    assert reading.pause is not None
+    assert (reading.pause.by, reading.pause.diagnosis is not None) == ("breaker", True)

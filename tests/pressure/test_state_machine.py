@@ -138,7 +138,6 @@ class QueueMachine(RuleBasedStateMachine):
         """(family, id) of every item that was ever stored."""
         self.made = 0
         self.lane_hold_until: int | str | None = "free"
-        self.lane_hold: HeldBy | None = None
 
     def run(self, what: Awaitable[T]) -> T:
         async def awaited() -> T:
@@ -414,12 +413,10 @@ class QueueMachine(RuleBasedStateMachine):
         names = sorted(families)
         told = self.run(self.control.hold_lane(names, actor="ann", reason="stop", for_s=for_s))
         self.lane_hold_until = self.until(for_s)
-        pause = HeldBy(
-            "ann", PauseKind.PERSON, PauseMode.HOLD, "stop", self.now, self.until(for_s), whole_lane=True
-        )
-        self.lane_hold = replace(pause)
         for name in names:
-            pause = replace(pause)
+            pause = HeldBy(
+                "ann", PauseKind.PERSON, PauseMode.HOLD, "stop", self.now, self.until(for_s), whole_lane=True
+            )
             same((told[name].pause, told[name].still_admitting), self.models[name].pause("lane", pause))
 
     def release_lane(self, families: set[str]) -> None:
@@ -532,12 +529,7 @@ class QueueMachine(RuleBasedStateMachine):
     def readings_agree(self) -> None:
         found = self.run(self.reading.read(self.rules_of)).families
         for reading, name in zip(found, FAMILIES, strict=True):
-            model = self.models[name]
-            kept = dict(model.pauses)
-            if self.lane_hold is not None and self.lane_hold_until != "free" and not model.held:
-                model.pauses["lane"] = self.lane_hold  # holds it though it was declared later
-            same(reading, model.reading(self.rules_of[name]))
-            model.pauses = kept
+            same(reading, self.models[name].reading(self.rules_of[name]))
         same(self.run(self.queue.lane_held()), (self.lane_hold_until != "free"))
 
     def every_item_agrees(self) -> None:

@@ -33,7 +33,7 @@ _OTHERWISE = {
     BulkResult.NOT_FOUND: (ReceiptOutcome.MOVED_ON, "there is no such item any more"),
     BulkResult.REFUSED: (
         ReceiptOutcome.REFUSED,
-        "not done: the other family is full or takes nothing in; it is where it was",
+        "not done: the other family is full, takes nothing in, or not such a payload; it is where it was",
     ),
 }
 _WORDS = {
