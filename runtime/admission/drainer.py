@@ -20,7 +20,7 @@ from runtime.pressure.queue import Queue
 
 from .allocate import allocate
 
-BATCH = 256
+BATCH = 128
 """Items a round claims at the most: what a crash can leave to lapse."""
 SWEEP_EVERY_S = 1.0
 """A look at the queue at least this often: it catches what a lost wake-up missed, and delayed work."""

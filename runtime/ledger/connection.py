@@ -11,7 +11,7 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
 from runtime.ledger.cluster import Address, ClusterRedis, parse_seeds, shown
-from runtime.ledger.sending import CANCELLABLE
+from runtime.ledger.sending import KEPT
 from runtime.model import BoundaryDown, ConfigError, OperatorError, Refused
 from runtime.text import one_line, without_credentials
 
@@ -78,7 +78,7 @@ def _server(url: str, timeout_s: float, *, raw: bool = False) -> Redis:
         retry=Retry(NoBackoff(), 0),
         max_connections=64,
     )
-    pool.connection_class = CANCELLABLE[pool.connection_class]
+    pool.connection_class = KEPT[pool.connection_class]
     return aioredis.Redis.from_pool(pool)
 
 

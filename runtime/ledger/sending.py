@@ -1,4 +1,4 @@
-"""redis-py's connections, made to end when their task is asked to."""
+"""redis-py's connections, quicker to pack, and made to end when their task is asked to."""
 
 from __future__ import annotations
 
@@ -12,11 +12,27 @@ from redis.asyncio.connection import (
     SSLConnection,
     UnixDomainSocketConnection,
 )
+from redis.connection import HiredisRespSerializer
+from redis.typing import EncodableT
+
+_HIREDIS = HiredisRespSerializer()
 
 
-class _Cancellable(AbstractConnection):
-    """Sends within `asyncio.timeout`. redis-py sends within `asyncio.wait_for`, which before Python 3.12
+class _Kept(AbstractConnection):
+    """Packs commands with hiredis, as redis-py's own blocking connections do: a third of what a pipeline
+    of scripts costs here is its packing in Python.
+
+    Sends within `asyncio.timeout`. redis-py sends within `asyncio.wait_for`, which before Python 3.12
     swallows a cancellation that comes while the bytes leave: the task goes on as if nobody had asked."""
+
+    def pack_command(self, *args: EncodableT) -> list[bytes]:
+        try:
+            packed: list[bytes] = _HIREDIS.pack(*args)  # type: ignore[arg-type]
+            return packed
+        except (
+            UnicodeEncodeError
+        ):  # text that is none: the connection's `encoding_errors` says what becomes of it
+            return super().pack_command(*args)
 
     async def send_packed_command(
         self, command: bytes | str | Iterable[bytes], check_health: bool = True
@@ -31,19 +47,19 @@ class _Cancellable(AbstractConnection):
             self.socket_timeout = patience_s
 
 
-class _Tcp(_Cancellable, Connection):
+class _Tcp(_Kept, Connection):
     pass
 
 
-class _Tls(_Cancellable, SSLConnection):
+class _Tls(_Kept, SSLConnection):
     pass
 
 
-class _Unix(_Cancellable, UnixDomainSocketConnection):
+class _Unix(_Kept, UnixDomainSocketConnection):
     pass
 
 
-CANCELLABLE: dict[type[AbstractConnection], type[AbstractConnection]] = {
+KEPT: dict[type[AbstractConnection], type[AbstractConnection]] = {
     Connection: _Tcp,
     SSLConnection: _Tls,
     UnixDomainSocketConnection: _Unix,

@@ -440,13 +440,6 @@ class BulkResult(StrEnum):
     """move: the other family or its server is full, it drains, or the payload does not fit it; the item is where it was."""
 
 
-class ReplayResult(StrEnum):
-    REPLAYED = "replayed"
-    MOVED_ON = "moved-on"
-    """It was no longer dead or quarantined."""
-    NOT_FOUND = "not-found"
-
-
 class Settler(Protocol):
     """Closes an attempt's row. Idempotent, fenced by run id, accepted from any live state."""
 
@@ -503,8 +496,6 @@ class PressureControl(Protocol):
     async def restore(self, family: str) -> int:
         """Takes a removed family's backlog out of quarantine, exactly as it was. How many rows."""
         ...
-
-    async def replay(self, family: str, item_ids: Sequence[str]) -> Mapping[str, ReplayResult]: ...
 
 
 class SelectProgress(Protocol):

@@ -52,6 +52,8 @@ class PressureNode:
     loading: bool = False
     used_memory: int = 0
     maxmemory: int = 0
+    evicted: int = 0
+    """Keys that it has dropped for want of memory since it started."""
     replicas: tuple[PressureReplica, ...] = ()
     primary_linked: bool | None = None
     """A replica's: whether its link to the primary is up."""

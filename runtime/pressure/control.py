@@ -1,4 +1,4 @@
-"""An operator's hand on the queue: pause, extend, resume, hold the lane, restore, replay."""
+"""An operator's hand on the queue: pause, extend, resume, hold the lane, restore."""
 
 from __future__ import annotations
 
@@ -16,7 +16,6 @@ from runtime.model import (
     Paused,
     PauseKind,
     PauseMode,
-    ReplayResult,
     ResumeResult,
     UsageError,
 )
@@ -192,44 +191,6 @@ class Control(OnLane):
                 rows, left = await self._RESTORE(self._redis, self._base(family), self._now, self._wake)
                 restored += int(rows)
         return restored
-
-    _REPLAY = Script("""
-    local now = now_us(ARGV[1])
-    local out = {}
-    for i = 3, #ARGV do
-      local id = ARGV[i]
-      local was = call('ZREM', base .. 'dead', id) + call('ZREM', base .. 'quarantined', id)
-      local record = call('HGET', base .. 'items', id)
-      if was > 0 and record then
-        local p, a, e = head(record)
-        local rest = string.match(record, '^%d:%d+:%d+:(.*)$')
-        call('HSET', base .. 'items', id, p .. ':' .. int(a + 1) .. ':' .. e .. ':' .. rest)
-        call('HINCRBY', base .. 'meta', 'bytes', string.len(int(a + 1)) - string.len(int(a)))
-        call('ZADD', base .. 'w' .. p, int(next_ready(now)), id)
-        call('HINCRBY', base .. 'stats', 'replayed', 1)
-        out[#out + 1] = 'replayed'
-      elseif record or call('HEXISTS', base .. 'done', id) == 1 then
-        out[#out + 1] = 'moved-on'
-      else
-        out[#out + 1] = 'not-found'
-      end
-    end
-    call('PUBLISH', ARGV[2], '')
-    return out
-    """)
-
-    async def replay(self, family: str, item_ids: Sequence[str]) -> Mapping[str, ReplayResult]:
-        """Dead or quarantined items wait again as new attempts, given their failures.
-
-        Sent in batches of 100, so that no script holds the server. Raises `BoundaryDown`.
-        """
-        results: dict[str, ReplayResult] = {}
-        with redis_errors(self._where):
-            for start in range(0, len(item_ids), 100):
-                batch = item_ids[start : start + 100]
-                reply = await self._REPLAY(self._redis, self._base(family), self._now, self._wake, *batch)
-                results.update(zip(batch, map(ReplayResult, reply), strict=True))
-        return results
 
 
 def _fields(actor: str, kind: PauseKind, reason: str | None, mode: PauseMode) -> str:

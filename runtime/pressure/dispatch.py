@@ -11,6 +11,7 @@ from runtime.ledger.keys import lane_key
 from runtime.model import FamilyRules, Lease
 from runtime.pressure.keys import HOLD
 from runtime.pressure.place import OnLane
+from runtime.pressure.prelude import READING
 from runtime.pressure.records import unpack_failures, unpack_record
 from runtime.pressure.script import Kind, Script
 
@@ -127,7 +128,8 @@ class Dispatch(OnLane):
 
     # --- claim
 
-    _PEEK = Script(f"""
+    _PEEK = Script(
+        f"""
     local now, aging, interval, burst = now_us(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
     if call('EXISTS', base .. 'd0', base .. 'd1', base .. 'd2', base .. 'd3') > 0 then
       for level = 0, 3 do
@@ -152,7 +154,9 @@ class Dispatch(OnLane):
     local room = rate_room(now, interval, burst)
     return {{served[1], served[2], served[3], served[4], busy, paused(now, 'hold') and 1 or 0,
       room == math.huge and -1 or room}}
-    """)
+    """,
+        prelude=READING,
+    )
 
     async def peek(self, rules: Mapping[str, FamilyRules]) -> list[Demand]:
         """Makes due items runnable and tells what could be claimed of each family. One pipeline a primary.

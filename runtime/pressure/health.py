@@ -61,6 +61,7 @@ def _node(address: str, time: tuple[int, int], info: Mapping[str, Any], slow: An
         loading=bool(info.get("loading", 0)),
         used_memory=int(info.get("used_memory", 0)),
         maxmemory=int(info.get("maxmemory", 0)),
+        evicted=int(info.get("evicted_keys", 0)),
         replicas=tuple(_replicas(info)),
         primary_linked=None if linked is None else linked == "up",
         primary_heard_s=_seconds(heard_s if down_s is None else down_s),

@@ -37,9 +37,10 @@ class Call:
 class Script:
     """A script over one family's keys; ``KEYS[1]`` is their base."""
 
-    def __init__(self, body: str, kind: Kind = Kind.MOVES) -> None:
+    def __init__(self, body: str, kind: Kind = Kind.MOVES, *, prelude: str | None = None) -> None:
+        """``prelude``: the shared Lua that it needs; what a script doesn't need costs it time."""
         read_only = kind is Kind.LOOKS
-        self.source = kind.value + (READING if read_only else WRITING) + body
+        self.source = kind.value + (prelude or (READING if read_only else WRITING)) + body
         self.sha = hashlib.sha1(self.source.encode(), usedforsecurity=False).hexdigest()
         self._evalsha = "EVALSHA_RO" if read_only else "EVALSHA"
         self._eval = "EVAL_RO" if read_only else "EVAL"

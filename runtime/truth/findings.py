@@ -146,6 +146,7 @@ TABLE: tuple[Rule, ...] = (
         pressure.removed,
     ),
     Rule("eviction", PRESSURE, Reads.REDIS, "Redis may evict queued work", servers.eviction),
+    Rule("evicted", PRESSURE, Reads.REDIS, "Redis has evicted keys", servers.evicted),
     Rule("no-append-file", PRESSURE, Reads.REDIS, "Redis keeps no append-only file", servers.no_append_file),
     Rule(
         "promise-unknown",

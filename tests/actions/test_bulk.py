@@ -57,6 +57,7 @@ from runtime.pressure.reading import Reading
 from runtime.pressure.selecting import Selector
 from runtime.settings import load_settings
 from runtime.truth.addresses import Addresses
+from tests.pressure.replaying import replay as replay_now
 from tests.servers import ValkeyServer
 from tests.truth.ports import LANE, MemoryDurable
 
@@ -377,7 +378,7 @@ async def test_what_moved_on_since_is_left_alone_and_reported(room: Room) -> Non
     ids = await room.add_dead(3)
     preview = await room.process().preview(replay(FAMILY))
     later = await room.add_dead(2)
-    await room.control.replay(FAMILY, [ids[1]])
+    await replay_now(room.redis, "main", FAMILY, [ids[1]])
     receipt = await applied(room.process(), preview.preview_id)
     assert receipt.summary.endswith("2 done, 1 moved on")
     outcomes = {result.target: result.outcome for result in receipt.results}

@@ -8,6 +8,7 @@ from runtime.admission.comparing import Difference, RunsAgainstRows
 from runtime.admission.telling import told
 from runtime.model import BoundaryDown, NewItem, Outcome, Priority, new_item_id, run_id_of
 from tests.admission.parts import Lane
+from tests.pressure.replaying import replay
 
 
 @pytest.fixture(autouse=True)
@@ -65,7 +66,7 @@ async def test_differences_are_told_once_two_looks_have_seen_them_and_nothing_is
     stale, over, closed = await lane.add("b", 3)
     await lane.drainer.round()
     await lane.queue.settle(run_id_of(stale, 1), "b", Outcome.FAILED, "boom")
-    await lane.control.replay("b", [stale])
+    await replay(lane.redis, "main", "b", [stale])
     await lane.queue.settle(run_id_of(over, 1), "b", Outcome.FAILED, "boom")
     await lane.queue.settle(run_id_of(closed, 1), "b", Outcome.SUCCEEDED)
     never, ahead, nobodys = new_item_id("a", at_s=1.0), run_id_of(over, 2), new_item_id("z", at_s=1.0)

@@ -23,6 +23,7 @@ from runtime.model import (
     new_item_id,
 )
 from tests.admission.parts import LANE, Lane
+from tests.pressure.replaying import replay
 from tests.servers import ValkeyServer
 
 
@@ -240,7 +241,7 @@ async def test_what_no_longer_fits_its_schema_is_quarantined_with_the_reason(lan
     assert "no longer fits the schema, at /n: " in item.failures[-1].message
     assert "secret" not in item.failures[-1].message
     path.write_text(LANE)
-    await lane.control.replay("a", [bad])
+    await replay(lane.redis, "main", "a", [bad])
     assert await lane.drainer.round() == 1
     assert lane.restate.accepted == [f"{good}.1", f"{bad}.2"]
 

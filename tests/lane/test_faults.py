@@ -16,18 +16,18 @@ import pytest
 from runtime.ledger.beats import Heartbeats
 from runtime.ledger.connection import Redis, connect
 from runtime.model import (
+    BulkResult,
     FamilyReading,
     FamilyRules,
     ItemState,
-    ReplayResult,
     WorkItem,
 )
-from runtime.pressure.control import Control
 from runtime.pressure.reading import Reading
 from tests.lane.enqueuer import acknowledged
 from tests.lane.operating import until
 from tests.lane.processes import LaneProcesses
 from tests.lane.sink import Sink, open_sink
+from tests.pressure.replaying import replay
 from tests.servers import STARTED, RestateServer, ValkeyServer
 
 LANE = "faults"
@@ -73,7 +73,6 @@ class Faults:
 
     def __post_init__(self) -> None:
         self.reading = Reading(self.redis, self.valkey.url, LANE)
-        self.control = Control(self.redis, self.valkey.url, LANE)
         self.heartbeats = Heartbeats(self.redis, self.valkey.url, LANE)
         self.done_before: dict[str, int] = dict.fromkeys((*ENQUEUERS, SERVER), 0)
 
@@ -228,8 +227,8 @@ async def check_all(faults: Faults, sink: Sink) -> None:
             assert SET_ASIDE in row.failures[-1].message
             assert not any(run_id.startswith(row.item_id) for run_id in sink.calls)
             aside[row.item_id] = row.attempt + 1
-        replayed = await faults.control.replay(family, [row.item_id for row in rows])
-        assert set(replayed.values()) <= {ReplayResult.REPLAYED}
+        replayed = await replay(faults.redis, LANE, family, [row.item_id for row in rows])
+        assert set(replayed) <= {BulkResult.DONE}
     await until(at_rest, f"what was set aside ended\n{faults.logs()}", within_s=30)
 
     families = await faults.families()

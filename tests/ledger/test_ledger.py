@@ -15,7 +15,7 @@ from runtime.ledger.audit import Audit
 from runtime.ledger.beats import Heartbeats
 from runtime.ledger.cluster import ClusterRedis, parse_seeds
 from runtime.ledger.connection import connect, redis_errors
-from runtime.ledger.sending import CANCELLABLE
+from runtime.ledger.sending import KEPT
 from runtime.model import BoundaryDown, ConfigError, OperatorError, Receipt, ReceiptOutcome, TargetResult
 from runtime.settings import load_settings
 from runtime.text import without_credentials
@@ -133,7 +133,7 @@ def test_the_address_of_a_cluster_names_some_of_its_nodes() -> None:
     nodes = [redis.node(address).connection_pool for address in parse_seeds("10.0.0.1:7000,[::1]:7001,node3")]
     told = [(pool.connection_kwargs["host"], pool.connection_kwargs["port"]) for pool in nodes]
     assert told == [("10.0.0.1", 7000), ("::1", 7001), ("node3", 6379)]
-    assert {pool.connection_class for pool in nodes} == {CANCELLABLE[SSLConnection]}
+    assert {pool.connection_class for pool in nodes} == {KEPT[SSLConnection]}
     assert {pool.connection_kwargs["password"] for pool in nodes} == {"secret"}
     shown = without_credentials("redis+cluster://user:secret@10.0.0.1:7000,node2:7001/")
     assert shown == "redis+cluster://10.0.0.1:7000,node2:7001/"

@@ -9,11 +9,12 @@ from dataclasses import dataclass
 import pytest
 
 from runtime.ledger.connection import Redis, connect
-from runtime.model import Priority, WorkItem, family_tag, new_item_id
+from runtime.model import BulkResult, Priority, WorkItem, family_tag, new_item_id
 from runtime.pressure.control import Control
 from runtime.pressure.keys import families_key
 from runtime.pressure.queue import Queue
 from runtime.pressure.reading import Reading
+from tests.pressure.replaying import replay
 from tests.servers import ValkeyServer
 
 START_US = 1_800_000_000_000_000
@@ -47,6 +48,9 @@ class Bench:
         item = await self.reading.item(item_id)
         assert item is not None
         return item
+
+    async def replay(self, *item_ids: str) -> list[BulkResult]:
+        return await replay(self.redis, self.lane, "a", item_ids, now_us=self.queue.now_us)
 
     async def dump(self) -> dict[str, object]:
         """Everything under this lane's keys, by a path of its own."""

@@ -31,7 +31,6 @@ from runtime.model import (
     PauseKind,
     PauseMode,
     Priority,
-    ReplayResult,
     ResumeResult,
     SelectedItem,
     SettleResult,
@@ -583,16 +582,6 @@ class FamilyModel:
         self.epoch += bool(lifted)
         in_force = any(pause.until is None or pause.until > self.now for pause in lifted)
         return ResumeResult.RESUMED if in_force else ResumeResult.NOT_PAUSED
-
-    def replay(self, item_id: str) -> ReplayResult:
-        row = self.rows.get(item_id)
-        if row is not None and row.place in ("dead", "quarantined"):
-            row.attempt += 1
-            row.place, row.at = "waiting", self.next_ready()
-            return ReplayResult.REPLAYED
-        return ReplayResult.MOVED_ON if row or item_id in self.done else ReplayResult.NOT_FOUND
-
-    # --- many at once
 
     def still(self, item: SelectedItem) -> Row | BulkResult:
         """The row, if it is what was selected. What waits and what is delayed is told apart by the clock

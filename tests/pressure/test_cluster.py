@@ -34,7 +34,6 @@ from runtime.model import (
     PauseKind,
     PreviewTarget,
     Priority,
-    ReplayResult,
     Selection,
     SettleResult,
     family_tag,
@@ -50,6 +49,7 @@ from runtime.pressure.script import Call, Script
 from runtime.pressure.selecting import Selector
 from runtime.pressure.settling import Settlement
 from runtime.roles.drainer import listen
+from tests.pressure.replaying import replay
 from tests.servers import ValkeyCluster, ValkeyServer, free_ports
 
 PRIMARIES = 3
@@ -137,7 +137,7 @@ async def test_families_of_three_primaries_go_the_whole_way_of_an_item(lane: Lan
             Settlement(f"{ids[bad]}.1", bad, Outcome.FAILED, "no"),
         ]
     )
-    replayed = await lane.control.replay(bad, [ids[bad]])
+    replayed = await replay(lane.redis, lane.name, bad, [ids[bad]])
     paused = await lane.control.pause(bad, actor="t", kind=PauseKind.PERSON, reason="r", for_s=None)
 
     reading = {row.family: row for row in (await lane.reading.read(lane.rules)).families}
@@ -147,7 +147,7 @@ async def test_families_of_three_primaries_go_the_whole_way_of_an_item(lane: Lan
     assert {lease.payload for lease in leases} == {f'"{family}"' for family in lane.families}
     assert (len(begun), admitted) == (3, 3)
     assert settled == [SettleResult.SETTLED, SettleResult.SETTLED]
-    assert replayed == {ids[bad]: ReplayResult.REPLAYED}
+    assert replayed == [BulkResult.DONE]
     assert paused.still_admitting == 0
     assert (reading[good].succeeded_total, reading[bad].held, reading[last].in_flight) == (1, 1, 1)
     assert sorted(await lane.queue.families()) == sorted(lane.families)

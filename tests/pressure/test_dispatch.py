@@ -11,6 +11,7 @@ from runtime.ledger.keys import lane_key
 from runtime.model import (
     BacklogFull,
     BreakerRule,
+    BulkResult,
     Draining,
     ExtendResult,
     FamilyReading,
@@ -22,7 +23,6 @@ from runtime.model import (
     PauseKind,
     PauseMode,
     Priority,
-    ReplayResult,
     ResumeResult,
     SettleResult,
     family_tag,
@@ -527,7 +527,7 @@ async def test_the_third_drainer_that_dies_with_an_item_leased_quarantines_it(be
     assert item.state is ItemState.QUARANTINED
     assert item.failures[-1].message == "3 drainers died with it in hand, the last was d3"
     assert await claim(bench, FamilyRules()) == []
-    assert await bench.control.replay("a", [item_id]) == {item_id: ReplayResult.REPLAYED}
+    assert await bench.replay(item_id) == [BulkResult.DONE]
     assert (await bench.get(item_id)).deaths == 0
 
 

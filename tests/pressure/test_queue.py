@@ -10,6 +10,7 @@ from runtime.ledger.beats import Heartbeats
 from runtime.ledger.connection import connect
 from runtime.model import (
     BoundaryDown,
+    BulkResult,
     FamilyRules,
     ItemState,
     NotFound,
@@ -17,7 +18,6 @@ from runtime.model import (
     PauseKind,
     Priority,
     Refused,
-    ReplayResult,
     ResumeResult,
     SettleResult,
     new_item_id,
@@ -176,8 +176,7 @@ async def test_a_dead_item_is_replayed_as_a_new_attempt_with_its_failures(bench:
     dead = await bench.get(item_id)
     assert dead.state is ItemState.DEAD
     assert dead.failures[0].message == 'boom "\n\x1b[31m'
-    assert await bench.control.replay("a", [item_id]) == {item_id: ReplayResult.REPLAYED}
-    assert await bench.control.replay("a", [item_id]) == {item_id: ReplayResult.MOVED_ON}
+    assert await bench.replay(item_id) == [BulkResult.DONE]
     assert await bench.queue.settle(run_id, "a", Outcome.SUCCEEDED) is SettleResult.STALE
     (lease,) = await bench.queue.claim({"a": ALL}, LIMITS, owner="d")
     assert (lease.run_id, lease.payload) == (f"{item_id}.2", '{"x":"%:1:2:{}"}')
@@ -189,7 +188,7 @@ async def test_failures_are_kept_up_to_a_bound_the_newest_ones(bench: Bench) -> 
     for attempt in range(1, 14):
         (run_id,) = await admit(bench)
         await bench.queue.settle(run_id, "a", Outcome.FAILED, f"failure {attempt}")
-        await bench.control.replay("a", [item_id])
+        await bench.replay(item_id)
     assert [failure.attempt for failure in (await bench.get(item_id)).failures] == list(range(4, 14))
 
 
@@ -323,7 +322,7 @@ async def test_what_cannot_be_admitted_is_quarantined_with_its_reason_and_replay
     item = await bench.get(item_id)
     assert (item.state, item.failures[0].message) == (ItemState.QUARANTINED, "refused: 400")
     assert not await bench.queue.quarantine(lease, "again")
-    assert await bench.control.replay("a", [item_id]) == {item_id: ReplayResult.REPLAYED}
+    assert await bench.replay(item_id) == [BulkResult.DONE]
 
 
 async def test_a_server_that_lost_its_scripts_is_given_them_again(bench: Bench) -> None:

@@ -117,7 +117,7 @@ async def test_what_waits_of_a_removed_family_counts_as_quarantined(bench: Bench
 async def test_attempts_errors_and_enqueue_windows(bench: Bench, selector: Selector) -> None:
     await bench.add()
     (replayed,) = await kill(bench, 1, "connection refused by HOST")
-    await bench.control.replay("a", [replayed])
+    await bench.replay(replayed)
     await kill(bench, 1, "Zeitüberschreitung: ÄRGER")
     bench.at(50)
     await bench.add()

@@ -425,11 +425,6 @@ class QueueMachine(RuleBasedStateMachine):
         self.lane_hold_until = "free"
         same(told, {name: self.models[name].resume(("lane",), None) for name in names})
 
-    def replay(self, family: str, numbers: list[int]) -> None:
-        ids = self.ids_of(family, numbers)
-        expected = {item_id: self.models[family].replay(item_id) for item_id in ids}
-        same(self.run(self.control.replay(family, ids)), expected)
-
     # --- many at once
 
     def select(
@@ -671,7 +666,6 @@ class QueueMachine(RuleBasedStateMachine):
             ),
             (1, "hold_lane", dict(families=st.sets(family_names), for_s=lane_lengths)),
             (3, "release_lane", dict(families=st.sets(family_names))),
-            (3, "replay", dict(family=family_names, numbers=some_picks)),
             (
                 8,
                 "many_at_once",

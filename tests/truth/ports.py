@@ -40,7 +40,6 @@ from runtime.model import (
     PressureSource,
     Priority,
     Receipt,
-    ReplayResult,
     ResumeResult,
     RunStatus,
     RunVerb,
@@ -288,18 +287,6 @@ class MemoryPressure:
             if known.family == family and known.pause is not None:
                 return ResumeResult.RESUMED if epoch == known.pause_epoch else ResumeResult.PAUSED_ANEW
         return ResumeResult.NOT_PAUSED
-
-    async def replay(self, family: str, item_ids: Sequence[str]) -> Mapping[str, ReplayResult]:
-        await self._write("replay", family, *item_ids)
-        states = {row.item_id: row.state for row in self.rows}
-        return {
-            i: ReplayResult.NOT_FOUND
-            if i not in states
-            else ReplayResult.REPLAYED
-            if states[i] in (ItemState.DEAD, ItemState.QUARANTINED)
-            else ReplayResult.MOVED_ON
-            for i in item_ids
-        }
 
     async def _write(self, verb: str, family: str, *rest: Any) -> None:
         if self.on_write is not None:

@@ -186,6 +186,7 @@ CASES: list[tuple[str, str, Severity, Callable[[World], None]]] = [
     ("replica", "pressure", Severity.WARN, source(role="slave")),
     ("clock-skew", "pressure", Severity.WARN, source(server_time=START + 9)),
     ("eviction", "pressure", Severity.WARN, nodes({}, {"maxmemory_policy": "volatile-ttl"})),
+    ("evicted", "pressure", Severity.WARN, nodes({"evicted": 3})),
     ("append-file-failing", "pressure", Severity.CRIT, nodes({"append_written": False})),
     ("append-file-failing", "pressure", Severity.WARN, nodes({}, {"append_rewritten": False})),
     ("replica-lag", "pressure", Severity.WARN, nodes(replica(lag_s=11.0))),

@@ -34,6 +34,20 @@ def eviction(facts: Facts) -> Iterator[Sighting]:
             )
 
 
+def evicted(facts: Facts) -> Iterator[Sighting]:
+    """Whose keys they were it does not tell, and what was dropped is told by nothing else."""
+    for node in _nodes(facts):
+        if node.evicted:
+            yield _sighting(
+                facts,
+                node,
+                Severity.WARN,
+                "evicted_keys",
+                f"{_redis(facts, node)} has dropped {node.evicted:,} keys for want of memory since it started: "
+                "queued work may be among them",
+            )
+
+
 def no_append_file(facts: Facts) -> Iterator[Sighting]:
     for node in _nodes(facts):
         if node.appendonly is False:
