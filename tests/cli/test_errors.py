@@ -95,7 +95,6 @@ def test_the_bare_program_needs_a_terminal(capsys: pytest.CaptureFixture[str]) -
     ("words", "command", "code"),
     [
         (["bogus", "--json"], "bogus", "usage"),
-        (["queue", "export", "x", "--json"], "queue export", "not-supported"),
         (["queue", "--json"], "queue", "usage"),
         (["runs", "retry", "--json"], "runs retry", "not-supported"),
         (["config", "show", "--json", "--theme"], "config show", "usage"),
