@@ -10,6 +10,7 @@ from runtime.truth.document import BoundaryStatus, Finding, Severity
 
 FIXES = {
     "eviction": "set maxmemory-policy noeviction on it, and in its configuration file",
+    "evicted": "set maxmemory-policy noeviction; compare its backlog with an export, or with what its senders kept",
     "no-append-file": "set appendonly yes on it, and in its configuration file",
     "append-file-failing": "make room on its disk; a failed rewrite is tried again with BGREWRITEAOF",
     "promise-unknown": "let the user of redis_url run INFO",

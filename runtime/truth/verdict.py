@@ -48,6 +48,7 @@ IN_SHORT = {
     ("third-deaths", "pressure"): "three drainers died on: {}",
     ("leases-lapsed", "pressure"): "leases lapsed",
     ("eviction", "pressure"): "Redis may evict work",
+    ("evicted", "pressure"): "Redis has dropped keys",
     ("no-append-file", "pressure"): "Redis keeps no append-only file",
     ("promise-unknown", "pressure"): "what Redis can promise is unknown",
     ("append-file-failing", "pressure"): "Redis can't write its append-only file",
