@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterable
 
+import hiredis
 from redis import exceptions
 from redis.asyncio.connection import (
     AbstractConnection,
@@ -12,10 +13,7 @@ from redis.asyncio.connection import (
     SSLConnection,
     UnixDomainSocketConnection,
 )
-from redis.connection import HiredisRespSerializer
 from redis.typing import EncodableT
-
-_HIREDIS = HiredisRespSerializer()
 
 
 class _Kept(AbstractConnection):
@@ -27,12 +25,13 @@ class _Kept(AbstractConnection):
 
     def pack_command(self, *args: EncodableT) -> list[bytes]:
         try:
-            packed: list[bytes] = _HIREDIS.pack(*args)  # type: ignore[arg-type]
-            return packed
-        except (
-            UnicodeEncodeError
-        ):  # text that is none: the connection's `encoding_errors` says what becomes of it
-            return super().pack_command(*args)
+            if " " not in str(args[0]):
+                return [hiredis.pack_command(args)]  # type: ignore[arg-type]
+        except (TypeError, UnicodeEncodeError):
+            # Buffers are redis-py's to convert; of text that is none the connection's `encoding_errors`
+            # says what becomes of it.
+            pass
+        return super().pack_command(*args)
 
     async def send_packed_command(
         self, command: bytes | str | Iterable[bytes], check_health: bool = True

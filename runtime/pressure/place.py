@@ -33,15 +33,25 @@ class OnLane:
     def _base(self, family: str) -> str:
         return family_base(self._lane, family)
 
-    async def _each(self, script: Script, arguments: Mapping[str, Sequence[str | int]]) -> dict[str, Any]:
+    async def _each(
+        self, script: Script, arguments: Mapping[str, Sequence[str | int]], *, small: bool = False
+    ) -> dict[str, Any]:
         """The script on each family in one pipeline: replies by family.
+
+        ``small``: no family's part of it takes long, so that several are served in one go.
 
         A family whose keys are damaged is left out and named in `damage`, so that it stops no
         other. Raises `BoundaryDown`, or the first error when every family had one.
         """
         calls = [Call(self._base(name), (self._now, *args)) for name, args in arguments.items()]
         with redis_errors(self._where):
-            replies = dict(zip(arguments, await script.many(self._redis, calls), strict=True))
+            replies = dict(
+                zip(
+                    arguments,
+                    await (script.folded if small else script.many)(self._redis, calls),
+                    strict=True,
+                )
+            )
             failed = {name: reply for name, reply in replies.items() if isinstance(reply, RedisError)}
             if failed and len(failed) == len(replies):
                 raise next(iter(failed.values()))

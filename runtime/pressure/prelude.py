@@ -18,10 +18,16 @@ DEATHS_MAX = 3
 
 READING = f"""
 local base, call = KEYS[1], redis.call
+local buckets, keys_held -- what a script remembers of its family
+local clock -- the server's time stands still while a script runs
+local function enter(key) base, buckets, keys_held = key, nil, nil end
 local function now_us(given)
   if given ~= '' then return tonumber(given) end
-  local t = call('TIME')
-  return t[1] * 1000000 + t[2]
+  if not clock then
+    local t = call('TIME')
+    clock = t[1] * 1000000 + t[2]
+  end
+  return clock
 end
 local function int(n) return string.format('%.0f', n) end
 local function head(record)
@@ -52,7 +58,6 @@ end
 local function removed() return call('HGET', base .. 'meta', 'removed') end
 -- Where a removed family's backlog is kept: as it waited, out of everybody's reach.
 local REMOVED = {{'xw', 'xd'}}
-local buckets
 local function rate(kind, now)
   if not buckets then -- all of them in one command: a look reads three kinds
     buckets = {{}}
@@ -126,7 +131,6 @@ local function unpark(digest)
   end
 end
 -- A row's key is free for the next: called whenever it leaves the hands of drainer and Restate.
-local keys_held
 local function free(id)
   if keys_held == nil then keys_held = call('EXISTS', base .. 'holds') == 1 end
   if not keys_held then return end
