@@ -61,6 +61,7 @@ from .errors import (
     UnknownFamily,
     UnknownSchedule,
     UsageError,
+    WritesRefused,
 )
 from .ledger import (
     AuditTrail,
@@ -293,6 +294,7 @@ __all__ = [
     "VerifyStep",
     "WorkItem",
     "WorkProgress",
+    "WritesRefused",
     "asked_fire_id",
     "family_tag",
     "fire_id_of",

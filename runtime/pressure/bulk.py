@@ -33,6 +33,7 @@ from runtime.model import (
     Refused,
     SelectedItem,
     UsageError,
+    WritesRefused,
     family_tag,
 )
 from runtime.pressure.dispatch import MESSAGE_LIMIT
@@ -405,7 +406,7 @@ class Bulk(OnLane):
             with redis_errors(self._where):
                 await self._redis.hsetnx(families_key(self._lane), family_tag(target), target)
             taken = await inflow.enqueue_many(target, new, rules=rules)
-        except Refused:  # it drains, or the server is full: nothing was stored
+        except (Refused, WritesRefused):  # it drains, or the server is full: nothing was stored
             return set()
         return {entry.item_id for entry, said in zip(new, taken, strict=True) if said is not None}
 

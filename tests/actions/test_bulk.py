@@ -44,6 +44,7 @@ from runtime.model import (
     Selection,
     UnknownFamily,
     UsageError,
+    WritesRefused,
     family_tag,
     new_item_id,
 )
@@ -470,7 +471,7 @@ async def test_a_server_that_is_out_of_memory_can_be_relieved_by_a_discard(room:
     ids = await room.add(300)
     await room.redis.config_set("maxmemory", "1mb")
     try:
-        with pytest.raises(Refused, match="out of memory"):
+        with pytest.raises(WritesRefused, match="out of memory"):
             await room.queue.enqueue(
                 new_item_id(FAMILY, at_s=time.time()), FAMILY, "{}", priority=Priority.P1, origin="test"
             )

@@ -19,8 +19,8 @@ from runtime.model import (
     ItemState,
     Outcome,
     Priority,
-    Refused,
     SettleResult,
+    WritesRefused,
     new_item_id,
 )
 from runtime.pressure.ack import acknowledged
@@ -224,7 +224,7 @@ async def test_a_full_server_takes_nothing_in_and_lets_what_it_has_end(valkey: V
         leases = await here.queue.claim({"a": (0, 0, 1, 0)}, RULES, owner="d")
         valkey.ask("CONFIG", "SET", "maxmemory", 1)
         first, here.item_id = here.item_id, new_item_id("a", at_s=1_800_000_001.0)
-        with pytest.raises(Refused) as told:
+        with pytest.raises(WritesRefused) as told:
             await here.enqueue()
         settled = await here.queue.settle(f"{first}.1", "a", Outcome.SUCCEEDED)
         valkey.ask("CONFIG", "SET", "maxmemory", 0)
