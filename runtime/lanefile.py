@@ -446,8 +446,12 @@ class LaneSource:
 
 def _replace(path: Path, text: str) -> None:
     aside = path.with_suffix(f"{path.suffix}.{os.getpid()}")
-    aside.write_text(text, encoding="utf-8")
-    aside.replace(path)
+    try:
+        aside.write_text(text, encoding="utf-8")
+        aside.replace(path)
+    except BaseException:
+        aside.unlink(missing_ok=True)
+        raise
 
 
 def _kept_schemas(last_good: Path) -> Path:

@@ -83,6 +83,7 @@ from .names import (
     ITEM_ID,
     LANE_NAME,
     LAYOUT_VERSION,
+    LENGTH_MOST_S,
     Priority,
     asked_fire_id,
     family_tag,
@@ -99,6 +100,8 @@ from .names import (
 )
 from .pressure import (
     BULK_BATCH,
+    BULK_LETTERS,
+    BULK_OF_LETTER,
     BULK_STATES,
     Ack,
     BacklogSelector,
@@ -166,6 +169,8 @@ from .sandbox import (
 
 __all__ = [
     "BULK_BATCH",
+    "BULK_LETTERS",
+    "BULK_OF_LETTER",
     "BULK_STATES",
     "FAMILY_NAME",
     "FAMILY_NAME_MAX",
@@ -174,6 +179,7 @@ __all__ = [
     "ITEM_ID",
     "LANE_NAME",
     "LAYOUT_VERSION",
+    "LENGTH_MOST_S",
     "STARTING",
     "Accepted",
     "Ack",

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from runtime.lanefile import Family, LaneSource
 from runtime.ledger.connection import Redis, redis_errors
 from runtime.model import (
+    LENGTH_MOST_S,
     Ack,
     AckNotKept,
     BacklogFull,
@@ -35,7 +36,6 @@ from runtime.pressure.reading import Reading
 from runtime.settings import Settings
 from runtime.text import without_credentials
 
-DELAY_MAX_S = 366 * 86_400.0
 DEDUP_KEY_MAX = 512
 ORIGIN_MAX = 100
 CHECKED_AT_ONCE = 200
@@ -154,7 +154,7 @@ class Intake:
 
     def _item(self, item_id: str, family: str, declared: Family, offer: Offer, origin: str) -> NewItem:
         text, concurrent = self._read(family, declared, offer.payload)
-        if not 0 <= offer.delay_s <= DELAY_MAX_S:
+        if not 0 <= offer.delay_s <= LENGTH_MOST_S:
             raise UsageError(f"a delay of {offer.delay_s:g} s", fix="give a delay from 0 s to 366 d")
         key = offer.dedup_key
         if key is not None and not 1 <= len(key) <= DEDUP_KEY_MAX:

@@ -29,8 +29,9 @@ from runtime.stack.endpoints import (
     peek_targets,
     settle_endpoints,
 )
+from runtime.stack.fetch import find_restate
 from runtime.stack.files import write_private
-from runtime.stack.find import find_restate, find_valkey
+from runtime.stack.find import find_valkey
 from runtime.stack.folders import prepare_sockets, prepare_state
 from runtime.stack.health import why_not_bindable
 from runtime.stack.lock import only_one
