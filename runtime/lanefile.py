@@ -441,10 +441,9 @@ class LaneSource:
             with suppress(OSError):  # then there is no fallback; the lane itself is loaded
                 self._last_good.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
                 if self.current.schema_texts:
-                    write_whole(
-                        _kept_schemas(self._last_good), json.dumps(dict(self.current.schema_texts)).encode()
-                    )
-                write_whole(self._last_good, self.current.text.encode())
+                    schemas = json.dumps(dict(self.current.schema_texts)).encode()
+                    write_whole(_kept_schemas(self._last_good), schemas, sync=False)
+                write_whole(self._last_good, self.current.text.encode(), sync=False)
 
 
 def _kept_schemas(last_good: Path) -> Path:
