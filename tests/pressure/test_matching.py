@@ -224,7 +224,13 @@ def test_the_server_leaves_out_nothing_that_matches(module_valkey: ValkeyServer)
         redis = connect(module_valkey.url)
         matched = 0
 
-        @settings(max_examples=80, deadline=None, database=None, suppress_health_check=list(HealthCheck))
+        @settings(
+            max_examples=80,
+            derandomize=True,
+            deadline=None,
+            database=None,
+            suppress_health_check=list(HealthCheck),
+        )
         @given(st.lists(payloads(), min_size=1, max_size=5), st.lists(FIELDS, max_size=4))
         def check(texts: list[bytes], own: list[FieldMatch]) -> None:
             nonlocal matched
