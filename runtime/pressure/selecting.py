@@ -31,7 +31,7 @@ from runtime.model import (
 )
 from runtime.pressure.matching import Matcher, members, needles
 from runtime.pressure.place import OnLane
-from runtime.pressure.records import unpack_failures
+from runtime.pressure.records import last_message
 from runtime.pressure.script import Call, Kind, Script
 from runtime.text import one_line
 
@@ -545,10 +545,9 @@ def _place(place: tuple[ItemState, int]) -> tuple[int, int]:
 
 
 def _says(failure: str, error: str) -> bool:
-    failures = unpack_failures(failure)
-    if not failures:
+    if not failure:
         return False
-    message = failures[-1].message
+    message = last_message(failure)
     # As it is shown counts too: a text is copied from a screen, where control characters are made visible.
     return error in message.casefold() or (
         not message.isprintable() and error in one_line(message, len(message)).casefold()
