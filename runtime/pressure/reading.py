@@ -6,7 +6,7 @@ Looking changes nothing: every script here is flagged ``no-writes`` and runs on 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -18,6 +18,7 @@ from runtime.model import (
     FamilyRules,
     ItemPage,
     ItemState,
+    LaneRules,
     NotFound,
     PressureReading,
     PressureSource,
@@ -25,9 +26,10 @@ from runtime.model import (
     family_tag,
     tag_of,
 )
-from runtime.pressure import health
+from runtime.pressure import health, lane_rate
 from runtime.pressure.dispatch import rate_arguments
 from runtime.pressure.keys import HOLD, families_key, family_base
+from runtime.pressure.lane_rate import LaneRate
 from runtime.pressure.place import OnLane
 from runtime.pressure.records import MICROSECOND, unpack_item, unpack_pause, unpack_settled
 from runtime.pressure.script import Call, Kind, Script
@@ -73,7 +75,7 @@ class Reading(OnLane):
     end
     local room = rate_room(now, interval, burst)
     local stats = call('HMGET', base .. 'stats', 'succeeded', 'failed', 'enqueued')
-    local meta = call('HMGET', base .. 'meta', 'bytes', 'removed')
+    local meta = call('HMGET', base .. 'meta', 'bytes', 'removed', 'tat')
     local kept = 0
     if meta[2] then
       for level = 0, 3 do
@@ -85,24 +87,29 @@ class Reading(OnLane):
       foremost(now) or false, rate('e', now), rate('s', now), rate('f', now), stats[1], stats[2],
       call('HGET', base .. 'pause', 'epoch'), parked, room == math.huge and -1 or room,
       call('HLEN', base .. 'items'), meta[1], meta[2], paused(now, 'hold') and 1 or 0, stats[3],
-      aside_since and int(aside_since) or false}
+      aside_since and int(aside_since) or false, meta[3]}
     """,
         Kind.LOOKS,
     )
 
-    async def read(self, rules: Mapping[str, FamilyRules]) -> PressureReading:
+    async def read(self, rules: Mapping[str, FamilyRules], lane: LaneRules | None = None) -> PressureReading:
         """See `runtime.model.PressureReader.read`: two round trips, whatever the backlog.
 
         Raises `BoundaryDown`.
         """
         with redis_errors(self._where):
-            lane = await send(
-                self._redis, [("HVALS", families_key(self._lane)), ("GET", lane_key(self._lane, HOLD))]
+            whole = await send(
+                self._redis,
+                [
+                    ("HVALS", families_key(self._lane)),
+                    ("GET", lane_key(self._lane, HOLD)),
+                    *lane_rate.asked(self._lane, lane),
+                ],
             )
-            for reply in lane.replies:
+            for reply in whole.replies:
                 if isinstance(reply, Exception):
                     raise reply
-            known, hold = lane.replies
+            known, hold, *paced = whole.replies
             families = [*rules, *sorted(set(known) - set(rules))]
             calls = [
                 Call(family_base(self._lane, name), (self._now, *rate_arguments(rules.get(name, _NO_RULES))))
@@ -114,8 +121,11 @@ class Reading(OnLane):
                     raise reply
         return PressureReading(
             source=self._source(told),
-            families=tuple(
-                _reading(name, row, rules.get(name)) for name, row in zip(families, rows, strict=True)
+            families=_within_lane(
+                [_reading(name, row, rules.get(name)) for name, row in zip(families, rows, strict=True)],
+                rules,
+                lane,
+                lane_rate.told(paced),
             ),
             lane_hold=unpack_pause(hold),
         )
@@ -322,7 +332,7 @@ def _reading(family: str, row: Sequence[Any], rules: FamilyRules | None) -> Fami
     now = int(row[0])
     levels = (row[1], row[2], row[3], row[4])
     delayed, leased, admitting, flight, dead, quarantined, oldest, pause_text = row[5:13]
-    parked, rate_room, stored, stored_bytes, removed, hold, enqueued, aside_since = row[19:27]
+    parked, rate_room, stored, stored_bytes, removed, hold, enqueued, aside_since, tat = row[19:28]
     if hold and aside_since and (not oldest or int(aside_since) < int(oldest)):
         oldest = aside_since  # held is held, whatever else it would wait for
     runnable = sum(levels)
@@ -365,6 +375,51 @@ def _reading(family: str, row: Sequence[Any], rules: FamilyRules | None) -> Fami
         stored_bytes=int(stored_bytes or 0),
         removed_since=int(removed) * MICROSECOND if removed else None,
         enqueued_total=int(enqueued or 0),
+        paced_age_s=None if rules is None else _paced_age(now, rules, tat),
+    )
+
+
+def _paced_age(now: int, rules: FamilyRules, tat: Any) -> float | None:
+    """See `FamilyReading.paced_age_s`; ``tat``: the rate's, in microseconds, of the latest claims."""
+    interval, burst = rate_arguments(rules)
+    if not interval or not tat:
+        return None
+    since = now - int(tat) + (burst - 1) * interval
+    return since * MICROSECOND if since >= 0 else None
+
+
+def _within_lane(
+    families: Sequence[FamilyReading],
+    declared: Collection[str],
+    limits: LaneRules | None,
+    rate: LaneRate,
+) -> tuple[FamilyReading, ...]:
+    """What the families' own limits let through is throttled all the same while the lane's are reached.
+
+    Only of declared families, and by what is busy of these: a drainer looks at no others."""
+    if limits is None:
+        return tuple(families)
+    busy = sum(family.leased + family.in_flight for family in families if family.family in declared)
+    by = None
+    if busy >= limits.max_in_flight:
+        by = "lane_max_in_flight"
+    elif rate.used_up:
+        by = "lane_rate"
+    return tuple(
+        _within(family, by, rate.free_for_s) if family.family in declared else family for family in families
+    )
+
+
+def _within(family: FamilyReading, by: str | None, free_for_s: float | None) -> FamilyReading:
+    ages = [age for age in (family.paced_age_s, free_for_s) if age is not None]
+    family = replace(family, paced_age_s=min(ages, default=None))
+    if by is None or not family.waiting:
+        return family
+    return replace(
+        family,
+        waiting=0,
+        throttled=family.throttled + family.waiting,
+        throttled_by={**family.throttled_by, by: family.waiting},
     )
 
 
