@@ -162,7 +162,7 @@ class Dispatch(OnLane):
     end
     local room = rate_room(now, interval, burst)
     return {{served[1], served[2], served[3], served[4], busy, more and paused(now, 'hold') and 1 or 0,
-      room == math.huge and -1 or room, int(now)}}
+      room == math.huge and -1 or room, now}}
     """,
         prelude=READING,
     )
@@ -186,7 +186,7 @@ class Dispatch(OnLane):
                     busy=busy,
                     held=bool(held),
                     paced=rate == 0 and room > 0 and any((p0, p1, p2, p3)) and not held,
-                    at_us=int(at),
+                    at_us=at,
                 )
             )
         return demands

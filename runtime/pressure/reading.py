@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from runtime.ledger.cluster import NodeReplies, send
@@ -98,7 +98,7 @@ class Reading(OnLane):
         Raises `BoundaryDown`.
         """
         with redis_errors(self._where):
-            whole = await send(
+            asked = await send(
                 self._redis,
                 [
                     ("HVALS", families_key(self._lane)),
@@ -106,10 +106,10 @@ class Reading(OnLane):
                     *lane_rate.asked(self._lane, lane),
                 ],
             )
-            for reply in whole.replies:
+            for reply in asked.replies:
                 if isinstance(reply, Exception):
                     raise reply
-            known, hold, *paced = whole.replies
+            known, hold, *paced = asked.replies
             families = [*rules, *sorted(set(known) - set(rules))]
             calls = [
                 Call(family_base(self._lane, name), (self._now, *rate_arguments(rules.get(name, _NO_RULES))))
@@ -119,13 +119,11 @@ class Reading(OnLane):
             for reply in (*health.needed(told), *rows):
                 if isinstance(reply, Exception):
                     raise reply
+        whole = _lane_state(lane, lane_rate.told(paced), dict(zip(families, rows, strict=True)), rules)
         return PressureReading(
             source=self._source(told),
-            families=_within_lane(
-                [_reading(name, row, rules.get(name)) for name, row in zip(families, rows, strict=True)],
-                rules,
-                lane,
-                lane_rate.told(paced),
+            families=tuple(
+                _reading(name, row, rules.get(name), whole) for name, row in zip(families, rows, strict=True)
             ),
             lane_hold=unpack_pause(hold),
         )
@@ -328,7 +326,30 @@ class Reading(OnLane):
         )
 
 
-def _reading(family: str, row: Sequence[Any], rules: FamilyRules | None) -> FamilyReading:
+@dataclass(frozen=True, slots=True)
+class _LaneState:
+    """What the lane's own limits do to its declared families."""
+
+    throttled_by: str | None
+    free_for_s: float | None
+    """See `LaneRate`."""
+
+
+def _lane_state(
+    limits: LaneRules | None, rate: LaneRate, rows: Mapping[str, Sequence[Any]], declared: Collection[str]
+) -> _LaneState:
+    """What is busy of undeclared families does not count: a drainer looks at the declared ones only."""
+    by = None
+    if limits is not None:
+        if sum(sum(rows[name][6:9]) for name in declared) >= limits.max_in_flight:
+            by = "lane_max_in_flight"
+        elif rate.used_up:
+            by = "lane_rate"
+    return _LaneState(by, rate.free_for_s)
+
+
+def _reading(family: str, row: Sequence[Any], rules: FamilyRules | None, lane: _LaneState) -> FamilyReading:
+    """``rules``: None for a family that is not declared, which the lane's limits are not about."""
     now = int(row[0])
     levels = (row[1], row[2], row[3], row[4])
     delayed, leased, admitting, flight, dead, quarantined, oldest, pause_text = row[5:13]
@@ -348,6 +369,8 @@ def _reading(family: str, row: Sequence[Any], rules: FamilyRules | None) -> Fami
             by = {"rate": runnable - parked, "concurrency": parked}
         else:
             by = {"concurrency": parked}
+        if rules is not None and lane.throttled_by is not None:  # what its own limits let through
+            by[lane.throttled_by] = runnable - sum(by.values())
     throttled = sum(by.values())
     return FamilyReading(
         family=family,
@@ -375,52 +398,19 @@ def _reading(family: str, row: Sequence[Any], rules: FamilyRules | None) -> Fami
         stored_bytes=int(stored_bytes or 0),
         removed_since=int(removed) * MICROSECOND if removed else None,
         enqueued_total=int(enqueued or 0),
-        paced_age_s=None if rules is None else _paced_age(now, rules, tat),
+        paced_age_s=None if rules is None else _paced_age(now, rules, tat, lane.free_for_s),
     )
 
 
-def _paced_age(now: int, rules: FamilyRules, tat: Any) -> float | None:
-    """See `FamilyReading.paced_age_s`; ``tat``: the rate's, in microseconds, of the latest claims."""
+def _paced_age(now: int, rules: FamilyRules, tat: Any, lane_s: float | None) -> float | None:
+    """See `FamilyReading.paced_age_s`; ``tat``: its own rate's, ``lane_s``: for how long its lane's is free."""
     interval, burst = rate_arguments(rules)
     if not interval or not tat:
-        return None
-    since = now - int(tat) + (burst - 1) * interval
-    return since * MICROSECOND if since >= 0 else None
-
-
-def _within_lane(
-    families: Sequence[FamilyReading],
-    declared: Collection[str],
-    limits: LaneRules | None,
-    rate: LaneRate,
-) -> tuple[FamilyReading, ...]:
-    """What the families' own limits let through is throttled all the same while the lane's are reached.
-
-    Only of declared families, and by what is busy of these: a drainer looks at no others."""
-    if limits is None:
-        return tuple(families)
-    busy = sum(family.leased + family.in_flight for family in families if family.family in declared)
-    by = None
-    if busy >= limits.max_in_flight:
-        by = "lane_max_in_flight"
-    elif rate.used_up:
-        by = "lane_rate"
-    return tuple(
-        _within(family, by, rate.free_for_s) if family.family in declared else family for family in families
-    )
-
-
-def _within(family: FamilyReading, by: str | None, free_for_s: float | None) -> FamilyReading:
-    ages = [age for age in (family.paced_age_s, free_for_s) if age is not None]
-    family = replace(family, paced_age_s=min(ages, default=None))
-    if by is None or not family.waiting:
-        return family
-    return replace(
-        family,
-        waiting=0,
-        throttled=family.throttled + family.waiting,
-        throttled_by={**family.throttled_by, by: family.waiting},
-    )
+        return lane_s
+    own_s = (now - int(tat) + (burst - 1) * interval) * MICROSECOND
+    if own_s < 0 or lane_s is None:
+        return own_s if own_s >= 0 else lane_s
+    return min(own_s, lane_s)
 
 
 def _with_family(item: WorkItem, removed: Any) -> WorkItem:

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
 
 from runtime.admission.drainer import Drainer
-from runtime.model import BoundaryDown, FamilyRules, ItemState
+from runtime.model import BoundaryDown, FamilyRules, ItemState, PressureReading
 from runtime.pressure.keys import HOLD
 from runtime.pressure.queue import Queue
+from runtime.pressure.reading import Reading
+from runtime.truth.flow import Flow, flow_of, lane_flow
 from tests.admission.parts import LANE, Lane
 
 TURN_MS = 200
@@ -203,3 +206,30 @@ async def test_whoever_holds_the_lane_is_told_what_is_being_admitted_of_a_family
     assert await lane.redis.exists(f"joelclaw:1:{{main}}:{HOLD}")
     await lane.control.release_lane(["b"], actor="ann")
     assert (await lane.look("a")).pause is None
+
+
+# --- what a look says meanwhile
+
+
+async def test_what_a_slow_rate_of_the_lane_leaves_is_throttled_by_it_and_never_stuck(lane: Lane) -> None:
+    lane.source.current.path.write_text(LANE.replace('"main"', '"main"\nrate = "3/m"'))
+    await lane.add("a", 2, level=0)
+    await lane.add("b", 2)
+    assert await lane.drainer.round() == 1
+    declared = lane.source.current
+    later = Reading(lane.redis, "redis://test", "main", now_us=round((time.time() + 300) * 1e6))
+
+    told = await later.read(declared.rules, declared.limits(1000))
+    blind = await later.read(declared.rules)
+
+    assert {one.family: dict(one.throttled_by) for one in told.families} == {
+        "a": {"lane_rate": 1},
+        "b": {"lane_rate": 2},
+    }
+    assert flows(told) == {"a": Flow.MOVING, "b": Flow.MOVING}
+    assert flows(blind) == {"a": Flow.STUCK, "b": Flow.STARVED}
+
+
+def flows(reading: PressureReading) -> dict[str, Flow]:
+    whole = lane_flow(reading, nobody_drains=False)
+    return {one.family: flow_of(one, whole) for one in reading.families}

@@ -413,11 +413,13 @@ class QueueMachine(RuleBasedStateMachine):
         names = sorted(families)
         told = self.run(self.control.hold_lane(names, actor="ann", reason="stop", for_s=for_s))
         self.lane_hold_until = self.until(for_s)
-        pause = HeldBy(
-            "ann", PauseKind.PERSON, PauseMode.HOLD, "stop", self.now, self.until(for_s), whole_lane=True
-        )
         # Every family that Redis knows is held, though nobody named it; told is one that still admits.
-        expected = {name: model.pause("lane", pause) for name, model in self.models.items()}
+        expected = {}
+        for name, model in self.models.items():
+            pause = HeldBy(
+                "ann", PauseKind.PERSON, PauseMode.HOLD, "stop", self.now, self.until(for_s), whole_lane=True
+            )
+            expected[name] = model.pause("lane", pause)
         same(
             {name: (one.pause, one.still_admitting) for name, one in told.items()},
             {name: one for name, one in expected.items() if name in names or one[1]},
