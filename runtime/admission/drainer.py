@@ -153,7 +153,9 @@ class Drainer:
         return fitting
 
     async def _claim(self, lane: Lane) -> list[Lease]:
-        """In this drainer's turn: what others claimed before is counted, so that the lane's limits hold."""
+        """In this drainer's turn: what others claimed before is counted, so that the lane's limits hold.
+
+        After an error the turn is left to end by itself: a claim without an answer may still arrive."""
         # Each turn has a name of its own: a late end of one does not end the next.
         name = f"{self._owner}/{self.stats.rounds}"
         ends_at = self._monotonic() + TURN_MS / 1000
@@ -163,17 +165,12 @@ class Drainer:
             return []
         self._paced = False
         leases: list[Lease] = []
-        try:
-            if await self._queue.lane_held():
-                self.stats.idle_because = LANE_HELD
-            else:
-                leases = self._in_hand = await self._claimed(lane, ends_at)
-        except BaseException:
-            with suppress(BoundaryDown):  # it ends by itself
-                await self._queue.end_turn(name)
-            raise
+        if await self._queue.lane_held():
+            self.stats.idle_because = LANE_HELD
+        else:
+            leases = self._in_hand = await self._claimed(lane, ends_at)
         if not leases:
-            with suppress(BoundaryDown):
+            with suppress(BoundaryDown):  # it ends by itself
                 await self._queue.end_turn(name)
         elif await self._queue.end_turn(name):
             # Held since it was asked. Families that are known have a pause of their own by then, which

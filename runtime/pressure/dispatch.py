@@ -274,8 +274,8 @@ class Dispatch(OnLane):
         """Leases up to ``wanted`` items of each family, by the level they are served at, within its limits.
 
         ``until_us``: when the turn is over, by the clock of each family's own server: from then on nothing is
-        claimed, however late the claim gets there. A held family yields nothing; an item whose concurrency key is busy is set aside until the key
-        is free. Raises `BoundaryDown`.
+        claimed, however late the claim gets there. A held family yields nothing; an item whose
+        concurrency key is busy is set aside until the key is free. Raises `BoundaryDown`.
         """
         arguments = {
             name: (

@@ -135,6 +135,7 @@ async def test_the_late_end_of_one_turn_does_not_end_the_next(lane: Lane) -> Non
     assert await take_turn("another")
 
 
+@pytest.mark.usefixtures("short_turns")
 async def test_a_drainer_that_dies_while_it_claims_has_used_the_lane_s_rate(lane: Lane) -> None:
     lane.source.current.path.write_text(LANE.replace('"main"', '"main"\nrate = "3/m"'))
     await lane.add("a", 3)
@@ -146,8 +147,31 @@ async def test_a_drainer_that_dies_while_it_claims_has_used_the_lane_s_rate(lane
     before(queue, "claim", die)
     with pytest.raises(BoundaryDown):
         await dying.round()
+    await over(lane)
     assert await lane.drainer.round() == 0
     assert lane.drainer.stats.idle_because == "the lane's rate is used up"
+
+
+@pytest.mark.usefixtures("short_turns")
+async def test_a_claim_whose_answer_was_lost_keeps_its_turn_since_it_may_still_arrive(lane: Lane) -> None:
+    await lane.add("a", 30)
+    losing, queue = with_queue(lane, "d1", lane_max=10)
+    late: list[Awaitable[object]] = []
+    claim = queue.claim
+
+    async def lost(*args: Any, **options: Any) -> Any:
+        late.append(claim(*args, **options))
+        raise BoundaryDown("no answer in time")
+
+    queue.claim = lost  # type: ignore[method-assign]
+    with pytest.raises(BoundaryDown):
+        await losing.round()
+    other, _ = with_queue(lane, "d2", lane_max=10)
+    assert await other.round() == 0, "not its turn"
+    await over(lane)
+    assert await other.round() == 10
+    assert await late[0] == []
+    assert (await lane.look()).in_flight == 10
 
 
 async def test_what_a_claim_did_not_find_is_not_charged_to_the_lane_s_rate(lane: Lane) -> None:
