@@ -9,6 +9,8 @@ _LIMITS = {
     "max_in_flight": "max_in_flight",
     "rate": "its rate",
     "concurrency": "its concurrency key",
+    "lane_max_in_flight": "the lane's max_in_flight",
+    "lane_rate": "the lane's rate",
 }
 
 

@@ -40,6 +40,7 @@ from runtime.model import (
     BreakerRule,
     ConfigError,
     FamilyRules,
+    LaneRules,
     Now,
     Priority,
     UnknownFamily,
@@ -262,6 +263,10 @@ class Lane:
     def rules(self) -> dict[str, FamilyRules]:
         """What the queue must know of each family."""
         return {name: family.rules for name, family in self.families.items()}
+
+    def limits(self, max_in_flight: int) -> LaneRules:
+        """The whole lane's; ``max_in_flight``: where the file says none."""
+        return LaneRules(max_in_flight=self.max_in_flight or max_in_flight, rate_per_s=self.rate_per_s)
 
 
 NOT_YET = {

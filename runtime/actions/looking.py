@@ -36,7 +36,9 @@ class Looks:
         self._addresses = addresses
 
     async def read(self) -> PressureReading:
-        return under_hold(await self.redis(self._pressure.read(self._lane.current.rules)))
+        lane = self._lane.current
+        limits = lane.limits(self._settings.lane_max_in_flight)
+        return under_hold(await self.redis(self._pressure.read(lane.rules, limits)))
 
     async def redis(self, look: Coroutine[Any, Any, T]) -> T:
         """Raises `BoundaryDown` when there is no answer in time."""

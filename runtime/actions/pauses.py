@@ -311,10 +311,12 @@ class PauseCarrier:
         )
         paused = await self._calls.redis(hold, preview.ids, tally)
         if paused is not None:
+            for family in paused:  # also one that was new since the preview and is being admitted
+                tally.also(family)
             await self._until_in_force(
                 {
                     family
-                    for family in preview.ids
+                    for family in paused
                     if self._put(family, paused[family].still_admitting, PauseMode.HOLD, tally)
                 },
                 tally,

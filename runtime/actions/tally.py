@@ -41,6 +41,10 @@ class Tally:
         cleaned = None if detail is None else one_line(detail, DETAIL_LENGTH)
         self._results[target] = TargetResult(target, outcome, cleaned)
 
+    def also(self, target: str) -> None:
+        """One more, that came to light only while the action was carried out."""
+        self._results.setdefault(target, None)
+
     def close(self, why: str) -> None:
         """Targets without a result were not tried, because of ``why``."""
         for target in self.open():

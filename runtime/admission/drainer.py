@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 
 from runtime.lanefile import Lane, LaneSource
 from runtime.model import BoundaryDown, Lease, OperatorError, Refused, RunRequest, RunStarter
-from runtime.pressure.dispatch import LEASE_S
+from runtime.pressure.dispatch import LEASE_S, TURN_MS
 from runtime.pressure.queue import Queue
 
 from .allocate import allocate
@@ -28,6 +28,7 @@ BACK_OFF_MAX_S = 5.0
 PACED_EVERY_S = 0.1
 """While a rate is used up: a second's worth of starts may come at once, so none is lost by looking this often."""
 TURN_WAIT_S = 0.01
+LANE_HELD = "the whole lane is held"
 RENEWALS = 3
 """A lease is renewed so many times before it would lapse."""
 
@@ -59,6 +60,7 @@ class Drainer:
         lane_max_in_flight: int,
         workers_alive: Callable[[], bool],
         lease_s: float = LEASE_S,
+        monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._lease_s = lease_s
         self._queue = queue
@@ -67,6 +69,7 @@ class Drainer:
         self._owner = owner
         self._lane_max = lane_max_in_flight
         self._workers_alive = workers_alive
+        self._monotonic = monotonic
         self._turn = 0
         self._paced = False
         self._in_hand: list[Lease] = []
@@ -152,39 +155,69 @@ class Drainer:
         return fitting
 
     async def _claim(self, lane: Lane) -> list[Lease]:
-        """In this drainer's turn: what others claimed before is counted, so that the lane's limit holds."""
-        if not await self._queue.take_turn(self._owner):
+        """In this drainer's turn: what others claimed before is counted, so that the lane's limits hold.
+
+        After an error the turn is left to end by itself: a claim without an answer may still arrive."""
+        # Each turn has a name of its own: a late end of one does not end the next.
+        name = f"{self._owner}/{self.stats.rounds}"
+        ends_at = self._monotonic() + TURN_MS / 1000
+        if not await self._queue.take_turn(name):
             self.wake.set()  # somebody else's turn: short, so look again soon
             await asyncio.sleep(TURN_WAIT_S)
             return []
-        rules = lane.rules
         self._paced = False
-        try:
-            if await self._queue.lane_held():
-                self.stats.idle_because = "the whole lane is held"
-                return []
-            demands = await self._queue.peek(rules)
-            self._paced = any(demand.paced for demand in demands)
-            slots = min(BATCH, (lane.max_in_flight or self._lane_max) - sum(d.busy for d in demands))
-            self.stats.idle_because = "the lane is full" if slots <= 0 else None
-            if lane.rate_per_s is not None and slots > 0:
-                slots = min(slots, await self._queue.lane_rate(lane.rate_per_s))
-                if slots <= 0:
-                    self.stats.idle_because, self._paced = "the lane's rate is used up", True
-            weights = {name: family.weight for name, family in lane.families.items()}
-            wanted = allocate(demands, weights, slots=max(0, slots), turn=self._turn)
-            self._turn += 1
-            if not wanted:
-                return []
-            leases = self._in_hand = await self._queue.claim(
-                wanted, rules, owner=self._owner, lease_s=self._lease_s
-            )
-            if lane.rate_per_s is not None and leases:
-                await self._queue.lane_rate(lane.rate_per_s, used=len(leases))
-            return leases
-        finally:
+        leases: list[Lease] = []
+        if await self._queue.lane_held():
+            self.stats.idle_because = LANE_HELD
+        else:
+            leases = self._in_hand = await self._claimed(lane, ends_at)
+        if not leases:
             with suppress(BoundaryDown):  # it ends by itself
-                await self._queue.end_turn(self._owner)
+                await self._queue.end_turn(name)
+        elif await self._queue.end_turn(name):
+            # Held since it was asked. Families that are known have a pause of their own by then, which
+            # beginning to admit checks; this covers those that were new to whoever held the lane.
+            self.stats.idle_because = LANE_HELD
+            await self._queue.give_back(leases)
+            return []
+        return leases
+
+    async def _claimed(self, lane: Lane, ends_at: float) -> list[Lease]:
+        """``ends_at``: when the turn is over at the earliest, by this process's monotonic clock."""
+        rules, limits = lane.rules, lane.limits(self._lane_max)
+        demands = await self._queue.peek(rules)
+        left_us = round((ends_at - self._monotonic()) * 1e6)
+        self._paced = any(demand.paced for demand in demands)
+        slots = min(BATCH, limits.max_in_flight - sum(demand.busy for demand in demands))
+        self.stats.idle_because = "the lane is full" if slots <= 0 else None
+        weights = {name: family.weight for name, family in lane.families.items()}
+        wanted = allocate(demands, weights, slots=max(0, slots), turn=self._turn)
+        asked = taken = sum(map(sum, wanted.values()))
+        if limits.rate_per_s is not None and asked:
+            taken = await self._queue.take_rate(limits.rate_per_s, asked)
+            if taken < asked:
+                wanted = allocate(demands, weights, slots=taken, turn=self._turn)
+                self._paced = True
+            if not taken:
+                self.stats.idle_because = "the lane's rate is used up"
+        self._turn += 1
+        if not wanted:
+            return []
+        # Each server is told by its own clock: what it said when it was looked at, and what was left of the
+        # turn after that. A claim that gets there later (this process was stopped, or the server was) is
+        # another drainer's turn already.
+        until_us = {demand.family: demand.at_us + left_us for demand in demands}
+        leases: list[Lease] = []
+        if self._monotonic() < ends_at:
+            leases = await self._queue.claim(
+                wanted, rules, owner=self._owner, lease_s=self._lease_s, until_us=until_us
+            )
+        if self._monotonic() >= ends_at:
+            self.wake.set()  # cut short by the end of the turn: look again
+        if limits.rate_per_s is not None and len(leases) < taken:
+            self._in_hand = leases
+            await self._queue.take_rate(limits.rate_per_s, len(leases) - taken)
+        return leases
 
     async def _admit(self, leases: Sequence[Lease]) -> None:
         outcomes = await asyncio.gather(*(self._send(lease) for lease in leases))

@@ -21,10 +21,14 @@ BEYOND_S = 0.05
 class Recorder:
     """``last_error``: why the last minute that should be on record is not, as a whole; None: it is."""
 
-    def __init__(self, reader: PressureReader, series: SeriesWriter, lane: LaneSource) -> None:
+    def __init__(
+        self, reader: PressureReader, series: SeriesWriter, lane: LaneSource, *, lane_max_in_flight: int
+    ) -> None:
+        """``lane_max_in_flight``: where the lane file says none."""
         self._reader = reader
         self._series = series
         self._lane = lane
+        self._lane_max = lane_max_in_flight
         self.last_error: str | None = None
 
     async def run(self, stop: asyncio.Event) -> None:
@@ -49,7 +53,8 @@ class Recorder:
 
         Raises `OperatorError`; families that could be recorded then are.
         """
-        reading = await self._reader.read(self._lane.current.rules)
+        lane = self._lane.current
+        reading = await self._reader.read(lane.rules, lane.limits(self._lane_max))
         minute, past_s = divmod(reading.source.server_time, MINUTE_S)
         if past_s <= LATE_S:
             await self._series.record(int(minute), reading.families)

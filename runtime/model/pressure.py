@@ -170,6 +170,16 @@ class FamilyRules:
 
 
 @dataclass(frozen=True, slots=True)
+class LaneRules:
+    """The limits of the whole lane, over all its declared families."""
+
+    max_in_flight: int
+    """Leased, admitting and in flight together."""
+    rate_per_s: float | None = None
+    """Claims a second over time; as many as fit in one second may come at once. None: no limit."""
+
+
+@dataclass(frozen=True, slots=True)
 class Lease:
     """A claimed item, and the fencing token without which nothing may be done to it."""
 
@@ -240,7 +250,7 @@ class FamilyReading:
     """What one family looks like to Redis at one instant, read without writing.
 
     Every row is counted once: ``waiting`` rows are runnable now, ``held`` ones wait behind a
-    pause, ``throttled`` ones behind ``max_in_flight``; ``leased`` includes admitting.
+    pause, ``throttled`` ones behind a limit; ``leased`` includes admitting.
     """
 
     family: str
@@ -267,7 +277,8 @@ class FamilyReading:
     succeeded_total: int
     failed_total: int
     throttled_by: Mapping[str, int] = field(default_factory=dict)
-    """What ``throttled`` is made of: ``max_in_flight``, ``rate``, ``concurrency``."""
+    """What ``throttled`` is made of: ``max_in_flight``, ``rate``, ``concurrency``, and of what these let
+    through ``lane_max_in_flight`` or ``lane_rate``."""
     stored: int = 0
     """Items of every live state: what a ceiling on the backlog is compared with."""
     stored_bytes: int = 0
@@ -275,6 +286,9 @@ class FamilyReading:
     """When its backlog was quarantined as one, because the lane file no longer declares it."""
     enqueued_total: int = 0
     """Items taken in since the family began."""
+    paced_age_s: float | None = None
+    """Since when neither its own rate nor its lane's keeps it from starting something, while they did so
+    shortly before; None: they do so now, or none did lately. What was throttled is not yet stuck."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -461,8 +475,11 @@ class Settler(Protocol):
 class PressureReader(Protocol):
     """Looking changes nothing."""
 
-    async def read(self, rules: Mapping[str, FamilyRules]) -> PressureReading:
-        """``rules``: every declared family. Families that only Redis knows are read too."""
+    async def read(self, rules: Mapping[str, FamilyRules], lane: LaneRules | None = None) -> PressureReading:
+        """``rules``: every declared family. Families that only Redis knows are read too.
+
+        ``lane``: what is beyond the lane's own limits is throttled by them; None, also where ``rules`` are
+        not the whole lane's: they are left out of it."""
         ...
 
     async def item(self, item_id: str) -> WorkItem | None: ...

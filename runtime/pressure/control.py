@@ -19,7 +19,7 @@ from runtime.model import (
     ResumeResult,
     UsageError,
 )
-from runtime.pressure.keys import HOLD
+from runtime.pressure.keys import HOLD, families_key
 from runtime.pressure.place import OnLane
 from runtime.pressure.prelude import PAUSES_KEPT
 from runtime.pressure.records import unpack_pause
@@ -139,32 +139,47 @@ class Control(OnLane):
     async def hold_lane(
         self, families: Sequence[str], *, actor: str, reason: str | None, for_s: float | None
     ) -> Mapping[str, Paused]:
-        """Holds ``families``, and by a key of the lane's own each one that is declared later: the drainer
-        looks at it before it claims. Raises `UsageError` for a length that is none, `BoundaryDown`."""
+        """Holds ``families`` and every one that ever had an item, and by a key of the lane's own each one
+        that is new: a drainer looks at it before it claims, and again before it admits what it claimed.
+
+        The key is set first and the families of the queue are read after it: what was claimed before is of
+        one of them, what is claimed later is seen to be held. Returns ``families`` and, beside them, what is
+        still being admitted of another. Raises `UsageError` for a length that is none, `BoundaryDown`."""
         fields = json.dumps(
             json.loads(_fields(actor, PauseKind.PERSON, reason, PauseMode.HOLD)) | {"lane": True}
         )
         length = _length(for_s)
-        calls = [Call(self._base(name), (self._now, LANE, fields, length)) for name in families]
         with redis_errors(self._where):
             await self._redis.eval(
                 self._HOLD_LANE, 1, lane_key(self._lane, HOLD), self._now, fields, str(length)
             )
+            names = await self._with_known(families)
+            calls = [Call(self._base(name), (self._now, LANE, fields, length)) for name in names]
             replies = await self._PAUSE.many(self._redis, calls)
             _raise_first(replies)
         return {
             name: Paused(family=name, pause=_made(text), still_admitting=admitting)
-            for name, (text, admitting) in zip(families, replies, strict=True)
+            for name, (text, admitting) in zip(names, replies, strict=True)
+            if admitting or name in families
         }
 
+    async def _with_known(self, families: Sequence[str]) -> list[str]:
+        known: Any = await self._redis.hvals(families_key(self._lane))
+        return [*families, *sorted(set(known) - set(families))]
+
     async def release_lane(self, families: Sequence[str], *, actor: str) -> Mapping[str, ResumeResult]:
-        """Lifts the lane's hold; the families' own pauses stay. Raises `BoundaryDown`."""
-        calls = [Call(self._base(name), (self._now, LANE, actor, self._wake, "")) for name in families]
+        """Lifts the lane's hold; the families' own pauses stay. Returns the results of ``families``.
+
+        Raises `BoundaryDown`."""
         with redis_errors(self._where):
             await self._redis.delete(lane_key(self._lane, HOLD))
+            names = await self._with_known(families)
+            calls = [Call(self._base(name), (self._now, LANE, actor, self._wake, "")) for name in names]
             replies = await self._RESUME.many(self._redis, calls)
             _raise_first(replies)
-        return {name: ResumeResult(reply) for name, reply in zip(families, replies, strict=True)}
+        return {
+            name: ResumeResult(reply) for name, reply in zip(names, replies, strict=True) if name in families
+        }
 
     # --- a family that was removed
 

@@ -9,6 +9,7 @@ from typing import Any
 from runtime.ledger.connection import redis_errors
 from runtime.ledger.keys import lane_key
 from runtime.model import FamilyRules, Lease
+from runtime.pressure import lane_rate
 from runtime.pressure.keys import HOLD
 from runtime.pressure.place import OnLane
 from runtime.pressure.prelude import READING
@@ -17,6 +18,8 @@ from runtime.pressure.script import Kind, Script
 
 LEASE_S = 30.0
 """A lease not ended or renewed within this lapses: its item waits again, or Restate is asked about it."""
+NEVER_US = 1 << 53
+"""Later than any server's time."""
 DUE_PER_PEEK = 100
 """Due items made runnable a level and look; the next look takes the next ones."""
 PARKED_PER_CLAIM = 500
@@ -24,19 +27,15 @@ PARKED_PER_CLAIM = 500
 MESSAGE_LIMIT = 1000
 """Characters of a failure's message that are kept."""
 TURN_MS = 2000
-"""A drainer that dies within its turn holds the others up for so long at the most."""
+"""A drainer that dies within its turn holds the others up for so long at the most, and one that was stopped
+for longer claims nothing any more."""
 _TAKE_TURN = Kind.MOVES.value + "return redis.call('SET', KEYS[1], ARGV[1], 'NX', 'PX', ARGV[2]) and 1 or 0"
 """Not the plain command, which a server that is out of memory refuses: it has to be drained."""
-_END_TURN = "if redis.call('GET', KEYS[1]) == ARGV[1] then redis.call('DEL', KEYS[1]) end"
-
-_LANE_RATE = (
+_END_TURN = (
     Kind.MOVES.value
     + """
-local t = redis.call('TIME')
-local now, interval, burst, used = t[1] * 1000000 + t[2], tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
-local tat = math.max(now, tonumber(redis.call('GET', KEYS[1]) or 0)) + used * interval
-if used > 0 then redis.call('SET', KEYS[1], string.format('%.0f', tat), 'PX', math.ceil(math.max(1, (tat - now) / 1000))) end
-return math.max(0, math.floor((burst * interval - (tat - now)) / interval + 1e-6))
+if redis.call('GET', KEYS[1]) == ARGV[1] then redis.call('DEL', KEYS[1]) end
+return redis.call('EXISTS', KEYS[2])
 """
 )
 
@@ -57,6 +56,8 @@ class Demand:
     held: bool
     paced: bool = False
     """Nothing may start before its rate lets it, within a second or so."""
+    at_us: int = 0
+    """When it was looked at, by its own server's clock."""
 
 
 def rate_arguments(rules: FamilyRules) -> tuple[int, int]:
@@ -108,18 +109,22 @@ class Dispatch(OnLane):
         with redis_errors(self._where):
             return bool(await self._redis.eval(_TAKE_TURN, 1, self._turn, owner, TURN_MS))
 
-    async def end_turn(self, owner: str) -> None:
-        """Raises `BoundaryDown`; the turn then ends by itself."""
+    async def end_turn(self, owner: str) -> bool:
+        """Ends it if it is still its own. Returns whether the whole lane is held by now: what was claimed in
+        the turn is to be given back then, for a family that was not known to who held the lane has
+        no pause of its own. Raises `BoundaryDown`; the turn then ends by itself."""
         with redis_errors(self._where):
-            await self._redis.eval(_END_TURN, 1, self._turn, owner)
+            keys = (self._turn, lane_key(self._lane, HOLD))
+            return bool(await self._redis.eval(_END_TURN, 2, *keys, owner))
 
-    async def lane_rate(self, rate_per_s: float, *, used: int = 0) -> int:
-        """How many the lane's own rate lets start now, ``used`` taken off first; as many as fit in
-        one second may come at once. Only in one's turn. Raises `BoundaryDown`."""
-        interval, burst = max(1, round(1e6 / rate_per_s)), max(1, int(rate_per_s))
+    async def take_rate(self, rate_per_s: float, most: int) -> int:
+        """Takes up to ``most`` starts of what the lane's own rate lets start now, before they are claimed:
+        who dies in between has used them. Below 0: gives so many back. Returns how many it took.
+
+        Raises `BoundaryDown`."""
         with redis_errors(self._where):
-            key = lane_key(self._lane, "rate")
-            return int(await self._redis.eval(_LANE_RATE, 1, key, interval, burst, used))
+            keys, arguments = lane_rate.keys(self._lane), lane_rate.arguments(rate_per_s)
+            return int(await self._redis.eval(lane_rate.TAKE, 2, *keys, *arguments, most))
 
     async def lane_held(self) -> bool:
         """Whether the whole lane is held. Raises `BoundaryDown`."""
@@ -157,7 +162,7 @@ class Dispatch(OnLane):
     end
     local room = rate_room(now, interval, burst)
     return {{served[1], served[2], served[3], served[4], busy, more and paused(now, 'hold') and 1 or 0,
-      room == math.huge and -1 or room}}
+      room == math.huge and -1 or room, now}}
     """,
         prelude=READING,
     )
@@ -171,7 +176,7 @@ class Dispatch(OnLane):
         }
         replies = await self._each(self._PEEK, arguments, small=True)
         demands = []
-        for name, (p0, p1, p2, p3, busy, held, rate) in replies.items():
+        for name, (p0, p1, p2, p3, busy, held, rate, at) in replies.items():
             room = max(0, rules[name].max_in_flight - busy)
             demands.append(
                 Demand(
@@ -181,13 +186,14 @@ class Dispatch(OnLane):
                     busy=busy,
                     held=bool(held),
                     paced=rate == 0 and room > 0 and any((p0, p1, p2, p3)) and not held,
+                    at_us=at,
                 )
             )
         return demands
 
     _CLAIM = Script(f"""
     local now = now_us(ARGV[1])
-    if paused(now, 'hold') then return {{{{}}, 0}} end
+    if now >= tonumber(ARGV[13]) or paused(now, 'hold') then return {{{{}}, 0}} end
     local owner, lapse, most = ARGV[2], int(now + ARGV[3]), tonumber(ARGV[5])
     local aging, interval, burst = tonumber(ARGV[6]), tonumber(ARGV[7]), tonumber(ARGV[8])
     local room = ARGV[4] - call('ZCARD', base .. 'leased') - call('ZCARD', base .. 'admitting') - call('ZCARD', base .. 'flight')
@@ -263,11 +269,13 @@ class Dispatch(OnLane):
         *,
         owner: str,
         lease_s: float = LEASE_S,
+        until_us: Mapping[str, int] | None = None,
     ) -> list[Lease]:
         """Leases up to ``wanted`` items of each family, by the level they are served at, within its limits.
 
-        A held family yields nothing; an item whose concurrency key is busy is set aside until the key
-        is free. Raises `BoundaryDown`.
+        ``until_us``: when the turn is over, by the clock of each family's own server: from then on nothing is
+        claimed, however late the claim gets there. A held family yields nothing; an item whose
+        concurrency key is busy is set aside until the key is free. Raises `BoundaryDown`.
         """
         arguments = {
             name: (
@@ -278,6 +286,7 @@ class Dispatch(OnLane):
                 round((rules[name].aging_s or 0) * 1e6),
                 *rate_arguments(rules[name]),
                 *levels,
+                NEVER_US if until_us is None else until_us[name],
             )
             for name, levels in wanted.items()
         }

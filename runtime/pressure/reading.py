@@ -6,8 +6,8 @@ Looking changes nothing: every script here is flagged ``no-writes`` and runs on 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from runtime.ledger.cluster import NodeReplies, send
@@ -18,6 +18,7 @@ from runtime.model import (
     FamilyRules,
     ItemPage,
     ItemState,
+    LaneRules,
     NotFound,
     PressureReading,
     PressureSource,
@@ -25,9 +26,10 @@ from runtime.model import (
     family_tag,
     tag_of,
 )
-from runtime.pressure import health
+from runtime.pressure import health, lane_rate
 from runtime.pressure.dispatch import rate_arguments
 from runtime.pressure.keys import HOLD, STATE_SETS, families_key, family_base
+from runtime.pressure.lane_rate import LaneRate
 from runtime.pressure.place import OnLane
 from runtime.pressure.records import MICROSECOND, unpack_item, unpack_pause, unpack_settled
 from runtime.pressure.script import Call, Kind, Script
@@ -65,7 +67,7 @@ class Reading(OnLane):
     end
     local room = rate_room(now, interval, burst)
     local stats = call('HMGET', base .. 'stats', 'succeeded', 'failed', 'enqueued')
-    local meta = call('HMGET', base .. 'meta', 'bytes', 'removed')
+    local meta = call('HMGET', base .. 'meta', 'bytes', 'removed', 'tat')
     local kept = 0
     if meta[2] then
       for level = 0, 3 do
@@ -77,24 +79,29 @@ class Reading(OnLane):
       foremost(now) or false, rate('e', now), rate('s', now), rate('f', now), stats[1], stats[2],
       call('HGET', base .. 'pause', 'epoch'), parked, room == math.huge and -1 or room,
       call('HLEN', base .. 'items'), meta[1], meta[2], paused(now, 'hold') and 1 or 0, stats[3],
-      aside_since and int(aside_since) or false}
+      aside_since and int(aside_since) or false, meta[3]}
     """,
         Kind.LOOKS,
     )
 
-    async def read(self, rules: Mapping[str, FamilyRules]) -> PressureReading:
+    async def read(self, rules: Mapping[str, FamilyRules], lane: LaneRules | None = None) -> PressureReading:
         """See `runtime.model.PressureReader.read`: two round trips, whatever the backlog.
 
         Raises `BoundaryDown`.
         """
         with redis_errors(self._where):
-            lane = await send(
-                self._redis, [("HVALS", families_key(self._lane)), ("GET", lane_key(self._lane, HOLD))]
+            asked = await send(
+                self._redis,
+                [
+                    ("HVALS", families_key(self._lane)),
+                    ("GET", lane_key(self._lane, HOLD)),
+                    *lane_rate.asked(self._lane, lane),
+                ],
             )
-            for reply in lane.replies:
+            for reply in asked.replies:
                 if isinstance(reply, Exception):
                     raise reply
-            known, hold = lane.replies
+            known, hold, *paced = asked.replies
             families = [*rules, *sorted(set(known) - set(rules))]
             calls = [
                 Call(family_base(self._lane, name), (self._now, *rate_arguments(rules.get(name, _NO_RULES))))
@@ -104,10 +111,11 @@ class Reading(OnLane):
             for reply in (*health.needed(told), *rows):
                 if isinstance(reply, Exception):
                     raise reply
+        whole = _lane_state(lane, lane_rate.told(paced), dict(zip(families, rows, strict=True)), rules)
         return PressureReading(
             source=self._source(told),
             families=tuple(
-                _reading(name, row, rules.get(name)) for name, row in zip(families, rows, strict=True)
+                _reading(name, row, rules.get(name), whole) for name, row in zip(families, rows, strict=True)
             ),
             lane_hold=unpack_pause(hold),
         )
@@ -310,11 +318,34 @@ class Reading(OnLane):
         )
 
 
-def _reading(family: str, row: Sequence[Any], rules: FamilyRules | None) -> FamilyReading:
+@dataclass(frozen=True, slots=True)
+class _LaneState:
+    """What the lane's own limits do to its declared families."""
+
+    throttled_by: str | None
+    free_for_s: float | None
+    """See `LaneRate`."""
+
+
+def _lane_state(
+    limits: LaneRules | None, rate: LaneRate, rows: Mapping[str, Sequence[Any]], declared: Collection[str]
+) -> _LaneState:
+    """What is busy of undeclared families does not count: a drainer looks at the declared ones only."""
+    by = None
+    if limits is not None:
+        if sum(sum(rows[name][6:9]) for name in declared) >= limits.max_in_flight:
+            by = "lane_max_in_flight"
+        elif rate.used_up:
+            by = "lane_rate"
+    return _LaneState(by, rate.free_for_s)
+
+
+def _reading(family: str, row: Sequence[Any], rules: FamilyRules | None, lane: _LaneState) -> FamilyReading:
+    """``rules``: None for a family that is not declared, which the lane's limits are not about."""
     now = int(row[0])
     levels = (row[1], row[2], row[3], row[4])
     delayed, leased, admitting, flight, dead, quarantined, oldest, pause_text = row[5:13]
-    parked, rate_room, stored, stored_bytes, removed, hold, enqueued, aside_since = row[19:27]
+    parked, rate_room, stored, stored_bytes, removed, hold, enqueued, aside_since, tat = row[19:28]
     if hold and aside_since and (not oldest or int(aside_since) < int(oldest)):
         oldest = aside_since  # held is held, whatever else it would wait for
     runnable = sum(levels)
@@ -330,6 +361,8 @@ def _reading(family: str, row: Sequence[Any], rules: FamilyRules | None) -> Fami
             by = {"rate": runnable - parked, "concurrency": parked}
         else:
             by = {"concurrency": parked}
+        if rules is not None and lane.throttled_by is not None:  # what its own limits let through
+            by[lane.throttled_by] = runnable - sum(by.values())
     throttled = sum(by.values())
     return FamilyReading(
         family=family,
@@ -357,7 +390,19 @@ def _reading(family: str, row: Sequence[Any], rules: FamilyRules | None) -> Fami
         stored_bytes=int(stored_bytes or 0),
         removed_since=int(removed) * MICROSECOND if removed else None,
         enqueued_total=int(enqueued or 0),
+        paced_age_s=None if rules is None else _paced_age(now, rules, tat, lane.free_for_s),
     )
+
+
+def _paced_age(now: int, rules: FamilyRules, tat: Any, lane_s: float | None) -> float | None:
+    """See `FamilyReading.paced_age_s`; ``tat``: its own rate's, ``lane_s``: for how long its lane's is free."""
+    interval, burst = rate_arguments(rules)
+    if not interval or not tat:
+        return lane_s
+    own_s = (now - int(tat) + (burst - 1) * interval) * MICROSECOND
+    if own_s < 0 or lane_s is None:
+        return own_s if own_s >= 0 else lane_s
+    return min(own_s, lane_s)
 
 
 def _with_family(item: WorkItem, removed: Any) -> WorkItem:

@@ -93,7 +93,10 @@ async def run_drainer(settings: Settings, stop: asyncio.Event, *, lease_s: float
             new_id=lambda: str(ULID()).lower(),
         )
         recorder = Recorder(
-            Reading(redis, targets.redis_url, name), Series(redis, targets.redis_url, name), lane
+            Reading(redis, targets.redis_url, name),
+            Series(redis, targets.redis_url, name),
+            lane,
+            lane_max_in_flight=settings.lane_max_in_flight,
         )
 
         def detail() -> Detail:

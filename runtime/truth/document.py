@@ -152,7 +152,8 @@ class FamilyRow(Totals):
     history: FamilyHistory | None = None
     """None: unknown."""
     throttled_by: dict[str, int] = Field(default_factory=dict)
-    """What ``throttled`` is made of: ``max_in_flight``, ``rate``, ``concurrency``."""
+    """What ``throttled`` is made of: ``max_in_flight``, ``rate``, ``concurrency``; ``lane_max_in_flight`` and
+    ``lane_rate`` where only the whole lane's limit holds it back."""
     removed_since: datetime | None = None
     """When its backlog was quarantined as one, because the lane file no longer declared it."""
 

@@ -30,6 +30,7 @@ class Facts:
     lane: Lane
     lane_error: str | None
     lane_max_in_flight: int
+    """Of the lane file, or the settings' where that says none."""
     addresses: Addresses
     commands: Commands
     pressure: Observation[PressureReading]
@@ -85,9 +86,7 @@ class Facts:
         reading = self.pressure_now
         if reading is None:
             return None
-        return lane_flow(
-            reading, lane_max_in_flight=self.lane_max_in_flight, nobody_drains=bool(self.missing_roles())
-        )
+        return lane_flow(reading, nobody_drains=bool(self.missing_roles()))
 
     def missing_roles(self) -> tuple[str, ...]:
         """Roles of which no live process is known, though the processes could be read."""

@@ -27,32 +27,31 @@ class LaneFlow:
 
     most_urgent: dict[str, Priority]
     """The most urgent runnable level of each family that has runnable work."""
-    full: bool
-    """The lane's own limit of runs in flight is reached: what is runnable waits for that."""
     nobody_drains: bool
     """It is known that no drainer or no worker lives."""
 
 
-def lane_flow(reading: PressureReading, *, lane_max_in_flight: int, nobody_drains: bool) -> LaneFlow:
-    busy = sum(family.in_flight + family.leased for family in reading.families)
+def lane_flow(reading: PressureReading, *, nobody_drains: bool) -> LaneFlow:
     urgent = {
         family.family: next((level for level in Priority if family.by_priority[level]), Priority.P3)
         for family in reading.families
         if family.waiting
     }
-    return LaneFlow(most_urgent=urgent, full=busy >= lane_max_in_flight, nobody_drains=nobody_drains)
+    return LaneFlow(most_urgent=urgent, nobody_drains=nobody_drains)
 
 
 def flow_of(family: FamilyReading, lane: LaneFlow) -> Flow:
-    """Stuck: runnable (so neither held, throttled nor delayed) for `STUCK_AFTER_S`, and either
-    nobody lives who could drain it, or for no reason that can be seen nothing of the family is
+    """Stuck: runnable (so neither held, throttled nor delayed, and no longer kept back by a rate, its own or
+    the lane's) for `STUCK_AFTER_S`, and either nobody lives who could drain it, or for no reason that can be seen nothing of the family is
     leased and nothing of it has settled within the last minute."""
     age = family.oldest_runnable_age_s
     if is_held(family) or not family.waiting or age is None or age < STUCK_AFTER_S:
         return Flow.MOVING
+    if family.paced_age_s is not None and family.paced_age_s < STUCK_AFTER_S:
+        return Flow.MOVING  # it was throttled until then: in between the starts of a slow rate it is next
     if lane.nobody_drains:
         return Flow.STUCK
-    if lane.full or family.leased or family.settled_per_min or family.failed_per_min:
+    if family.leased or family.settled_per_min or family.failed_per_min:
         return Flow.MOVING
     own = lane.most_urgent[family.family]
     if any(level < own for name, level in lane.most_urgent.items() if name != family.family):

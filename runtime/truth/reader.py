@@ -112,7 +112,13 @@ class Reader:
         self._addresses = addresses
         self._alive_within_s = alive_within_s
         self._commands = Commands(settings.profile, local_stack=settings.wants_local_stack)
-        self._pressure_probe = pressure_probe(pressure, lane, deadline_s=deadline_s, now=now)
+        self._pressure_probe = pressure_probe(
+            pressure,
+            lane,
+            lane_max_in_flight=settings.lane_max_in_flight,
+            deadline_s=deadline_s,
+            now=now,
+        )
         self._durable_probe = durable_probe(durable, deadline_s=deadline_s, now=now)
         self._clock = clock
         self._clock_probe = None if clock is None else clock_probe(clock, deadline_s=deadline_s, now=now)
@@ -145,7 +151,7 @@ class Reader:
             now=now,
             lane=self._lane.current,
             lane_error=self._lane.error,
-            lane_max_in_flight=self._settings.lane_max_in_flight,
+            lane_max_in_flight=self._lane.current.limits(self._settings.lane_max_in_flight).max_in_flight,
             addresses=self._addresses,
             commands=self._commands,
             pressure=pressure,

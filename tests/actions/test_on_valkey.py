@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from joelclaw_tui.words import throttled_words
 from runtime.actions.apply import Actions
 from runtime.actions.bulk.ports import Backlog
 from runtime.actions.intents import ActionName, Intent
@@ -148,6 +149,42 @@ async def test_a_pause_tells_how_many_are_still_being_admitted(room: Room) -> No
     assert await act(room, ActionName.PAUSE, FAMILY) == [ReceiptOutcome.ACCEPTED]
     await room.queue.admitted(leases)
     assert await act(room, ActionName.PAUSE, FAMILY) == [ReceiptOutcome.DONE]
+
+
+async def test_a_lane_s_hold_tells_what_is_being_admitted_of_a_family_that_was_new_since_the_preview(
+    room: Room,
+) -> None:
+    preview = await room.actions.preview(Intent(ActionName.HOLD_LANE, (), reason="test"))
+    new = "new/one"
+    await room.redis.hsetnx(families_key("main"), family_tag(new), new)
+    await room.queue.enqueue(
+        new_item_id(new, at_s=time.time()), new, "{}", priority=Priority.P1, origin="test"
+    )
+    await room.queue.begin_admit(await room.queue.claim({new: (9, 9, 9, 9)}, {new: FamilyRules()}, owner="d"))
+    assert new not in preview.ids
+    receipt = await room.actions.apply(preview, actor="ana@host", origin="cli")
+    outcomes = {result.target: result.outcome for result in receipt.results}
+    assert outcomes.pop(new) is ReceiptOutcome.ACCEPTED
+    assert set(outcomes) == set(preview.ids)
+    assert set(outcomes.values()) == {ReceiptOutcome.DONE}
+
+
+async def test_what_the_lane_s_rate_keeps_back_is_throttled_in_the_document_and_its_totals(
+    room: Room, tmp_path: Path
+) -> None:
+    (tmp_path / "lane.toml").write_text(LANE.replace('"main"', '"main"\nrate = "1/h"'))
+    await room.alive()
+    for level in (0, 1, 2):
+        await room.add(level)
+    assert (await room.totals()).waiting == 3
+    assert await room.queue.take_rate(1 / 3600, 1) == 1
+    snapshot = await room.reader.snapshot()
+    data = snapshot.boundaries.pressure.data
+    assert data is not None
+    assert (data.totals.waiting, data.totals.throttled) == (0, 3)
+    (row,) = (row for row in data.families.items if row.name == FAMILY)
+    assert (row.throttled_by, row.stuck) == ({"lane_rate": 3}, False)
+    assert throttled_words(row) == "throttled by the lane's rate"
 
 
 async def test_dead_items_are_a_finding_until_they_are_replayed(room: Room) -> None:

@@ -463,6 +463,11 @@ async def test_a_removed_family_is_brought_back(operator: MemoryOperator) -> Non
         ({"max_in_flight": 8}, "8 throttled by max_in_flight."),
         ({"rate": 8}, "throttled by its rate."),
         ({"rate": 3, "concurrency": 5}, "throttled by its concurrency key (5) and its rate (3)."),
+        ({"lane_rate": 8}, "throttled by the lane's rate."),
+        (
+            {"lane_max_in_flight": 5, "concurrency": 3},
+            "throttled by the lane's max_in_flight (5) and its concurrency key (3).",
+        ),
         ({}, "throttled by a limit."),
     ],
 )

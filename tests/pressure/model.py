@@ -195,6 +195,14 @@ class FamilyModel:
         interval = max(1, round(SECOND / rules.rate_per_s))
         return max(0, (rules.burst * interval - max(0, self.arrival - self.now)) // interval)
 
+    def paced_age(self, rules: FamilyRules) -> float | None:
+        """Since when the rate lets one more start."""
+        if rules.rate_per_s is None or not self.arrival:
+            return None
+        interval = max(1, round(SECOND / rules.rate_per_s))
+        since = self.now - self.arrival + (rules.burst - 1) * interval
+        return since * MICROSECOND if since >= 0 else None
+
     def key_busy(self, key: str | None) -> int:
         return sum(row.holds and row.key == key for row in self.rows.values())
 
@@ -798,6 +806,7 @@ class FamilyModel:
             stored=len(self.rows),
             stored_bytes=self.stored_bytes,
             removed_since=None if self.removed is None else self.removed * MICROSECOND,
+            paced_age_s=self.paced_age(rules),
         )
 
     def in_flight(self, older_than_us: int) -> list[str]:

@@ -28,6 +28,7 @@ from runtime.model import (
     FrozenBatch,
     FrozenPreview,
     ItemState,
+    LaneRules,
     NewItem,
     OperatorError,
     Outcome,
@@ -180,13 +181,45 @@ async def test_a_reading_is_one_pipeline_a_primary(lane: Lane, monkeypatch: pyte
 
     monkeypatch.setattr(ClusterRedis, "_pipe", counted)
 
-    reading = await lane.reading.read(lane.rules)
+    reading = await lane.reading.read(lane.rules, LaneRules(max_in_flight=9, rate_per_s=1.0))
 
-    # The primary of the lane's own keys is asked first which families there are.
+    # The primary of the lane's own keys is asked first which families there are, and for the lane's rate.
     home = shown(await lane.redis.owner(families_key(lane.name)))
     assert trips[0] == home
     assert sorted(trips[1:]) == sorted(node.address for node in reading.source.nodes)
     assert len(set(trips)) == PRIMARIES
+
+
+async def test_a_lane_s_limits_are_over_families_of_all_primaries(lane: Lane) -> None:
+    for family in lane.families:
+        await lane.add(family)
+    assert await lane.queue.take_rate(0.01, PRIMARIES) == 1
+    paced = await lane.reading.read(lane.rules, LaneRules(max_in_flight=PRIMARIES, rate_per_s=0.01))
+    assert [dict(one.throttled_by) for one in paced.families] == [{"lane_rate": 1}] * PRIMARIES
+
+    looked = {demand.family: demand.at_us for demand in await lane.queue.peek(lane.rules)}
+    wanted = dict.fromkeys(lane.families, P2)
+    assert await lane.queue.claim(wanted, lane.rules, owner="d", until_us=looked) == [], "the turn is over"
+    later = {family: at + 60_000_000 for family, at in looked.items()}
+    leases = await lane.queue.claim(wanted, lane.rules, owner="d", until_us=later)
+    assert [lease.family for lease in leases] == lane.families
+    await lane.add(lane.families[0])
+    full = await lane.reading.read(lane.rules, LaneRules(max_in_flight=PRIMARIES))
+    assert [dict(one.throttled_by) for one in full.families] == [{"lane_max_in_flight": 1}, {}, {}]
+
+
+async def test_a_lane_s_hold_reaches_families_of_all_primaries_that_nobody_named(lane: Lane) -> None:
+    for family in lane.families:
+        await lane.add(family)
+    leases = await lane.queue.claim(dict.fromkeys(lane.families, P2), lane.rules, owner="d")
+    (admitting,) = await lane.queue.begin_admit(leases[:1])
+
+    held = await lane.control.hold_lane([], actor="ann", reason=None, for_s=None)
+
+    assert {name: one.still_admitting for name, one in held.items()} == {admitting.family: 1}
+    assert await lane.queue.begin_admit(leases[1:]) == []
+    assert await lane.control.release_lane([], actor="ann") == {}
+    assert all(one.pause is None for one in (await lane.reading.read(lane.rules)).families)
 
 
 async def test_new_work_of_any_primary_wakes_whoever_listens(lane: Lane) -> None:

@@ -50,7 +50,8 @@ class Minutes:
 
     def another(self) -> Recorder:
         """Another process with a memory of its own."""
-        return Recorder(self.bench.reading, Series(self.bench.redis, self.url, self.bench.lane), self.lane)
+        series = Series(self.bench.redis, self.url, self.bench.lane)
+        return Recorder(self.bench.reading, series, self.lane, lane_max_in_flight=1000)
 
     async def record(self, minute: int, *, past_s: float = 0.1, by: Recorder | None = None) -> float:
         self.bench.at(minute * 60 + past_s)
@@ -232,7 +233,7 @@ async def test_the_recorder_says_why_a_minute_is_missing_and_goes_on(
     redis = connect(valkey.url, timeout_s=2.0)
     series = Series(redis, valkey.url, "main")
     reading = Reading(redis, valkey.url, "main", now_us=START_US)
-    recorder = Recorder(reading, series, lane)
+    recorder = Recorder(reading, series, lane, lane_max_in_flight=1000)
     stop = asyncio.Event()
     valkey.kill()
     with pytest.raises(BoundaryDown):

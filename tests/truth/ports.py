@@ -31,6 +31,7 @@ from runtime.model import (
     ItemPage,
     ItemState,
     JournalEntry,
+    LaneRules,
     Outcome,
     Pause,
     Paused,
@@ -206,8 +207,11 @@ class MemoryPressure:
     """Errors of changing calls, by family."""
     on_write: Callable[[str], Any] | None = None
     source: PressureSource | None = None
+    limits: LaneRules | None = None
+    """With which it was read last."""
 
-    async def read(self, rules: Mapping[str, FamilyRules]) -> PressureReading:
+    async def read(self, rules: Mapping[str, FamilyRules], lane: LaneRules | None = None) -> PressureReading:
+        self.limits = lane
         self.reads += 1
         await answer(self.trouble)
         source = self.source or PressureSource(

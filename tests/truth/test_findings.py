@@ -13,6 +13,7 @@ import pytest
 from runtime.model import (
     Beat,
     Diagnosis,
+    LaneRules,
     PauseKind,
     PauseMode,
     PressureNode,
@@ -158,7 +159,12 @@ CASES: list[tuple[str, str, Severity, Callable[[World], None]]] = [
     ("lane-held", "pressure", Severity.INFO, families(held=4, pause=pause(whole_lane=True))),
     ("stuck", "pressure", Severity.WARN, families(**OLD)),
     ("starved", "pressure", Severity.WARN, starving),
-    ("lane-full", "pressure", Severity.INFO, families(**{**OLD, "in_flight": 1000})),
+    (
+        "lane-full",
+        "pressure",
+        Severity.INFO,
+        families(throttled=3, throttled_by={"lane_max_in_flight": 3}, in_flight=1000),
+    ),
     ("failing", "pressure", Severity.WARN, families(failed_per_min=4, settled_per_min=5)),
     ("dead", "pressure", Severity.WARN, families(dead=1)),
     ("quarantined", "pressure", Severity.WARN, families(quarantined=1)),
@@ -240,13 +246,40 @@ def test_every_rule_of_the_table_has_a_case() -> None:
         {**OLD, "settled_per_min": 1},
         {"held": 3, "oldest_held_age_s": 900.0, "pause": pause()},
         {"throttled": 3, "in_flight": 20, "oldest_runnable_age_s": 900.0},
+        {"throttled": 3, "throttled_by": {"lane_rate": 3}, "oldest_runnable_age_s": 900.0},
+        {**OLD, "paced_age_s": 3.0},
         {"delayed": 3},
     ],
-    ids=["young", "being taken", "moving", "held", "throttled", "delayed"],
+    ids=[
+        "young",
+        "being taken",
+        "moving",
+        "held",
+        "throttled",
+        "lane's rate",
+        "next of a slow rate",
+        "delayed",
+    ],
 )
 async def test_what_moves_or_waits_for_a_reason_is_not_stuck(world: World, figures: dict[str, Any]) -> None:
     families(**figures)(world)
     assert not await seen(world, "stuck", "pressure")
+
+
+async def test_what_no_rate_has_kept_back_for_long_is_stuck(world: World) -> None:
+    families(**OLD, paced_age_s=16.0)(world)
+    assert len(await seen(world, "stuck", "pressure")) == 1
+
+
+async def test_the_lane_s_limit_is_that_of_the_lane_file_before_that_of_the_settings(world: World) -> None:
+    path = world.lane.current.path
+    path.write_text(
+        path.read_text().replace('lane = "main"', 'lane = "main"\nmax_in_flight = 7\nrate = "3/m"')
+    )
+    families(throttled=2, throttled_by={"lane_max_in_flight": 1, "lane_rate": 1}, in_flight=7)(world)
+    (finding,) = await seen(world, "lane-full", "pressure")
+    assert finding.message == "the lane's limit of 7 in flight is reached: 1 item throttled by it"
+    assert world.pressure.limits == LaneRules(max_in_flight=7, rate_per_s=0.05)
 
 
 async def test_old_runnable_work_without_a_worker_is_stuck_even_while_it_is_leased(world: World) -> None:

@@ -36,12 +36,14 @@ REASON_LENGTH = 200
 
 
 def pressure_probe(
-    reader: PressureReader, lane: LaneSource, *, deadline_s: float, now: Now
+    reader: PressureReader, lane: LaneSource, *, lane_max_in_flight: int, deadline_s: float, now: Now
 ) -> Probe[PressureReading]:
-    """Reads every family of the lane as it is declared at that instant."""
+    """Reads every family of the lane as it is declared at that instant. ``lane_max_in_flight``: where the
+    lane file says none."""
 
     async def read() -> PressureReading:
-        return under_hold(await reader.read(lane.current.rules))
+        declared = lane.current
+        return under_hold(await reader.read(declared.rules, declared.limits(lane_max_in_flight)))
 
     return Probe("pressure", read, deadline_s=deadline_s, now=now)
 

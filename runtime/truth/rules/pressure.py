@@ -13,6 +13,9 @@ from runtime.truth.instants import instant, instant_or_none
 from runtime.truth.processes import DRAINER
 from runtime.truth.words import count, length
 
+LANE_FULL = "lane_max_in_flight"
+"""What `FamilyReading.throttled_by` calls the lane's own limit of runs."""
+
 
 def paused(facts: Facts) -> Iterator[Sighting]:
     for family in facts.families_now:
@@ -123,12 +126,13 @@ def starved(facts: Facts) -> Iterator[Sighting]:
 
 
 def lane_full(facts: Facts) -> Iterator[Sighting]:
-    if facts.flow is not None and facts.flow.full and facts.runnable_now:
+    waits = sum(family.throttled_by.get(LANE_FULL, 0) for family in facts.families_now)
+    if waits:
         yield Sighting(
             Severity.INFO,
             facts.lane.name,
             f"the lane's limit of {facts.lane_max_in_flight:,} in flight is reached: "
-            f"{facts.runnable_now:,} runnable wait for it",
+            f"{count(waits, 'item')} throttled by it",
             next_actions=(facts.commands.list_runs(),),
         )
 
