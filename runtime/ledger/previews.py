@@ -42,6 +42,15 @@ _LETTERS = {
     BulkResult.MOVED_ON: "m",
     BulkResult.NOT_FOUND: "n",
     BulkResult.REFUSED: "r",
+    BulkResult.ENDED: "e",
+    BulkResult.IN_A_MOVE: "o",
+    BulkResult.KEPT_ASIDE: "x",
+    BulkResult.FULL_ITEMS: "i",
+    BulkResult.FULL_BYTES: "b",
+    BulkResult.DRAINING: "g",
+    BulkResult.REMOVED: "v",
+    BulkResult.PAYLOAD: "p",
+    BulkResult.SERVER_FULL: "s",
 }
 _RESULTS = {letter: result for result, letter in _LETTERS.items()}
 _GONE = "gone"

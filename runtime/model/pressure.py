@@ -432,12 +432,47 @@ class BulkOrder:
 
 
 class BulkResult(StrEnum):
+    """What became of one item. All but ``DONE`` changed nothing: the item is where it was."""
+
     DONE = "done"
     MOVED_ON = "moved-on"
-    """It had another attempt or state by then: nothing changed."""
+    """It had another attempt or state by then."""
+    ENDED = "ended"
+    """It had succeeded, was discarded or moved by then."""
+    IN_A_MOVE = "in-a-move"
+    """Another move has it in hand."""
+    KEPT_ASIDE = "kept-aside"
+    """replay: a removed family's backlog, which is restored instead."""
     NOT_FOUND = "not-found"
     REFUSED = "refused"
-    """move: the other family or its server is full, it drains, or the payload does not fit it; the item is where it was."""
+    """move: of the reasons below, which one is not on record (one of an older version)."""
+    FULL_ITEMS = "full-items"
+    """move: the other family's ceiling on items is reached."""
+    FULL_BYTES = "full-bytes"
+    """move: the other family's ceiling on bytes leaves no room for it."""
+    DRAINING = "draining"
+    """move: the other family runs dry and takes nothing in."""
+    REMOVED = "removed"
+    """move: the lane file does not declare the other family any more."""
+    PAYLOAD = "payload"
+    """move: the other family's door does not take this payload."""
+    SERVER_FULL = "server-full"
+    """move: the other family's server is out of memory."""
+
+
+@dataclass(frozen=True, slots=True)
+class DoorCheck:
+    """What another family's door would say of some payloads, by its rules as they are now."""
+
+    checked: int
+    refused: int
+    """Of those checked."""
+    why: str | None
+    """Of the first that was refused."""
+    gone: int
+    """Asked about, but not there any more when they were read."""
+    size: int
+    """Bytes that those which were not refused would take there."""
 
 
 class Settler(Protocol):
