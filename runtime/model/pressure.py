@@ -408,10 +408,21 @@ class Selected:
     counts: Mapping[tuple[str, ItemState], int]
     """How many matched by family and state, those beyond the ceiling included."""
     scanned: int
+    cursor: str | None = None
+    """Where `BacklogSelector.following` goes on, if that was asked for and there is more."""
 
     @property
     def matching(self) -> int:
         return sum(self.counts.values())
+
+
+@dataclass(frozen=True, slots=True)
+class SelectedPage:
+    """Some of a selection, in its order; nothing is counted beyond them."""
+
+    items: tuple[SelectedItem, ...]
+    cursor: str | None
+    """None: there are no more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -549,6 +560,26 @@ class BacklogSelector(Protocol):
         progress: SelectProgress | None = None,
     ) -> Selected:
         """Looking changes nothing. Raises `NotFound` (an id that is none), `BoundaryDown`."""
+        ...
+
+    async def first_page(
+        self, selection: Selection, family: str, *, limit: int, progress: SelectProgress | None = None
+    ) -> Selected:
+        """`select` of one family, with a cursor by which to read on. Raises as it does."""
+        ...
+
+    async def following(
+        self,
+        selection: Selection,
+        family: str,
+        cursor: str,
+        *,
+        limit: int,
+        progress: SelectProgress | None = None,
+    ) -> SelectedPage:
+        """The next matching ones behind a cursor, in the order of a selection. What has moved on meanwhile
+        may be missed, nothing comes twice that stayed where it was. Raises as `select`, and `NotFound` for
+        what is no cursor."""
         ...
 
 
