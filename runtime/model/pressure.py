@@ -484,6 +484,8 @@ class DoorCheck:
     """Asked about, but not there any more when they were read."""
     size: int
     """Bytes that those which were not refused would take there."""
+    read: int
+    """Bytes that were read for it."""
 
 
 class Settler(Protocol):

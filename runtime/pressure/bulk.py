@@ -56,7 +56,7 @@ HAND_S = 10.0
 calls may take."""
 HAND_LOOK_S = 0.25
 _BUSY = "busy"
-LOOKED_AT_ONCE = 50
+LOOKED_AT_ONCE = 20
 """Payloads that are read and judged in one go."""
 DELAY_MAX_S = 366 * 86_400.0
 BATCH_ID_MAX = 200
@@ -468,13 +468,16 @@ class Bulk(OnLane):
 
     # --- looking before a move
 
-    async def door_check(self, family: str, items: Sequence[SelectedItem], to_family: str) -> DoorCheck:
-        """See `runtime.model.BulkControl`'s move: what the door of ``to_family`` says of these payloads, all
-        of ``items``, read in parts. Changes nothing. Raises `BoundaryDown`."""
-        checked = refused = gone = size = 0
+    async def door_check(
+        self, family: str, items: Sequence[SelectedItem], to_family: str, *, most_bytes: int
+    ) -> DoorCheck:
+        """See `runtime.actions.bulk.ports.MoveDoor.door_check`. Raises `BoundaryDown`."""
+        checked = refused = gone = size = read = 0
         first: str | None = None
         base = self._base(family)
         for start in range(0, len(items), LOOKED_AT_ONCE):
+            if read >= most_bytes:
+                break
             part = items[start : start + LOOKED_AT_ONCE]
             with redis_errors(self._where):
                 records: list[Any] = await self._redis.hmget(base + "items", [item.item_id for item in part])
@@ -482,7 +485,7 @@ class Bulk(OnLane):
                 if record is None:
                     gone += 1
                     continue
-                checked += 1
+                checked, read = checked + 1, read + len(record)
                 entry = _moved(item, to_family, ("t:w:0", record), 0)
                 try:
                     if self._door is not None:
@@ -491,7 +494,7 @@ class Bulk(OnLane):
                 except PayloadError as error:
                     refused, first = refused + 1, first or error.message
             await asyncio.sleep(0)  # others of this process are served between
-        return DoorCheck(checked, refused, first, gone, size)
+        return DoorCheck(checked, refused, first, gone, size, read)
 
 
 def _reason(error: Refused) -> BulkResult:

@@ -711,6 +711,11 @@ async def test_a_receipt_names_for_each_item_why_the_other_family_refused_it(roo
     assert told[fits[0]][0] is ReceiptOutcome.DONE
     assert told[fits[1]][0] is ReceiptOutcome.REFUSED
     assert "as many items as its ceiling allows" in told[fits[1]][1]
+    assert {result.target: result.code for result in receipt.results} == {
+        misfit: "payload",
+        fits[0]: "done",
+        fits[1]: "full-items",
+    }
     (audited,) = await room.audit.recent()
     assert (audited.summary, audited.results) == (receipt.summary, receipt.results)
     kept = await room.previews.read(preview.preview_id)
@@ -758,6 +763,7 @@ async def test_a_move_is_previewed_without_warnings_where_nothing_stands_in_its_
             2,
             "mail/send would get full: 2 of 3 items; 2 items of 3 would be refused and stay",
         ),
+        (f"backlog = {{ items = 1 }}\n{WANTS_ID}", 0, "mail/send would refuse the payload of 2 of 3: "),
         (
             "backlog = { items = 2 }",
             2,
@@ -817,8 +823,8 @@ async def test_of_more_payloads_than_are_looked_at_no_more_is_claimed(
     narrowed(room, WANTS_ID)
     await room.add(10, payload='{"id": 1}')
     assert await warned(room) == [
-        "mail/send takes the payloads of the 5 looked at; the others of 10 were not"
+        "mail/send takes the 5 payloads looked at; 5 more were not"
     ]
     await room.add(10)
     (told,) = await warned(room)
-    assert told.startswith("mail/send would refuse the payload of 2 of 5 looked at, of 20: ")
+    assert told.startswith("mail/send would refuse the payload of 2 of 5 looked at, of 20 in all: ")

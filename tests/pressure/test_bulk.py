@@ -355,8 +355,10 @@ async def test_looking_at_another_family_s_door_tells_what_it_would_refuse_and_c
     ids = [await bench.add(payload='{"id": 7}' if n % 3 else "{}") for n in range(120)]
     chosen = [SelectedItem(item, 1, W) for item in [*ids, new_item_id("a", at_s=9.0)]]
     before = await bench.dump()
-    told = await bulk.door_check("a", chosen, "b")
+    told = await bulk.door_check("a", chosen, "b", most_bytes=10**6)
     assert (told.checked, told.refused, told.gone, told.why) == (120, 40, 1, "/id: it is missing")
+    bounded = await bulk.door_check("a", chosen, "b", most_bytes=1)
+    assert 0 < bounded.checked < 120, "what is large is not all read"
     assert await bench.dump() == before
     order = BulkOrder(BulkVerb.MOVE, "joe", "why not", None, None, "b", None)
     await bulk.apply_batch("a", chosen, order, batch_id="all")

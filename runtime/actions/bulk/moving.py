@@ -13,6 +13,8 @@ from runtime.truth.words import count
 
 PAYLOADS_CHECKED = 1000
 """Payloads that are read and judged for a preview; of more items, so many spread over all of them."""
+BYTES_CHECKED = 32_000_000
+"""Of large payloads fewer: no more is looked at once so much was read."""
 
 
 async def move_warnings(
@@ -41,13 +43,17 @@ async def _checked(door: MoveDoor, chosen: list[tuple[str, SelectedItem]], targe
     by_family: dict[str, list[SelectedItem]] = {}
     for family, item in sample:
         by_family.setdefault(family, []).append(item)
-    told = [await door.door_check(family, items, target) for family, items in by_family.items()]
+    told: list[DoorCheck] = []
+    for family, items in by_family.items():
+        left = BYTES_CHECKED - sum(one.read for one in told)
+        told.append(await door.door_check(family, items, target, most_bytes=left))
     return DoorCheck(
         checked=sum(one.checked for one in told),
         refused=sum(one.refused for one in told),
         why=next((one.why for one in told if one.why is not None), None),
         gone=sum(one.gone for one in told),
         size=sum(one.size for one in told),
+        read=sum(one.read for one in told),
     )
 
 
@@ -65,10 +71,15 @@ def _room(
 ) -> list[str]:
     lines = []
     items, size = (0, 0) if there is None else (there.stored, there.stored_bytes)
-    if rules.backlog_items is not None and items + total > rules.backlog_items:
+    # Those that are known not to be let in take no room.
+    whole = checked is not None and checked.checked == total
+    out = 0 if checked is None else checked.refused
+    coming = total - out if whole else total
+    if rules.backlog_items is not None and items + coming > rules.backlog_items:
         room = max(0, rules.backlog_items - items)
+        at_most = "" if whole or not out else "up to "
         lines.append(
-            f"{_full(shown, room)}: {items:,} of {rules.backlog_items:,} items; {_fate(room, total)}"
+            f"{_full(shown, room)}: {items:,} of {rules.backlog_items:,} items; {at_most}{_fate(room, coming)}"
         )
     if rules.backlog_bytes is not None:
         room = max(0, rules.backlog_bytes - size)
@@ -76,10 +87,10 @@ def _room(
         if room == 0:
             lines.append(f"{_full(shown, room)}: {figures}; every item would be refused and stay")
         elif checked is not None and checked.checked:
-            coming = round(checked.size * total / checked.checked)
-            if coming > room:
-                takes = f"{coming:,} bytes"
-                if checked.checked < total:
+            taken = round(checked.size * total / checked.checked)
+            if taken > room:
+                takes = f"{taken:,} bytes"
+                if not whole:
                     takes = f"about {takes}, judged by {checked.checked:,} of them"
                 lines.append(
                     f"{_full(shown, room)}: {figures}; these take {takes}: what does not fit would be "
@@ -104,16 +115,12 @@ def _payloads(shown: str, total: int, checked: DoorCheck | None) -> list[str]:
     """Says how many were looked at wherever these are not all."""
     if checked is None:
         return [f"whether {shown} takes these payloads was not looked at"]
+    whole = checked.checked == total
     if checked.refused:
-        of = "" if checked.checked == total else f" of {checked.checked:,} looked at, of {total:,}"
-        all_of_them = (
-            f"all {total:,}" if checked.refused == checked.checked == total else f"{checked.refused:,}"
-        )
-        if checked.refused != total and checked.checked == total:
-            of = f" of {total:,}"
-        return [f"{shown} would refuse the payload of {all_of_them}{of}: {one_line(checked.why or '', 200)}"]
-    if checked.checked < total:
-        return [
-            f"{shown} takes the payloads of the {checked.checked:,} looked at; the others of {total:,} were not"
-        ]
+        of = f"{total:,}" if whole else f"{checked.checked:,} looked at, of {total:,} in all"
+        why = one_line(checked.why or "", 200)
+        return [f"{shown} would refuse the payload of {checked.refused:,} of {of}: {why}"]
+    if not whole:
+        rest = total - checked.checked
+        return [f"{shown} takes the {count(checked.checked, 'payload')} looked at; {rest:,} more were not"]
     return []

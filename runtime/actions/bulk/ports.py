@@ -27,9 +27,11 @@ class ItemLines(Protocol):
 class MoveDoor(Protocol):
     """What a family would say to items that are moved to it."""
 
-    async def door_check(self, family: str, items: Sequence[SelectedItem], to_family: str) -> DoorCheck:
+    async def door_check(
+        self, family: str, items: Sequence[SelectedItem], to_family: str, *, most_bytes: int
+    ) -> DoorCheck:
         """What the door of ``to_family`` says of the payloads of these items of ``family``: by its schema and
-        its limits, not by how full it is. Changes nothing. Raises `BoundaryDown`."""
+        its limits, not by how full it is. No further one is read once ``most_bytes`` were. Changes nothing. Raises `BoundaryDown`."""
         ...
 
 

@@ -123,6 +123,6 @@ def _told(
     for item, result in zip(batch.items, results, strict=True):
         if result is not BulkResult.DONE:
             said = _OTHERWISE[result]
-            yield TargetResult(item.item_id, said.outcome, said.detail)
+            yield TargetResult(item.item_id, said.outcome, said.detail, result.value)
         elif each:
-            yield TargetResult(item.item_id, ReceiptOutcome.DONE, _DONE[verb])
+            yield TargetResult(item.item_id, ReceiptOutcome.DONE, _DONE[verb], result.value)
