@@ -822,9 +822,7 @@ async def test_of_more_payloads_than_are_looked_at_no_more_is_claimed(
     monkeypatch.setattr("runtime.actions.bulk.moving.PAYLOADS_CHECKED", 5)
     narrowed(room, WANTS_ID)
     await room.add(10, payload='{"id": 1}')
-    assert await warned(room) == [
-        "mail/send takes the 5 payloads looked at; 5 more were not"
-    ]
+    assert await warned(room) == ["mail/send takes the 5 payloads looked at; 5 more were not"]
     await room.add(10)
     (told,) = await warned(room)
     assert told.startswith("mail/send would refuse the payload of 2 of 5 looked at, of 20 in all: ")
