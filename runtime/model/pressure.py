@@ -488,6 +488,25 @@ class DoorCheck:
     """Bytes that were read for it."""
 
 
+BULK_LETTERS: Mapping[BulkResult, str] = {
+    BulkResult.DONE: "d",
+    BulkResult.MOVED_ON: "m",
+    BulkResult.NOT_FOUND: "n",
+    BulkResult.REFUSED: "r",
+    BulkResult.ENDED: "e",
+    BulkResult.IN_A_MOVE: "o",
+    BulkResult.KEPT_ASIDE: "x",
+    BulkResult.FULL_ITEMS: "i",
+    BulkResult.FULL_BYTES: "b",
+    BulkResult.DRAINING: "g",
+    BulkResult.REMOVED: "v",
+    BulkResult.PAYLOAD: "p",
+    BulkResult.SERVER_FULL: "s",
+}
+"""A batch's results are stored as a word of these, an item a letter."""
+BULK_OF_LETTER: Mapping[str, BulkResult] = {letter: result for result, letter in BULK_LETTERS.items()}
+
+
 class Settler(Protocol):
     """Closes an attempt's row. Idempotent, fenced by run id, accepted from any live state."""
 

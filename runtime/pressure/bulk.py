@@ -22,7 +22,10 @@ from redis.exceptions import RedisError
 from runtime.ledger.connection import Redis, redis_errors
 from runtime.model import (
     BULK_BATCH,
+    BULK_LETTERS,
+    BULK_OF_LETTER,
     BULK_STATES,
+    LENGTH_MOST_S,
     BulkOrder,
     BulkResult,
     BulkVerb,
@@ -37,6 +40,7 @@ from runtime.model import (
     SelectedItem,
     UnknownFamily,
     UsageError,
+    WritesRefused,
     family_tag,
 )
 from runtime.pressure.dispatch import MESSAGE_LIMIT
@@ -58,24 +62,7 @@ HAND_LOOK_S = 0.25
 _BUSY = "busy"
 LOOKED_AT_ONCE = 20
 """Payloads that are read and judged in one go."""
-DELAY_MAX_S = 366 * 86_400.0
 BATCH_ID_MAX = 200
-_CODES = {
-    "d": BulkResult.DONE,
-    "m": BulkResult.MOVED_ON,
-    "e": BulkResult.ENDED,
-    "o": BulkResult.IN_A_MOVE,
-    "x": BulkResult.KEPT_ASIDE,
-    "n": BulkResult.NOT_FOUND,
-    "r": BulkResult.REFUSED,
-    "i": BulkResult.FULL_ITEMS,
-    "b": BulkResult.FULL_BYTES,
-    "g": BulkResult.DRAINING,
-    "v": BulkResult.REMOVED,
-    "p": BulkResult.PAYLOAD,
-    "s": BulkResult.SERVER_FULL,
-}
-_LETTERS = {result: letter for letter, result in _CODES.items()}
 _ARRIVED = "1"
 _CEILINGS = {Ceiling.ITEMS: BulkResult.FULL_ITEMS, Ceiling.BYTES: BulkResult.FULL_BYTES}
 _CROCKFORD = "0123456789abcdefghjkmnpqrstvwxyz"
@@ -264,7 +251,7 @@ class Bulk(OnLane):
                 _message(f"quarantined by {order.actor}", order.reason),
                 *(part for item in items for part in (item.item_id, item.attempt, item.state.value)),
             )
-        return [_CODES[code] for code in results]
+        return [BULK_OF_LETTER[code] for code in results]
 
     # --- move
 
@@ -370,7 +357,7 @@ class Bulk(OnLane):
         if before == _BUSY:
             raise _under_way(batch_id)
         if before:
-            return [_CODES[code] for code in before]
+            return [BULK_OF_LETTER[code] for code in before]
         try:
             return await self._carry_over(family, items, target, batch_id, hand, rows, int(now[0]))
         except BaseException:
@@ -397,14 +384,14 @@ class Bulk(OnLane):
         closing: list[str | int] = []
         for item in items:
             why = refused.get(moved_id(item, target))
-            closing += (item.item_id, item.attempt, _ARRIVED if why is None else _LETTERS[why])
+            closing += (item.item_id, item.attempt, _ARRIVED if why is None else BULK_LETTERS[why])
         with redis_errors(self._where):
             results = await self._CLOSE_MOVED(
                 self._redis, self._base(family), self._now, batch_id, self._wake, hand, *closing
             )
         if results == _BUSY:
             raise _under_way(batch_id)
-        return [_CODES[code] for code in results]
+        return [BULK_OF_LETTER[code] for code in results]
 
     def _fitting(self, target: str, entry: NewItem) -> NewItem | BulkResult:
         """As the other family's door would let it in, or why it would not."""
@@ -444,13 +431,13 @@ class Bulk(OnLane):
             with redis_errors(self._where):
                 await self._redis.hsetnx(families_key(self._lane), family_tag(target), target)
             told = await inflow.offer_each(target, fitting, rules=self._rules(target) or FamilyRules())
-        except Refused as error:  # nothing was stored
+        except (Refused, WritesRefused) as error:  # nothing was stored
             return dict.fromkeys((entry.item_id for entry in fitting), _reason(error))
         refused: dict[str, BulkResult] = {}
         for entry, said in zip(fitting, told, strict=True):
             if isinstance(said, Ceiling):
                 refused[entry.item_id] = _CEILINGS[said]
-            elif isinstance(said, Refused):
+            elif isinstance(said, (Refused, WritesRefused)):
                 refused[entry.item_id] = _reason(said)
             elif isinstance(said, OperatorError):
                 raise said
@@ -497,7 +484,7 @@ class Bulk(OnLane):
         return DoorCheck(checked, refused, first, gone, size, read)
 
 
-def _reason(error: Refused) -> BulkResult:
+def _reason(error: Refused | WritesRefused) -> BulkResult:
     if isinstance(error, Draining):
         return BulkResult.DRAINING
     return BulkResult.SERVER_FULL if error.code == "redis-full" else BulkResult.REFUSED
@@ -571,7 +558,7 @@ def _check(family: str, items: Sequence[SelectedItem], order: BulkOrder, batch_i
         )
     if order.verb is BulkVerb.REPRIORITIZE and order.priority is None:
         raise UsageError("a new priority is missing", fix="use P0 (first) to P3 (last)")
-    if order.verb is BulkVerb.DELAY and (order.delay_s is None or not 0 <= order.delay_s <= DELAY_MAX_S):
+    if order.verb is BulkVerb.DELAY and (order.delay_s is None or not 0 <= order.delay_s <= LENGTH_MOST_S):
         raise UsageError("a delay that is none", fix="give a delay from 0 s to 366 d")
     if order.verb is BulkVerb.MOVE and (not order.to_family or order.to_family == family):
         raise UsageError("a move needs another family", fix="name the family to move to")

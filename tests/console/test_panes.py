@@ -204,7 +204,7 @@ async def test_three_panes_leave_no_hole(operator: MemoryOperator) -> None:
     async with opened(operator, (200, 60)) as (app, _):
         screen = main_screen(app)
         assert displayed(screen) == ["backlog", "journal", "artifacts"]
-        assert screen.artifacts.region.width == 2 * screen.backlog.region.width
+        assert screen.artifacts.region.width == screen.backlog.region.width + screen.journal.region.width
 
 
 async def test_a_pane_whose_boundary_goes_away_hands_its_keys_on(operator: MemoryOperator) -> None:
