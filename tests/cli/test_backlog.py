@@ -255,7 +255,7 @@ def test_an_item_that_settles_before_its_discard_is_applied_has_moved_on(desk: D
 
     desk.redis(settle)
     receipt = desk.tells("queue", "apply", preview_id, "--yes")["result"]["receipt"]
-    assert receipt["summary"].endswith("1 done, 1 moved on")
+    assert receipt["summary"].endswith("1 done, 1 moved on (1 ended meanwhile)")
     assert [item.state if item else None for item in desk.items([settled, left])] == [
         ItemState.SUCCEEDED,
         ItemState.DISCARDED,
