@@ -43,10 +43,12 @@ class ConsoleReader(Protocol):
         selection: Selection,
         family: str,
         *,
+        cursor: str | None = None,
         limit: int = 100,
         progress: Counted | None = None,
     ) -> ItemPage:
-        """The first items of a family that a selection means, and how many there are in all. No cursor."""
+        """The items of a family that a selection means, a page at a time, and how many there are in all (as
+        of the first page)."""
         ...
 
     async def series(self, families: Sequence[str], minutes: int = 60) -> Mapping[str, FamilySeries]:

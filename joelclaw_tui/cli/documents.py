@@ -97,7 +97,12 @@ def receipt_document(receipt: Receipt) -> dict[str, Any]:
         "summary": receipt.summary,
         "reason": receipt.reason,
         "results": [
-            {"target": result.target, "outcome": result.outcome.value, "detail": result.detail}
+            {
+                "target": result.target,
+                "outcome": result.outcome.value,
+                "detail": result.detail,
+                "code": result.code,
+            }
             for result in receipt.results
         ],
         "results_total": receipt.results_total,

@@ -47,7 +47,7 @@ class BacklogPane(BasePane):
         Column("HELD", 6, align="right"),
         Column("FOR", 6, align="right", drop=1),
         Column("THROT", 6, align="right", drop=3),
-        Column("DELAY", 6, align="right", drop=5),
+        Column("DELAY", 6, align="right", drop=6),
         Column("LEASED", 6, align="right", drop=7),
         Column("FLIGHT", 6, align="right", drop=2),
         Column("DEAD", 5, align="right"),
@@ -56,7 +56,7 @@ class BacklogPane(BasePane):
         Column("SETTLED/MIN", 11, align="right", drop=8),
         Column("FAIL/MIN", 8, align="right", drop=10),
         Column("ETA", 6, align="right", drop=11),
-        Column("SETTLED 1H", HOUR_CELLS, drop=6),
+        Column("SETTLED 1H", HOUR_CELLS, drop=5),
     )
     BINDINGS: ClassVar[list[BindingType]] = [*bindings(Scope.BACKLOG)]
 

@@ -6,6 +6,8 @@ old they are; one that was never read says that it is unknown, never that it is 
 
 from __future__ import annotations
 
+import sys
+
 from textual.app import ComposeResult
 from textual.containers import Vertical
 from textual.content import Content
@@ -41,6 +43,7 @@ class BasePane(Vertical):
         self.table = LiveTable(self.COLUMNS, empty=f"Looking at {self.SYSTEM} …", id=f"{id}-table")
         self.box = TableBox(self.table)
         self.summary = Static(classes="pane-summary")
+        self._level = sys.maxsize
         self.foot = Static(classes="pane-foot")
         self.tabs: Content | None = None
         """Shown instead of the title while the panes share one place."""
@@ -102,6 +105,13 @@ class BasePane(Vertical):
             self.table.set_empty(f"? {self.SYSTEM} does not answer", "the console goes on looking")
         self._draw_texts()
 
+    def level_with(self, width: int) -> None:
+        """The narrowest pane beside it is ``width`` wide: the rows of both begin on one line."""
+        if width != self._level:
+            self._level = width
+            if self.is_mounted:
+                self._draw_texts()
+
     def on_mount(self) -> None:
         self._draw_texts()
 
@@ -132,7 +142,7 @@ class BasePane(Vertical):
             summary = flowed(self.summary_of(snapshot), max(20, self.size.width - 2))
             # What can't be read now is shown, but not as if it were so.
             self.summary.update(toned(summary.plain, Tone.DIM) if self.table.dimmed else summary)
-            self.summary.styles.height = 1 if self.size.width >= ONE_LINE_WIDTH else 2
+            self.summary.styles.height = 1 if min(self.size.width, self._level) >= ONE_LINE_WIDTH else 2
 
     def _draw_foot(self) -> None:
         snapshot, key = self.host.view.snapshot, self.table.cursor_key

@@ -188,7 +188,9 @@ class ItemsScreen(ListingScreen):
             )
         selection = self._selection()
         return await self.host.look(
-            source.matching(selection, self.family, limit=PAGE, progress=self._count), what, patient=True
+            source.matching(selection, self.family, cursor=cursor, limit=PAGE, progress=self._count),
+            what,
+            patient=True,
         )
 
     def _count(self, done: int, of: int, /) -> None:
@@ -225,7 +227,9 @@ class ItemsScreen(ListingScreen):
         self.table.set_empty("? These items can't be read", "ctrl+r reads again")
 
     async def _read_on(self, cursor: str) -> None:
+        self._looked = (0, 0)
         page = await self._page(cursor)
+        self._looked = (0, 0)
         if isinstance(page, Problem):
             self._fail(page)
         else:

@@ -27,6 +27,11 @@ from joelclaw_tui.widgets.tones import joined, toned
 from runtime.truth.document import BoundaryStatus
 
 SIDE_BY_SIDE_WIDTH = 140
+ROOMY_WIDTH = 200
+"""From here on the left panes have more than half: enough for the backlog's last hour, while the right
+ones still show every column that they show in a half."""
+_RIGHT_SHARE = 46
+"""Percent, as the style sheet has it; 2 cells of it are the frame."""
 STACKED_HEIGHT = 36
 """Two panes above each other need this to show more than their frames."""
 
@@ -123,6 +128,10 @@ class MainScreen(ConsoleScreen):
             layout = Layout.STACKED if tall else Layout.SINGLE
         for known in Layout:
             self.set_class(known is layout, known)
+        roomy = size.width >= ROOMY_WIDTH
+        self.set_class(roomy, "-roomy")
+        for pane in self.panes:
+            pane.level_with(size.width * _RIGHT_SHARE // 100 - 2 if roomy else size.width)
         self._show_those_in_sight()
 
     def _show_those_in_sight(self) -> None:

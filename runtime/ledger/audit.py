@@ -110,7 +110,7 @@ def receipt_of(document: str) -> Receipt:
     try:
         data: dict[str, Any] = json.loads(document)
         data["results"] = tuple(
-            TargetResult(row["target"], ReceiptOutcome(row["outcome"]), row["detail"])
+            TargetResult(row["target"], ReceiptOutcome(row["outcome"]), row["detail"], row.get("code"))
             for row in data["results"]
         )
         return Receipt(**data)

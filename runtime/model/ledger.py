@@ -42,6 +42,9 @@ class TargetResult:
     target: str
     outcome: ReceiptOutcome
     detail: str | None = None
+    code: str | None = None
+    """The reason in one word that does not change: of a bulk action, the `BulkResult`. None: there is none on
+    record (other actions, older receipts)."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -422,10 +422,21 @@ class Selected:
     counts: Mapping[tuple[str, ItemState], int]
     """How many matched by family and state, those beyond the ceiling included."""
     scanned: int
+    cursor: str | None = None
+    """Where `BacklogSelector.following` goes on, if that was asked for and there is more."""
 
     @property
     def matching(self) -> int:
         return sum(self.counts.values())
+
+
+@dataclass(frozen=True, slots=True)
+class SelectedPage:
+    """Some of a selection, in its order; nothing is counted beyond them."""
+
+    items: tuple[SelectedItem, ...]
+    cursor: str | None
+    """None: there are no more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -446,12 +457,49 @@ class BulkOrder:
 
 
 class BulkResult(StrEnum):
+    """What became of one item. All but ``DONE`` changed nothing: the item is where it was."""
+
     DONE = "done"
     MOVED_ON = "moved-on"
-    """It had another attempt or state by then: nothing changed."""
+    """It had another attempt or state by then."""
+    ENDED = "ended"
+    """It had succeeded, was discarded or moved by then."""
+    IN_A_MOVE = "in-a-move"
+    """Another move has it in hand."""
+    KEPT_ASIDE = "kept-aside"
+    """replay: a removed family's backlog, which is restored instead."""
     NOT_FOUND = "not-found"
     REFUSED = "refused"
-    """move: the other family or its server is full, it drains, or the payload does not fit it; the item is where it was."""
+    """move: of the reasons below, which one is not on record (one of an older version)."""
+    FULL_ITEMS = "full-items"
+    """move: the other family's ceiling on items is reached."""
+    FULL_BYTES = "full-bytes"
+    """move: the other family's ceiling on bytes leaves no room for it."""
+    DRAINING = "draining"
+    """move: the other family runs dry and takes nothing in."""
+    REMOVED = "removed"
+    """move: the lane file does not declare the other family any more."""
+    PAYLOAD = "payload"
+    """move: the other family's door does not take this payload."""
+    SERVER_FULL = "server-full"
+    """move: the other family's server is out of memory."""
+
+
+@dataclass(frozen=True, slots=True)
+class DoorCheck:
+    """What another family's door would say of some payloads, by its rules as they are now."""
+
+    checked: int
+    refused: int
+    """Of those checked."""
+    why: str | None
+    """Of the first that was refused."""
+    gone: int
+    """Asked about, but not there any more when they were read."""
+    size: int
+    """Bytes that those which were not refused would take there."""
+    read: int
+    """Bytes that were read for it."""
 
 
 BULK_LETTERS: Mapping[BulkResult, str] = {
@@ -459,6 +507,15 @@ BULK_LETTERS: Mapping[BulkResult, str] = {
     BulkResult.MOVED_ON: "m",
     BulkResult.NOT_FOUND: "n",
     BulkResult.REFUSED: "r",
+    BulkResult.ENDED: "e",
+    BulkResult.IN_A_MOVE: "o",
+    BulkResult.KEPT_ASIDE: "x",
+    BulkResult.FULL_ITEMS: "i",
+    BulkResult.FULL_BYTES: "b",
+    BulkResult.DRAINING: "g",
+    BulkResult.REMOVED: "v",
+    BulkResult.PAYLOAD: "p",
+    BulkResult.SERVER_FULL: "s",
 }
 """A batch's results are stored as a word of these, an item a letter."""
 BULK_OF_LETTER: Mapping[str, BulkResult] = {letter: result for result, letter in BULK_LETTERS.items()}
@@ -541,6 +598,26 @@ class BacklogSelector(Protocol):
         progress: SelectProgress | None = None,
     ) -> Selected:
         """Looking changes nothing. Raises `NotFound` (an id that is none), `BoundaryDown`."""
+        ...
+
+    async def first_page(
+        self, selection: Selection, family: str, *, limit: int, progress: SelectProgress | None = None
+    ) -> Selected:
+        """`select` of one family, with a cursor by which to read on. Raises as it does."""
+        ...
+
+    async def following(
+        self,
+        selection: Selection,
+        family: str,
+        cursor: str,
+        *,
+        limit: int,
+        progress: SelectProgress | None = None,
+    ) -> SelectedPage:
+        """The next matching ones behind a cursor, in the order of a selection. What has moved on meanwhile
+        may be missed, nothing comes twice that stayed where it was. Raises as `select`, and `NotFound` for
+        what is no cursor."""
         ...
 
 

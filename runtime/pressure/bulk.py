@@ -22,27 +22,32 @@ from redis.exceptions import RedisError
 from runtime.ledger.connection import Redis, redis_errors
 from runtime.model import (
     BULK_BATCH,
+    BULK_LETTERS,
     BULK_OF_LETTER,
     BULK_STATES,
     LENGTH_MOST_S,
     BulkOrder,
     BulkResult,
     BulkVerb,
+    DoorCheck,
+    Draining,
     FamilyRules,
     NewItem,
+    OperatorError,
     PayloadError,
     Priority,
     Refused,
     SelectedItem,
+    UnknownFamily,
     UsageError,
     WritesRefused,
     family_tag,
 )
 from runtime.pressure.dispatch import MESSAGE_LIMIT
-from runtime.pressure.inflow import Inflow
+from runtime.pressure.inflow import Ceiling, Inflow
 from runtime.pressure.keys import families_key
 from runtime.pressure.place import OnLane
-from runtime.pressure.records import MICROSECOND, unpack_record
+from runtime.pressure.records import MICROSECOND, pack_meta, unpack_record
 from runtime.pressure.script import Script
 from runtime.text import one_line
 
@@ -55,8 +60,14 @@ HAND_S = 10.0
 calls may take."""
 HAND_LOOK_S = 0.25
 _BUSY = "busy"
+LOOKED_AT_ONCE = 20
+"""Payloads that are read and judged in one go."""
 BATCH_ID_MAX = 200
+_ARRIVED = "1"
+_CEILINGS = {Ceiling.ITEMS: BulkResult.FULL_ITEMS, Ceiling.BYTES: BulkResult.FULL_BYTES}
 _CROCKFORD = "0123456789abcdefghjkmnpqrstvwxyz"
+_STAMP_BYTES = len("1:1:1700000000000000:")
+"""Before the rest of a record: level, attempt, instant."""
 _STAMP = 10
 """Digits of an id that tell when it was made."""
 
@@ -88,9 +99,10 @@ end
 -- The row if it is still what was selected: its record, level, attempt, kind and score; else a result.
 local function still(id, attempt, state, now, batch)
   local record = call('HGET', base .. 'items', id)
-  if not record then return nil, call('HEXISTS', base .. 'done', id) == 1 and 'm' or 'n' end
+  if not record then return nil, call('HEXISTS', base .. 'done', id) == 1 and 'e' or 'n' end
   local level, current = head(record)
-  if current ~= attempt or in_a_move(id, now, batch) then return nil, 'm' end
+  if current ~= attempt then return nil, 'm' end
+  if in_a_move(id, now, batch) then return nil, 'o' end
   local kind, score = place(id, level)
   if not kind or not fits(kind, state) then return nil, 'm' end
   return record, level, kind, score
@@ -187,7 +199,7 @@ class Bulk(OnLane):
       local id, attempt = ARGV[i], tonumber(ARGV[i + 1])
       local record, level, kind, score = still(id, attempt, ARGV[i + 2], now, batch)
       -- A removed family's backlog has no runs to be replayed: it is restored as one.
-      if record and verb == 'replay' and kind ~= 'dead' and kind ~= 'quarantined' then record, level = nil, 'm' end
+      if record and verb == 'replay' and kind ~= 'dead' and kind ~= 'quarantined' then record, level = nil, 'x' end
       if record then
         apply[verb](id, record, level, attempt, kind, score)
         if moves then call('HDEL', base .. 'moving', id) end
@@ -272,7 +284,7 @@ class Bulk(OnLane):
           code = level
         end
         call('HSET', base .. plan, id, code)
-      elseif code ~= 'm' and code ~= 'n' then
+      elseif string.sub(code, 1, 2) == 't:' then
         call('HSET', base .. 'moving', id, int(now + {MOVE_GRACE_S * 1e6:.0f}) .. ':' .. batch)
       end
       rows[#rows + 1] = {{code, call('HGET', base .. 'items', id)}}
@@ -291,7 +303,7 @@ class Bulk(OnLane):
     local plan, out, moved = 'mv:' .. batch, {{}}, 0
     if string.match(call('HGET', base .. plan, 'hand') or '', '^(%x+):') ~= ARGV[4] then return 'busy' end
     for i = 5, #ARGV, 3 do
-      local id, attempt, arrived = ARGV[i], tonumber(ARGV[i + 1]), ARGV[i + 2] == '1'
+      local id, attempt, arrived = ARGV[i], tonumber(ARGV[i + 1]), ARGV[i + 2]
       local code = call('HGET', base .. plan, id) or 'm'
       local kind, score = string.match(code, '^t:([a-z]+):(.*)$')
       if kind then
@@ -300,7 +312,7 @@ class Bulk(OnLane):
         if record then level, current = head(record) end
         if not record or current ~= attempt or not call('ZSCORE', base .. 'quarantined', id) then
           code = 'm' -- settled or taken up by a person meanwhile
-        elseif arrived then
+        elseif arrived == '1' then
           call('ZREM', base .. 'quarantined', id)
           close(id, record, 'moved', now)
           code, moved = 'd', moved + 1
@@ -312,7 +324,7 @@ class Bulk(OnLane):
           if kind == 'q' then kind = 'w'
           elseif (kind == 'xw' or kind == 'xd') and not removed() then kind = string.sub(kind, 2) end
           put(id, level, record, kind, score)
-          code = 'r'
+          code = arrived -- why not
         end
       end
       call('HDEL', base .. 'moving', id)
@@ -331,9 +343,6 @@ class Bulk(OnLane):
         self, family: str, items: Sequence[SelectedItem], order: BulkOrder, batch_id: str
     ) -> list[BulkResult]:
         target = order.to_family or ""
-        rules = self._rules(target)
-        if rules is None:
-            raise Refused(f"{target!r} is not a family of this lane", fix="see `joelclaw-tui families list`")
         message = _message(f"being moved to {target} by {order.actor} in {batch_id}", order.reason)
         flat = [part for item in items for part in (item.item_id, item.attempt, item.state.value)]
         hand, until = secrets.token_hex(8), time.monotonic() + HAND_S + HAND_LOOK_S
@@ -350,7 +359,7 @@ class Bulk(OnLane):
         if before:
             return [BULK_OF_LETTER[code] for code in before]
         try:
-            return await self._carry_over(family, items, target, rules, batch_id, hand, rows, int(now[0]))
+            return await self._carry_over(family, items, target, batch_id, hand, rows, int(now[0]))
         except BaseException:
             with suppress(RedisError, OSError):  # it then ends by itself
                 await self._redis.hdel(self._base(family) + "mv:" + batch_id, "hand")
@@ -361,25 +370,21 @@ class Bulk(OnLane):
         family: str,
         items: Sequence[SelectedItem],
         target: str,
-        rules: FamilyRules,
         batch_id: str,
         hand: str,
         rows: Sequence[Any],
         now_us: int,
     ) -> list[BulkResult]:
-        new = [
-            fitting
+        offered = [
+            _moved(item, target, row, now_us)
             for item, row in zip(items, rows, strict=True)
-            if row[0].startswith("t:")
-            and row[1] is not None
-            and (fitting := self._fitting(target, _moved(item, target, row, now_us))) is not None
+            if row[0].startswith("t:") and row[1] is not None
         ]
-        arrived = await self._arrive(target, rules, new)
-        closing = [
-            part
-            for item in items
-            for part in (item.item_id, item.attempt, int(moved_id(item, target) in arrived))
-        ]
+        refused = await self._arrive(target, offered)
+        closing: list[str | int] = []
+        for item in items:
+            why = refused.get(moved_id(item, target))
+            closing += (item.item_id, item.attempt, _ARRIVED if why is None else BULK_LETTERS[why])
         with redis_errors(self._where):
             results = await self._CLOSE_MOVED(
                 self._redis, self._base(family), self._now, batch_id, self._wake, hand, *closing
@@ -388,27 +393,101 @@ class Bulk(OnLane):
             raise _under_way(batch_id)
         return [BULK_OF_LETTER[code] for code in results]
 
-    def _fitting(self, target: str, entry: NewItem) -> NewItem | None:
-        """As the other family's door would let it in; None: it would not."""
+    def _fitting(self, target: str, entry: NewItem) -> NewItem | BulkResult:
+        """As the other family's door would let it in, or why it would not."""
+        if self._rules(target) is None:
+            return BulkResult.REMOVED
         if self._door is None:
             return entry
         try:
             return replace(entry, concurrency_key=self._door(target, entry.payload))
         except PayloadError:
-            return None
+            return BulkResult.PAYLOAD
+        except UnknownFamily:
+            return BulkResult.REMOVED
 
-    async def _arrive(self, target: str, rules: FamilyRules, new: Sequence[NewItem]) -> set[str]:
-        """The ids of those that the target has now. A repeat adds none twice."""
-        if not new:
-            return set()
+    async def _arrive(self, target: str, offered: Sequence[NewItem]) -> dict[str, BulkResult]:
+        """The ids of those that the target does not have now, each with the reason. A repeat adds none twice."""
+        fitting: list[NewItem] = []
+        refused: dict[str, BulkResult] = {}
+        for entry in offered:
+            judged = self._fitting(target, entry)
+            if isinstance(judged, NewItem):
+                fitting.append(judged)
+            else:
+                refused[entry.item_id] = judged
+        if fitting:
+            refused |= await self._enqueue(target, fitting)
+        # One that came in at an earlier try, cut off since, is there, whatever is said of it by now.
+        doubtful = [item_id for item_id, why in refused.items() if why not in _CEILINGS.values()]
+        for item_id in await self._there(target, doubtful):
+            del refused[item_id]
+        return refused
+
+    async def _enqueue(self, target: str, fitting: Sequence[NewItem]) -> dict[str, BulkResult]:
+        """Those that were not taken in."""
         inflow = Inflow(self._redis, self._url, self._lane, now_us=self.now_us)
         try:
             with redis_errors(self._where):
                 await self._redis.hsetnx(families_key(self._lane), family_tag(target), target)
-            taken = await inflow.enqueue_many(target, new, rules=rules)
-        except (Refused, WritesRefused):  # it drains, or the server is full: nothing was stored
-            return set()
-        return {entry.item_id for entry, said in zip(new, taken, strict=True) if said is not None}
+            told = await inflow.offer_each(target, fitting, rules=self._rules(target) or FamilyRules())
+        except (Refused, WritesRefused) as error:  # nothing was stored
+            return dict.fromkeys((entry.item_id for entry in fitting), _reason(error))
+        refused: dict[str, BulkResult] = {}
+        for entry, said in zip(fitting, told, strict=True):
+            if isinstance(said, Ceiling):
+                refused[entry.item_id] = _CEILINGS[said]
+            elif isinstance(said, (Refused, WritesRefused)):
+                refused[entry.item_id] = _reason(said)
+            elif isinstance(said, OperatorError):
+                raise said
+        return refused
+
+    async def _there(self, family: str, ids: Sequence[str]) -> list[str]:
+        """Those that the family has, or had."""
+        if not ids:
+            return []
+        base = self._base(family)
+        with redis_errors(self._where):
+            live: list[Any] = await self._redis.hmget(base + "items", list(ids))
+            done: list[Any] = await self._redis.hmget(base + "done", list(ids))
+        return [item_id for item_id, *found in zip(ids, live, done, strict=True) if any(found)]
+
+    # --- looking before a move
+
+    async def door_check(
+        self, family: str, items: Sequence[SelectedItem], to_family: str, *, most_bytes: int
+    ) -> DoorCheck:
+        """See `runtime.actions.bulk.ports.MoveDoor.door_check`. Raises `BoundaryDown`."""
+        checked = refused = gone = size = read = 0
+        first: str | None = None
+        base = self._base(family)
+        for start in range(0, len(items), LOOKED_AT_ONCE):
+            if read >= most_bytes:
+                break
+            part = items[start : start + LOOKED_AT_ONCE]
+            with redis_errors(self._where):
+                records: list[Any] = await self._redis.hmget(base + "items", [item.item_id for item in part])
+            for item, record in zip(part, records, strict=True):
+                if record is None:
+                    gone += 1
+                    continue
+                checked, read = checked + 1, read + len(record)
+                entry = _moved(item, to_family, ("t:w:0", record), 0)
+                try:
+                    if self._door is not None:
+                        entry = replace(entry, concurrency_key=self._door(to_family, entry.payload))
+                    size += _stored_size(entry)
+                except PayloadError as error:
+                    refused, first = refused + 1, first or error.message
+            await asyncio.sleep(0)  # others of this process are served between
+        return DoorCheck(checked, refused, first, gone, size, read)
+
+
+def _reason(error: Refused | WritesRefused) -> BulkResult:
+    if isinstance(error, Draining):
+        return BulkResult.DRAINING
+    return BulkResult.SERVER_FULL if error.code == "redis-full" else BulkResult.REFUSED
 
 
 def _under_way(batch_id: str) -> Refused:
@@ -444,6 +523,17 @@ def _moved(item: SelectedItem, target: str, row: Sequence[Any], now: int) -> New
         dedup_key=f"moved:{item.item_id}.{item.attempt}",
         concurrency_key=meta.get("k"),
     )
+
+
+def _stored_size(entry: NewItem) -> int:
+    """Bytes of its record as the enqueue script writes it."""
+    rest = pack_meta(
+        entry.payload,
+        origin=entry.origin,
+        dedup_key=entry.dedup_key,
+        concurrency_key=entry.concurrency_key,
+    )
+    return len(rest.encode("utf-8", "replace")) + _STAMP_BYTES
 
 
 def _message(what: str, reason: str | None) -> str:

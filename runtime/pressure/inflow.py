@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from enum import Enum
 from typing import Any
 
 from redis.exceptions import RedisError
@@ -33,7 +34,14 @@ ACK_WITHIN_S = 5.0
 DEDUP_WINDOW_S = 604_800.0
 _NO_RULES = FamilyRules()
 _DRAINING = "draining"
-_FULL = -1
+_FULL_ITEMS, _FULL_BYTES = -1, -2
+
+
+class Ceiling(Enum):
+    """Which one of a family's an item would have gone beyond."""
+
+    ITEMS = _FULL_ITEMS
+    BYTES = _FULL_BYTES
 
 
 class Inflow(OnLane):
@@ -59,8 +67,10 @@ class Inflow(OnLane):
         again, out[n] = again + 1, 0
       elseif first then
         again, out[n] = again + 1, first
-      elseif (max_items > 0 and stored >= max_items) or (max_bytes > 0 and bytes + size > max_bytes) then
+      elseif max_items > 0 and stored >= max_items then
         out[n] = -1
+      elseif max_bytes > 0 and bytes + size > max_bytes then
+        out[n] = -2
       else
         if suffix ~= '' then call('SET', base .. suffix, id, 'PX', window) end
         rows[#rows + 1], rows[#rows + 2] = id, level .. stamp .. rest
@@ -134,6 +144,19 @@ class Inflow(OnLane):
         """`enqueue_many`, where what refused a batch stands in the place of each of its items: those before and
         behind it may have been stored. Raises `BoundaryDown` when nothing could be sent, `AckNotKept`.
         """
+        told = await self.offer_each(family, entries, rules=rules, ack=ack, dedup_window_s=dedup_window_s)
+        return [None if isinstance(one, Ceiling) else one for one in told]
+
+    async def offer_each(
+        self,
+        family: str,
+        entries: Sequence[NewItem],
+        *,
+        rules: FamilyRules = _NO_RULES,
+        ack: Ack = Ack.PROCESS,
+        dedup_window_s: float = DEDUP_WINDOW_S,
+    ) -> list[Enqueued | OperatorError | Ceiling]:
+        """`offer_many`, which tells also the ceiling that refused an item."""
         head = (
             self._now,
             self._wake,
@@ -162,15 +185,15 @@ class Inflow(OnLane):
             replies, kept = await acknowledged(
                 self._redis, self._ENQUEUE, calls, ack=ack, timeout_s=ACK_WITHIN_S
             )
-        results: list[Enqueued | OperatorError | None] = []
+        results: list[Enqueued | OperatorError | Ceiling] = []
         for index, reply in enumerate(replies):
             batch = entries[index * BATCH : (index + 1) * BATCH]
             if (refused := self._refused(family, reply)) is not None:
                 results += [refused] * len(batch)
                 continue
             for entry, said in zip(batch, reply, strict=True):
-                if said == _FULL:
-                    results.append(None)
+                if said in (_FULL_ITEMS, _FULL_BYTES):
+                    results.append(Ceiling(said))
                 else:
                     results.append(Enqueued(item_id=said or entry.item_id, duplicate=bool(said)))
         if not kept and any(isinstance(result, Enqueued) for result in results):

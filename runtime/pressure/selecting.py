@@ -10,7 +10,9 @@ from __future__ import annotations
 import asyncio
 import itertools
 import math
-from collections.abc import AsyncIterator, Iterable, Sequence
+import re
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from typing import Any
@@ -20,9 +22,11 @@ from redis.exceptions import RedisError
 from runtime.ledger.connection import redis_errors
 from runtime.model import (
     ItemState,
+    NotFound,
     Priority,
     Selected,
     SelectedItem,
+    SelectedPage,
     Selection,
     SelectProgress,
     UsageError,
@@ -151,6 +155,29 @@ class _Scope:
     """Every row of this part matches: it needs no look."""
 
 
+@dataclass(frozen=True, slots=True)
+class _At:
+    """A place in the order of a selection."""
+
+    place: tuple[ItemState, int]
+    score: float
+    item_id: str
+
+    @property
+    def cursor(self) -> str:
+        return f"{_STATES.index(self.place[0])}:{self.place[1]}:{self.score:.0f}:{self.item_id}"
+
+    @classmethod
+    def of(cls, cursor: str) -> _At:
+        parts = re.fullmatch(r"([0-9]{1,2}):([0-3]):([0-9]{1,16}):([0-9a-z-]{32})", cursor)
+        if parts is None or int(parts[1]) >= len(_STATES):
+            raise NotFound(f"{cursor[:40]!r} is not a page's cursor", fix="start again without a cursor")
+        return cls((_STATES[int(parts[1])], int(parts[2])), float(parts[3]), parts[4])
+
+    def before(self, place: tuple[ItemState, int], row: _Row) -> bool:
+        return (_place(self.place), self.score, self.item_id) < (_place(place), row[0], row[1])
+
+
 @dataclass(slots=True)
 class _Found:
     """What came of a selection so far."""
@@ -160,13 +187,17 @@ class _Found:
     counts: dict[tuple[str, ItemState], int] = field(default_factory=dict)
     kept: int = 0
     scanned: int = 0
+    last: _At | None = None
+    """The last one that was kept; its score is true only where scores were asked for."""
 
-    def add(self, family: str, state: ItemState, rows: Sequence[_Row], matched: int) -> None:
+    def add(self, family: str, state: ItemState, level: int, rows: Sequence[_Row], matched: int) -> None:
         room = max(0, self.ceiling - self.kept)
         taken = [SelectedItem(item_id, attempt, state) for _, item_id, attempt in rows[:room]]
         if taken:
             self.items.setdefault(family, []).extend(taken)
             self.kept += len(taken)
+            score, item_id, _ = rows[len(taken) - 1]
+            self.last = _At((state, level), score, item_id)
         if matched or taken:
             key = (family, state)
             self.counts[key] = self.counts.get(key, 0) + max(matched, len(taken))
@@ -265,6 +296,23 @@ class Selector(OnLane):
         Raises `UsageError` for a state or condition that can't be looked up, `NotFound` (an id that is
         none), `BoundaryDown`.
         """
+        return await self._select(selection, families, ceiling, progress, paged=False)
+
+    async def first_page(
+        self, selection: Selection, family: str, *, limit: int, progress: SelectProgress | None = None
+    ) -> Selected:
+        """See `runtime.model.BacklogSelector.first_page`."""
+        return await self._select(selection, (family,), limit, progress, paged=True)
+
+    async def _select(
+        self,
+        selection: Selection,
+        families: Sequence[str],
+        ceiling: int,
+        progress: SelectProgress | None,
+        *,
+        paged: bool,
+    ) -> Selected:
         _check(selection, ceiling)
         names = tuple(dict.fromkeys(families))
         with redis_errors(self._where):
@@ -273,12 +321,92 @@ class Selector(OnLane):
             if selection.ids is not None:
                 found = await self._by_ids(selection, names, scopes, ceiling, progress)
             else:
-                found = await self._by_sets(selection, names, scopes, ceiling, progress)
+                found = await self._by_sets(selection, names, scopes, ceiling, progress, paged)
+        more = paged and found.last is not None and found.kept < sum(found.counts.values())
         return Selected(
             items={name: tuple(found.items[name]) for name in names if name in found.items},
             counts=found.counts,
             scanned=found.scanned,
+            cursor=found.last.cursor if more and found.last is not None else None,
         )
+
+    async def following(
+        self,
+        selection: Selection,
+        family: str,
+        cursor: str,
+        *,
+        limit: int,
+        progress: SelectProgress | None = None,
+    ) -> SelectedPage:
+        """See `runtime.model.BacklogSelector.following`. Looks no further than ``limit`` matches need."""
+        _check(selection, limit)
+        at = _At.of(cursor)
+        with redis_errors(self._where):
+            now = self.now_us if self.now_us is not None else await self._server_now()
+            scopes = _scopes(selection, now)
+            if selection.ids is not None:
+                found = await self._by_ids(selection, (family,), scopes, limit, progress, at)
+            else:
+                found = await self._by_sets_from(selection, family, scopes, at, limit, progress)
+        full = found.last is not None and found.kept >= limit
+        return SelectedPage(
+            items=tuple(found.items.get(family, ())),
+            cursor=found.last.cursor if full and found.last is not None else None,
+        )
+
+    async def _by_sets_from(
+        self,
+        selection: Selection,
+        family: str,
+        scopes: Sequence[_Scope],
+        at: _At,
+        limit: int,
+        progress: SelectProgress | None,
+    ) -> _Found:
+        (sizes,) = await self._sizes((family,), scopes)
+        groups = {
+            place: group
+            for place, group in _groups(scopes, sizes).items()
+            if _place(place) >= _place(at.place)
+        }
+        total = sum(size for group in groups.values() for _, size in group)
+        found, judge, seen = _Found(limit), _Judge(selection), {at.item_id}
+        for place, group in groups.items():
+            start = at if place == at.place else None
+            rows: list[_Row] = []
+            for scope, _ in group:
+                pages = _Pages(self, family, scope, judge, None, True, start)
+                fresh: list[_Row] = []
+                try:
+                    async with aclosing(pages.read()) as read:
+                        async for scanned, matching in read:
+                            fresh += [r for r in matching if r[1] not in seen and at.before(place, r)]
+                            seen.update(row[1] for row in fresh)
+                            found.scanned += scanned
+                            if progress is not None:
+                                progress(min(found.scanned, total), total)
+                            if len(fresh) >= limit - found.kept:
+                                break
+                finally:
+                    await pages.close()
+                rows += fresh
+            rows.sort()
+            found.add(family, place[0], place[1], rows, len(rows))
+            if found.kept >= limit:
+                break
+        return found
+
+    async def _sizes(self, families: Sequence[str], scopes: Sequence[_Scope]) -> list[list[int]]:
+        """Of each family's sets."""
+        bounds = tuple(part for scope in scopes for part in (scope.name, scope.low, scope.high))
+        sizes: list[list[int]] = await self._COUNT.many(
+            self._redis, [Call(self._base(family), bounds) for family in families]
+        )
+        for reply in sizes:
+            if isinstance(reply, RedisError):
+                raise reply
+        return sizes
 
     async def walk(
         self, selection: Selection, family: str, *, seen: set[str] | None = None
@@ -312,24 +440,20 @@ class Selector(OnLane):
         scopes: Sequence[_Scope],
         ceiling: int,
         progress: SelectProgress | None,
+        scored: bool = False,
     ) -> _Found:
-        bounds = tuple(part for scope in scopes for part in (scope.name, scope.low, scope.high))
-        sizes: list[list[int]] = await self._COUNT.many(
-            self._redis, [Call(self._base(family), bounds) for family in families]
-        )
-        for reply in sizes:
-            if isinstance(reply, RedisError):
-                raise reply
+        """``scored``: each row's score is wanted."""
+        sizes = await self._sizes(families, scopes)
         total = sum(sum(row) for row in sizes)
         found, judge = _Found(ceiling), _Judge(selection)
         plan = [
-            (family, state, group)
+            (family, place, group)
             for family, row in zip(families, sizes, strict=True)
-            for (state, _), group in _groups(scopes, row).items()
+            for place, group in _groups(scopes, row).items()
         ]
         # What has to be looked at, one set after the other: while one is judged the next is on its way.
         scans = [
-            _Pages(self, family, scope, judge, None, len(group) > 1)
+            _Pages(self, family, scope, judge, None, scored or len(group) > 1)
             for family, _, group in plan
             for scope, _ in group
             if not scope.exact
@@ -340,7 +464,7 @@ class Selector(OnLane):
         seen: set[str] = set()
         seen_of = ""
         try:
-            for family, state, group in plan:
+            for family, (state, level), group in plan:
                 if family != seen_of:
                     seen, seen_of = set(), family
                 room = max(0, ceiling - found.kept)
@@ -349,7 +473,7 @@ class Selector(OnLane):
                 for scope, size in group:
                     before, taken = found.scanned, 0
                     if scope.exact:
-                        pages = _Pages(self, family, scope, judge, room, len(group) > 1)
+                        pages = _Pages(self, family, scope, judge, room, scored or len(group) > 1)
                         scans.append(pages)
                     else:
                         pages = next(coming)
@@ -365,7 +489,7 @@ class Selector(OnLane):
                     matched += max(size, taken) if scope.exact else taken
                 if len(group) > 1:
                     kept.sort()
-                found.add(family, state, kept, matched)
+                found.add(family, state, level, kept, matched)
         finally:
             for pages in scans:
                 await pages.close()
@@ -384,7 +508,9 @@ class Selector(OnLane):
         scopes: Sequence[_Scope],
         ceiling: int,
         progress: SelectProgress | None,
+        after: _At | None = None,
     ) -> _Found:
+        """``after``: only those behind it."""
         ids = tuple(dict.fromkeys(selection.ids or ()))
         by_tag: dict[str, list[str]] = {}
         for item_id in ids:
@@ -411,8 +537,9 @@ class Selector(OnLane):
                         by_place.setdefault((scope.state, scope.level), []).append(row)
                 if progress is not None:
                     progress(found.scanned, len(ids))
-            for (state, _), rows in sorted(by_place.items(), key=lambda place: _place(place[0])):
-                found.add(family, state, sorted(rows), len(rows))
+            for place, rows in sorted(by_place.items(), key=lambda entry: _place(entry[0])):
+                behind = sorted(row for row in rows if after is None or after.before(place, row))
+                found.add(family, *place, behind, len(behind))
         return found
 
 
@@ -428,8 +555,9 @@ class _Pages:
         judge: _Judge,
         at_most: int | None,
         with_scores: bool,
+        start: _At | None = None,
     ) -> None:
-        """``at_most``: rows to look at, None for all."""
+        """``at_most``: rows to look at, None for all. ``start``: no row before its score."""
         self._selector = selector
         self._family = family
         self._judge = judge
@@ -438,18 +566,21 @@ class _Pages:
         self._with_scores = int(with_scores)
         self._asked: asyncio.Task[Any] | None = None
         self.following: _Pages | None = None
+        # A set's own lower bound may have gone beyond it since: then that is where it starts.
+        from_it = start is not None and (scope.low == "-inf" or start.score >= float(scope.low))
+        self._first = (start.item_id, f"{start.score:.0f}") if from_it and start is not None else ("", "")
 
     def start(self) -> None:
         """Asks for the first page."""
         if self._asked is None:
-            self._ask("", "")
+            self._ask(*self._first)
 
     def _ask(self, last: str, last_score: str) -> None:
         limit = PAGE if self._left is None else min(PAGE, self._left)
         call = self._selector.page(self._family, *self._fixed, limit, self._with_scores, last, last_score)
         self._asked = asyncio.create_task(call)
 
-    async def read(self) -> AsyncIterator[tuple[int, list[_Row]]]:
+    async def read(self) -> AsyncGenerator[tuple[int, list[_Row]]]:
         if self._left == 0:
             return
         self.start()

@@ -134,6 +134,7 @@ async def open_operator(settings: Settings) -> AsyncIterator[Operator]:
                 def rules_of(family: str) -> FamilyRules | None:
                     return lane.current.rules.get(family)
 
+                hands = Bulk(redis, url, name, rules=rules_of, door=intake().key_of)
                 return Actions(
                     settings=settings,
                     lane=lane,
@@ -150,9 +151,10 @@ async def open_operator(settings: Settings) -> AsyncIterator[Operator]:
                     sandbox=SandboxControl(settings.state, time.time),
                     backlog=Backlog(
                         selector(),
-                        Bulk(redis, url, name, rules=rules_of, door=intake().key_of),
+                        hands,
                         Previews(redis, url, name),
                         Exporter(redis, url, name),
+                        door=hands,
                     ),
                 )
 

@@ -31,6 +31,7 @@ from runtime.model import (
     SandboxReader,
     SandboxReading,
     ScheduleChange,
+    SelectedItem,
     Selection,
     SelectProgress,
     SeriesReader,
@@ -211,27 +212,40 @@ class Reader:
         selection: Selection,
         family: str,
         *,
+        cursor: str | None = None,
         limit: int = 100,
         progress: SelectProgress | None = None,
     ) -> ItemPage:
-        """The first items of a family that ``selection`` means, in the order in which an action would take
-        them, and how many there are in all. ``limit`` is at most `PAGE_BOUND`. It may take seconds in a
-        large backlog: ``progress`` is told, and whoever waits may end it.
+        """The items of a family that ``selection`` means, in the order in which an action would take them, a
+        page at a time: the first one counts all of them, and further ones repeat its figure. ``limit`` is at
+        most `PAGE_BOUND`. It may take seconds in a large backlog: ``progress`` is told, and whoever waits
+        may end it.
 
-        Raises `UnknownFamily`, `UsageError` (a state that keeps no records), `NotFound` (an id that is none,
+        Raises `UnknownFamily`, `UsageError` (a state that keeps no records), `NotFound` (an id or a cursor that is none,
         or a profile without a selector), `BoundaryDown`.
         """
         if self._selector is None:
             raise NotFound("nothing can be looked up by conditions here", fix="see `joelclaw-tui queue list`")
         self._lane.refresh()
-        found = await self._selector().select(
-            selection, (family,), ceiling=_clamped(limit), progress=progress
-        )
-        if not found.matching:
-            await self._check_known(family)
+        selector, chosen = self._selector(), tuple[SelectedItem, ...]()
+        if cursor is None:
+            first = await selector.first_page(selection, family, limit=_clamped(limit), progress=progress)
+            total, chosen, after = first.matching, first.items.get(family, ()), first.cursor
+            if not total:
+                await self._check_known(family)
+        else:
+            total, place = _counted_cursor(cursor)
+            page = await selector.following(
+                selection, family, place, limit=_clamped(limit), progress=progress
+            )
+            chosen, after = page.items, page.cursor
         # One that is settled or discarded between the two looks is not there any more: it is left out.
-        looked = [await self.item(chosen.item_id) for chosen in found.items.get(family, ())]
-        return ItemPage(items=tuple(filter(None, looked)), total=found.matching, cursor=None)
+        looked = [await self.item(one.item_id) for one in chosen]
+        return ItemPage(
+            items=tuple(filter(None, looked)),
+            total=total,
+            cursor=None if after is None else f"{total}/{after}",
+        )
 
     async def series(
         self, families: Sequence[str], minutes: int = HISTORY_MINUTES
@@ -475,3 +489,11 @@ _ABSENT: dict[str, Any] = {
 
 def _clamped(limit: int) -> int:
     return max(1, min(limit, PAGE_BOUND))
+
+
+def _counted_cursor(cursor: str) -> tuple[int, str]:
+    """The total that the first page counted, and where to go on. Raises `NotFound`."""
+    total, slash, place = cursor.partition("/")
+    if not slash or not re.fullmatch(r"[0-9]{1,15}", total):
+        raise NotFound(f"{one_line(cursor, 40)!r} is not a page's cursor", fix="start again without a cursor")
+    return int(total), place

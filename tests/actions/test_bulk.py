@@ -29,6 +29,7 @@ from runtime.model import (
     BulkControl,
     BulkOrder,
     BulkResult,
+    BulkVerb,
     FamilyRules,
     FieldMatch,
     FrozenBatch,
@@ -38,6 +39,7 @@ from runtime.model import (
     OperatorError,
     Outcome,
     PauseKind,
+    PauseMode,
     PreviewState,
     Priority,
     ReadOnly,
@@ -55,6 +57,7 @@ from runtime.pressure.backlog_file import BacklogFile, BacklogRow
 from runtime.pressure.bulk import Bulk as PressureBulk
 from runtime.pressure.control import Control
 from runtime.pressure.export import Exporter
+from runtime.pressure.intake import Intake
 from runtime.pressure.keys import families_key
 from runtime.pressure.queue import Queue
 from runtime.pressure.reading import Reading
@@ -110,6 +113,7 @@ class Room:
     previews: Previews
     audit: Audit
     reading: Reading
+    hands: PressureBulk
     at: float | None = None
 
     def now(self) -> float:
@@ -125,6 +129,7 @@ class Room:
             gate or self.gate,
             Previews(self.redis, url, "main"),
             Exporter(self.redis, url, "main"),
+            door=self.hands,
         )
         return Actions(**values, now=self.now, backlog=backlog, pause_wait_s=0.2, call_deadline_s=5)
 
@@ -189,10 +194,13 @@ async def room(
         rules: FamilyRules | None = lane.current.rules.get(family)
         return rules
 
-    gate = Gate(PressureBulk(redis, url, "main", rules=rules_of))
+    queue = Queue(redis, url, "main")
+    intake = Intake(redis, url, queue, lane, shared["settings"], time.time)
+    hands = PressureBulk(redis, url, "main", rules=rules_of, door=intake.key_of)
+    gate = Gate(hands)
     yield Room(
-        module_valkey, redis, path, shared, Queue(redis, url, "main"), control, gate,
-        Previews(redis, url, "main"), audit, reading,
+        module_valkey, redis, path, shared, queue, control, gate,
+        Previews(redis, url, "main"), audit, reading, hands,
     )  # fmt: skip
     await redis.aclose()
 
@@ -689,3 +697,156 @@ async def test_without_an_exporter_an_export_is_refused_before_anything_is_looke
     actions = Actions(**room.shared, now=room.now, backlog=bare)
     with pytest.raises(UsageError, match="nothing can be exported here"):
         await actions.preview(asks(ActionName.DISCARD, FAMILY, export_to=str(tmp_path / "x")))
+
+
+# --- moves: what stands in their way, and what came of each item
+
+
+def move(*targets: str, **values: Any) -> Intent:
+    return asks(ActionName.MOVE, *targets, to_family=OTHER, **values)
+
+
+def narrowed(room: Room, rule: str) -> None:
+    """The other family with one more line in the lane file."""
+    room.path.write_text(LANE.replace('[families."mail/send"]\n', f'[families."mail/send"]\n{rule}\n'))
+
+
+WANTS_ID = 'schema = { type = "object", required = ["id"] }'
+
+
+async def warned(room: Room) -> list[str]:
+    """Of a move to the other family; but that nobody is there to run it."""
+    preview = await room.process().preview(move(FAMILY))
+    return [line for line in preview.warnings if OTHER in line]
+
+
+async def test_a_receipt_names_for_each_item_why_the_other_family_refused_it(room: Room) -> None:
+    narrowed(room, f"backlog = {{ items = 3 }}\n{WANTS_ID}")
+    (misfit,), fits = await room.add(1), await room.add(2, payload='{"id": 1}')
+    await room.add(2, of=OTHER)
+    preview = await room.process().preview(move(FAMILY))
+    receipt = await applied(room.process(), preview.preview_id)
+    told = {result.target: (result.outcome, result.detail or "") for result in receipt.results}
+    assert receipt.summary.endswith(
+        "1 done, 2 refused (1 the other family is full by items, 1 not a payload of the other family)"
+    )
+    assert told[misfit][0] is ReceiptOutcome.REFUSED
+    assert "does not take its payload; it is where it was" in told[misfit][1]
+    assert told[fits[0]][0] is ReceiptOutcome.DONE
+    assert told[fits[1]][0] is ReceiptOutcome.REFUSED
+    assert "as many items as its ceiling allows" in told[fits[1]][1]
+    assert {result.target: result.code for result in receipt.results} == {
+        misfit: "payload",
+        fits[0]: "done",
+        fits[1]: "full-items",
+    }
+    (audited,) = await room.audit.recent()
+    assert (audited.summary, audited.results) == (receipt.summary, receipt.results)
+    kept = await room.previews.read(preview.preview_id)
+    assert kept is not None
+    assert dict(kept.tally) == {BulkResult.DONE: 1, BulkResult.FULL_ITEMS: 1, BulkResult.PAYLOAD: 1}
+
+
+async def test_a_result_of_an_older_version_says_that_its_reason_is_not_on_record(room: Room) -> None:
+    await room.add(2)
+    preview = await room.process().preview(move(FAMILY))
+    await room.previews.begin(preview.preview_id, at=time.time(), actor="ana")
+    await room.previews.record(preview.preview_id, 0, [BulkResult.REFUSED, BulkResult.DONE])
+    receipt = await applied(room.process(), preview.preview_id)
+    assert receipt.summary.endswith("1 done, 1 refused")
+    assert "which one is not on record" in (receipt.results[0].detail or "")
+
+
+async def test_an_item_that_ended_meanwhile_is_told_apart_from_one_in_another_move(room: Room) -> None:
+    ids = await room.add(2)
+    preview = await room.process().preview(asks(ActionName.DISCARD, FAMILY))
+    other = BulkOrder(BulkVerb.DISCARD, "bob@host")
+    await room.hands.apply_batch(FAMILY, [SelectedItem(ids[0], 1, WAITING)], other, batch_id="bob")
+    await room.redis.hset(
+        f"joelclaw:1:{{main/{FAMILY}}}:moving", ids[1], f"{round((time.time() + 60) * 1e6)}:other"
+    )
+    receipt = await applied(room.process(), preview.preview_id)
+    assert receipt.summary.endswith("2 moved on (1 ended meanwhile, 1 in another move)")
+    assert [result.detail for result in receipt.results] == [
+        "it had succeeded, was discarded or moved by then",
+        "another move has it in hand; try again when that is over",
+    ]
+
+
+async def test_a_move_is_previewed_without_warnings_where_nothing_stands_in_its_way(room: Room) -> None:
+    narrowed(room, f'backlog = {{ items = 3, bytes = "1M" }}\n{WANTS_ID}')
+    await room.add(3, payload='{"id": 1}')
+    assert await warned(room) == []
+
+
+@pytest.mark.parametrize(
+    ("rule", "there", "line"),
+    [
+        (
+            "backlog = { items = 3 }",
+            2,
+            "mail/send would get full: 2 of 3 items; 2 items of 3 would be refused and stay",
+        ),
+        (f"backlog = {{ items = 1 }}\n{WANTS_ID}", 0, "mail/send would refuse the payload of 2 of 3: "),
+        (
+            "backlog = { items = 2 }",
+            2,
+            "mail/send is full: 2 of 2 items; every item would be refused and stay",
+        ),
+        (WANTS_ID, 0, "mail/send would refuse the payload of 2 of 3: "),
+    ],
+)
+async def test_a_move_s_preview_warns_of_a_ceiling_and_of_payloads_that_would_be_refused(
+    room: Room, rule: str, there: int, line: str
+) -> None:
+    narrowed(room, rule)
+    await room.add(2)
+    await room.add(1, payload='{"id": 1}')
+    await room.add(there, of=OTHER)
+    (told,) = await warned(room)
+    assert told.startswith(line)
+
+
+async def test_a_move_s_preview_warns_of_bytes_that_would_not_fit(room: Room) -> None:
+    narrowed(room, "backlog = { bytes = '1K' }")
+    await room.add(2, payload=f'"{"x" * 600}"')
+    (told,) = await warned(room)
+    assert told.startswith("mail/send would get full: 0 of 1,024 bytes; these take 1,")
+    assert "judged by" not in told, "all of them were looked at"
+    await room.add(2, of=OTHER, payload=f'"{"x" * 600}"')
+    (told,) = await warned(room)
+    assert told.startswith("mail/send is full: ")
+    assert told.endswith("every item would be refused and stay")
+
+
+@pytest.mark.parametrize(
+    ("mode", "line"),
+    [
+        (PauseMode.HOLD, "mail/send is paused: what is moved there is held until it is resumed"),
+        (
+            PauseMode.DRAIN,
+            "mail/send runs dry on purpose and takes nothing in: every item would be refused and stay",
+        ),
+    ],
+)
+async def test_a_move_s_preview_warns_of_a_pause_of_the_target(
+    room: Room, mode: PauseMode, line: str
+) -> None:
+    await room.add(1)
+    await room.control.pause(OTHER, actor="ann", kind=PauseKind.PERSON, reason=None, for_s=None, mode=mode)
+    assert await warned(room) == [line]
+    receipt = await applied(room.process(), (await room.process().preview(move(FAMILY))).preview_id)
+    drained = mode is PauseMode.DRAIN
+    assert receipt.summary.endswith("1 refused (1 the other family drains)" if drained else "1 done")
+
+
+async def test_of_more_payloads_than_are_looked_at_no_more_is_claimed(
+    room: Room, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("runtime.actions.bulk.moving.PAYLOADS_CHECKED", 5)
+    narrowed(room, WANTS_ID)
+    await room.add(10, payload='{"id": 1}')
+    assert await warned(room) == ["mail/send takes the 5 payloads looked at; 5 more were not"]
+    await room.add(10)
+    (told,) = await warned(room)
+    assert told.startswith("mail/send would refuse the payload of 2 of 5 looked at, of 20 in all: ")

@@ -25,10 +25,12 @@ from runtime.model import (
     ExitCode,
     FamilyRules,
     ItemState,
+    NotFound,
     Outcome,
     Priority,
     ReceiptOutcome,
     Refused,
+    Selection,
     UnknownFamily,
     family_tag,
     new_item_id,
@@ -105,7 +107,7 @@ async def room(valkey: ValkeyServer, tmp_path: Path, monkeypatch: pytest.MonkeyP
         "now": time.time,
         "addresses": Addresses(url, "unix:/nowhere/admin.sock", "unix:/nowhere/ingress.sock"),
     }
-    reader = Reader(**shared)
+    reader = Reader(**shared, selector=lambda: Selector(redis, url, "main"))
     backlog = Backlog(
         Selector(redis, url, "main"),
         Bulk(redis, url, "main", rules=lambda _family: FamilyRules()),
@@ -286,3 +288,24 @@ async def test_a_restore_that_others_did_meanwhile_or_that_lost_its_family_does_
     receipt = await room.actions.apply(third, actor="ana@host", origin="cli")
     assert [row.outcome for row in receipt.results] == [ReceiptOutcome.REFUSED]
     assert (await room.queue.remove([FAMILY])) == {}  # it still is
+
+
+async def test_items_that_match_are_read_page_by_page_with_the_total_of_the_first_look(room: Room) -> None:
+    ids = [await room.add(level=n % 3) for n in range(7)]
+    meant = Selection(frozenset({ItemState.WAITING}), attempt_max=1)
+    page = await room.reader.matching(meant, FAMILY, limit=3)
+    found, totals, sizes = list(page.items), [page.total], [len(page.items)]
+    while page.cursor is not None:
+        page = await room.reader.matching(meant, FAMILY, cursor=page.cursor, limit=3)
+        found += page.items
+        totals.append(page.total)
+        sizes.append(len(page.items))
+    assert [item.item_id for item in found] == [*ids[0::3], *ids[1::3], *ids[2::3]]
+    assert (set(totals), sizes) == ({7}, [3, 3, 1])
+
+
+@pytest.mark.parametrize("cursor", ["", "7", "x/1:0:1:a", "7/nonsense", "9" * 99 + "/"])
+async def test_what_is_no_cursor_of_matching_items_is_told(room: Room, cursor: str) -> None:
+    await room.add()
+    with pytest.raises(NotFound, match="is not a page's cursor"):
+        await room.reader.matching(Selection(frozenset({ItemState.WAITING})), FAMILY, cursor=cursor)

@@ -153,6 +153,29 @@ def test_a_dry_run_is_kept_and_applied_once_by_its_id(desk: Desk) -> None:
     assert "Replay 3 items of content/updated: 3 done" in out
 
 
+def test_a_move_warns_before_and_tells_afterwards_why_each_item_was_refused(desk: Desk) -> None:
+    rules = 'backlog = { items = 3 }\nschema = { type = "object", required = ["id"] }\n'
+    desk.lane.lane_file.write_text(LANE + rules)
+    fits, (misfit,) = desk.add(3, payload='{"id": 1}'), desk.add(1)
+    desk.add(2, of="mail/send")
+    told = desk.tells("queue", "move", FAMILY, "--to", "mail/send", "--dry-run")
+    warnings = [one for one in told["result"]["preview"]["warnings"] if one.startswith("mail/send")]
+    assert warnings[0] == "mail/send would get full: 2 of 3 items; 2 items of 3 would be refused and stay"
+    assert warnings[1].startswith("mail/send would refuse the payload of 1 of 4: ")
+    preview_id = told["result"]["preview"]["preview_id"]
+    code, out, err = desk.says("queue", "apply", preview_id, "--yes")
+    assert code == 1
+    said = " ".join((out + err).split())
+    why = "2 the other family is full by items, 1 not a payload of the other family"
+    assert f"1 done, 3 refused ({why})" in said
+    assert "not done: the other family does not take its payload; it is where it was" in said
+    (receipt,) = desk.tells("audit")["result"]["receipts"]
+    assert receipt["summary"].endswith(f"1 done, 3 refused ({why})")
+    codes = {result["target"]: result["code"] for result in receipt["results"]}
+    assert codes == dict(zip([*fits, misfit], ["done", "full-items", "full-items", "payload"], strict=True))
+    assert why in " ".join(desk.says("audit")[1].split())
+
+
 def test_every_verb_does_what_it_says(desk: Desk, tmp_path: Path) -> None:
     first, second, third, fourth, fifth = desk.add(5, payload='{"customer": {"id": 42}}')
     other = desk.add(1, payload='{"customer": {"id": 43}}')
@@ -232,7 +255,7 @@ def test_an_item_that_settles_before_its_discard_is_applied_has_moved_on(desk: D
 
     desk.redis(settle)
     receipt = desk.tells("queue", "apply", preview_id, "--yes")["result"]["receipt"]
-    assert receipt["summary"].endswith("1 done, 1 moved on")
+    assert receipt["summary"].endswith("1 done, 1 moved on (1 ended meanwhile)")
     assert [item.state if item else None for item in desk.items([settled, left])] == [
         ItemState.SUCCEEDED,
         ItemState.DISCARDED,

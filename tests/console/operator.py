@@ -102,6 +102,7 @@ class MemoryReader:
         selection: Selection,
         family: str,
         *,
+        cursor: str | None = None,
         limit: int = 100,
         progress: Counted | None = None,
     ) -> ItemPage:
@@ -119,7 +120,11 @@ class MemoryReader:
             if selection.error is None or any(selection.error in f.message for f in item.failures)
             if selection.ids is None or item.item_id in selection.ids
         ]
-        return ItemPage(items=tuple(rows[:limit]), total=len(rows), cursor=None)
+        start = int(cursor or 0)
+        end = start + limit
+        return ItemPage(
+            items=tuple(rows[start:end]), total=len(rows), cursor=str(end) if end < len(rows) else None
+        )
 
     async def series(self, families: Sequence[str], minutes: int = 60) -> Mapping[str, FamilySeries]:
         self._fail()

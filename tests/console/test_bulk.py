@@ -24,7 +24,15 @@ from joelclaw_tui.screens.receipt import ReceiptScreen
 from joelclaw_tui.screens.terms import TermsScreen
 from joelclaw_tui.screens.working import WorkingScreen
 from runtime.actions.intents import ActionName, Bulk, Intent
-from runtime.model import FieldMatch, ItemState, Priority, ReceiptOutcome, Selection
+from runtime.model import (
+    Failure,
+    FieldMatch,
+    ItemState,
+    Outcome,
+    Priority,
+    ReceiptOutcome,
+    Selection,
+)
 from runtime.truth.document import DiagnosisInfo, FamilyRow, PauseInfo, Snapshot, bounded
 from tests.console.driving import ready, screen_text, until
 from tests.console.operator import AT, MemoryOperator, console, sample_item, settings
@@ -215,6 +223,35 @@ async def test_conditions_are_looked_up_in_the_runtime_and_said_in_words(operato
         assert (intent.targets, intent.limit) == (("feeds/poll",), 2)
         assert intent.bulk == Bulk(selection=screen.conditions.selection(ItemState.DEAD), rate_per_s=20.0)
         assert "2 of 3 that match" in screen_text(pilot.app)
+
+
+async def test_matches_beyond_the_first_page_are_read_on_and_marks_are_kept_across_pages(
+    operator: MemoryOperator,
+) -> None:
+    async with on_items(operator) as (_, pilot, screen):
+        operator.reader.all_items = {
+            ItemState.DEAD: [
+                replace(sample_item(n), failures=(Failure(1, Outcome.FAILED, f"even {n % 2 == 0}", 1.0),))
+                for n in range(500)
+            ]
+        }
+        await pilot.press("F")
+        await answer(pilot, 'error "even True"')
+        await says(pilot, "the first 100 of 250 that match")
+        await pilot.press("space")
+        await pilot.press("end")
+        await says(pilot, "the first 200 of 250 that match")
+        await pilot.press("end")
+        await says(pilot, "250 of 250 that match read")
+        await pilot.press("end", "space")
+        marks = [sample_item(0).item_id, sample_item(498).item_id]
+        await until(pilot, lambda: sorted(screen.table.marks) == sorted(marks), "both marks")
+        await says(pilot, "acts on 2 marked")
+        await pilot.press("ctrl+r")
+        await until(pilot, lambda: len(operator.reader.matched) == 6, "read again as far as before")
+        assert sorted(screen.table.marks) == sorted(marks)
+        await pilot.press("asterisk")
+        await says(pilot, 'all that match: dead of feeds/poll with error "even True" (250 at the last look)')
 
 
 async def test_a_long_look_tells_how_far_it_is_and_escape_ends_it(operator: MemoryOperator) -> None:

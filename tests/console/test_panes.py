@@ -117,7 +117,27 @@ async def test_as_many_panes_are_in_sight_as_there_is_room_for(
             left, right = screen.backlog.region, screen.schedule.region
             assert (left.y, left.right) == (right.y, right.x)
             assert screen.journal.region.y == left.bottom
-            assert screen.artifacts.region.size == left.size
+            # From 200 columns on the left ones have more than half.
+            share = 0.54 if size[0] >= 200 else 0.5
+            assert abs(left.width - size[0] * share) < 1
+            assert screen.journal.region.width == left.width
+            assert screen.artifacts.region.size == right.size
+
+
+@pytest.mark.parametrize("size", [(200, 50), (200, 30), (212, 60)])
+async def test_a_wide_console_shows_the_last_hour_and_costs_the_panes_beside_no_column(
+    operator: MemoryOperator, size: tuple[int, int]
+) -> None:
+    async with opened(operator, size) as (app, _):
+        text = screen_text(app)
+        assert "SETTLED 1H" in text
+        titles = ["THROT", "QUAR", "TRIES", "NEXT TRY", "ATTEMPT"]
+        if size[1] > 40:
+            titles += ["LATE", "MISSED", "CRON", "BASE", "FILES"]
+        assert [title for title in titles if title not in text] == []
+        screen = main_screen(app)
+        tops = {pane.table.region.y - pane.region.y for pane in screen.panes if pane.display}
+        assert len(tops) == 1, "rows side by side begin on one line"
 
 
 async def test_each_pane_has_its_key_and_tab_goes_round_both_ways(operator: MemoryOperator) -> None:
@@ -184,7 +204,7 @@ async def test_three_panes_leave_no_hole(operator: MemoryOperator) -> None:
     async with opened(operator, (200, 60)) as (app, _):
         screen = main_screen(app)
         assert displayed(screen) == ["backlog", "journal", "artifacts"]
-        assert screen.artifacts.region.width == 2 * screen.backlog.region.width
+        assert screen.artifacts.region.width == screen.backlog.region.width + screen.journal.region.width
 
 
 async def test_a_pane_whose_boundary_goes_away_hands_its_keys_on(operator: MemoryOperator) -> None:

@@ -154,6 +154,8 @@ class FamilyModel:
         self.succeeded = self.failed = 0
         self.events: list[tuple[str, int]] = []
         self.batches: dict[str, list[BulkResult]] = {}
+        self.full_by: dict[str, BulkResult] = {}
+        """Of those that the last enqueue refused, which ceiling."""
         """What bulk actions have done, by the batch."""
         self.replay_arrival = 0
         """The theoretical arrival time of replays at a rate."""
@@ -228,6 +230,7 @@ class FamilyModel:
         if self.in_force(PauseMode.DRAIN):
             return None
         results: list[Enqueued | None] = []
+        self.full_by = {}
         for entry in entries:
             first = None if entry.dedup_key is None else self.firsts.get(entry.dedup_key)
             row = Row(
@@ -245,9 +248,11 @@ class FamilyModel:
                 results.append(Enqueued(entry.item_id, duplicate=False))
             elif first is not None:
                 results.append(Enqueued(first[0], duplicate=True))
-            elif (rules.backlog_items is not None and len(self.rows) >= rules.backlog_items) or (
-                rules.backlog_bytes is not None and self.stored_bytes + row.size > rules.backlog_bytes
-            ):
+            elif rules.backlog_items is not None and len(self.rows) >= rules.backlog_items:
+                self.full_by[entry.item_id] = BulkResult.FULL_ITEMS
+                results.append(None)
+            elif rules.backlog_bytes is not None and self.stored_bytes + row.size > rules.backlog_bytes:
+                self.full_by[entry.item_id] = BulkResult.FULL_BYTES
                 results.append(None)
             else:
                 if entry.dedup_key is not None:
@@ -596,7 +601,7 @@ class FamilyModel:
         only, and so not here."""
         row = self.rows.get(item.item_id)
         if row is None:
-            return BulkResult.MOVED_ON if item.item_id in self.done else BulkResult.NOT_FOUND
+            return BulkResult.ENDED if item.item_id in self.done else BulkResult.NOT_FOUND
         fits = {
             "dead": (ItemState.DEAD,),
             "quarantined": (ItemState.QUARANTINED,),
@@ -620,7 +625,7 @@ class FamilyModel:
             return row
         if order.verb is BulkVerb.REPLAY:
             if row.place in KEPT.values():
-                return BulkResult.MOVED_ON  # it has no run to be replayed
+                return BulkResult.KEPT_ASIDE  # it has no run to be replayed
             self._replay_at_rate(row, order.rate_per_s)
             return BulkResult.DONE
         place = row.place
@@ -681,18 +686,20 @@ class FamilyModel:
             row.place = place
         return found, offered
 
-    def moved(self, found: Sequence[Row | BulkResult], arrived: Sequence[bool]) -> list[BulkResult]:
-        """Closes here what has arrived there."""
-        there = iter(arrived)
+    def moved(
+        self, found: Sequence[Row | BulkResult], refused: Sequence[BulkResult | None]
+    ) -> list[BulkResult]:
+        """Closes here what has arrived there; for any other, why it has not."""
+        there = iter(refused)
         results = []
         for row in found:
             if isinstance(row, BulkResult):
                 results.append(row)
-            elif next(there):
+            elif (why := next(there)) is None:
                 self._close(row, "moved")
                 results.append(BulkResult.DONE)
             else:
-                results.append(BulkResult.REFUSED)
+                results.append(why)
         return results
 
     # --- reading

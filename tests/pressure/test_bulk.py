@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pytest
@@ -19,6 +19,8 @@ from runtime.model import (
     ItemState,
     NewItem,
     Outcome,
+    PauseKind,
+    PauseMode,
     PayloadError,
     Priority,
     Refused,
@@ -32,11 +34,11 @@ from tests.servers import ValkeyServer
 
 from .conftest import START_US, Bench
 
-DONE, MOVED_ON, NOT_FOUND, REFUSED = (
+DONE, MOVED_ON, NOT_FOUND, FULL = (
     BulkResult.DONE,
     BulkResult.MOVED_ON,
     BulkResult.NOT_FOUND,
-    BulkResult.REFUSED,
+    BulkResult.FULL_ITEMS,
 )
 W, D, X, Q = ItemState.WAITING, ItemState.DELAYED, ItemState.DEAD, ItemState.QUARANTINED
 PLACES = (
@@ -154,7 +156,7 @@ async def test_an_item_that_settles_while_it_is_discarded_has_moved_on(hands: Ha
     (lease,) = await hands.bench.queue.claim({"a": (1, 1, 1, 1)}, RULES, owner="d")
     assert await hands.do(BulkVerb.DISCARD, (item, 1, W)) == [MOVED_ON], "it is leased"
     await hands.bench.queue.settle(lease.run_id, "a", Outcome.SUCCEEDED)
-    assert await hands.do(BulkVerb.DISCARD, (item, 1, W)) == [MOVED_ON]
+    assert await hands.do(BulkVerb.DISCARD, (item, 1, W)) == [BulkResult.ENDED]
     assert (await hands.bench.get(item)).state is ItemState.SUCCEEDED
 
 
@@ -259,7 +261,7 @@ async def test_a_move_goes_through_the_other_family_s_door(hands: Hands) -> None
     order = BulkOrder(BulkVerb.MOVE, "joe", "why not", None, None, "b", None)
     chosen = [SelectedItem(fits, 1, W), SelectedItem(misfit, 1, W)]
     said = await bulk.apply_batch("a", chosen, order, batch_id="door")
-    assert list(said) == [DONE, BulkResult.REFUSED]
+    assert list(said) == [DONE, BulkResult.PAYLOAD]
     base = f"joelclaw:1:{{{bench.lane}/b}}:"
     assert '"k":"b:7"' in (await hands.hash(base + "items"))[moved_id(chosen[0], "b")]
     assert (await bench.get(misfit)).state is W
@@ -282,11 +284,86 @@ async def test_what_a_full_or_draining_family_refuses_is_exactly_where_it_was(ha
         return {key: value for key, value in dump.items() if ":act:" not in key}
 
     before = bare(await hands.bench.dump())
-    assert await hands.do(BulkVerb.MOVE, *rows, to="b") == [REFUSED] * 3
+    assert await hands.do(BulkVerb.MOVE, *rows, to="b") == [FULL] * 3
     assert bare(await hands.bench.dump()) == before
     hands.rules["b"] = FamilyRules(backlog_items=2)
-    assert await hands.do(BulkVerb.MOVE, *rows, to="b") == [DONE, REFUSED, REFUSED]
+    assert await hands.do(BulkVerb.MOVE, *rows, to="b") == [DONE, FULL, FULL]
     await hands.sound()
+
+
+async def test_each_reason_for_which_a_move_refuses_an_item_is_told_by_item(hands: Hands) -> None:
+    def door(family: str, payload: str) -> str | None:
+        if payload == '"misfit"':
+            raise PayloadError("it does not fit", fix="correct it")
+        return None
+
+    bench = hands.bench
+    hands.bulk = Bulk(bench.redis, hands.url, bench.lane, rules=hands.rules.get, door=door, now_us=START_US)
+    small, misfit = await bench.add(payload="1"), await bench.add(payload='"misfit"')
+    large = await bench.add(payload=json.dumps("x" * 2000))
+    ended = await bench.add()
+    await hands.do(BulkVerb.DISCARD, (ended, 1, W))
+    rows = [(large, 1, W), (misfit, 1, W), (ended, 1, W), (small, 2, W), (small, 1, W)]
+    hands.rules["b"] = FamilyRules(backlog_bytes=1000)
+    said = [BulkResult.FULL_BYTES, BulkResult.PAYLOAD, BulkResult.ENDED, MOVED_ON, DONE]
+    assert await hands.do(BulkVerb.MOVE, *rows, to="b", batch="m") == said
+    assert await hands.do(BulkVerb.MOVE, *rows, to="b", batch="m") == said, "the same when it is sent again"
+    await bench.control.pause(
+        "b", actor="ann", kind=PauseKind.PERSON, reason=None, for_s=None, mode=PauseMode.DRAIN
+    )
+    assert await hands.do(BulkVerb.MOVE, *rows[:2], to="b") == [BulkResult.DRAINING, BulkResult.PAYLOAD]
+    del hands.rules["b"]
+    assert await hands.do(BulkVerb.MOVE, rows[0], to="b") == [BulkResult.REMOVED]
+    assert (await bench.get(large)).state is W
+    await hands.sound()
+
+
+async def test_what_came_in_before_a_move_was_cut_off_is_closed_here_though_the_family_drains_by_now(
+    hands: Hands, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Put back it would be in both families."""
+    item = await hands.bench.add()
+    real = Bulk._arrive
+
+    async def cut(*arguments: object) -> dict[str, BulkResult]:
+        await real(*arguments)  # type: ignore[arg-type]
+        raise CutOff
+
+    monkeypatch.setattr(Bulk, "_arrive", cut)
+    with pytest.raises(CutOff):
+        await hands.do(BulkVerb.MOVE, (item, 1, W), to="b", batch="m")
+    monkeypatch.undo()
+    await hands.bench.control.pause(
+        "b", actor="ann", kind=PauseKind.PERSON, reason=None, for_s=None, mode=PauseMode.DRAIN
+    )
+    assert await hands.do(BulkVerb.MOVE, (item, 1, W), to="b", batch="m") == [DONE]
+    assert (await hands.bench.get(item)).state is ItemState.DISCARDED
+    assert (await hands.bench.reading.items("b", W)).total == 1
+    await hands.sound()
+
+
+async def test_looking_at_another_family_s_door_tells_what_it_would_refuse_and_changes_nothing(
+    hands: Hands,
+) -> None:
+    def door(family: str, payload: str) -> str | None:
+        if "id" not in json.loads(payload):
+            raise PayloadError("/id: it is missing", fix="correct it")
+        return None
+
+    bench = hands.bench
+    bulk = Bulk(bench.redis, hands.url, bench.lane, rules=hands.rules.get, door=door, now_us=START_US)
+    ids = [await bench.add(payload='{"id": 7}' if n % 3 else "{}") for n in range(120)]
+    chosen = [SelectedItem(item, 1, W) for item in [*ids, new_item_id("a", at_s=9.0)]]
+    before = await bench.dump()
+    told = await bulk.door_check("a", chosen, "b", most_bytes=10**6)
+    assert (told.checked, told.refused, told.gone, told.why) == (120, 40, 1, "/id: it is missing")
+    bounded = await bulk.door_check("a", chosen, "b", most_bytes=1)
+    assert 0 < bounded.checked < 120, "what is large is not all read"
+    assert await bench.dump() == before
+    order = BulkOrder(BulkVerb.MOVE, "joe", "why not", None, None, "b", None)
+    await bulk.apply_batch("a", chosen, order, batch_id="all")
+    base = f"joelclaw:1:{{{bench.lane}/b}}:"
+    assert told.size == int((await hands.hash(base + "meta"))["bytes"]), "exactly what they take there"
 
 
 async def test_a_removed_family_s_backlog_can_be_discarded_moved_or_raised_but_not_replayed(
@@ -295,11 +372,11 @@ async def test_a_removed_family_s_backlog_can_be_discarded_moved_or_raised_but_n
     ids = [await hands.bench.add(level=3) for _ in range(3)] + [await hands.bench.add(level=3, delay_s=9)]
     await hands.bench.queue.remove(["a"])
     rows = [(item, 1, Q) for item in ids]
-    assert await hands.do(BulkVerb.REPLAY, *rows) == [MOVED_ON] * 4
+    assert await hands.do(BulkVerb.REPLAY, *rows) == [BulkResult.KEPT_ASIDE] * 4
     assert await hands.do(BulkVerb.DISCARD, rows[0]) == [DONE]
     assert await hands.do(BulkVerb.REPRIORITIZE, *rows[1:], priority=Priority.P1) == [DONE] * 3
     hands.rules["b"] = FamilyRules(backlog_items=1)
-    assert await hands.do(BulkVerb.MOVE, *rows[1:], to="b") == [DONE, REFUSED, REFUSED]
+    assert await hands.do(BulkVerb.MOVE, *rows[1:], to="b") == [DONE, FULL, FULL]
     await hands.sound()
     assert await hands.bench.control.restore("a") == 2
     assert list(await hands.scores("w1")) == [ids[2]]
@@ -330,7 +407,7 @@ async def test_a_move_cut_off_in_the_middle_goes_on_without_losing_or_doubling(
     between = await hands.bench.get(ids[0])
     assert between.state is Q
     assert between.failures[-1].message.startswith("being moved to b by joe in m")
-    assert await hands.do(BulkVerb.DISCARD, (ids[0], 1, Q)) == [MOVED_ON], "it is on its way"
+    assert await hands.do(BulkVerb.DISCARD, (ids[0], 1, Q)) == [BulkResult.IN_A_MOVE], "it is on its way"
     hands.at(100)
     assert await hands.do(BulkVerb.MOVE, *rows, to="b", batch="m") == [DONE] * 3
     page = await hands.bench.reading.items("b", W)
@@ -347,7 +424,7 @@ async def test_a_second_process_waits_for_the_one_that_moves(
     real, reached, go = Bulk._arrive, asyncio.Event(), asyncio.Event()
     calls = 0
 
-    async def slow(*arguments: object) -> set[str]:
+    async def slow(*arguments: object) -> dict[str, BulkResult]:
         nonlocal calls
         calls += 1
         reached.set()
@@ -372,7 +449,7 @@ async def test_an_abandoned_move_leaves_its_items_to_a_person_after_a_while(
 ) -> None:
     item = await hands.bench.add()
 
-    async def cut(*arguments: object) -> set[str]:
+    async def cut(*arguments: object) -> dict[str, BulkResult]:
         raise CutOff
 
     monkeypatch.setattr(Bulk, "_arrive", cut)
@@ -391,7 +468,7 @@ async def test_a_move_that_finds_the_server_out_of_memory_leaves_its_items_where
     item = await hands.bench.add()
     await hands.bench.redis.config_set("maxmemory", 1)
     try:
-        assert await hands.do(BulkVerb.MOVE, (item, 1, W), to="b") == [REFUSED]
+        assert await hands.do(BulkVerb.MOVE, (item, 1, W), to="b") == [BulkResult.SERVER_FULL]
     finally:
         await hands.bench.redis.config_set("maxmemory", 0)
     assert (await hands.bench.get(item)).state is W
@@ -414,12 +491,12 @@ async def test_a_parked_item_whose_key_came_free_during_a_refused_move_is_not_le
     await hands.bench.queue.claim({"a": (0, 0, 10, 0)}, rules, owner="d")
     assert parked in await hands.scores("q2")
 
-    async def refuse(*arguments: object) -> set[str]:
+    async def refuse(_: Bulk, target: str, offered: Sequence[NewItem]) -> dict[str, BulkResult]:
         await hands.bench.queue.settle(f"{holder}.1", "a", Outcome.SUCCEEDED)
-        return set()
+        return dict.fromkeys((entry.item_id for entry in offered), FULL)
 
     monkeypatch.setattr(Bulk, "_arrive", refuse)
-    assert await hands.do(BulkVerb.MOVE, (parked, 1, W), to="b") == [REFUSED]
+    assert await hands.do(BulkVerb.MOVE, (parked, 1, W), to="b") == [FULL]
     await hands.bench.queue.recover(rules, owner="d")
     leases = await hands.bench.queue.claim({"a": (0, 0, 10, 0)}, rules, owner="d")
     assert [lease.item_id for lease in leases] == [parked]
@@ -432,12 +509,12 @@ async def test_a_family_restored_during_a_refused_move_has_all_of_its_items_back
     ids = [await hands.bench.add(), await hands.bench.add(delay_s=9)]
     await hands.bench.queue.remove(["a"])
 
-    async def refuse(*arguments: object) -> set[str]:
+    async def refuse(_: Bulk, target: str, offered: Sequence[NewItem]) -> dict[str, BulkResult]:
         await hands.bench.control.restore("a")
-        return set()
+        return dict.fromkeys((entry.item_id for entry in offered), FULL)
 
     monkeypatch.setattr(Bulk, "_arrive", refuse)
-    assert await hands.do(BulkVerb.MOVE, *((item, 1, Q) for item in ids), to="b") == [REFUSED] * 2
+    assert await hands.do(BulkVerb.MOVE, *((item, 1, Q) for item in ids), to="b") == [FULL] * 2
     assert [(await hands.bench.get(item)).state for item in ids] == [W, D]
     reading = (await hands.bench.reading.read(RULES)).families[0]
     assert (reading.waiting, reading.delayed, reading.stored) == (1, 1, 2)
@@ -469,8 +546,6 @@ async def test_orders_that_are_none_are_refused_before_anything_is_sent(hands: H
         await hands.do(BulkVerb.REPRIORITIZE, (item, 1, W))
     with pytest.raises(UsageError):
         await hands.do(BulkVerb.MOVE, (item, 1, W), to="a")
-    with pytest.raises(Refused, match="nowhere"):
-        await hands.do(BulkVerb.MOVE, (item, 1, W), to="nowhere")
     assert await hands.bench.dump() == before
 
 

@@ -12,6 +12,7 @@ from runtime.model import (
     FamilyRules,
     FieldMatch,
     ItemState,
+    NewItem,
     NotFound,
     Outcome,
     Priority,
@@ -298,3 +299,85 @@ async def test_a_long_history_of_failures_does_not_hold_the_server(bench: Bench,
     assert sorted(ids(found)) == sorted(rows)
     assert sum(row["usec"] for name, row in told.items() if "eval" in name) < 100_000
     assert (await selector.select(replace(dead, error="xx"), ["a"], ceiling=100)).matching == 0
+
+
+# --- page by page
+
+
+async def pages(selector: Selector, selection: Selection, limit: int) -> list[list[str]]:
+    first = await selector.first_page(selection, "a", limit=limit)
+    found, cursor = [ids(first)], first.cursor
+    while cursor is not None:
+        page = await selector.following(selection, "a", cursor, limit=limit)
+        found.append([item.item_id for item in page.items])
+        cursor = page.cursor
+    return found
+
+
+@pytest.mark.parametrize(
+    "selection",
+    [
+        Selection(STILL, fields=(FieldMatch(("even",), True),)),
+        Selection(STILL, priorities=frozenset({Priority.P1, Priority.P2})),
+        Selection(WAITING, fields=(FieldMatch(("even",), True),)),
+        Selection(frozenset({ItemState.DEAD}), error="boom"),
+    ],
+)
+async def test_pages_together_are_exactly_the_selection_in_its_order(
+    bench: Bench, selector: Selector, selection: Selection
+) -> None:
+    for n in range(60):
+        await bench.add(level=n % 4, delay_s=(n % 3) * 40, payload=json.dumps({"even": n % 2 == 0}))
+    await kill(bench, 9, "boom")
+    selector.now_us = START_US + 50 * 1_000_000  # some delayed ones are due: three sets are one line
+    before = await bench.dump()
+    whole = ids(await selector.select(selection, ["a"], ceiling=1000))
+    assert len(whole) > 8
+    assert [len(page) for page in await pages(selector, selection, 4)][:2] == [4, 4]
+    for limit in (1, 4, 1000):
+        found = await pages(selector, selection, limit)
+        assert [item for page in found for item in page] == whole
+    assert await bench.dump() == before
+
+
+async def test_named_ids_are_paged_too(bench: Bench, selector: Selector) -> None:
+    chosen = [await bench.add(level=n % 4) for n in range(10)]
+    selection = Selection(WAITING, ids=tuple(reversed(chosen)))
+    whole = ids(await selector.select(selection, ["a"], ceiling=1000))
+    assert [item for page in await pages(selector, selection, 3) for item in page] == whole
+
+
+async def test_a_page_goes_on_where_the_last_item_has_left_meanwhile(
+    bench: Bench, selector: Selector
+) -> None:
+    await bench.add(level=2, payload="1")
+    chosen = [await bench.add(level=2, payload="1") for _ in range(5)]
+    selection = Selection(WAITING, attempt_max=1)
+    first = await selector.first_page(selection, "a", limit=3)
+    assert first.cursor is not None
+    await kill(bench, 3, "gone")
+    page = await selector.following(selection, "a", first.cursor, limit=3)
+    assert [item.item_id for item in page.items] == chosen[2:]
+
+
+async def test_a_page_of_many_is_found_without_looking_at_all_of_them(
+    bench: Bench, selector: Selector
+) -> None:
+    entries = [NewItem(new_item_id("a", at_s=1.0), "{}", Priority.P2, "t") for _ in range(3 * PAGE)]
+    await bench.add(level=2)
+    await bench.queue.enqueue_many("a", entries)
+    selection = Selection(WAITING, attempt_max=1)
+    first = await selector.first_page(selection, "a", limit=10)
+    assert first.matching == 3 * PAGE + 1
+    looked: list[tuple[int, int]] = []
+    page = await selector.following(
+        selection, "a", first.cursor or "", limit=10, progress=lambda n, of: looked.append((n, of))
+    )
+    assert len(page.items) == 10
+    assert looked == [(PAGE, 3 * PAGE + 1)]
+
+
+@pytest.mark.parametrize("cursor", ["", "0:0:1", "99:0:1:" + "a" * 32, "0:0:x:" + "a" * 32, "a" * 5000])
+async def test_what_is_no_cursor_is_told(selector: Selector, cursor: str) -> None:
+    with pytest.raises(NotFound, match="is not a page's cursor"):
+        await selector.following(Selection(WAITING), "a", cursor, limit=3)

@@ -26,6 +26,7 @@ from runtime.model import (
     BULK_STATES,
     BreakerRule,
     BulkOrder,
+    BulkResult,
     BulkVerb,
     Draining,
     FamilyRules,
@@ -513,8 +514,10 @@ class QueueMachine(RuleBasedStateMachine):
         before = set(target.rows)
         found, offered = model.move_out(items, target)
         told = target.enqueue(offered, self.rules_of[target.name], round(DEDUP_WINDOW_S * SECOND))
-        arrived = [one is not None for one in told] if told is not None else [False] * len(offered)
-        model.batches[batch_id] = model.moved(found, arrived)
+        refused = [
+            BulkResult.DRAINING if told is None else target.full_by.get(one.item_id) for one in offered
+        ]
+        model.batches[batch_id] = model.moved(found, refused)
         same(self.run(call), model.batches[batch_id])
         added = [row for item_id, row in target.rows.items() if item_id not in before]
         self.known += [(target.name, row.item_id) for row in added]

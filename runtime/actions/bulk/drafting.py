@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from runtime.actions.bulk.asking import BULK_CEILING, Asked, understood
+from runtime.actions.bulk.moving import move_warnings
 from runtime.actions.bulk.ports import Backlog, Progress
 from runtime.actions.draft import bounded_lines
 from runtime.actions.intents import Intent
@@ -21,7 +22,6 @@ from runtime.model import (
     ItemState,
     NotFound,
     Now,
-    PauseMode,
     PressureReader,
     PressureReading,
     PressureSource,
@@ -112,7 +112,7 @@ class BulkDrafter:
                     *(f"left alone: {reason}" for reason in left),
                 ]
             ),
-            warnings=bounded_lines(await self._warnings(asked, touched, stored, lane)),
+            warnings=bounded_lines(await self._warnings(asked, selected, touched, stored, lane)),
             target=self._target(lane, reading),
             created_at=now,
             expires_at=now + self._settings.preview_keep_s,
@@ -210,7 +210,12 @@ class BulkDrafter:
         return [*lines, f"and {count(rest, 'other error')}"] if rest > 0 else lines
 
     async def _warnings(
-        self, asked: Asked, touched: Mapping[str, int], stored: Mapping[str, FamilyReading], lane: Lane
+        self,
+        asked: Asked,
+        selected: Selected,
+        touched: Mapping[str, int],
+        stored: Mapping[str, FamilyReading],
+        lane: Lane,
     ) -> list[str]:
         order = asked.order
         match order.verb:
@@ -224,7 +229,10 @@ class BulkDrafter:
                 kept = "" if asked.ask.export_to else "; nothing of it is exported first"
                 return [f"discarded work can't be brought back{kept}"]
             case BulkVerb.MOVE:
-                return [*_room(order.to_family or "", stored), *await self._looks.nobody()]
+                return [
+                    *await move_warnings(asked, selected, stored, lane, self._backlog.door),
+                    *await self._looks.nobody(),
+                ]
             case BulkVerb.REPRIORITIZE | BulkVerb.DELAY | BulkVerb.QUARANTINE:
                 return [
                     f"{name} is not declared in {lane.path}" for name in touched if name not in lane.families
@@ -242,15 +250,6 @@ def _selecting(progress: Progress | None) -> SelectProgress:
             progress(scanned, of)
 
     return told
-
-
-def _room(to_family: str, stored: Mapping[str, FamilyReading]) -> list[str]:
-    there = stored.get(to_family)
-    if there is None or there.pause is None:
-        return []
-    if there.pause.mode is PauseMode.DRAIN:
-        return [f"{to_family} runs dry on purpose and takes nothing in: items may be refused and stay"]
-    return [f"{to_family} is paused: what is moved there is held until it is resumed"]
 
 
 def _title(asked: Asked, touched: Mapping[str, int]) -> str:

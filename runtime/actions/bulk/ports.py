@@ -6,7 +6,7 @@ from collections.abc import AsyncIterable, AsyncIterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from runtime.model import BacklogSelector, BulkControl, PreviewLedger, SelectedItem
+from runtime.model import BacklogSelector, BulkControl, DoorCheck, PreviewLedger, SelectedItem
 
 
 class Progress(Protocol):
@@ -24,6 +24,17 @@ class ItemLines(Protocol):
         ...
 
 
+class MoveDoor(Protocol):
+    """What a family would say to items that are moved to it."""
+
+    async def door_check(
+        self, family: str, items: Sequence[SelectedItem], to_family: str, *, most_bytes: int
+    ) -> DoorCheck:
+        """What the door of ``to_family`` says of the payloads of these items of ``family``: by its schema and
+        its limits, not by how full it is. No further one is read once ``most_bytes`` were. Changes nothing. Raises `BoundaryDown`."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Backlog:
     """The hands and eyes of bulk actions on one lane."""
@@ -33,3 +44,5 @@ class Backlog:
     previews: PreviewLedger
     exporter: ItemLines | None = None
     """None: nothing can be exported here."""
+    door: MoveDoor | None = None
+    """None: payloads are not looked at before a move, and its preview says so."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 
 from runtime.model import (
     BulkResult,
@@ -28,20 +29,58 @@ _DONE = {
     BulkVerb.DELAY: "delayed",
     BulkVerb.QUARANTINE: "in quarantine",
 }
+
+
+@dataclass(frozen=True, slots=True)
+class _Otherwise:
+    """What is said of an item with which nothing was done."""
+
+    outcome: ReceiptOutcome
+    detail: str
+    reason: str = ""
+    """Its few words in a sentence of figures; none where the outcome says it all."""
+
+
+def _refused(reason: str, why: str | None = None) -> _Otherwise:
+    return _Otherwise(ReceiptOutcome.REFUSED, f"not done: {why or reason}; it is where it was", reason)
+
+
+def _went(reason: str, detail: str) -> _Otherwise:
+    return _Otherwise(ReceiptOutcome.MOVED_ON, detail, reason)
+
+
 _OTHERWISE = {
-    BulkResult.MOVED_ON: (ReceiptOutcome.MOVED_ON, "it had another attempt or state by then"),
-    BulkResult.NOT_FOUND: (ReceiptOutcome.MOVED_ON, "there is no such item any more"),
-    BulkResult.REFUSED: (
-        ReceiptOutcome.REFUSED,
-        "not done: the other family is full, takes nothing in, or not such a payload; it is where it was",
+    BulkResult.MOVED_ON: _went("", "it had another attempt or state by then"),
+    BulkResult.ENDED: _went("ended meanwhile", "it had succeeded, was discarded or moved by then"),
+    BulkResult.IN_A_MOVE: _went(
+        "in another move", "another move has it in hand; try again when that is over"
+    ),
+    BulkResult.KEPT_ASIDE: _went(
+        "a removed family's backlog",
+        "it is a removed family's backlog and has no run to replay: restore brings it back",
+    ),
+    BulkResult.NOT_FOUND: _went("no longer there", "there is no such item any more"),
+    BulkResult.FULL_ITEMS: _refused(
+        "the other family is full by items", "the other family has as many items as its ceiling allows"
+    ),
+    BulkResult.FULL_BYTES: _refused(
+        "the other family is full by bytes", "the other family's ceiling on bytes leaves no room for it"
+    ),
+    BulkResult.DRAINING: _refused(
+        "the other family drains", "the other family runs dry on purpose and takes nothing in"
+    ),
+    BulkResult.REMOVED: _refused("the other family is not declared any more"),
+    BulkResult.PAYLOAD: _refused(
+        "not a payload of the other family", "the other family does not take its payload"
+    ),
+    BulkResult.SERVER_FULL: _refused(
+        "its server is out of memory", "the server of the other family is out of memory"
+    ),
+    BulkResult.REFUSED: _refused(
+        "", "the other family is full, takes nothing in, or not such a payload (which one is not on record)"
     ),
 }
-_WORDS = {
-    BulkResult.DONE: "done",
-    BulkResult.MOVED_ON: "moved on",
-    BulkResult.NOT_FOUND: "no longer there",
-    BulkResult.REFUSED: "refused",
-}
+_WORDS = {ReceiptOutcome.MOVED_ON: "moved on", ReceiptOutcome.REFUSED: "refused"}
 
 Results = Mapping[int, Sequence[BulkResult]]
 """Of batches by number."""
@@ -52,8 +91,16 @@ def figures(results: Results) -> Counter[BulkResult]:
 
 
 def sentence(tally: Mapping[BulkResult, int]) -> str:
-    """``990 done, 10 moved on``."""
-    return ", ".join(f"{tally[r]:,} {word}" for r, word in _WORDS.items() if tally.get(r)) or "nothing done"
+    """``980 done, 10 moved on, 10 refused (7 the other family is full by items, 3 not a payload of the other family)``: each reason
+    with its number, the most frequent first."""
+    parts = [f"{tally[BulkResult.DONE]:,} done"] if tally.get(BulkResult.DONE) else []
+    for outcome, word in _WORDS.items():
+        of_it = {r: said.reason for r, said in _OTHERWISE.items() if said.outcome is outcome and tally.get(r)}
+        if of_it:
+            why = [f"{tally[r]:,} {of_it[r]}" for r in sorted(of_it, key=lambda r: -tally[r]) if of_it[r]]
+            told = f" ({', '.join(why)})" if why else ""
+            parts.append(f"{sum(tally[r] for r in of_it):,} {word}{told}")
+    return ", ".join(parts) or "nothing done"
 
 
 async def listed(preview: FrozenPreview, results: Results, previews: PreviewLedger) -> list[TargetResult]:
@@ -75,6 +122,7 @@ def _told(
 ) -> Iterable[TargetResult]:
     for item, result in zip(batch.items, results, strict=True):
         if result is not BulkResult.DONE:
-            yield TargetResult(item.item_id, *_OTHERWISE[result])
+            said = _OTHERWISE[result]
+            yield TargetResult(item.item_id, said.outcome, said.detail, result.value)
         elif each:
-            yield TargetResult(item.item_id, ReceiptOutcome.DONE, _DONE[verb])
+            yield TargetResult(item.item_id, ReceiptOutcome.DONE, _DONE[verb], result.value)

@@ -1,0 +1,126 @@
+"""What stands in the way of a move, told before it is applied: never more than was looked at."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from runtime.actions.bulk.asking import Asked
+from runtime.actions.bulk.ports import MoveDoor
+from runtime.lanefile import Lane
+from runtime.model import DoorCheck, FamilyReading, FamilyRules, PauseMode, Selected, SelectedItem
+from runtime.text import one_line
+from runtime.truth.words import count
+
+PAYLOADS_CHECKED = 1000
+"""Payloads that are read and judged for a preview; of more items, so many spread over all of them."""
+BYTES_CHECKED = 32_000_000
+"""Of large payloads fewer: no more is looked at once so much was read."""
+
+
+async def move_warnings(
+    asked: Asked,
+    selected: Selected,
+    stored: Mapping[str, FamilyReading],
+    lane: Lane,
+    door: MoveDoor | None,
+) -> list[str]:
+    """Of the target as it is now: what may have changed until the move is applied is told by its receipt.
+
+    Raises `BoundaryDown`."""
+    target = asked.order.to_family or ""
+    chosen = [(family, item) for family, items in selected.items.items() for item in items]
+    checked = None if door is None else await _checked(door, chosen, target)
+    shown = one_line(target, 100)
+    return [
+        *_paused(shown, stored.get(target)),
+        *_room(shown, lane.rules[target], stored.get(target), len(chosen), checked),
+        *_payloads(shown, len(chosen), checked),
+    ]
+
+
+async def _checked(door: MoveDoor, chosen: list[tuple[str, SelectedItem]], target: str) -> DoorCheck:
+    sample = chosen[:: max(1, -(-len(chosen) // PAYLOADS_CHECKED))]
+    by_family: dict[str, list[SelectedItem]] = {}
+    for family, item in sample:
+        by_family.setdefault(family, []).append(item)
+    told: list[DoorCheck] = []
+    for family, items in by_family.items():
+        left = BYTES_CHECKED - sum(one.read for one in told)
+        told.append(await door.door_check(family, items, target, most_bytes=left))
+    return DoorCheck(
+        checked=sum(one.checked for one in told),
+        refused=sum(one.refused for one in told),
+        why=next((one.why for one in told if one.why is not None), None),
+        gone=sum(one.gone for one in told),
+        size=sum(one.size for one in told),
+        read=sum(one.read for one in told),
+    )
+
+
+def _paused(shown: str, there: FamilyReading | None) -> list[str]:
+    if there is None or there.pause is None:
+        return []
+    if there.pause.mode is PauseMode.DRAIN:
+        return [f"{shown} runs dry on purpose and takes nothing in: every item would be refused and stay"]
+    held = "is held with the whole lane" if there.pause.whole_lane else "is paused"
+    return [f"{shown} {held}: what is moved there is held until it is resumed"]
+
+
+def _room(
+    shown: str, rules: FamilyRules, there: FamilyReading | None, total: int, checked: DoorCheck | None
+) -> list[str]:
+    lines = []
+    items, size = (0, 0) if there is None else (there.stored, there.stored_bytes)
+    # Those that are known not to be let in take no room.
+    whole = checked is not None and checked.checked == total
+    out = 0 if checked is None else checked.refused
+    coming = total - out if whole else total
+    if rules.backlog_items is not None and items + coming > rules.backlog_items:
+        room = max(0, rules.backlog_items - items)
+        at_most = "" if whole or not out else "up to "
+        lines.append(
+            f"{_full(shown, room)}: {items:,} of {rules.backlog_items:,} items; {at_most}{_fate(room, coming)}"
+        )
+    if rules.backlog_bytes is not None:
+        room = max(0, rules.backlog_bytes - size)
+        figures = f"{size:,} of {rules.backlog_bytes:,} bytes"
+        if room == 0:
+            lines.append(f"{_full(shown, room)}: {figures}; every item would be refused and stay")
+        elif checked is not None and checked.checked:
+            taken = round(checked.size * total / checked.checked)
+            if taken > room:
+                takes = f"{taken:,} bytes"
+                if not whole:
+                    takes = f"about {takes}, judged by {checked.checked:,} of them"
+                lines.append(
+                    f"{_full(shown, room)}: {figures}; these take {takes}: what does not fit would be "
+                    "refused and stay"
+                )
+        elif checked is None:
+            lines.append(f"{shown} has {figures}; how much these take was not looked at")
+    return lines
+
+
+def _full(shown: str, room: int) -> str:
+    return f"{shown} would get full" if room else f"{shown} is full"
+
+
+def _fate(room: int, total: int) -> str:
+    if room == 0:
+        return "every item would be refused and stay"
+    return f"{count(total - room, 'item')} of {total:,} would be refused and stay"
+
+
+def _payloads(shown: str, total: int, checked: DoorCheck | None) -> list[str]:
+    """Says how many were looked at wherever these are not all."""
+    if checked is None:
+        return [f"whether {shown} takes these payloads was not looked at"]
+    whole = checked.checked == total
+    if checked.refused:
+        of = f"{total:,}" if whole else f"{checked.checked:,} looked at, of {total:,} in all"
+        why = one_line(checked.why or "", 200)
+        return [f"{shown} would refuse the payload of {checked.refused:,} of {of}: {why}"]
+    if not whole:
+        rest = total - checked.checked
+        return [f"{shown} takes the {count(checked.checked, 'payload')} looked at; {rest:,} more were not"]
+    return []
