@@ -123,6 +123,15 @@ async def test_a_replay_makes_new_attempts_at_the_end_of_their_level(hands: Hand
     await hands.sound()
 
 
+async def test_a_batch_takes_no_places_in_line_for_what_it_does_not_replay(hands: Hands) -> None:
+    """Found by the state machine: the line went on behind places that nobody had."""
+    first, second, third = await hands.dead(3)
+    await hands.do(BulkVerb.REPLAY, (first, 1, X), (second, 9, X), (third, 1, X))
+    added = await hands.bench.add()
+    scores = await hands.scores("w2")
+    assert [scores[item] - scores[first] for item in (first, third, added)] == [0, 1, 2]
+
+
 async def test_replays_at_a_rate_queue_behind_each_other(hands: Hands) -> None:
     ids = await hands.dead(7)
     await hands.do(BulkVerb.REPLAY, *((item, 1, X) for item in ids[:4]), rate=2.0)

@@ -819,9 +819,12 @@ def test_the_queue_is_what_its_model_is(setup: Setup) -> None:
 
 
 @pytest.mark.soak
-def test_the_queue_is_what_its_model_is_over_many_more_steps(setup: Setup) -> None:
-    """20,000 steps, others at each run; the seed is printed."""
-    number = secrets.randbits(32)
+def test_the_queue_is_what_its_model_is_over_many_more_steps(
+    setup: Setup, pytestconfig: pytest.Config
+) -> None:
+    """20,000 steps, others at each run; the seed is printed, and ``--hypothesis-seed`` gives it again."""
+    given = pytestconfig.getoption("--hypothesis-seed")
+    number = secrets.randbits(32) if given is None else int(given)
     print(f"seed {number}")  # noqa: T201 - by it a failure is found again
     run_state_machine_as_test(
         seed(number)(machine_on(setup)),
