@@ -384,16 +384,16 @@ class FamilyModel:
     # --- back
 
     def recover(
-        self, rules: FamilyRules, owner: str, dead: Collection[str], lease_us: int
+        self, rules: FamilyRules, owner: str, gone: Collection[str], died: Collection[str], lease_us: int
     ) -> tuple[int, list[Row], int, int]:
         """(returned, uncertain ones, quarantined, released). The order in which the uncertain ones get
         their tokens is free: `tokens_of` takes it over."""
         returned = aside = released = 0
         uncertain: list[Row] = []
         for row in self.at("leased"):
-            if row.at > self.now and row.owner not in dead:
+            if row.at > self.now and row.owner not in gone:
                 continue
-            row.deaths += 1
+            row.deaths += row.owner in died
             if row.deaths >= DEATHS_MAX:
                 self._set_aside(row, f"{DEATHS_MAX} drainers died with it in hand, the last was {row.owner}")
                 aside += 1
@@ -401,9 +401,9 @@ class FamilyModel:
                 self._back(row)
                 returned += 1
         for row in self.at("admitting"):
-            if row.at > self.now and row.owner not in dead:
+            if row.at > self.now and row.owner not in gone:
                 continue
-            row.deaths += 1
+            row.deaths += row.owner in died
             row.at, row.owner = self.now + lease_us, owner
             uncertain.append(row)
         for key in {row.key for row in self.at("parked")}:

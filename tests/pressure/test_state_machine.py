@@ -296,11 +296,13 @@ class QueueMachine(RuleBasedStateMachine):
 
     # --- back
 
-    def recover(self, owner: str, dead: tuple[str, ...], lease_s: float) -> None:
-        found = self.run(self.queue.recover(self.rules_of, owner=owner, dead=dead, lease_s=lease_s))
+    def recover(self, owner: str, gone: tuple[str, ...], died: tuple[str, ...], lease_s: float) -> None:
+        found = self.run(
+            self.queue.recover(self.rules_of, owner=owner, gone=gone, died=died, lease_s=lease_s)
+        )
         for name, model in self.models.items():
             returned, uncertain, aside, released = model.recover(
-                self.rules_of[name], owner, dead, round(lease_s * SECOND)
+                self.rules_of[name], owner, gone, died, round(lease_s * SECOND)
             )
             if not (returned or uncertain or aside or released):
                 assert name not in found
@@ -602,7 +604,8 @@ class QueueMachine(RuleBasedStateMachine):
                 "recover",
                 dict(
                     owner=st.sampled_from(OWNERS),
-                    dead=st.sampled_from([(), OWNERS[:1], OWNERS[:2], OWNERS]),
+                    gone=st.sampled_from([(), OWNERS[:1], OWNERS[:2], OWNERS]),
+                    died=st.sampled_from([(), OWNERS[:1], OWNERS[1:], OWNERS, OWNERS]),
                     lease_s=lease_lengths,
                 ),
             ),
