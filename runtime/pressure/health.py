@@ -103,11 +103,14 @@ def _slow(entries: Any, now: float) -> Iterator[SlowCommand]:
 
 
 def _what(words: Sequence[str]) -> str:
-    """Arguments may be payloads: they are not shown. Of a key that is a family's, the family is."""
+    """Arguments may be payloads: they are not shown. Of a key that is a family's, the family is,
+    and with how many others the script was run."""
     name = words[0].upper()
     if name.startswith(("EVAL", "FCALL")) and len(words) > 3:
         _, brace, tag = words[3].partition("{")
         place, closed, _ = tag.partition("}")
         if brace and closed:
-            return f"{name} {place.partition('/')[2] or place}"
+            others = int(words[2]) - 1 if words[2].isdecimal() else 0
+            more = f" and {others} more" if others > 0 else ""
+            return f"{name} {place.partition('/')[2] or place}{more}"
     return name

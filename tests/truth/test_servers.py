@@ -158,20 +158,29 @@ def _children(server: ValkeyServer) -> list[int]:
     return [int(pid) for pid in Path(f"/proc/{server.pid}/task/{server.pid}/children").read_text().split()]
 
 
-async def test_a_slow_script_is_named_by_its_family(module_valkey: ValkeyServer, tmp_path: Path) -> None:
-    base = family_base("main", "content/updated")
+@pytest.mark.parametrize(
+    ("families", "subject"),
+    [
+        (["content/updated"], "EVAL content/updated"),
+        (["content/updated", "b", "c"], "EVAL content/updated and 2 more"),
+    ],
+)
+async def test_a_slow_script_is_named_by_its_family(
+    module_valkey: ValkeyServer, tmp_path: Path, families: list[str], subject: str
+) -> None:
+    bases = [family_base("main", family) for family in families]
     module_valkey.ask("SLOWLOG", "RESET")
     rounds = 1_000_000
     while not _slow_entries(module_valkey, 0.11):
         rounds *= 2
-        module_valkey.ask("EVAL", LOOP, 1, base, rounds, "secret payload")
+        module_valkey.ask("EVAL", LOOP, len(bases), *bases, rounds, "secret payload")
     before = module_valkey.ask("SLOWLOG", "LEN")
 
     found = await findings(module_valkey.url, tmp_path)
 
     kept = module_valkey.ask("SLOWLOG", "LEN")
     module_valkey.ask("SLOWLOG", "RESET")
-    assert found["slow-command"].subject == "EVAL content/updated"
+    assert found["slow-command"].subject == subject
     assert "secret" not in found["slow-command"].message
     assert kept == before  # looking has neither emptied the log nor been slow itself
     assert await findings(module_valkey.url, tmp_path) == {}
