@@ -684,6 +684,8 @@ class FamilyModel:
                 self._close(row, "moved")
                 results.append(BulkResult.DONE)
             else:
+                if row.place == "parked":  # its key may have come free meanwhile: the next claim sees to it
+                    row.place = "waiting"
                 results.append(BulkResult.REFUSED)
         return results
 

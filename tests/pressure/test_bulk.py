@@ -435,6 +435,24 @@ async def test_a_parked_item_whose_key_came_free_during_a_refused_move_is_not_le
     await hands.sound()
 
 
+async def test_a_parked_item_that_may_not_move_is_parked_anew_by_the_next_claim(hands: Hands) -> None:
+    """Found by the state machine, whose model left it parked."""
+    rules = {"a": FamilyRules(concurrency=1)}
+    await hands.bench.add()  # the family is known
+    mine = [NewItem(new_item_id("a", at_s=2.0), "{}", Priority.P2, "t", concurrency_key='"k"') for _ in "12"]
+    await hands.bench.queue.enqueue_many("a", mine)
+    await hands.bench.queue.claim({"a": (0, 0, 10, 0)}, rules, owner="d")
+    parked = mine[1].item_id
+    place = (await hands.scores("q2"))[parked]
+    hands.rules["b"] = FamilyRules(backlog_items=1)
+    await hands.bench.add("b")
+    assert await hands.do(BulkVerb.MOVE, (parked, 1, W), to="b") == [REFUSED]
+    assert await hands.scores("w2") == {parked: place}
+    assert await hands.bench.queue.claim({"a": (0, 0, 10, 0)}, rules, owner="d") == []
+    assert await hands.scores("q2") == {parked: place}
+    await hands.sound()
+
+
 async def test_a_family_restored_during_a_refused_move_has_all_of_its_items_back(
     hands: Hands, monkeypatch: pytest.MonkeyPatch
 ) -> None:
