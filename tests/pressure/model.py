@@ -155,8 +155,8 @@ class FamilyModel:
         self.events: list[tuple[str, int]] = []
         self.batches: dict[str, list[BulkResult]] = {}
         """What bulk actions have done, by the batch."""
-        self.replay_arrival = 0
-        """The theoretical arrival time of replays at a rate."""
+        self.replay_arrival: float = 0
+        """The theoretical arrival time of replays at a rate; whole between batches."""
 
     # --- questions
 
@@ -604,6 +604,7 @@ class FamilyModel:
             if order.rate_per_s is not None:
                 self.replay_arrival = max(self.now, self.replay_arrival)
             self.batches[batch_id] = [self._apply(item, order) for item in items]
+            self.replay_arrival = round(self.replay_arrival)
         return self.batches[batch_id]
 
     def _apply(self, item: SelectedItem, order: BulkOrder) -> BulkResult:
@@ -632,15 +633,15 @@ class FamilyModel:
 
     def _replay_at_rate(self, row: Row, rate_per_s: float | None) -> None:
         row.attempt += 1
-        start = self.now
+        start: float = self.now
         if rate_per_s is not None:
-            interval = round(SECOND / rate_per_s)
+            interval = SECOND / rate_per_s
             start = self.replay_arrival - (max(1, int(rate_per_s)) - 1) * interval
             self.replay_arrival += interval
         if start <= self.now:
             row.place, row.at = "waiting", self.next_ready()
         else:
-            row.place, row.at = "delayed", start
+            row.place, row.at = "delayed", round(start)
 
     def _close(self, row: Row, outcome: str) -> None:
         del self.rows[row.item_id]
