@@ -74,6 +74,8 @@ TARGETS = {
     "preview_priority_s": "target < 3",
     "preview_age_s": "target < 3",
     "preview_field_items_per_s": "target >= 200000",
+    "preview_field_all_items_per_s": "target >= 200000",
+    "preview_field_elsewhere_items_per_s": "target >= 200000",
     "replay_others_held_up_ms": "target < 100",
 }
 
@@ -98,8 +100,8 @@ class Lane:
 
 
 def payload_of(number: int) -> str:
-    """A JSON object of `PAYLOAD_BYTES` bytes in which one field tells items apart."""
-    head = f'{{"customer":"c{number % CUSTOMERS:03d}","number":{number},"note":"'
+    """A JSON object of `PAYLOAD_BYTES` bytes in which one field tells items apart and another is alike in all."""
+    head = f'{{"customer":"c{number % CUSTOMERS:03d}","kind":"order","number":{number},"note":"'
     return head + "x" * (PAYLOAD_BYTES - len(head) - 2) + '"}'
 
 
@@ -175,13 +177,15 @@ async def claims(lane: Lane, samples: int) -> list[float]:
 
 
 def selections() -> dict[str, tuple[Selection, int]]:
-    """By what is asked for: the selection, and the one of how many items that it means."""
+    """By what is asked for: the selection, and the one of how many items that it means; 0: none."""
     waiting = Selection(frozenset({ItemState.WAITING}))
     return {
         "state": (waiting, 1),
         "priority": (replace(waiting, priorities=frozenset({Priority.P1})), 4),
         "age": (replace(waiting, older_than_s=0.001), 1),
         "field": (replace(waiting, fields=(FieldMatch(("customer",), "c007"),)), CUSTOMERS),
+        "field_all": (replace(waiting, fields=(FieldMatch(("kind",), "order"),)), 1),
+        "field_elsewhere": (replace(waiting, fields=(FieldMatch(("customer",), "order"),)), 0),
     }
 
 
@@ -197,7 +201,8 @@ async def previews(lane: Lane, items: int, samples: int) -> dict[str, list[float
             )
             taken.setdefault(name, []).append(time.perf_counter() - begun)
             frozen = sum(map(len, selected.items.values()))
-            if selected.matching != items // share or frozen != min(CEILING, items // share):
+            meant = items // share if share else 0
+            if selected.matching != meant or frozen != min(CEILING, meant):
                 raise RuntimeError(f"a preview by {name} found {selected.matching}, froze {frozen}")
             if not told or told[-1][0] != told[-1][1]:
                 raise RuntimeError(f"a preview by {name} told no progress to its end: {told[-1:]}")
@@ -317,7 +322,10 @@ async def measured(url: str, items: int, quick: bool) -> Measured:
         "claim_p50_ms": claim["median"],
         "claim_p99_ms": statistics.quantiles(claim_ms, n=100, method="inclusive")[98],
         **{f"preview_{name}_s": statistics.median(values) for name, values in preview_s.items()},
-        "preview_field_items_per_s": items / statistics.median(preview_s["field"]),
+        **{
+            f"preview_{name}_items_per_s": items / statistics.median(preview_s[name])
+            for name in ("field", "field_all", "field_elsewhere")
+        },
         "replay_others_held_up_ms": max(beside),
         "replay_others_undisturbed_ms": max(undisturbed),
         "replay_items_per_s": dead / replay_s,

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import math
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import orjson
@@ -13,36 +14,53 @@ from runtime.model import FieldMatch
 
 _EXACT_INT = 2**53
 """Whole numbers beyond this may be rounded by the fast reader."""
-_SPECIAL = re.compile(r'["\\/\x00-\x1f]')
-"""Characters that JSON text may write in more than one way, apart from ``\\uXXXX``."""
+_SPECIAL = re.compile(r'["\\/\x00-\x1f\ud800-\udfff\ufffd]')
+"""Characters that JSON text may write in more than one way, apart from ``\\uXXXX``; and those as which
+bytes may be read that are others in the server."""
 _INDEX = re.compile(r"0|[1-9][0-9]{0,8}")
 
 
 def needles(fields: Sequence[FieldMatch]) -> tuple[str, ...]:
     """Texts that a payload with these fields must have, unless it has a ``\\u`` escape somewhere.
 
-    A number can be written in many ways, and so can some characters: they give no needle.
+    A number can be written in many ways, and so can some characters: they give no needle. What `members`
+    asks for is not asked for again.
     """
     found: list[str] = []
     for match in fields:
-        if isinstance(match.value, bool) or match.value is None:
-            found.append(json.dumps(match.value))
-        elif isinstance(match.value, str):
+        whole = bool(members((match,)))
+        if isinstance(match.value, str):  # of a member too: it is the quickest to tell most payloads apart
             found.append(_needle(match.value))
-        found.extend(_needle(key) for key in match.path if not _INDEX.fullmatch(key))
+        elif not whole and (isinstance(match.value, bool) or match.value is None):
+            found.append(json.dumps(match.value))
+        keys = match.path[:-1] if whole else match.path
+        found.extend(_needle(key) for key in keys if not _INDEX.fullmatch(key))
     return tuple(dict.fromkeys(needle for needle in found if needle))
 
 
-def numbers(fields: Sequence[FieldMatch]) -> tuple[tuple[str, str], ...]:
-    """Quoted keys that must be followed by a number of this value, unless as above."""
+def members(fields: Sequence[FieldMatch]) -> tuple[tuple[str, str], ...]:
+    """Quoted keys that must be followed by a colon and this JSON value, unless as above: a text, a word or a
+    number, which may be written in other ways."""
     return tuple(
-        (f'"{match.path[-1]}"', repr(match.value))
+        (f'"{match.path[-1]}"', value)
         for match in fields
-        if type(match.value) in (int, float)
-        and match.path
+        if match.path
         and not _INDEX.fullmatch(match.path[-1])
         and not _SPECIAL.search(match.path[-1])
+        and (value := _written(match.value)) is not None
     )
+
+
+def _written(value: str | int | float | bool | None) -> str | None:
+    """The JSON of ``value``; None where it has several forms that the server does not know to be one."""
+    if value is None or isinstance(value, bool):
+        return json.dumps(value)
+    if isinstance(value, str):
+        return None if _SPECIAL.search(value) else f'"{value}"'
+    try:
+        return repr(value) if math.isfinite(value) else None
+    except OverflowError:  # a whole number beyond what a double holds
+        return None
 
 
 def _needle(text: str) -> str:
@@ -54,7 +72,7 @@ class Matcher:
     """Judges payloads by their values, as JSON has them: ``1`` is ``1.0``, ``true`` is not ``1``."""
 
     def __init__(self, fields: Sequence[FieldMatch]) -> None:
-        self._fields = tuple(fields)
+        self._tests = tuple((match.path, match.value, _kinds(match.value)) for match in fields)
         exact = any(
             type(match.value) in (int, float) and abs(match.value or 0) >= _EXACT_INT  # type: ignore[arg-type]
             for match in fields
@@ -63,36 +81,50 @@ class Matcher:
 
     def __call__(self, payload: str) -> bool:
         """False too for text that can't be read as JSON: it has no fields."""
-        try:
-            value = self._load(payload)
-        except ValueError:
+        return self.many((payload,))[0]
+
+    def many(self, payloads: Iterable[str]) -> list[bool]:
+        """Of each whether it matches. Written out in one loop: a call a payload costs as much as reading it."""
+        load, tests = self._load, self._tests
+        verdicts: list[bool] = []
+        for payload in payloads:
             try:
-                value = json.loads(payload)
+                value = load(payload)
             except (ValueError, RecursionError):
-                return False
-        except RecursionError:
-            return False
-        for match in self._fields:  # noqa: SIM110 - twice as fast as `all` with one field
-            if not _has(value, match):
-                return False
-        return True
+                value = _read_again(payload)
+            matching = value is not _NOTHING
+            for path, wanted, kinds in tests:
+                node = value
+                for key in path:
+                    node = node.get(key, _NOTHING) if type(node) is dict else _element(node, key)
+                if node != wanted or type(node) not in kinds:
+                    matching = False
+                    break
+            verdicts.append(matching)
+        return verdicts
 
 
-def _has(node: Any, match: FieldMatch) -> bool:
-    for key in match.path:
-        if isinstance(node, dict):
-            if key not in node:
-                return False
-            node = node[key]
-        elif isinstance(node, list):
-            if not _INDEX.fullmatch(key) or int(key) >= len(node):
-                return False
-            node = node[int(key)]
-        else:
-            return False
-    wanted = match.value
-    if wanted is None or isinstance(wanted, bool):
-        return node is wanted
-    if isinstance(wanted, str):
-        return isinstance(node, str) and node == wanted
-    return type(node) in (int, float) and bool(node == wanted)
+_NOTHING: Any = object()
+"""What is found where nothing is: it equals no JSON value and has no elements."""
+
+
+def _kinds(value: str | int | float | bool | None) -> tuple[type, ...]:
+    """What a value that equals ``value`` must be to be the same one in JSON."""
+    if isinstance(value, str):
+        return (str,)
+    return (int, float) if isinstance(value, int | float) and not isinstance(value, bool) else (type(value),)
+
+
+def _element(node: Any, key: str) -> Any:
+    """Of a value that is no object."""
+    if type(node) is not list or not _INDEX.fullmatch(key) or int(key) >= len(node):
+        return _NOTHING
+    return node[int(key)]
+
+
+def _read_again(payload: str) -> Any:
+    """What the fast reader refuses the slow one may still read: whole numbers of any size, half a character."""
+    try:
+        return json.loads(payload)
+    except (ValueError, RecursionError):
+        return _NOTHING

@@ -57,6 +57,11 @@ def unpack_failures(lines: str | None) -> tuple[Failure, ...]:
     )
 
 
+def last_message(lines: str) -> str:
+    """That of the last failure alone: a search reads a hundred thousand of them."""
+    return str(json.loads(lines.rpartition("\n")[2])["message"])
+
+
 def unpack_pause(text: str | None) -> Pause | None:
     if not text:
         return None

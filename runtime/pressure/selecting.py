@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import math
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from typing import Any
@@ -29,9 +29,9 @@ from runtime.model import (
     family_tag,
     tag_of,
 )
-from runtime.pressure.matching import Matcher, needles, numbers
+from runtime.pressure.matching import Matcher, members, needles
 from runtime.pressure.place import OnLane
-from runtime.pressure.records import unpack_failures
+from runtime.pressure.records import last_message
 from runtime.pressure.script import Call, Kind, Script
 from runtime.text import one_line
 
@@ -63,21 +63,35 @@ _SETS = {
     ItemState.QUARANTINED: "quarantined",
 }
 _ANY_PRIORITY = frozenset(Priority)
+_FOREVER_US = 9 * 10**15
 
 _FILTER = """
 local levels, enq_from, enq_until, att_min, att_max = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[5])
+-- Numbers are read only where one is asked for: it costs as much as sending a record.
+local of_any_head = #levels == 4 and att_min <= 1 and enq_from <= 0 and math.min(att_max, enq_until) >= FOREVER
 local with_record, with_fails, wanted = ARGV[6] == '1', ARGV[7] == '1', tonumber(ARGV[8])
-local numbers = tonumber(ARGV[9 + wanted])
-local own, find, match = 10 + wanted + 2 * numbers, string.find, string.match
-local texts, keys, values = {unpack(ARGV, 9, 8 + wanted)}, {}, {}
-for i = 1, numbers do
-  keys[i], values[i] = ARGV[8 + wanted + 2 * i], tonumber(ARGV[9 + wanted + 2 * i])
+local members = tonumber(ARGV[9 + wanted])
+local own, find, match, sub = 10 + wanted + 2 * members, string.find, string.match, string.sub
+local texts, keys, values, tight, loose = {unpack(ARGV, 9, 8 + wanted)}, {}, {}, {}, {}
+for i = 1, members do
+  local key, value = ARGV[8 + wanted + 2 * i], ARGV[9 + wanted + 2 * i]
+  keys[i], tight[i], loose[i] = key, key .. ':' .. value, key .. ': ' .. value
+  values[i] = tonumber(value) or value
 end
-local function numbered(record, key, value)
+local function has_member(record, i)
+  local key, value = keys[i], values[i]
+  local text = type(value) == 'string'
+  -- As nearly everybody writes it; of a number that is no more than its first digits.
+  if text and (find(record, tight[i], 1, true) or find(record, loose[i], 1, true)) then return true end
   local _, stop = find(record, key, 1, true)
   while stop do
-    local number = match(record, '^%s*:%s*(-?%d[%d.eE+-]*)', stop + 1)
-    if number and tonumber(number) == value then return true end
+    if text then
+      local start = match(record, '^%s*:%s*()', stop + 1)
+      if start and sub(record, start, start + #value - 1) == value then return true end
+    else
+      local number = match(record, '^%s*:%s*(-?%d[%d.eE+-]*)', stop + 1)
+      if number and tonumber(number) == value then return true end
+    end
     _, stop = find(record, key, stop + 1, true)
   end
 end
@@ -85,35 +99,42 @@ local function may_match(record)
   for i = 1, wanted do
     if not find(record, texts[i], 1, true) then return false end
   end
-  for i = 1, numbers do
-    if not numbered(record, keys[i], values[i]) then return false end
+  for i = 1, members do
+    if not has_member(record, i) then return false end
   end
   return true
 end
-local rows, n = {}, 0
+local ids_found, attempts, records_found, failures, n = {}, {}, {}, {}, 0
 local function consider(id, record)
   if not may_match(record) and not find(record, '\\\\u', 1, true) then return end
-  local p, a, e = match(record, '^(%d):(%d+):(%d+):')
-  if not p or not find(levels, p, 1, true) then return end
-  local attempt, enqueued = tonumber(a), tonumber(e)
-  if attempt < att_min or attempt > att_max or enqueued < enq_from or enqueued > enq_until then return end
+  local attempt
+  if of_any_head then
+    attempt = tonumber(match(record, '^[0-3]:([1-9]%d*):%d+:'))
+    if not attempt then return end
+  else
+    local p, a, e = match(record, '^(%d):(%d+):(%d+):')
+    if not p or not find(levels, p, 1, true) then return end
+    local enqueued = tonumber(e)
+    attempt = tonumber(a)
+    if attempt < att_min or attempt > att_max or enqueued < enq_from or enqueued > enq_until then return end
+  end
   local fails = false
   if with_fails then
     fails = call('HGET', base .. 'fails', id)
     if not fails then return end
-    fails = match(fails, '[^\\n]*$')
+    fails = match(fails, '^.*\\n(.*)$') or fails -- greedy from the start: looked at once
   end
-  rows[n + 1], rows[n + 2] = id, attempt
-  rows[n + 3] = with_record and record or false
-  rows[n + 4] = fails
-  n = n + 4
+  n = n + 1
+  ids_found[n], attempts[n] = id, attempt
+  if with_record then records_found[n] = record end
+  if with_fails then failures[n] = fails end
 end
-"""
-_WIDTH = 4
-"""id, attempt, record, last failure."""
+local function found() return {ids_found, attempts, records_found, failures} end
+""".replace("FOREVER", str(_FOREVER_US))
 _Row = tuple[float, str, int]
 """Score, id, attempt."""
-_FOREVER_US = 9 * 10**15
+_Columns = tuple[list[str], list[int], list[str], list[str]]
+"""Ids, attempts, records and last failures of what a script found; those that nobody asked for are empty."""
 _STATES = tuple(ItemState)
 
 
@@ -205,9 +226,9 @@ class Selector(OnLane):
     end
     local scores = {{}}
     if with_scores == '1' then
-      for i = 1, n, {_WIDTH} do scores[#scores + 1] = call('ZSCORE', key, rows[i]) end
+      for i = 1, n do scores[i] = call('ZSCORE', key, ids_found[i]) end
     end
-    return {{scanned, start + scanned >= stop and 1 or 0, last, last_score, rows, scores}}
+    return {{scanned, start + scanned >= stop and 1 or 0, last, last_score, found(), scores}}
     """,
         Kind.LOOKS,
     )
@@ -232,7 +253,7 @@ class Selector(OnLane):
         if n > before then scores[#scores + 1] = score end
       end
     end
-    return {rows, scores}
+    return {found(), scores}
     """,
         Kind.LOOKS,
     )
@@ -279,9 +300,10 @@ class Selector(OnLane):
                 pages = _Pages(self, family, scope, judge, None, False)
                 try:
                     async for _, rows in pages.read():
-                        fresh = [row for row in rows if row[1] not in known]
-                        known.update(row[1] for row in fresh)
-                        yield [SelectedItem(item_id, attempt, scope.state) for _, item_id, attempt in fresh]
+                        yield [
+                            SelectedItem(item_id, attempt, scope.state)
+                            for _, item_id, attempt in _fresh(rows, known)
+                        ]
                 finally:
                     await pages.close()
 
@@ -338,8 +360,7 @@ class Selector(OnLane):
                     else:
                         pages = next(coming)
                     async for scanned, rows in pages.read():
-                        fresh = [row for row in rows if row[1] not in seen]
-                        seen.update(row[1] for row in fresh)
+                        fresh = _fresh(rows, seen)
                         kept.extend(fresh[: max(0, room - taken)])
                         taken += len(fresh)
                         found.scanned += scanned
@@ -477,7 +498,7 @@ class _Judge:
         self._matches = Matcher(selection.fields) if selection.fields else None
         self._error = selection.error.casefold() if selection.error is not None else None
         self._needles = needles(selection.fields)
-        self._numbers = numbers(selection.fields)
+        self._members = members(selection.fields)
 
     def arguments(self, scope: _Scope) -> tuple[str | int | float, ...]:
         """Those of ``_FILTER``."""
@@ -491,22 +512,32 @@ class _Judge:
             int(self._error is not None),
             len(self._needles),
             *self._needles,
-            len(self._numbers),
-            *(part for pair in self._numbers for part in pair),
+            len(self._members),
+            *(part for pair in self._members for part in pair),
         )
 
-    def __call__(self, rows: Sequence[Any], scores: Sequence[str]) -> list[_Row]:
+    def __call__(self, columns: _Columns, scores: Sequence[str]) -> list[_Row]:
         """The rows that match; without ``scores`` they are as good as equal, and in order already."""
-        matches, error = self._matches, self._error
+        ids, attempts, records, failures = columns
         at = map(float, scores) if scores else itertools.repeat(0.0)
-        return [
-            (score, item_id, attempt)
-            for score, item_id, attempt, record, failure in zip(
-                at, rows[0::_WIDTH], rows[1::_WIDTH], rows[2::_WIDTH], rows[3::_WIDTH], strict=False
-            )
-            if (matches is None or (record is not None and matches(record.partition("\n")[2])))
-            and (error is None or _says(failure, error))
-        ]
+        rows: Iterable[_Row] = zip(at, ids, attempts, strict=False)
+        verdicts: list[bool] | None = None
+        if self._matches is not None:
+            verdicts = self._matches.many([record.partition("\n")[2] for record in records])
+        if self._error is not None:
+            error, asked = self._error, verdicts or itertools.repeat(True)
+            verdicts = [
+                still and _says(failure, error) for still, failure in zip(asked, failures, strict=False)
+            ]
+        return list(rows if verdicts is None else itertools.compress(rows, verdicts))
+
+
+def _fresh(rows: list[_Row], seen: set[str]) -> list[_Row]:
+    """Those that were not seen before; now they are. A page has no id twice."""
+    names = [item_id for _, item_id, _ in rows]
+    fresh = rows if seen.isdisjoint(names) else [row for row in rows if row[1] not in seen]
+    seen.update(names)
+    return fresh
 
 
 def _place(place: tuple[ItemState, int]) -> tuple[int, int]:
@@ -514,10 +545,9 @@ def _place(place: tuple[ItemState, int]) -> tuple[int, int]:
 
 
 def _says(failure: str, error: str) -> bool:
-    failures = unpack_failures(failure)
-    if not failures:
+    if not failure:
         return False
-    message = failures[-1].message
+    message = last_message(failure)
     # As it is shown counts too: a text is copied from a screen, where control characters are made visible.
     return error in message.casefold() or (
         not message.isprintable() and error in one_line(message, len(message)).casefold()

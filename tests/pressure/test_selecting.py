@@ -164,6 +164,10 @@ async def test_attempts_errors_and_enqueue_windows(bench: Bench, selector: Selec
         ('{"s": "\\ud83d\\ude00"}', ("s",), "😀", True),
         ('{"s": "\\u0000"}', ("s",), "\0", True),
         ('{"s": "xab"}', ("s",), "ab", False),
+        ('{"s"\t:\r\n"ab"}', ("s",), "ab", True),
+        ('{"s" :null}', ("s",), None, True),
+        ('{"s":1, "m": {"s" : true}}', ("m", "s"), True, True),
+        ('{"s": "abc", "m": "ab"}', ("s",), "ab", False),
         ('{"s": ""}', ("s",), "", True),
         ('{"l": [{"x": 5}, 7]}', ("l", "0", "x"), 5, True),
         ('{"l": [5, 7]}', ("l", "1"), 7, True),
@@ -276,3 +280,21 @@ async def test_selecting_changes_nothing(bench: Bench, selector: Selector) -> No
     ):
         await selector.select(selection, ["a", "never-seen"], ceiling=10)
     assert await bench.dump() == before
+
+
+async def test_a_long_history_of_failures_does_not_hold_the_server(bench: Bench, selector: Selector) -> None:
+    """The last failure is found in one look: not from each of its characters anew."""
+    line = json.dumps({"attempt": 1, "outcome": "failed", "message": "x" * 2000, "at": START_US})
+    last = json.dumps({"attempt": 10, "outcome": "failed", "message": "boom", "at": START_US})
+    rows = [new_item_id("a", at_s=1.0) for _ in range(20)]
+    base = f"joelclaw:1:{{{bench.lane}/a}}:"
+    await bench.redis.hset(base + "items", mapping=dict.fromkeys(rows, f"2:10:{START_US}:t\n{{}}"))
+    await bench.redis.hset(base + "fails", mapping=dict.fromkeys(rows, "\n".join([*[line] * 9, last])))
+    await bench.redis.zadd(base + "dead", dict.fromkeys(rows, START_US))
+    dead = Selection(frozenset({ItemState.DEAD}), error="boom")
+    await bench.redis.config_resetstat()
+    found = await selector.select(dead, ["a"], ceiling=100)
+    told = await bench.redis.info("commandstats")
+    assert sorted(ids(found)) == sorted(rows)
+    assert sum(row["usec"] for name, row in told.items() if "eval" in name) < 100_000
+    assert (await selector.select(replace(dead, error="xx"), ["a"], ceiling=100)).matching == 0
