@@ -11,9 +11,8 @@ import re
 from datetime import UTC, datetime
 from typing import NoReturn
 
-from runtime.model import FieldMatch, ItemState, Priority, UsageError
+from runtime.model import LENGTH_MOST_S, FieldMatch, ItemState, Priority, UsageError
 
-DURATION_MOST_S = 366 * 86_400.0
 ATTEMPT_MOST = 999_999_999
 FIELD_DEPTH = 20
 NEGATIVE = re.compile(r"-\.?[0-9]")
@@ -48,7 +47,7 @@ def length(text: str, *, zero: bool = False) -> float:
     from runtime.lanefile import parse_duration  # late: only where a length is given
 
     seconds = -1.0 if NEGATIVE.match(text) else parse_duration(text[:100])
-    in_range = 0 <= seconds <= DURATION_MOST_S and (seconds > 0 or zero)
+    in_range = 0 <= seconds <= LENGTH_MOST_S and (seconds > 0 or zero)
     if not math.isfinite(seconds) or not in_range:
         least = "from 0" if zero else "above 0 and"
         raise ValueError(f"{text[:40]!r} is not a length of time {least} up to 366d")

@@ -26,6 +26,8 @@ from zoneinfo import ZoneInfo
 
 from cronsim import CronSim, CronSimError
 
+from runtime.model import LENGTH_MOST_S
+
 TOLERANCE_S = 30.0
 """A call may be off its instant by half a period, and never by more than this."""
 EVERY_LEAST_S = 1.0
@@ -191,7 +193,7 @@ def parse_every(text: str) -> float:
     if not _GO_DURATION.fullmatch(length):
         raise CronError(f"{text!r}: write it like @every 10s, @every 5m or @every 1h")
     seconds = sum(float(number) * _UNITS_S[unit] for number, unit in _GO_PART.findall(length))
-    if not EVERY_LEAST_S <= seconds <= 366 * 86_400.0:
+    if not EVERY_LEAST_S <= seconds <= LENGTH_MOST_S:
         raise CronError(f"{text!r}: give a length from 1s to 366d")
     return seconds
 

@@ -48,6 +48,7 @@ from runtime.model import (
 )
 from runtime.settings import DEMO_PROFILE, Settings, config_dir
 from runtime.text import few_names
+from runtime.whole_file import write_whole
 
 __all__ = [
     "Duration",
@@ -440,14 +441,9 @@ class LaneSource:
             with suppress(OSError):  # then there is no fallback; the lane itself is loaded
                 self._last_good.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
                 if self.current.schema_texts:
-                    _replace(_kept_schemas(self._last_good), json.dumps(dict(self.current.schema_texts)))
-                _replace(self._last_good, self.current.text)
-
-
-def _replace(path: Path, text: str) -> None:
-    aside = path.with_suffix(f"{path.suffix}.{os.getpid()}")
-    aside.write_text(text, encoding="utf-8")
-    aside.replace(path)
+                    schemas = json.dumps(dict(self.current.schema_texts)).encode()
+                    write_whole(_kept_schemas(self._last_good), schemas, sync=False)
+                write_whole(self._last_good, self.current.text.encode(), sync=False)
 
 
 def _kept_schemas(last_good: Path) -> Path:

@@ -22,7 +22,8 @@ from typing import Any, Self
 import redis
 from redis.crc import key_slot
 
-from runtime.stack.find import find_restate, find_valkey
+from runtime.stack.fetch import find_restate
+from runtime.stack.find import find_valkey
 from runtime.stack.parts import Binary
 from runtime.stack.restate import restate_command, restate_environment, restate_ready, restate_sockets
 from runtime.stack.valkey import SOCKET_NAME, valkey_command, valkey_ready, valkey_url

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -17,7 +18,8 @@ from joelclaw_tui.cli.sandbox_text import SHORT, artifact_lines, is_passed, patc
 from joelclaw_tui.cli.session import Session, with_operator
 from joelclaw_tui.cli.snapshot_text import Pane
 from runtime.actions.intents import ActionName
-from runtime.model import Artifact, ConfigError, ExitCode, OperatorError, Promotion
+from runtime.model import Artifact, ExitCode, OperatorError, Promotion
+from runtime.new_file import not_written, taken
 
 if TYPE_CHECKING:
     from runtime.roles.operator import Operator
@@ -104,15 +106,18 @@ def export(session: Session) -> ExitCode:
     artifact, files = with_operator(session.settings, work)
     try:
         target.mkdir(parents=True)
-        for name, data in files.items():
-            with os.fdopen(os.open(target / name, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644), "wb") as file:
-                file.write(data)
+        try:
+            for name, data in files.items():
+                flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL
+                with os.fdopen(os.open(target / name, flags, 0o644), "wb") as file:
+                    file.write(data)
+        except BaseException:  # half of an artifact is none
+            shutil.rmtree(target, ignore_errors=True)
+            raise
     except FileExistsError:
-        raise ConfigError(
-            f"{target} exists", fix="name a folder that does not exist yet", code="exists"
-        ) from None
+        raise taken(target) from None
     except OSError as error:
-        raise ConfigError(f"{target} can't be written: {error.strerror}", fix="name another folder") from None
+        raise not_written(target, error) from None
     shown = safe(str(target), 500)
     return session.out.answer(
         Answer(

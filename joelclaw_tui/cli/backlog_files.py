@@ -15,6 +15,7 @@ from joelclaw_tui.cli.paper import INDENT, Line, Span, Tone, line, safe
 from joelclaw_tui.cli.progress import Meter
 from joelclaw_tui.cli.session import Session, with_operator
 from runtime.model import ExitCode, OperatorError, Refused, UsageError
+from runtime.new_file import free_path, not_written, taken
 
 if TYPE_CHECKING:
     from runtime.pressure.export import Adopted
@@ -27,7 +28,7 @@ LINES_AT_ONCE = 500
 def export(session: Session) -> ExitCode:
     """The data is the file itself on stdout, or an answer about ``--out``."""
     arguments = session.arguments
-    if arguments.out is None:
+    if arguments.out in (None, "-"):
         if session.out.as_json:
             raise UsageError("--json has no place for the rows", fix="give --out FILE")
 
@@ -37,7 +38,7 @@ def export(session: Session) -> ExitCode:
 
         with_operator(session.settings, show)
         return ExitCode.OK
-    path = Path(arguments.out)
+    path = free_path(arguments.out)
 
     async def work(operator: Operator) -> int:
         rows = -2  # the header and the end
@@ -62,11 +63,11 @@ async def _saved(path: Path, operator: Operator, families: list[str]) -> AsyncIt
     """Writes beside ``path`` and puts it there once it is whole and on disk; overwrites nothing."""
     part = path.with_name(f".{path.name[:100]}.{os.getpid()}")
     try:
-        await asyncio.to_thread(lambda: _opened(path).close())
+        # Not in a thread: what is made must be known to be ours when a cancellation comes.
+        _opened(path).close()
         whole = False
         try:
-            file = await asyncio.to_thread(_opened, part)
-            with file:
+            with _opened(part) as file:
                 chunk: list[str] = []
                 async for text in operator.backlog_files.export(families):
                     chunk.append(text)
@@ -75,23 +76,15 @@ async def _saved(path: Path, operator: Operator, families: list[str]) -> AsyncIt
                         chunk = []
                 yield await asyncio.to_thread(_written, file, chunk)
                 await asyncio.to_thread(_safe, file)
-            await asyncio.to_thread(os.replace, part, path)
+            part.replace(path)
             whole = True
         finally:
             if not whole:
                 _drop(part, path)
     except FileExistsError:
-        raise Refused(
-            f"{safe(str(path), 300)} is there already, and an export overwrites nothing",
-            fix="name another file",
-            code="file-exists",
-        ) from None
+        raise taken(path) from None
     except OSError as error:
-        raise OperatorError(
-            f"{safe(str(path), 300)} can't be written: {error.strerror or error}",
-            fix="make room, or name another file",
-            code="export-failed",
-        ) from None
+        raise not_written(path, error) from None
 
 
 def _drop(*paths: Path) -> None:
@@ -118,6 +111,8 @@ def _safe(file: TextIO) -> None:
 def adopt(session: Session) -> ExitCode:
     """A file, or with ``--older`` another server's older layout."""
     arguments = session.arguments
+    if arguments.file == "-":
+        raise UsageError("a backlog file is read twice, and standard input only once", fix="name a file")
     if (arguments.file is None) == (arguments.older is None):
         raise UsageError("adopt what?", fix="name a backlog file, or give --older URL")
     if arguments.include_pending and arguments.older is None:

@@ -13,8 +13,8 @@ from pathlib import Path
 
 from runtime import text
 from runtime.model import OperatorError, Refused
-from runtime.stack.files import write_private
 from runtime.text import one_line
+from runtime.whole_file import write_whole
 
 PAGES = {
     "README.md": "# A repository for the demo\n\nIts history is checked by queued work.\n",
@@ -138,7 +138,7 @@ def write_demo_files(state: Path, lane: Path, port: int) -> DemoFiles:
                 python=json.dumps(python),
                 mounts=json.dumps(mounts),
             )
-            write_private(lane, lane_text)
+            write_whole(lane, lane_text.encode())
     except OSError as error:
         raise Refused(f"{state}: {error.strerror}", fix="check the state folder's rights and room") from None
     return DemoFiles(lane, repo, app)

@@ -6,7 +6,7 @@ from collections.abc import Coroutine, Sequence
 from typing import Any, TypeVar
 
 from runtime.actions.tally import Tally
-from runtime.model import BoundaryDown, OperatorError, ReceiptOutcome
+from runtime.model import BoundaryDown, OperatorError, ReceiptOutcome, WritesRefused
 from runtime.truth.addresses import Addresses
 from runtime.truth.deadline import within
 
@@ -35,7 +35,7 @@ class Calls:
         try:
             return await within(self.deadline_s, call, boundary=boundary, address=address)
         except OperatorError as error:
-            uncertain = "; it may have been done" if isinstance(error, BoundaryDown) else ""
+            uncertain = "; it may have been done" if _may_be_done(error, batch) else ""
             for target in batch:
                 tally.put(target, ReceiptOutcome.FAILED, error.message + uncertain)
             if isinstance(error, BoundaryDown):
@@ -45,3 +45,8 @@ class Calls:
             for target in batch:
                 tally.put(target, ReceiptOutcome.FAILED, "interrupted; it may have been done")
             raise
+
+
+def _may_be_done(error: OperatorError, batch: Sequence[str]) -> bool:
+    """A refused write was not carried out; of several, others may have been before it."""
+    return isinstance(error, BoundaryDown) and not (isinstance(error, WritesRefused) and len(batch) == 1)

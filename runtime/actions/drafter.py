@@ -17,6 +17,7 @@ from runtime.actions.restoring import draft_restore
 from runtime.actions.schedules import ClockLooks, ScheduleDrafter
 from runtime.lanefile import LaneSource
 from runtime.model import (
+    LENGTH_MOST_S,
     ItemState,
     NotFound,
     Now,
@@ -41,7 +42,6 @@ from runtime.truth.words import count, length
 TARGET_LENGTH = 200
 LOOKUP_BATCH = 100
 ERRORS_SHOWN = 3
-PAUSE_MOST_S = 366 * 86_400.0
 
 REPLAYABLE = frozenset({ItemState.DEAD, ItemState.QUARANTINED})
 _OF_THE_LANE = frozenset({ActionName.HOLD_LANE, ActionName.RELEASE_LANE})
@@ -204,7 +204,7 @@ class Drafter:
             if intent.action not in _WITH_AN_END:
                 raise UsageError(f"{intent.action.value} has no end", fix="only a pause ends by itself")
             ahead = intent.until - self._now()
-            if not math.isfinite(ahead) or not 0 < ahead <= PAUSE_MOST_S:
+            if not math.isfinite(ahead) or not 0 < ahead <= LENGTH_MOST_S:
                 raise UsageError(
                     "a pause must end in the future, within a year", fix="give a length like --for 2h"
                 )

@@ -137,6 +137,8 @@ class Drainer:
         finally:
             task.cancel()
             await asyncio.wait({task})
+        if not task.cancelled():
+            task.result()  # what nobody expected is told, not lost with the task
 
     async def _fitting(self, lane: Lane, leases: Sequence[Lease]) -> list[Lease]:
         """Those whose payload fits its family's schema as it is now; the others go to quarantine."""

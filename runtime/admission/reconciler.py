@@ -84,13 +84,15 @@ class Reconciler:
         """A pass every `EVERY_S` until ``stop``."""
         keeping = asyncio.create_task(self._keep())
         try:
-            await self._passes(stop)
+            await self._passes(stop, keeping)
         finally:
             keeping.cancel()
             await asyncio.wait({keeping})
 
-    async def _passes(self, stop: asyncio.Event) -> None:
+    async def _passes(self, stop: asyncio.Event, keeping: asyncio.Task[None]) -> None:
         while not stop.is_set():
+            if keeping.done():
+                keeping.result()  # nobody expected it: told, and the process is started anew
             try:
                 await self.one_pass()
                 self.stats.last_pass_error = None

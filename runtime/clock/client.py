@@ -6,13 +6,13 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from http import HTTPStatus
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 from urllib.parse import quote
 
 import httpx
 
 from runtime.clock.jobs import NAME, parse_stamp
+from runtime.closable import Closable
 from runtime.model import BoundaryDown, ClockExecution, ClockJob, ClockSource, NotFound, Refused
 from runtime.text import one_line, without_credentials
 
@@ -25,7 +25,7 @@ EMBEDDED = "joelclaw-embedded"
 _TOTAL = re.compile(r"[0-9]{1,9}")
 
 
-class Dkron:
+class Dkron(Closable):
     """Safe for many tasks of one event loop; connects at first use."""
 
     def __init__(self, url: str) -> None:
@@ -36,14 +36,6 @@ class Dkron:
         self._base = "http://dkron" if socket else url.rstrip("/")
         self._socket = socket
         self._client: httpx.AsyncClient | None = None
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        await self.aclose()
 
     async def aclose(self) -> None:
         if self._client is not None:

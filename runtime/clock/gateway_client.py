@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 from http import HTTPStatus
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 from urllib.parse import quote
 
 import httpx
 
 from runtime.clock.compile import FireTarget, fire_token
+from runtime.closable import Closable
 from runtime.model import (
     BoundaryDown,
     FireAnswer,
@@ -26,21 +26,13 @@ TIMEOUT_S = 20.0
 _BY_CODE: dict[str, type[OperatorError]] = {"read-only": ReadOnly, "unknown-schedule": UnknownSchedule}
 
 
-class GatewayFires:
+class GatewayFires(Closable):
     """Connects at first use."""
 
     def __init__(self, target: FireTarget | None, lane: str) -> None:
         self._target = target
         self._lane = lane
         self._client: httpx.AsyncClient | None = None
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        await self.aclose()
 
     async def aclose(self) -> None:
         if self._client is not None:

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import json
 from http import HTTPStatus
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import httpx
 
+from runtime.closable import Closable
 from runtime.durable.address import split_address
 from runtime.model import BoundaryDown
 from runtime.text import one_line, without_credentials
@@ -32,7 +32,7 @@ class AdminRefused(Exception):
         self.said = said
 
 
-class Admin:
+class Admin(Closable):
     """Safe for many tasks of one event loop; connects at first use."""
 
     def __init__(self, url: str) -> None:
@@ -40,14 +40,6 @@ class Admin:
         self.url = url
         self._base, self._socket = split_address(url)
         self._client: httpx.AsyncClient | None = None
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        await self.aclose()
 
     async def aclose(self) -> None:
         if self._client is not None:

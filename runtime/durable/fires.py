@@ -9,12 +9,12 @@ from __future__ import annotations
 import asyncio
 import json
 from http import HTTPStatus
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import httpx
 from ulid import ULID
 
+from runtime.closable import Closable
 from runtime.durable.fire_call import HANDLER, encode_call
 from runtime.model import (
     BoundaryDown,
@@ -32,7 +32,7 @@ WAIT_S = 5.0
 _ANSWER_MAX = 16 * 1024
 
 
-class ScheduleCaller:
+class ScheduleCaller(Closable):
     """Safe for many tasks of one event loop; connects at first use."""
 
     def __init__(self, url: str, lane: str, *, wait_s: float = WAIT_S) -> None:
@@ -43,14 +43,6 @@ class ScheduleCaller:
         self._service = schedule_service(lane)
         self._wait_s = wait_s
         self._client: httpx.AsyncClient | None = None
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        await self.aclose()
 
     async def aclose(self) -> None:
         if self._client is not None:

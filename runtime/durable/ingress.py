@@ -10,11 +10,11 @@ import asyncio
 import json
 from collections.abc import Callable
 from http import HTTPStatus
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import aiohttp
 
+from runtime.closable import Closable
 from runtime.durable.address import split_address
 from runtime.durable.request import MalformedRun, encode_request
 from runtime.model import Accepted, BoundaryDown, Refused, RunRequest, run_service
@@ -37,7 +37,7 @@ _UNAVAILABLE = frozenset(
 """Answers of 4xx that say nothing against the request."""
 
 
-class Ingress:
+class Ingress(Closable):
     """Implements `RunStarter`. Safe for many tasks of one event loop; connects at first use."""
 
     def __init__(
@@ -58,14 +58,6 @@ class Ingress:
         self._connections = connections
         self._timeout_s = timeout_s
         self._session: aiohttp.ClientSession | None = None
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        await self.aclose()
 
     async def aclose(self) -> None:
         if self._session is not None:

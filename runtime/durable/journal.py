@@ -12,9 +12,9 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from http import HTTPStatus
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
+from runtime.closable import Closable
 from runtime.durable.admin import Admin, AdminRefused
 from runtime.durable.services import services
 from runtime.model import (
@@ -61,7 +61,7 @@ _WRONG_STATE = re.compile(
 )
 
 
-class Journal:
+class Journal(Closable):
     """Implements `DurableReader`, `RunLookup`, `LiveRuns` and `RunControl` for one lane.
 
     Safe for many tasks of one event loop; connects at first use; looking changes nothing. A deadline
@@ -84,14 +84,6 @@ class Journal:
         self._service = run_service(lane)
         self._families = families
         self._ours = f"target_service_name in ({', '.join(repr(name) for name in services(lane))})"
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        await self.aclose()
 
     async def aclose(self) -> None:
         await self._admin.aclose()

@@ -24,6 +24,7 @@ BULK_BODY_MOST = 16 * 1024 * 1024
 BULK_LINES_MOST = 10_000
 BULK_KEY_MOST = 400
 """Characters of an idempotency key that each line's own is made of."""
+_COME_AGAIN = frozenset({429, 503})
 TYPES = frozenset({"application/x-ndjson", "application/jsonl", "application/x-jsonlines"})
 
 
@@ -69,7 +70,7 @@ def bulk_answer(
     """``results`` are of the lines that are not too long.
 
     202 when all of them are in the queue; 207 when some are not; when none is, the status that each of
-    them would have had, or 400 where they differ. ``Retry-After`` is the longest of theirs.
+    them would have had; where they differ one that says to come again, else 400. ``Retry-After`` is the longest of theirs.
     """
     given = iter(results)
     told = [(line, _too_long(limit) if line.too_long else next(given)) for line in lines]
@@ -95,7 +96,9 @@ def _status(items: int, errors: Sequence[OperatorError]) -> int:
     statuses = {error.http_status for error in errors}
     if len(errors) < items or (len(statuses) > 1 and AckNotKept.http_status in statuses):
         return 207  # some are in the queue
-    return statuses.pop() if len(statuses) == 1 else 400
+    if len(statuses) == 1:
+        return statuses.pop()
+    return max(statuses & _COME_AGAIN, default=400)
 
 
 def _too_long(limit: int) -> PayloadTooLarge:

@@ -9,7 +9,6 @@ import asyncio
 import json
 import os
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -56,7 +55,8 @@ class Audit:
     async def recent(self, limit: int = 100) -> Sequence[Receipt]:
         """Newest first, of both places: what was done while Redis was down is in the local file only.
 
-        Raises `BoundaryDown` when Redis can't be read and the file has nothing.
+        Raises `BoundaryDown` when Redis can't be read, `OperatorError` when the file can't, and the other has
+        nothing.
         """
         unreadable: OperatorError | None = None
         documents: list[str] = []
@@ -66,8 +66,14 @@ class Audit:
             documents = [fields.get("receipt", "") for _, fields in rows]
         except OperatorError as error:
             unreadable = error
-        with suppress(OSError):  # no action was taken from here yet
+        try:
             documents += await asyncio.to_thread(_tail, self._file, limit)
+        except FileNotFoundError:
+            pass  # no action was taken from here yet
+        except OSError as error:
+            unreadable = unreadable or OperatorError(
+                f"{self._file} can't be read: {error.strerror or error}", fix="correct its rights"
+            )
         if unreadable is not None and not documents:
             raise unreadable
         found: dict[str, Receipt] = {}

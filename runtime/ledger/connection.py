@@ -15,7 +15,7 @@ from redis.backoff import NoBackoff
 from runtime.ledger import tls
 from runtime.ledger.cluster import Address, ClusterRedis, parse_seeds, shown
 from runtime.ledger.sending import KEPT
-from runtime.model import BoundaryDown, ConfigError, OperatorError, Refused
+from runtime.model import BoundaryDown, ConfigError, OperatorError, WritesRefused
 from runtime.text import one_line, without_credentials
 
 Redis = aioredis.Redis
@@ -28,22 +28,25 @@ _UNEXPECTED = re.compile(r"unexpected keyword argument '(.*)'$", re.DOTALL)
 
 _REFUSALS = {
     "MISCONF": (
+        WritesRefused,
         "redis-cant-persist",
         "can't write its data to disk and refuses every write; nothing was stored",
         "make room on the server's disk, and see its log",
     ),
     "BUSY": (
+        BoundaryDown,
         "redis-busy",
         "is held up by a script of somebody's and answers nobody",
         "wait for it, or end it with SCRIPT KILL",
     ),
     "NOREPLICAS": (
+        WritesRefused,
         "redis-no-replicas",
         "has too few replicas (min-replicas-to-write) and refuses every write; nothing was stored",
         "start its replicas, or lower min-replicas-to-write",
     ),
 }
-"""Servers' answers that redis-py has no class for: our code, what is so, what to do."""
+"""Servers' answers that redis-py has no class for: our error and its code, what is so, what to do."""
 
 
 def connect(url: str, *, timeout_s: float = 5.0) -> Redis:
@@ -129,17 +132,13 @@ def redis_errors(where: str) -> Iterator[None]:
             f"Redis at {where} is loading its data", fix="wait until it has loaded", code="redis-loading"
         ) from None
     except exceptions.ReadOnlyError:
-        raise BoundaryDown(
-            f"Redis at {where} is a read-only replica",
+        raise WritesRefused(
+            f"Redis at {where} is a read-only replica; nothing was stored",
             fix="point redis_url at the primary",
             code="redis-read-only",
         ) from None
     except exceptions.OutOfMemoryError:
-        raise Refused(
-            f"Redis at {where} is out of memory and refused the write; nothing was stored",
-            fix="raise maxmemory, or drain or discard backlog",
-            code="redis-full",
-        ) from None
+        raise _full(where) from None
     except exceptions.MasterDownError:
         raise BoundaryDown(
             f"Redis at {where} is a replica that has lost its primary",
@@ -193,17 +192,21 @@ def redis_errors(where: str) -> Iterator[None]:
                 code="redis-no-cluster",
             ) from None
         if "OOM" in str(error):
-            raise Refused(
-                f"Redis at {where} is out of memory and refused the write; nothing was stored",
-                fix="raise maxmemory, or drain or discard backlog",
-                code="redis-full",
-            ) from None
+            raise _full(where) from None
         if (refusal := _REFUSALS.get(str(error).partition(" ")[0])) is not None:
-            code, message, fix = refusal
-            raise BoundaryDown(f"Redis at {where} {message}", fix=fix, code=code) from None
+            kind, code, message, fix = refusal
+            raise kind(f"Redis at {where} {message}", fix=fix, code=code) from None
         raise OperatorError(
             f"Redis at {where} refused a command: {one_line(str(error))}", fix="see `joelclaw-tui doctor`"
         ) from None
+
+
+def _full(where: str) -> WritesRefused:
+    return WritesRefused(
+        f"Redis at {where} is out of memory and refused the write; nothing was stored",
+        fix="raise maxmemory, or drain or discard backlog; then the same call again",
+        code="redis-full",
+    )
 
 
 def _is_timeout(error: BaseException) -> bool:

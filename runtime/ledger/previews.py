@@ -17,6 +17,8 @@ from runtime.ledger.audit import receipt_document, receipt_of
 from runtime.ledger.connection import Redis, redis_errors
 from runtime.ledger.keys import lane_key
 from runtime.model import (
+    BULK_LETTERS,
+    BULK_OF_LETTER,
     BulkOrder,
     BulkResult,
     BulkVerb,
@@ -37,13 +39,6 @@ PREVIEWS_KEPT = 200
 BATCHES_A_WRITE = 20
 """About 200 KB a command, so that writing a large preview holds nobody up."""
 
-_LETTERS = {
-    BulkResult.DONE: "d",
-    BulkResult.MOVED_ON: "m",
-    BulkResult.NOT_FOUND: "n",
-    BulkResult.REFUSED: "r",
-}
-_RESULTS = {letter: result for result, letter in _LETTERS.items()}
 _GONE = "gone"
 
 SMALL = 10_000
@@ -182,7 +177,9 @@ class Previews:
         """See `runtime.model.PreviewLedger.results`."""
         with redis_errors(self._where):
             rows: Any = await self._redis.hgetall(self._keys(preview_id)[2])
-        return {int(number): tuple(_RESULTS[letter] for letter in text) for number, text in rows.items()}
+        return {
+            int(number): tuple(BULK_OF_LETTER[letter] for letter in text) for number, text in rows.items()
+        }
 
     async def is_done(self, preview_id: str, number: int) -> bool:
         """See `runtime.model.PreviewLedger.is_done`."""
@@ -194,12 +191,12 @@ class Previews:
         head, _, done = self._keys(preview_id)
         tally: list[str | int] = []
         for result, many in Counter(results).items():
-            tally += [_LETTERS[result], many]
+            tally += [BULK_LETTERS[result], many]
         with redis_errors(self._where):
             ends: Any = await self._redis.hget(head, "ends")
             if ends is None:
                 raise _forgotten(preview_id)
-            letters = "".join(_LETTERS[result] for result in results)
+            letters = "".join(BULK_LETTERS[result] for result in results)
             reply: Any = await self._redis.eval(_RECORD, 2, head, done, str(number), letters, ends, *tally)
         if reply == _GONE:
             raise _forgotten(preview_id)
@@ -289,7 +286,7 @@ def _kept(fields: Mapping[str, str]) -> KeptPreview | None:
             batches_done=int(fields.get("batches", 0)),
             tally={
                 result: int(fields[f"n:{letter}"])
-                for result, letter in _LETTERS.items()
+                for result, letter in BULK_LETTERS.items()
                 if f"n:{letter}" in fields
             },
             begun_at=float(fields["begun"]) if "begun" in fields else None,

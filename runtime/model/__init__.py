@@ -61,6 +61,7 @@ from .errors import (
     UnknownFamily,
     UnknownSchedule,
     UsageError,
+    WritesRefused,
 )
 from .ledger import (
     AuditTrail,
@@ -82,6 +83,7 @@ from .names import (
     ITEM_ID,
     LANE_NAME,
     LAYOUT_VERSION,
+    LENGTH_MOST_S,
     Priority,
     asked_fire_id,
     family_tag,
@@ -98,6 +100,8 @@ from .names import (
 )
 from .pressure import (
     BULK_BATCH,
+    BULK_LETTERS,
+    BULK_OF_LETTER,
     BULK_STATES,
     Ack,
     BacklogSelector,
@@ -165,6 +169,8 @@ from .sandbox import (
 
 __all__ = [
     "BULK_BATCH",
+    "BULK_LETTERS",
+    "BULK_OF_LETTER",
     "BULK_STATES",
     "FAMILY_NAME",
     "FAMILY_NAME_MAX",
@@ -173,6 +179,7 @@ __all__ = [
     "ITEM_ID",
     "LANE_NAME",
     "LAYOUT_VERSION",
+    "LENGTH_MOST_S",
     "STARTING",
     "Accepted",
     "Ack",
@@ -293,6 +300,7 @@ __all__ = [
     "VerifyStep",
     "WorkItem",
     "WorkProgress",
+    "WritesRefused",
     "asked_fire_id",
     "family_tag",
     "fire_id_of",

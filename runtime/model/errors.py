@@ -109,6 +109,13 @@ class BoundaryDown(OperatorError):
     http_status = 503
 
 
+class WritesRefused(BoundaryDown):
+    """A boundary answered, and its own state lets it take no writes (no memory, no disk, a replica): nothing
+    was stored. That it passes is likelier than with a `Refused`, so whoever asked may come again later."""
+
+    code = "writes-refused"
+
+
 class TimedOut(OperatorError):
     code = "timed-out"
     exit_code = ExitCode.TIMEOUT

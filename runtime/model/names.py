@@ -27,6 +27,9 @@ FIRE_ID = re.compile(
 )
 """``<schedule>@<scheduled instant>``, or ``<schedule>@<ULID>`` for one that a person asked for."""
 
+LENGTH_MOST_S = 366 * 86_400.0
+"""The longest length of time that may be given, in seconds: a delay, a pause, a timeout, a period."""
+
 
 class Priority(IntEnum):
     """P0 is the most urgent. Strict across the lane within one claim batch."""

@@ -440,6 +440,16 @@ class BulkResult(StrEnum):
     """move: the other family or its server is full, it drains, or the payload does not fit it; the item is where it was."""
 
 
+BULK_LETTERS: Mapping[BulkResult, str] = {
+    BulkResult.DONE: "d",
+    BulkResult.MOVED_ON: "m",
+    BulkResult.NOT_FOUND: "n",
+    BulkResult.REFUSED: "r",
+}
+"""A batch's results are stored as a word of these, an item a letter."""
+BULK_OF_LETTER: Mapping[str, BulkResult] = {letter: result for result, letter in BULK_LETTERS.items()}
+
+
 class Settler(Protocol):
     """Closes an attempt's row. Idempotent, fenced by run id, accepted from any live state."""
 

@@ -146,6 +146,11 @@ class BacklogFile:
 
     def rows(self) -> Iterator[tuple[int, BacklogRow]]:
         """``(line number, row)``. Raises `BadLine`, also at the end of a file that was cut."""
+        if self._path.exists() and not self._path.is_file():
+            raise BadLine(
+                f"{one_line(str(self._path))} is no regular file, and it is read twice",
+                fix="name a file that `queue export` wrote",
+            )
         try:
             with self._path.open("rb") as file:
                 yield from self._read(file)

@@ -22,7 +22,9 @@ from redis.exceptions import RedisError
 from runtime.ledger.connection import Redis, redis_errors
 from runtime.model import (
     BULK_BATCH,
+    BULK_OF_LETTER,
     BULK_STATES,
+    LENGTH_MOST_S,
     BulkOrder,
     BulkResult,
     BulkVerb,
@@ -33,6 +35,7 @@ from runtime.model import (
     Refused,
     SelectedItem,
     UsageError,
+    WritesRefused,
     family_tag,
 )
 from runtime.pressure.dispatch import MESSAGE_LIMIT
@@ -52,9 +55,7 @@ HAND_S = 10.0
 calls may take."""
 HAND_LOOK_S = 0.25
 _BUSY = "busy"
-DELAY_MAX_S = 366 * 86_400.0
 BATCH_ID_MAX = 200
-_CODES = {"d": BulkResult.DONE, "m": BulkResult.MOVED_ON, "n": BulkResult.NOT_FOUND, "r": BulkResult.REFUSED}
 _CROCKFORD = "0123456789abcdefghjkmnpqrstvwxyz"
 _STAMP = 10
 """Digits of an id that tell when it was made."""
@@ -239,7 +240,7 @@ class Bulk(OnLane):
                 _message(f"quarantined by {order.actor}", order.reason),
                 *(part for item in items for part in (item.item_id, item.attempt, item.state.value)),
             )
-        return [_CODES[code] for code in results]
+        return [BULK_OF_LETTER[code] for code in results]
 
     # --- move
 
@@ -348,7 +349,7 @@ class Bulk(OnLane):
         if before == _BUSY:
             raise _under_way(batch_id)
         if before:
-            return [_CODES[code] for code in before]
+            return [BULK_OF_LETTER[code] for code in before]
         try:
             return await self._carry_over(family, items, target, rules, batch_id, hand, rows, int(now[0]))
         except BaseException:
@@ -386,7 +387,7 @@ class Bulk(OnLane):
             )
         if results == _BUSY:
             raise _under_way(batch_id)
-        return [_CODES[code] for code in results]
+        return [BULK_OF_LETTER[code] for code in results]
 
     def _fitting(self, target: str, entry: NewItem) -> NewItem | None:
         """As the other family's door would let it in; None: it would not."""
@@ -406,7 +407,7 @@ class Bulk(OnLane):
             with redis_errors(self._where):
                 await self._redis.hsetnx(families_key(self._lane), family_tag(target), target)
             taken = await inflow.enqueue_many(target, new, rules=rules)
-        except Refused:  # it drains, or the server is full: nothing was stored
+        except (Refused, WritesRefused):  # it drains, or the server is full: nothing was stored
             return set()
         return {entry.item_id for entry, said in zip(new, taken, strict=True) if said is not None}
 
@@ -468,7 +469,7 @@ def _check(family: str, items: Sequence[SelectedItem], order: BulkOrder, batch_i
         )
     if order.verb is BulkVerb.REPRIORITIZE and order.priority is None:
         raise UsageError("a new priority is missing", fix="use P0 (first) to P3 (last)")
-    if order.verb is BulkVerb.DELAY and (order.delay_s is None or not 0 <= order.delay_s <= DELAY_MAX_S):
+    if order.verb is BulkVerb.DELAY and (order.delay_s is None or not 0 <= order.delay_s <= LENGTH_MOST_S):
         raise UsageError("a delay that is none", fix="give a delay from 0 s to 366 d")
     if order.verb is BulkVerb.MOVE and (not order.to_family or order.to_family == family):
         raise UsageError("a move needs another family", fix="name the family to move to")

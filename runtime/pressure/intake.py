@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from runtime.lanefile import Family, LaneSource
 from runtime.ledger.connection import Redis, redis_errors
 from runtime.model import (
+    LENGTH_MOST_S,
     Ack,
     AckNotKept,
     BacklogFull,
@@ -24,6 +25,7 @@ from runtime.model import (
     Priority,
     ReadOnly,
     UsageError,
+    WritesRefused,
     family_tag,
     new_item_ids,
 )
@@ -34,7 +36,6 @@ from runtime.pressure.reading import Reading
 from runtime.settings import Settings
 from runtime.text import without_credentials
 
-DELAY_MAX_S = 366 * 86_400.0
 DEDUP_KEY_MAX = 512
 ORIGIN_MAX = 100
 CHECKED_AT_ONCE = 200
@@ -153,7 +154,7 @@ class Intake:
 
     def _item(self, item_id: str, family: str, declared: Family, offer: Offer, origin: str) -> NewItem:
         text, concurrent = self._read(family, declared, offer.payload)
-        if not 0 <= offer.delay_s <= DELAY_MAX_S:
+        if not 0 <= offer.delay_s <= LENGTH_MOST_S:
             raise UsageError(f"a delay of {offer.delay_s:g} s", fix="give a delay from 0 s to 366 d")
         key = offer.dedup_key
         if key is not None and not 1 <= len(key) <= DEDUP_KEY_MAX:
@@ -177,21 +178,35 @@ class Intake:
             told = await self._queue.offer_many(
                 family, items, rules=rules, ack=level, dedup_window_s=window_s
             )
-            lost = next((one for one in told if isinstance(one, BoundaryDown)), None)
+            # One that refuses writes is not lost: which items it has is known, and asking again at once is vain.
+            lost = next(
+                (one for one in told if isinstance(one, BoundaryDown) and not isinstance(one, WritesRefused)),
+                None,
+            )
             if lost is not None:
                 raise lost
             return told
 
+        async def again(level: Ack, first: OperatorError) -> Sequence[Enqueued | OperatorError | None]:
+            try:
+                told = await send(level)
+            except WritesRefused as error:
+                raise _unsure(first, error) from None
+            return [_unsure(first, one) if isinstance(one, WritesRefused) else one for one in told]
+
         late: AckNotKept | None = None
+        answers: Sequence[Enqueued | OperatorError | None]
         try:
             answers = await send(ack)
-        except BoundaryDown:
+        except WritesRefused:
+            raise
+        except BoundaryDown as error:
             # The connection may have been lost after the write: the same ids again add nothing twice.
-            answers = await send(ack)
+            answers = await again(ack, error)
         except AckNotKept as error:
             # Which of them are stored, and under which ids, is asked with the promise that needs no wait.
             late = error
-            answers = await send(Ack.PROCESS)
+            answers = await again(Ack.PROCESS, error)
         if all(isinstance(answer, OperatorError) for answer in answers) and isinstance(
             answers[0], OperatorError
         ):
@@ -234,6 +249,14 @@ class Intake:
             with redis_errors(self._where):
                 await self._redis.hsetnx(families_key(self._lane.current.name), family_tag(family), family)
             self._registered[family] = self._now()
+
+
+def _unsure(first: OperatorError, then: WritesRefused) -> BoundaryDown:
+    """A refusal of the second try says nothing about the first."""
+    return BoundaryDown(
+        f"{first.message}; asked again it refused writes ({then.code}): what was sent may have been stored",
+        fix="send it again later with the same dedup key: nothing is stored twice",
+    )
 
 
 def _promise(family: str, own: Ack, asked: Ack | None) -> Ack:

@@ -43,7 +43,16 @@ from __future__ import annotations
 import hashlib
 
 from runtime.ledger.keys import PREFIX, lane_key
+from runtime.model import ItemState
 
+STATE_SETS = {
+    ItemState.LEASED: "leased",
+    ItemState.ADMITTING: "admitting",
+    ItemState.IN_FLIGHT: "flight",
+    ItemState.DEAD: "dead",
+    ItemState.QUARANTINED: "quarantined",
+}
+"""Every live state's own set; waiting and delayed have four each."""
 HOLD = "hold"
 """The lane's own key that holds families which are declared while the whole lane is held: the pause as a
 family's own keys have it."""

@@ -27,7 +27,7 @@ from runtime.model import (
 )
 from runtime.pressure import health
 from runtime.pressure.dispatch import rate_arguments
-from runtime.pressure.keys import HOLD, families_key, family_base
+from runtime.pressure.keys import HOLD, STATE_SETS, families_key, family_base
 from runtime.pressure.place import OnLane
 from runtime.pressure.records import MICROSECOND, unpack_item, unpack_pause, unpack_settled
 from runtime.pressure.script import Call, Kind, Script
@@ -39,14 +39,6 @@ _NO_RULES = FamilyRules()
 _ALL = ("-inf", "+inf")
 PAGE_PAYLOAD = 4096
 """Bytes of an item's payload that a page carries: a page of large payloads would else be a download."""
-_SETS = {
-    ItemState.LEASED: "leased",
-    ItemState.ADMITTING: "admitting",
-    ItemState.IN_FLIGHT: "flight",
-    ItemState.DEAD: "dead",
-    ItemState.QUARANTINED: "quarantined",
-}
-"""Every live state's own set; waiting and delayed have four each."""
 
 
 class Reading(OnLane):
@@ -179,7 +171,7 @@ class Reading(OnLane):
         where, score, record, fails, lease = reply[:5]
         if where == "settled":
             return unpack_settled(item_id, family, float(score), record)
-        state = next((state for state, name in _SETS.items() if name == where), None) or ItemState(where)
+        state = next((state for state, name in STATE_SETS.items() if name == where), None) or ItemState(where)
         item = unpack_item(
             item_id,
             family,
@@ -221,7 +213,7 @@ class Reading(OnLane):
         elif state in (ItemState.SUCCEEDED, ItemState.DISCARDED):
             sets, newest_first = ("settled" if state is ItemState.SUCCEEDED else "discarded",), True
         else:
-            sets, newest_first = (_SETS[state],), state in (ItemState.DEAD, ItemState.QUARANTINED)
+            sets, newest_first = (STATE_SETS[state],), state in (ItemState.DEAD, ItemState.QUARANTINED)
         first, after = _parse_cursor(cursor, len(sets))
         bounds = {name: delays if re.fullmatch("d[0-3]", name) else _ALL for name in sets}
         found: list[tuple[str, float, int]] = []

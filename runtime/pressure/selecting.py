@@ -29,6 +29,7 @@ from runtime.model import (
     family_tag,
     tag_of,
 )
+from runtime.pressure.keys import STATE_SETS
 from runtime.pressure.matching import Matcher, members, needles
 from runtime.pressure.place import OnLane
 from runtime.pressure.records import last_message
@@ -55,13 +56,6 @@ SELECTABLE = frozenset(
 """Every state in which there is still a record."""
 _OF_LAPSE = frozenset({ItemState.LEASED, ItemState.ADMITTING})
 """Their score is when the lease lapses: since when they are so is not known."""
-_SETS = {
-    ItemState.LEASED: "leased",
-    ItemState.ADMITTING: "admitting",
-    ItemState.IN_FLIGHT: "flight",
-    ItemState.DEAD: "dead",
-    ItemState.QUARANTINED: "quarantined",
-}
 _ANY_PRIORITY = frozenset(Priority)
 _FOREVER_US = 9 * 10**15
 
@@ -617,8 +611,8 @@ def _scopes(selection: Selection, now: int) -> list[_Scope]:
     for state in ItemState:
         if state not in selection.states:
             continue
-        if state in _SETS:
-            scopes.append(replace(whole, state=state, name=_SETS[state], exact=by_score and every_level))
+        if state in STATE_SETS:
+            scopes.append(replace(whole, state=state, name=STATE_SETS[state], exact=by_score and every_level))
         for level in levels:
             if state is ItemState.WAITING:
                 place = replace(whole, state=state, level=level)

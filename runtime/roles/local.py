@@ -9,9 +9,9 @@ from runtime.lanefile import find_lane
 from runtime.model import ConfigError
 from runtime.sandbox.reading import Reading as SandboxReading
 from runtime.settings import DEMO_PROFILE, Settings
-from runtime.stack.files import write_private
 from runtime.stack.local import LocalStack
 from runtime.stack.programs import Program, python_path, role_programs
+from runtime.whole_file import write_whole
 
 DEMO_SERVER = "demo-server"
 
@@ -40,7 +40,7 @@ def demo_port_file(settings: Settings) -> Path:
 
 def keep_demo_port(settings: Settings, port: int) -> None:
     """The demo's lane file names this port, so it stays. Raises `OSError`."""
-    write_private(demo_port_file(settings), f"{port}\n")
+    write_whole(demo_port_file(settings), f"{port}\n".encode())
 
 
 def demo_port(settings: Settings) -> int | None:

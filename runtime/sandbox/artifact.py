@@ -28,9 +28,10 @@ from runtime.model import (
     Verified,
     VerifyStep,
 )
-from runtime.sandbox.files import canonical, read_bounded, sync_folder, write_whole
+from runtime.sandbox.files import canonical, read_bounded
 from runtime.sandbox.places import ARTIFACT_ID, Places
 from runtime.text import one_line
+from runtime.whole_file import sync_folder, write_whole
 
 SCHEMA = "joelclaw.artifact/1"
 MANIFEST, DECISIONS = "manifest.json", "promotion.jsonl"

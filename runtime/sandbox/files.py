@@ -11,25 +11,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from runtime.whole_file import sync_folder
+
 READ_MAX = 16 * 2**20
 """Bytes. None of our own documents comes near; more is not ours."""
-
-
-def write_whole(path: Path, data: bytes, *, sync: bool = True) -> None:
-    """Replaces ``path`` by one rename; mode 0600. Raises `OSError`."""
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(6)}")
-    try:
-        with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
-            file.write(data)
-            if sync:
-                file.flush()
-                os.fsync(file.fileno())
-        temporary.rename(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
-    if sync:
-        sync_folder(path.parent)
 
 
 def create_whole(path: Path, data: bytes) -> bool:
@@ -48,14 +33,6 @@ def create_whole(path: Path, data: bytes) -> bool:
         temporary.unlink(missing_ok=True)
     sync_folder(path.parent)
     return True
-
-
-def sync_folder(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def read_bounded(path: Path, limit: int = READ_MAX) -> bytes:

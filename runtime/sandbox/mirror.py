@@ -10,10 +10,11 @@ from pathlib import Path
 
 from runtime.lane_sandbox import check_base
 from runtime.model import ConfigError, OperatorError
-from runtime.sandbox.files import waiting_lock, write_whole
+from runtime.sandbox.files import waiting_lock
 from runtime.sandbox.git import Account, GitFailed, account_of, run_git
 from runtime.sandbox.places import Places
 from runtime.text import one_line
+from runtime.whole_file import write_whole
 
 _SHA = re.compile(r"[0-9a-f]{4,64}")
 

@@ -12,12 +12,12 @@ from pathlib import Path
 
 from runtime.model import LAYOUT_VERSION, BoundaryDown, ConfigError
 from runtime.settings import Settings
-from runtime.stack.files import write_private
 from runtime.stack.health import why_not_bindable
 from runtime.stack.identity import new_seed, private_pem, public_text
 from runtime.stack.restate import restate_sockets
 from runtime.stack.valkey import SOCKET_NAME, valkey_url
 from runtime.text import one_line
+from runtime.whole_file import write_whole
 
 LOOPBACK = "127.0.0.1"
 PORTS = range(20_000, 30_000)
@@ -240,7 +240,7 @@ def keep_endpoints(settings: Settings) -> Kept:
     kept = read_kept(paths)
     if kept is None:
         seed = new_seed()
-        write_private(paths.identity_pem, private_pem(seed))
+        write_whole(paths.identity_pem, private_pem(seed).encode())
         worker, gateway = _free_ports(2)
         kept = Kept(worker, gateway, secrets.token_urlsafe(32), public_text(seed))
         _write_kept(paths, kept)
@@ -260,7 +260,8 @@ def settle_endpoints(paths: StackPaths, kept: Kept) -> None:
 
 
 def _write_kept(paths: StackPaths, kept: Kept) -> None:
-    write_private(paths.endpoints, json.dumps({"layout": LAYOUT_VERSION, **asdict(kept)}, indent=2) + "\n")
+    whole = json.dumps({"layout": LAYOUT_VERSION, **asdict(kept)}, indent=2) + "\n"
+    write_whole(paths.endpoints, whole.encode())
 
 
 def _free_ports(count: int) -> list[int]:

@@ -33,6 +33,12 @@ SPACE_NEEDED = 600 * 1024 * 1024
 _REPORT_EVERY_S = 5.0
 
 
+async def find_restate(progress: Progress) -> Binary:
+    """A Restate server program, fetched with npm if there is none. Raises `PartMissing`."""
+    found = await asyncio.to_thread(look_for_restate)
+    return found or await fetch_restate(progress)
+
+
 async def fetch_restate(progress: Progress) -> Binary:
     """Install the pinned package into the cache folder. Raises `PartMissing`.
 

@@ -1,4 +1,4 @@
-"""Find the servers' programs, in the design's order; fetch Restate once if it is nowhere.
+"""Find the servers' programs, in the design's order; what is nowhere is `runtime.stack.fetch`'s.
 
 Order: a binary on PATH, then a package that ships it. (A URL in the settings comes before
 all of this: then no server is started.)
@@ -6,14 +6,13 @@ all of this: then no server is started.)
 
 from __future__ import annotations
 
-import asyncio
 import importlib.util
 import platform
 import re
 import shutil
 from pathlib import Path
 
-from runtime.stack.parts import RESTATE_PACKAGE, Binary, PartMissing, Progress, cached_restate, version_of
+from runtime.stack.parts import RESTATE_PACKAGE, Binary, PartMissing, cached_restate, version_of
 
 VALKEY_OLDEST = (7, 2)
 """WAITAOF came with 7.2; acknowledgements of level ``disk`` need it."""
@@ -51,14 +50,6 @@ def look_for_restate() -> Binary | None:
     cached = cached_restate()
     version = version_of(cached) if cached.is_file() else None
     return Binary("restate", cached, version, f"npm package {RESTATE_PACKAGE}") if version else None
-
-
-async def find_restate(progress: Progress) -> Binary:
-    """A Restate server program, fetched with npm if there is none. Raises `PartMissing`."""
-    from runtime.stack.fetch import fetch_restate  # only a first start needs it
-
-    found = await asyncio.to_thread(look_for_restate)
-    return found or await fetch_restate(progress)
 
 
 def _on_path(part: str, program: str, oldest: tuple[int, ...], passed_over: list[str]) -> Binary | None:

@@ -29,8 +29,8 @@ from runtime.stack.endpoints import (
     peek_targets,
     settle_endpoints,
 )
-from runtime.stack.files import write_private
-from runtime.stack.find import find_restate, find_valkey
+from runtime.stack.fetch import find_restate
+from runtime.stack.find import find_valkey
 from runtime.stack.folders import prepare_sockets, prepare_state
 from runtime.stack.health import why_not_bindable
 from runtime.stack.lock import only_one
@@ -55,6 +55,7 @@ from runtime.stack.programs import (
 from runtime.stack.restate import restate_ready, restate_silent
 from runtime.stack.supervise import ProgramState, ProgramStatus, Supervisor, launch_script, supervisor_ini
 from runtime.stack.valkey import valkey_ready, valkey_silent
+from runtime.whole_file import write_whole
 
 SUPERVISOR_WITHIN_S = 20.0
 SERVERS_WITHIN_S = 90.0
@@ -260,12 +261,12 @@ class LocalStack:
     def _write_files(self, programs: Sequence[Program], lane_path: Path) -> None:
         prepare_sockets(self._paths)
         self._write_programs(programs, lane_path)
-        write_private(self._paths.state / "supervisord.ini", supervisor_ini(programs))
-        write_private(self._paths.state / "launch.sh", launch_script())
+        write_whole(self._paths.state / "supervisord.ini", supervisor_ini(programs).encode())
+        write_whole(self._paths.state / "launch.sh", launch_script().encode())
 
     def _write_programs(self, programs: Sequence[Program], lane_path: Path) -> None:
         everything = (*programs, supervisor_program(self._paths))
-        write_private(self._paths.programs, programs_json(program_table(everything), lane_path))
+        write_whole(self._paths.programs, programs_json(program_table(everything), lane_path).encode())
 
     async def _launch(self, programs: Sequence[Program], progress: Progress) -> None:
         launch = asyncio.ensure_future(asyncio.to_thread(self._launch_supervisor))
@@ -359,7 +360,7 @@ class LocalStack:
                 within_s=ROLES_WITHIN_S + role.stop_wait_s,
             )
         await asyncio.to_thread(self._check_ports, roles)
-        await asyncio.to_thread(write_private, self._paths.programs, programs_json(table, lane_path))
+        await asyncio.to_thread(write_whole, self._paths.programs, programs_json(table, lane_path).encode())
         await self._start_roles(roles, progress)
 
     # --- stopping ---

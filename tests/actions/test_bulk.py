@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import fcntl
+import json
+import resource
 import time
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -33,6 +35,7 @@ from runtime.model import (
     ItemState,
     NewItem,
     NotFound,
+    OperatorError,
     Outcome,
     PauseKind,
     PreviewState,
@@ -44,6 +47,7 @@ from runtime.model import (
     Selection,
     UnknownFamily,
     UsageError,
+    WritesRefused,
     family_tag,
     new_item_id,
 )
@@ -470,7 +474,7 @@ async def test_a_server_that_is_out_of_memory_can_be_relieved_by_a_discard(room:
     ids = await room.add(300)
     await room.redis.config_set("maxmemory", "1mb")
     try:
-        with pytest.raises(Refused, match="out of memory"):
+        with pytest.raises(WritesRefused, match="out of memory"):
             await room.queue.enqueue(
                 new_item_id(FAMILY, at_s=time.time()), FAMILY, "{}", priority=Priority.P1, origin="test"
             )
@@ -597,12 +601,12 @@ async def test_an_export_overwrites_nothing_and_then_nothing_is_discarded(room: 
     actions = room.process()
     preview = await actions.preview(asks(ActionName.DISCARD, FAMILY, export_to=str(file)))
     file.write_text("precious\n")
-    with pytest.raises(Refused, match="overwrites nothing"):
+    with pytest.raises(UsageError, match="overwrites nothing"):
         await applied(actions, preview.preview_id)
-    with pytest.raises(Refused, match="overwrites nothing"):
+    with pytest.raises(UsageError, match="overwrites nothing"):
         await actions.preview(asks(ActionName.DISCARD, FAMILY, export_to=str(file)))
     assert file.read_text() == "precious\n"
-    with pytest.raises(Refused, match="is no folder"):
+    with pytest.raises(UsageError, match="is no folder"):
         await actions.preview(asks(ActionName.DISCARD, FAMILY, export_to=str(tmp_path / "no" / "x")))
     assert await room.states(ids) == [WAITING, WAITING]
     assert not room.gate.sent
@@ -636,6 +640,26 @@ async def test_a_second_process_that_comes_late_does_not_write_over_what_the_fir
     await task
     assert sorted(row.item_id for row in exported(file)) == sorted(ids)
     assert hidden(tmp_path) == []
+
+
+async def test_an_export_that_does_not_fit_leaves_no_half_and_discards_nothing_and_can_go_on(
+    room: Room, tmp_path: Path
+) -> None:
+    ids = await room.add(12, payload=json.dumps("x" * 900))
+    file = tmp_path / "gone.jsonl"
+    preview = await room.process().preview(asks(ActionName.DISCARD, FAMILY, export_to=str(file)))
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (8192, before[1]))
+    try:
+        with pytest.raises(OperatorError, match="nothing was discarded") as told:
+            await applied(room.process(), preview.preview_id)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert (told.value.code, told.value.exit_code) == ("export-failed", 1)
+    assert hidden(tmp_path) == []
+    assert await room.states(ids) == [WAITING] * 12
+    await applied(room.process(), preview.preview_id)
+    assert sorted(row.item_id for row in exported(file)) == sorted(ids)
 
 
 async def test_two_processes_do_not_write_one_export_at_once(room: Room, tmp_path: Path) -> None:

@@ -198,6 +198,71 @@ def test_ids_come_from_a_file_or_standard_input_each_once(desk: Desk, tmp_path: 
     assert json.loads(done.stdout)["result"]["preview"]["ids"] == [ids[2]]
 
 
+def test_a_day_later_a_preview_is_expired_and_shortly_before_it_is_applied(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old, young = desk.add(2, dead=True)
+
+    def previewed(item_id: str, *, ago_s: float) -> str:
+        now = time.time
+        with monkeypatch.context() as earlier:
+            earlier.setattr(time, "time", lambda: now() - ago_s)
+            made: str = desk.tells("queue", "replay", item_id, "--dry-run")["result"]["preview"]["preview_id"]
+            return made
+
+    expired, kept = previewed(old, ago_s=86_401), previewed(young, ago_s=86_400 - 60)
+    refused = desk.tells("queue", "apply", expired, "--yes")
+    assert (desk.says("queue", "apply", expired, "--yes")[0], refused["error"]["code"]) == (
+        1,
+        "preview-expired",
+    )
+    assert "1 d old" in refused["error"]["message"]
+    assert refused["fix"] == "preview again to see what is there now"
+    receipt = desk.tells("queue", "apply", kept, "--yes")["result"]["receipt"]
+    assert receipt["summary"].endswith("1 done")
+    assert [item.attempt for item in desk.items([old, young]) if item is not None] == [1, 2]
+
+
+def test_an_item_that_settles_before_its_discard_is_applied_has_moved_on(desk: Desk) -> None:
+    settled, left = desk.add(2)
+    preview_id = desk.tells("queue", "discard", FAMILY, "--dry-run")["result"]["preview"]["preview_id"]
+
+    async def settle(redis: Redis) -> None:
+        await Queue(redis, desk.url, "backlog").settle(f"{settled}.1", FAMILY, Outcome.SUCCEEDED)
+
+    desk.redis(settle)
+    receipt = desk.tells("queue", "apply", preview_id, "--yes")["result"]["receipt"]
+    assert receipt["summary"].endswith("1 done, 1 moved on")
+    assert [item.state if item else None for item in desk.items([settled, left])] == [
+        ItemState.SUCCEEDED,
+        ItemState.DISCARDED,
+    ]
+
+
+@pytest.mark.parametrize("payload", [b'"a\x00b"', b'{"a": 1}\x00', b'"\xff\xfe"', b'"\xed\xa0\x80"', b"\x00"])
+def test_a_payload_with_nul_or_that_is_no_utf_8_is_exit_2_and_not_stored(
+    desk: Desk, tmp_path: Path, payload: bytes
+) -> None:
+    desk.add(1)
+    file = tmp_path / "payload.json"
+    file.write_bytes(payload)
+    told = desk.tells("enqueue", FAMILY, "--data", f"@{file}")
+    code, out, err = desk.says("enqueue", FAMILY, "--data", f"@{file}")
+    assert (code, out, told["error"]["code"]) == (2, "", "bad-payload")
+    assert "fix:" in err
+    assert "\x00" not in err
+    assert _family(desk)["waiting"] == 1
+
+
+def test_an_escaped_nul_is_kept_as_it_was_written_and_shown_clean(desk: Desk) -> None:
+    payload = r'{"name": "a\u0000b\u001b[2J"}'
+    item_id = desk.tells("enqueue", FAMILY, "--data", payload)["result"]["item_id"]
+    (item,) = desk.items([item_id])
+    assert item is not None and item.payload == payload
+    code, out, _ = desk.says("queue", "show", item_id)
+    assert (code, "\x00" in out, "\x1b[2J" in out) == (0, False, False)
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [

@@ -93,7 +93,7 @@ def test_a_backlog_goes_to_a_file_and_into_another_lane_once_and_on_record(lane:
         '{"n": 2}',
     ]
     code, said = lane.run("queue", "export", "--out", str(path))
-    assert (code, said["error"]["code"]) == (1, "file-exists")
+    assert (code, said["error"]["code"]) == (2, "file-exists")
 
     lane.rename()
     code, said = lane.run("queue", "adopt", str(path), "--dry-run")
@@ -126,10 +126,50 @@ def test_what_is_no_whole_file_or_no_family_is_refused(lane: Lane) -> None:
 
 def test_a_file_that_cannot_be_written_leaves_nothing_behind(lane: Lane) -> None:
     code, said = lane.run("queue", "export", "--out", str(lane.folder / "nowhere" / "x.jsonl"))
-    assert (code, said["error"]["code"]) == (1, "export-failed")
+    assert (code, said["error"]["code"]) == (2, "no-folder")
     code, said = lane.run("queue", "export", "nothing", "--out", str(lane.folder / "y.jsonl"))
     assert said["error"]["code"] == "unknown-family"
     assert [path.name for path in lane.folder.iterdir() if "jsonl" in path.name] == []
+
+
+def test_a_place_where_no_file_can_be_made_is_exit_2_and_nothing_is_done(lane: Lane) -> None:
+    assert lane.run("enqueue", "pages", "--data", "1")[0] == 0
+    (lane.folder / "there.jsonl").write_text("precious")
+    (lane.folder / "dangling").symlink_to("gone")
+    before = sorted(path.name for path in lane.folder.iterdir())
+    discard = ("queue", "discard", "pages", "--yes", "--export")
+    for words, place, code in (
+        (("queue", "export", "--out"), "dangling", "file-exists"),
+        (("queue", "export", "--out"), ".", "file-exists"),
+        (("queue", "export", "--out"), "there.jsonl/x", "no-folder"),
+        (("queue", "export", "--out"), "x" * 300, "export-failed"),
+        (("queue", "export", "--out"), "/proc/x", "export-failed"),
+        (discard, "there.jsonl", "file-exists"),
+        (discard, "nowhere/x", "no-folder"),
+        (discard, "/proc/x", "export-failed"),
+    ):
+        exit_code, said = lane.run(*words, str(lane.folder / place))
+        assert (exit_code, said["error"]["code"]) == (2, code), said
+        assert said["fix"]
+    assert (lane.folder / "there.jsonl").read_text() == "precious"
+    after = sorted(path.name for path in lane.folder.iterdir())
+    assert [name for name in after if name != "state"] == [name for name in before if name != "state"]
+    assert lane.call("queue", "export").stdout.count(b"\n") == 3, "its item is still there"
+
+
+def test_a_dash_is_standard_output_or_is_refused_where_there_is_none(lane: Lane) -> None:
+    assert lane.run("enqueue", "pages", "--data", "1")[0] == 0
+    piped = lane.call("queue", "export", "--out", "-")
+    assert (piped.returncode, piped.stdout.count(b"\n")) == (0, 3)
+    assert lane.run("queue", "discard", "pages", "--yes", "--export", "-")[0] == 2
+    code, said = lane.run("queue", "adopt", "-", "--yes")
+    assert (code, "read twice" in said["error"]["message"]) == (2, True)
+    pipe = lane.folder / "pipe"
+    os.mkfifo(pipe)
+    code, said = lane.run("queue", "adopt", str(pipe), "--yes")
+    assert (code, "no regular file" in said["error"]["message"]) == (2, True)
+    assert lane.run("queue", "adopt", str(lane.folder), "--yes")[0] == 2
+    assert lane.run("queue", "adopt", str(lane.folder / "gone"), "--yes")[0] == 2
 
 
 def test_the_older_layout_is_looked_at_then_moved(lane: Lane) -> None:

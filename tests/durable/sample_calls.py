@@ -26,7 +26,18 @@ def hangs(payload: object) -> None:
     time.sleep(600)
 
 
+INSIDE: list[object] = []
+"""The payloads with which a function that hangs was begun in this process."""
+
+
+async def cancels_its_own(payload: object) -> None:
+    task = asyncio.create_task(asyncio.sleep(600))
+    task.cancel()
+    await task
+
+
 async def hangs_inside(payload: object) -> None:
+    INSIDE.append(payload)
     await asyncio.sleep(600)
 
 

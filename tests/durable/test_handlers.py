@@ -19,6 +19,7 @@ from runtime.durable.handlers import Call, HandlerFailure, Handlers
 from runtime.durable.handlers.base import RESULT_MAX
 from runtime.lanefile import Family
 from runtime.model import Failure, Outcome
+from tests.durable import sample_calls
 from tests.durable.rig import a_request, eventually
 
 
@@ -267,6 +268,7 @@ async def test_a_module_beside_the_lane_file_is_found(handlers: Handlers, tmp_pa
     ("function", "says", "retryable"),
     [
         ("tests.durable.sample_calls:raises", "ValueError", True),
+        ("tests.durable.sample_calls:cancels_its_own", "CancelledError", True),
         ("tests.durable.sample_calls:leaves", "exited with 7", True),
         ("tests.durable.sample_calls:not_json", "not JSON", False),
         ("tests.durable.sample_calls:absent", "has no function absent", False),
@@ -282,6 +284,15 @@ async def test_what_a_function_does_wrong_is_said(
     assert failure.value.retryable is retryable
     assert "\x1b" not in failure.value.message
     assert "\n" not in failure.value.message
+
+
+async def test_a_cancelled_function_of_the_worker_ends_as_cancelled(handlers: Handlers) -> None:
+    call = a_call(handler="python", call="tests.durable.sample_calls:hangs_inside")
+    task = asyncio.create_task(handlers.run(call))
+    await eventually(lambda: bool(sample_calls.INSIDE))
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
 
 
 @pytest.mark.parametrize("function", ["hangs", "hangs_inside"])

@@ -118,6 +118,8 @@ async def test_a_full_backlog_is_429_and_says_when_to_come_again(door: Door, val
     assert 1 <= int(some.headers["retry-after"]) <= 60
     none = await send(door, "small", b"4\n5\n")
     assert (none.status_code, none.json()["refused"]) == (429, 2)
+    one_is_bad = await send(door, "small", b"4\n{\n")
+    assert (one_is_bad.status_code, one_is_bad.json()["refused"]) == (429, 2)
     async with door.client() as client:
         one = await client.post("/v1/families/small/items", content=b"6")
     assert (one.status_code, one.json()["error"]["code"]) == (429, "backlog-full")

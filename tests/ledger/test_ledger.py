@@ -101,6 +101,20 @@ async def test_a_hung_server_is_said_to_hang_and_not_to_be_away(
     assert "`joelclaw-tui down`, then `joelclaw-tui up`" in (hung.value.fix or "")
 
 
+async def test_a_local_trail_that_can_t_be_read_is_told_and_not_taken_for_an_empty_one(
+    valkey: ValkeyServer, tmp_path: Path
+) -> None:
+    redis = connect(valkey.url)
+    audit = Audit(redis, valkey.url, "main", tmp_path / "ledger")
+    assert list(await audit.recent()) == []
+    (tmp_path / "ledger" / "audit-main.jsonl").mkdir(parents=True)
+    with pytest.raises(OperatorError, match="can't be read"):
+        await audit.recent()
+    await audit.record(receipt("1"))
+    assert [kept.receipt_id for kept in await audit.recent()] == ["1"]
+    await redis.aclose()
+
+
 async def test_a_server_that_is_away_is_said_to_be(tmp_path: Path) -> None:
     redis = connect(f"unix://{tmp_path}/no.sock")
     with pytest.raises(BoundaryDown, match="can't be reached") as away, redis_errors("here"):

@@ -24,9 +24,9 @@ from runtime.model import (
     PayloadError,
     Priority,
     ReadOnly,
-    Refused,
     UnknownFamily,
     UsageError,
+    WritesRefused,
     new_item_id,
     new_item_ids,
     tag_of,
@@ -268,7 +268,7 @@ async def test_a_server_whose_memory_ends_in_the_middle_says_which_items_it_has(
     try:
         told = await door.intake.enqueue_many("durable", [Offer(payload)] * 1000, origin="t", ack=Ack.DISK)
         await door.redis.config_set("maxmemory", 1)
-        with pytest.raises(Refused) as whole:
+        with pytest.raises(WritesRefused) as whole:
             await door.intake.enqueue_many("durable", [Offer(payload)] * 300, origin="t")
     finally:
         await door.redis.config_set("maxmemory", 0)

@@ -19,8 +19,8 @@ from runtime.model import (
     ItemState,
     Outcome,
     Priority,
-    Refused,
     SettleResult,
+    WritesRefused,
     new_item_id,
 )
 from runtime.pressure.ack import acknowledged
@@ -28,8 +28,8 @@ from runtime.pressure.keys import family_base
 from runtime.pressure.queue import Queue
 from runtime.pressure.reading import Reading
 from runtime.pressure.script import Call, Script
-from runtime.stack.health import is_silent
 from tests.servers import FullDisk, ValkeyPair, ValkeyServer, wait_until
+from tests.troubles import Cutting, filled
 
 RULES = {"a": FamilyRules()}
 PUT = Script("return redis.call('HSET', base .. 'put', ARGV[1], 1)")
@@ -186,25 +186,8 @@ async def test_a_user_without_admin_rights_runs_a_lane_and_sees_no_slow_log(valk
     assert reading.source.maxmemory_policy == "noeviction"
 
 
-class Loading(ValkeyServer):
-    """Taken for started once it says anything, and slow to load: 20 ms a key."""
-
-    def command(self) -> list[str]:
-        slow = ["--key-load-delay", "20000", "--loading-process-events-interval-bytes", "1024"]
-        return [*super().command(), *slow]
-
-    def ready(self) -> bool:
-        return self.socket.exists() and not is_silent(self.socket, b"PING\r\n", 1.0)
-
-
 async def test_a_server_that_loads_says_so_and_answers_once_it_has_loaded(short_dir: Path) -> None:
-    first = ValkeyServer.start(short_dir)
-    for index in range(100):
-        first.ask("SET", f"filler:{index}", "x" * 4096)
-    first.ask("BGREWRITEAOF")
-    wait_until(lambda: first.ask("INFO", "persistence")["aof_rewrite_in_progress"] == 0)
-    first.stop()
-    server = Loading(short_dir).launch()
+    server = filled(short_dir, keys=100).launch()
     try:
         async with client(server.url) as here:
             acts = (here.enqueue(), here.queue.peek(RULES), here.reading.read(RULES))
@@ -224,7 +207,7 @@ async def test_a_full_server_takes_nothing_in_and_lets_what_it_has_end(valkey: V
         leases = await here.queue.claim({"a": (0, 0, 1, 0)}, RULES, owner="d")
         valkey.ask("CONFIG", "SET", "maxmemory", 1)
         first, here.item_id = here.item_id, new_item_id("a", at_s=1_800_000_001.0)
-        with pytest.raises(Refused) as told:
+        with pytest.raises(WritesRefused) as told:
             await here.enqueue()
         settled = await here.queue.settle(f"{first}.1", "a", Outcome.SUCCEEDED)
         valkey.ask("CONFIG", "SET", "maxmemory", 0)
@@ -284,42 +267,6 @@ async def test_a_server_held_up_by_a_script_says_so(valkey: ValkeyServer) -> Non
 
 
 # --- a connection lost in mid-script
-
-
-class Cutting:
-    """A proxy to a server's socket. While ``cut``, it passes a command on and its connection ends before
-    the reply has come back, but not before the server has carried it out."""
-
-    def __init__(self, server: ValkeyServer, socket: Path) -> None:
-        self._server = server
-        self._socket = socket
-        self.cut = False
-
-    @property
-    def url(self) -> str:
-        return f"unix://{self._socket}"
-
-    @asynccontextmanager
-    async def listening(self) -> AsyncIterator[Cutting]:
-        proxy = await asyncio.start_unix_server(self._serve, str(self._socket))
-        async with proxy:
-            yield self
-
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        back, there = await asyncio.open_unix_connection(str(self._server.socket))
-        try:
-            while data := await reader.read(1 << 16):
-                cut = self.cut and b"EVALSHA" in data
-                there.write(data)
-                await there.drain()
-                reply = await back.read(1 << 16)
-                if cut:
-                    break
-                writer.write(reply)
-                await writer.drain()
-        finally:
-            there.close()
-            writer.close()
 
 
 async def test_what_a_lost_connection_may_have_done_is_done_once_by_asking_again(

@@ -56,7 +56,8 @@ async def test_an_artifact_on_the_command_line(
         assert {path.name for path in out.iterdir()} == {
             "manifest.json", "patch.diff", "change.bundle", "agent.log", "verify-1.log",
         }  # fmt: skip
-        assert "exists" in told(box, "artifacts", "export", short, str(out), code=2)["error"]["message"]
+        again = told(box, "artifacts", "export", short, str(out), code=2)
+        assert again["error"]["code"] == "file-exists"
 
         dry = told(box, "artifacts", "promote", short, "--dry-run")["result"]
         assert dry["preview"]["ids"] == [row["artifact_id"]]

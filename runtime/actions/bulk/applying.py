@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from ulid import ULID
 
 from runtime.actions.bulk.drafting import TARGET_LENGTH, run_ids
-from runtime.actions.bulk.exporting import export, free_path
+from runtime.actions.bulk.exporting import export
 from runtime.actions.bulk.ports import Backlog, Progress
 from runtime.actions.bulk.receipts import figures, listed, sentence
 from runtime.actions.bulk.stopping import carried_through
@@ -35,6 +35,7 @@ from runtime.model import (
     Refused,
     TargetResult,
 )
+from runtime.new_file import free_path
 from runtime.text import one_line
 from runtime.truth.addresses import Addresses
 from runtime.truth.deadline import within

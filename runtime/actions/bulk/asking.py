@@ -12,6 +12,7 @@ from runtime.lanefile import Lane
 from runtime.model import (
     BULK_STATES,
     ITEM_ID,
+    LENGTH_MOST_S,
     BulkOrder,
     BulkVerb,
     ItemState,
@@ -24,7 +25,6 @@ from runtime.text import one_line
 
 BULK_CEILING = 100_000
 """Most items that one action may touch, whatever is asked for."""
-DELAY_MOST_S = 366 * 86_400.0
 RATE_MOST = 100_000.0
 
 _BELONGS = {
@@ -104,7 +104,7 @@ def _check_options(verb: BulkVerb, ask: Bulk) -> None:
     wanted = _WANTS.get(verb)
     if wanted is not None and getattr(ask, wanted[0]) is None:
         raise UsageError(f"{verb}: what to is not said", fix=wanted[1])
-    if ask.delay_s is not None and not 0 <= ask.delay_s <= DELAY_MOST_S:
+    if ask.delay_s is not None and not 0 <= ask.delay_s <= LENGTH_MOST_S:
         raise UsageError(f"a delay of {ask.delay_s:g} s", fix="give a length from 0 to a year")
     if ask.rate_per_s is not None:
         if ask.unlimited:

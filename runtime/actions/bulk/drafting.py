@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from runtime.actions.bulk.asking import BULK_CEILING, Asked, understood
-from runtime.actions.bulk.exporting import free_path
 from runtime.actions.bulk.ports import Backlog, Progress
 from runtime.actions.draft import bounded_lines
 from runtime.actions.intents import Intent
@@ -34,6 +33,7 @@ from runtime.model import (
     UsageError,
     WorkItem,
 )
+from runtime.new_file import free_path
 from runtime.settings import Settings
 from runtime.text import one_line
 from runtime.truth.words import count, length

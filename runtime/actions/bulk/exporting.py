@@ -10,24 +10,11 @@ from pathlib import Path
 from typing import BinaryIO
 
 from runtime.actions.bulk.ports import ItemLines
-from runtime.model import FrozenPreview, OperatorError, PreviewLedger, Refused, SelectedItem
+from runtime.model import FrozenPreview, PreviewLedger, Refused, SelectedItem
+from runtime.new_file import not_written, taken
 from runtime.text import one_line
 
 LINES_AT_ONCE = 200
-
-
-def free_path(given: str) -> Path:
-    """The absolute path of a file that can be made. Raises `Refused`."""
-    path = Path(given).expanduser().absolute()
-    if os.path.lexists(path):
-        raise Refused(
-            f"{one_line(str(path))} is there already, and an export overwrites nothing",
-            fix="name another file",
-            code="file-exists",
-        )
-    if not path.parent.is_dir():
-        raise Refused(f"{one_line(str(path.parent))} is no folder", fix="name a file in one that is there")
-    return path
 
 
 async def export(
@@ -37,7 +24,7 @@ async def export(
     earlier try was cut off, and the file may be that one's. One process at a time: a second one would write
     what the first has left of them, over the file that has them all.
 
-    Raises `Refused`, `BoundaryDown`, `OperatorError` (a full disk)."""
+    Raises `UsageError` (its place), `Refused` (it is under way), `BoundaryDown`, `OperatorError` (a full disk)."""
     path = Path(preview.export_to or "")
     part = path.with_name(f".{path.name[:100]}.{preview.preview_id}")
     try:
@@ -49,15 +36,12 @@ async def export(
             if kept is not None and kept.exported:  # by the one before, since this process looked
                 await asyncio.to_thread(os.unlink, part)
                 return
-            chunk: list[str] = []
-            async for line in exporter.lines_of(_batches(preview, previews)):
-                chunk.append(line)
-                if len(chunk) == LINES_AT_ONCE:
-                    await asyncio.to_thread(_write, file, chunk)
-                    chunk = []
-            await asyncio.to_thread(_write, file, chunk)
-            await asyncio.to_thread(_safe, file)
-            await asyncio.to_thread(os.replace, part, path)
+            try:
+                await _fill(file, exporter.lines_of(_batches(preview, previews)))
+                part.replace(path)
+            except BaseException:
+                part.unlink(missing_ok=True)  # half of an export is none; its name stays claimed
+                raise
             await previews.note_export(preview.preview_id)
         finally:
             file.close()
@@ -68,17 +52,20 @@ async def export(
             code="export-under-way",
         ) from None
     except FileExistsError:
-        raise Refused(
-            f"{one_line(str(path))} is there by now, and an export overwrites nothing; nothing was discarded",
-            fix="preview again with another file",
-            code="file-exists",
-        ) from None
+        raise taken(path) from None
     except OSError as error:
-        raise OperatorError(
-            f"{one_line(str(path))}: {error.strerror}; nothing was discarded",
-            fix="make room, or preview again with another file",
-            code="export-failed",
-        ) from None
+        raise not_written(path, error, so="; nothing was discarded") from None
+
+
+async def _fill(file: BinaryIO, lines: AsyncIterator[str]) -> None:
+    chunk: list[str] = []
+    async for line in lines:
+        chunk.append(line)
+        if len(chunk) == LINES_AT_ONCE:
+            await asyncio.to_thread(_write, file, chunk)
+            chunk = []
+    await asyncio.to_thread(_write, file, chunk)
+    await asyncio.to_thread(_safe, file)
 
 
 async def _batches(

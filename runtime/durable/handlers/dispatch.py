@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from types import TracebackType
-from typing import Self, assert_never
+from typing import assert_never
 
+from runtime.closable import Closable
 from runtime.durable.handlers.base import (
     MESSAGE_MAX,
     Call,
@@ -21,20 +21,12 @@ from runtime.durable.handlers.python import run_python
 from runtime.text import one_line
 
 
-class Handlers:
+class Handlers(Closable):
     """The handlers of one worker process, and what they share: connections, the group guard."""
 
     def __init__(self) -> None:
         self._http = HttpHandler()
         self._guard = GroupGuard()
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        await self.aclose()
 
     async def aclose(self) -> None:
         """Ends what is shared; no call may run any more."""

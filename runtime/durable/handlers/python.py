@@ -62,6 +62,12 @@ async def _in_worker(target: str, payload: str) -> Json:
         raise HandlerFailure(str(error), retryable=False) from None
     try:
         result: Json = await function(json.loads(payload))
+    except asyncio.CancelledError as error:
+        task = asyncio.current_task()
+        if task is None or task.cancelling():
+            raise
+        # Of something that the function itself waited for: nobody has asked this run to end.
+        raise HandlerFailure(f"{target} raised {describe(error)}", retryable=True) from None
     except (Exception, SystemExit) as error:  # noqa: BLE001 - the function is the user's: whatever it raises is its failure
         raise HandlerFailure(f"{target} raised {describe(error)}", retryable=True) from None
     return result
