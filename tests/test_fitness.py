@@ -64,6 +64,16 @@ async def test_a_server_that_is_not_there_fails_the_check(lane_file: Path) -> No
     ]
 
 
+async def test_an_address_that_can_be_none_fails_the_check(lane_file: Path) -> None:
+    for query, why in (("ssl_ca_certs=/nowhere/ca.pem", "No such file"), ("x=1", "it has no option x")):
+        checks = await examined(f"rediss://127.0.0.1:9/?{query}", lane_file)
+
+        assert [(check.status, check.fix) for check in checks.values()] == [
+            (CheckStatus.FAIL, "correct redis_url")
+        ]
+        assert why in checks["redis"].message
+
+
 async def test_of_a_local_stack_that_does_not_run_other_checks_tell(lane_file: Path) -> None:
     assert await examined(None, lane_file) == {}
 

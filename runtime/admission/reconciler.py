@@ -23,14 +23,15 @@ from runtime.pressure.queue import Queue
 from .asking import Asking
 from .comparing import PAGE, RowsAgainstRuns, RunsAgainstRows
 from .drainer import RENEWALS, Drainer
+from .fates import Fate
 from .lately import Lately
 
 EVERY_S = 2.0
 UNDECLARED_GRACE_S = 10.0
 
 
-class DeadOwners(Protocol):
-    async def __call__(self, owners: Collection[str]) -> set[str]: ...
+class Judge(Protocol):
+    async def __call__(self, owners: Collection[str]) -> Fate: ...
 
 
 @dataclass(slots=True)
@@ -62,16 +63,16 @@ class Reconciler:
         drainer: Drainer,
         *,
         owner: str,
-        dead_owners: DeadOwners,
+        fates: Judge,
         lease_s: float = LEASE_S,
     ) -> None:
-        """``dead_owners``: which of some lease holders are known to be no more."""
+        """``fates``: what has become of some lease holders."""
         self._queue = queue
         self._lookup = Asking(lookup, live)
         self._lane = lane
         self._drainer = drainer
         self._owner = owner
-        self._dead_owners = dead_owners
+        self._fates = fates
         self._lease_s = lease_s
         self.rows = RowsAgainstRuns(queue, self._lookup)
         self.runs = RunsAgainstRows(queue, self._lookup)
@@ -131,9 +132,11 @@ class Reconciler:
         families = [*declared, *(name for name in await self._queue.families() if name not in declared)]
         await self._remove([name for name in families if name not in declared])
         holders = await self._queue.owners(families) - {self._owner}
-        dead = await self._dead_owners(holders) if holders else set()
+        fate = await self._fates(holders) if holders else Fate()
         rules = dict.fromkeys(families, FamilyRules()) | self._lane.current.rules
-        recovered = await self._queue.recover(rules, owner=self._owner, dead=dead, lease_s=self._lease_s)
+        recovered = await self._queue.recover(
+            rules, owner=self._owner, gone=fate.gone, died=fate.died, lease_s=self._lease_s
+        )
         for family, found in recovered.items():
             self.stats.returned += found.returned
             lapsed = found.returned + found.quarantined + len(found.uncertain)

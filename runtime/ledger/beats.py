@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 from runtime.ledger.connection import Redis, redis_errors
 from runtime.ledger.keys import lane_key
@@ -15,16 +16,32 @@ ALIVE_WITHIN_S = 5.0
 """A process whose last beat is older is not counted as live."""
 FORGOTTEN_AFTER_S = 86_400.0
 """A beat this old is dropped by the next process that beats, so that the hash stays small."""
+SERVED = "served"
+"""A row of the hash that is no process's: until when and since when the server has taken beats without a
+break, and its run id."""
 
-_BEAT = """
+_NOW = f"""
 local t = redis.call('TIME')
 local now = t[1] + t[2] / 1e6
--- The very server that took the beat names itself. One that may not be asked stays unnamed.
+-- The very server that is asked names itself. One that may not be asked stays unnamed.
 local told = redis.pcall('INFO', 'server')
 local run = type(told) == 'string' and string.match(told, 'run_id:(%x+)') or ''
+-- Since when this very server has been there without a break: somebody's beat came all that time.
+local function served_since()
+  local last, since, was = string.match(redis.call('HGET', KEYS[1], '{SERVED}') or '', '^(%S+) (%S+) (%x*)$')
+  last, since = tonumber(last), tonumber(since)
+  if not last or not since or was ~= run or math.abs(now - last) > {ALIVE_WITHIN_S:g} then return now end
+  return since
+end
+"""
+_BEAT = (
+    _NOW
+    + f"""
+local since = served_since()
 -- A write that frees comes first: a server that is out of memory then takes the rest of the script.
 redis.call('HDEL', KEYS[1], ARGV[1])
-redis.call('HSET', KEYS[1], ARGV[1], string.format('%.6f', now) .. ' {"redis_run_id":"' .. run .. '",' .. string.sub(ARGV[2], 2))
+redis.call('HSET', KEYS[1], ARGV[1], string.format('%.6f', now) .. ' {{"redis_run_id":"' .. run .. '",' .. string.sub(ARGV[2], 2))
+redis.call('HSET', KEYS[1], '{SERVED}', string.format('%.6f %.6f %s', now, since, run))
 if ARGV[3] ~= '' then
   for _, field in ipairs(redis.call('HKEYS', KEYS[1])) do
     local at = tonumber(string.match(redis.call('HGET', KEYS[1], field), '^(%S+) ') or '0') or 0
@@ -33,8 +50,26 @@ if ARGV[3] ~= '' then
 end
 return string.format('%.6f', now)
 """
+)
 _READ = "return {redis.call('TIME'), redis.call('HGETALL', KEYS[1])}"
 """The time of the very server that stamps the beats: those of a cluster may disagree."""
+_WATCH = (
+    _NOW
+    + "return {string.format('%.6f', now), string.format('%.6f', served_since()), redis.call('HGETALL', KEYS[1])}"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Watch:
+    """The beats, and for how long their absence means anything."""
+
+    now: float
+    """The server's time."""
+    served_since: float
+    """Since when this very server has taken somebody's beats with no break longer than `ALIVE_WITHIN_S`;
+    ``now`` when the last of them is older, or came to the server before it was started anew. A process
+    that fell silent since then did so although the server was there."""
+    beats: Sequence[Beat]
 
 
 class Heartbeats:
@@ -73,12 +108,19 @@ class Heartbeats:
         """The server's time, and all beats. Raises `BoundaryDown`."""
         with redis_errors(self._where):
             (seconds, microseconds), rows = await self._redis.eval_ro(_READ, 1, self._key)
-        raw = dict(zip(rows[::2], rows[1::2], strict=True))
-        beats = (_parse(field, text) for field, text in raw.items())
-        known = sorted(
-            (b for b in beats if b is not None), key=lambda b: (b.role, b.started_at, b.process_id)
-        )
-        return int(seconds) + int(microseconds) / 1e6, known
+        return int(seconds) + int(microseconds) / 1e6, _known(rows)
+
+    async def watch(self) -> Watch:
+        """All beats, and since when the server has been there to take them. Raises `BoundaryDown`."""
+        with redis_errors(self._where):
+            now, since, rows = await self._redis.eval_ro(_WATCH, 1, self._key)
+        return Watch(float(now), float(since), _known(rows))
+
+
+def _known(rows: Sequence[str]) -> list[Beat]:
+    raw = dict(zip(rows[::2], rows[1::2], strict=True))
+    beats = (_parse(field, text) for field, text in raw.items())
+    return sorted((b for b in beats if b is not None), key=lambda b: (b.role, b.started_at, b.process_id))
 
 
 def _parse(field: str, text: str) -> Beat | None:

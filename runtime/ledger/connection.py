@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import redis.asyncio as aioredis
 from redis import exceptions
+from redis.asyncio.connection import SSLConnection
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
+from runtime.ledger import tls
 from runtime.ledger.cluster import Address, ClusterRedis, parse_seeds, shown
 from runtime.ledger.sending import KEPT
 from runtime.model import BoundaryDown, ConfigError, OperatorError, WritesRefused
@@ -19,6 +22,9 @@ Redis = aioredis.Redis
 
 CLUSTER_SCHEMES = {"redis+cluster": "redis", "rediss+cluster": "rediss"}
 """Scheme of a cluster's address -> that of one node of it."""
+
+_UNEXPECTED = re.compile(r"unexpected keyword argument '(.*)'$", re.DOTALL)
+"""How Python names an option that a connection doesn't take."""
 
 _REFUSALS = {
     "MISCONF": (
@@ -82,7 +88,24 @@ def _server(url: str, timeout_s: float, *, raw: bool = False) -> Redis:
         max_connections=64,
     )
     pool.connection_class = KEPT[pool.connection_class]
+    _check(pool)
     return aioredis.Redis.from_pool(pool)
+
+
+def _check(pool: aioredis.ConnectionPool) -> None:
+    """The address's options, which redis-py takes as they come until a connection is made. Raises
+    `ValueError`."""
+    try:
+        pool.connection_class(**pool.connection_kwargs)  # connects nobody
+    except TypeError as error:
+        unknown = _UNEXPECTED.search(str(error))
+        raise ValueError(
+            f"it has no option {one_line(unknown[1], 60)}" if unknown else one_line(str(error), 120)
+        ) from None
+    except (exceptions.RedisError, AttributeError) as error:
+        raise ValueError(one_line(str(error), 120)) from None
+    if issubclass(pool.connection_class, SSLConnection):
+        tls.check_files(pool.connection_kwargs)
 
 
 def _cluster(scheme: str, rest: str, timeout_s: float) -> Redis:
@@ -149,9 +172,13 @@ def redis_errors(where: str) -> Iterator[None]:
     except (exceptions.ConnectionError, OSError) as error:
         if _is_timeout(error):
             raise _hung(where) from None
+        if (told := tls.refused(where, error)) is not None:
+            raise told from None
+        fix = "start it (`joelclaw-tui up`), or correct redis_url"
+        if where.startswith("rediss"):  # one that asks for a certificate hangs up on who has none
+            fix = "start it, or correct redis_url; if it asks for a certificate of ours: &ssl_certfile=/path/to/own.pem"
         raise BoundaryDown(
-            f"Redis at {where} can't be reached: {one_line(str(error), 160)}",
-            fix="start it (`joelclaw-tui up`), or correct redis_url",
+            f"Redis at {where} can't be reached: {one_line(str(error), 160)}", fix=fix
         ) from None
     except exceptions.InvalidResponse:
         raise BoundaryDown(
@@ -166,8 +193,8 @@ def redis_errors(where: str) -> Iterator[None]:
             ) from None
         if "OOM" in str(error):
             raise _full(where) from None
-        if (told := _REFUSALS.get(str(error).partition(" ")[0])) is not None:
-            kind, code, message, fix = told
+        if (refusal := _REFUSALS.get(str(error).partition(" ")[0])) is not None:
+            kind, code, message, fix = refusal
             raise kind(f"Redis at {where} {message}", fix=fix, code=code) from None
         raise OperatorError(
             f"Redis at {where} refused a command: {one_line(str(error))}", fix="see `joelclaw-tui doctor`"
@@ -190,8 +217,9 @@ def _is_timeout(error: BaseException) -> bool:
 
 
 def _hung(where: str) -> BoundaryDown:
+    fix = "see `joelclaw-tui doctor`; a hung one of the local stack: `joelclaw-tui down`, then `joelclaw-tui up`"
+    if where.startswith("rediss"):  # a server's plain port waits for the end of what it takes for a line
+        fix = "see `joelclaw-tui doctor`; for a port without TLS: redis:// or redis+cluster://"
     return BoundaryDown(
-        f"Redis at {where} did not answer in time: it hangs, or has too much to do",
-        fix="see `joelclaw-tui doctor`; a hung one of the local stack: `joelclaw-tui down`, then `joelclaw-tui up`",
-        code="timed-out",
+        f"Redis at {where} did not answer in time: it hangs, or has too much to do", fix=fix, code="timed-out"
     )

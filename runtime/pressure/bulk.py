@@ -169,7 +169,7 @@ class Bulk(OnLane):
         tat = tat + interval
       end
       if start <= now then
-        ready = ready and ready + 1 or next_ready(now, (#ARGV - 6) / 3)
+        ready = ready and ready + 1 or next_ready(now)
         call('ZADD', base .. 'w' .. level, int(ready), id)
       else
         call('ZADD', base .. 'd' .. level, int(start), id)
@@ -207,6 +207,7 @@ class Bulk(OnLane):
       end
       out[#out + 1] = record and 'd' or level
     end
+    if ready then call('HSET', base .. 'meta', 'last', int(ready)) end
     if interval then call('HSET', base .. 'meta', 'replay', int(tat)) end
     local totals = {{replay='replayed', discard='discarded', reprioritize='reprioritized', delay='delayed',
       quarantine='quarantined'}}

@@ -57,18 +57,25 @@ class Recovery(OnLane):
         BACK
         + f"""
     local now = now_us(ARGV[1])
-    local owner, lapse, most, dead = ARGV[2], int(now + ARGV[3]), tonumber(ARGV[5]), {{}}
-    for i = 6, #ARGV do dead[ARGV[i]] = true end
+    local owner, lapse, most, gone, died = ARGV[2], int(now + ARGV[3]), tonumber(ARGV[5]), {{}}, {{}}
+    local last_gone = 6 + ARGV[6]
+    for i = 7, last_gone do gone[ARGV[i]] = true end
+    for i = last_gone + 1, #ARGV do died[ARGV[i]] = true end
+    local function holder(entry) return string.match(entry, '^%d+:%d+:(.*)$') end
+    local function deaths(id, entry)
+      if died[holder(entry)] then return call('HINCRBY', base .. 'deaths', id, 1) end
+      return tonumber(call('HGET', base .. 'deaths', id) or 0)
+    end
     local lapsed = call('ZRANGEBYSCORE', base .. 'leased', '-inf', int(now), 'LIMIT', 0, {LAPSED_PER_CALL})
     local unsure = call('ZRANGEBYSCORE', base .. 'admitting', '-inf', int(now), 'LIMIT', 0, {LAPSED_PER_CALL})
-    if #ARGV > 5 then
+    if last_gone > 6 then
       local seen = {{}}
       for _, id in ipairs(lapsed) do seen[id] = true end
       for _, id in ipairs(unsure) do seen[id] = true end
       local held = call('HGETALL', base .. 'lease')
       for i = 1, #held, 2 do
         local id = held[i]
-        if dead[string.match(held[i + 1], '^%d+:%d+:(.*)$')] and not seen[id] then
+        if gone[holder(held[i + 1])] and not seen[id] then
           local group = call('ZSCORE', base .. 'leased', id) and lapsed or unsure
           if #group < {LAPSED_PER_CALL} then group[#group + 1] = id end
         end
@@ -77,8 +84,8 @@ class Recovery(OnLane):
     local returned, aside = 0, 0
     for _, id in ipairs(lapsed) do
       local entry = call('HGET', base .. 'lease', id)
-      if call('HINCRBY', base .. 'deaths', id, 1) >= {DEATHS_MAX} then
-        set_aside(id, '{DEATHS_MAX} drainers died with it in hand, the last was ' .. string.match(entry, '^%d+:%d+:(.*)$'), now)
+      if deaths(id, entry) >= {DEATHS_MAX} then
+        set_aside(id, '{DEATHS_MAX} drainers died with it in hand, the last was ' .. holder(entry), now)
         aside = aside + 1
       else
         back(id, entry)
@@ -92,7 +99,7 @@ class Recovery(OnLane):
       call('ZADD', base .. 'admitting', lapse, id)
       call('HSET', base .. 'lease', id, token .. ':' .. string.match(entry, '^%d+:(%d+):') .. ':' .. owner)
       uncertain[#uncertain + 1] = {{id, token, call('HGET', base .. 'items', id), call('HGET', base .. 'fails', id),
-        call('HINCRBY', base .. 'deaths', id, 1)}}
+        deaths(id, entry)}}
     end
     -- Set aside for a key that has room: its rule has changed, or is gone. Asked by the keys that are busy,
     -- since those whose turn it is may lie behind any number of others.
@@ -127,13 +134,23 @@ class Recovery(OnLane):
         families: Mapping[str, FamilyRules],
         *,
         owner: str,
-        dead: Collection[str] = (),
+        gone: Collection[str] = (),
+        died: Collection[str] = (),
         lease_s: float = LEASE_S,
     ) -> dict[str, Recovered]:
-        """Ends leases that have lapsed, or whose owner is one of ``dead``. What `LAPSED_PER_CALL` cuts
-        off the next call takes. Raises `BoundaryDown`."""
+        """Ends leases that have lapsed, or whose owner is one of ``gone``; it is a death of those that one
+        of ``died`` held, and of no others. What `LAPSED_PER_CALL` cuts off the next call takes. Raises
+        `BoundaryDown`."""
         arguments: dict[str, Sequence[str | int]] = {
-            name: (owner, round(lease_s * 1e6), self._wake, rules.concurrency or 0, *sorted(dead))
+            name: (
+                owner,
+                round(lease_s * 1e6),
+                self._wake,
+                rules.concurrency or 0,
+                len(gone),
+                *sorted(gone),
+                *sorted(died),
+            )
             for name, rules in families.items()
         }
         replies = await self._each(self._RECOVER, arguments)

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import socket
 import time
-from collections.abc import Collection
 from contextlib import suppress
 
 from redis.exceptions import RedisError
 from ulid import ULID
 
 from runtime.admission.drainer import Drainer
+from runtime.admission.fates import Fates
 from runtime.admission.reconciler import Reconciler
 from runtime.admission.recorder import Recorder
 from runtime.admission.sweeper import Sweeper
@@ -22,7 +20,7 @@ from runtime.durable.journal import Journal
 from runtime.durable.services import service_of
 from runtime.lanefile import LaneSource, find_lane, last_good_lane
 from runtime.ledger.audit import Audit
-from runtime.ledger.beats import ALIVE_WITHIN_S, BEAT_EVERY_S, Heartbeats
+from runtime.ledger.beats import ALIVE_WITHIN_S, Heartbeats
 from runtime.ledger.connection import Redis, connect
 from runtime.ledger.keys import wake_channel
 from runtime.ledger.series import Series
@@ -35,11 +33,10 @@ from runtime.stack.endpoints import resolve_targets
 
 from .process import Detail, RoleProcess, log, until_stopped
 
-SILENT_S = 2 * BEAT_EVERY_S
-
 
 async def run_drainer(settings: Settings, stop: asyncio.Event, *, lease_s: float = LEASE_S) -> None:
     """Drains the lane until ``stop`` is set; what it has in hand lapses ``lease_s`` after its last sign.
+    A lease that lapses before its drainer can be taken to be dead (`runtime.admission.fates`) counts no death.
 
     Raises `OperatorError` when it can't begin."""
     process = RoleProcess("drainer", stop)
@@ -80,7 +77,7 @@ async def run_drainer(settings: Settings, stop: asyncio.Event, *, lease_s: float
             lane,
             drainer,
             owner=process.process_id,
-            dead_owners=Dead(heartbeats),
+            fates=Fates(heartbeats),
             lease_s=lease_s,
         )
         sweeper = Sweeper(
@@ -147,42 +144,6 @@ class LiveWorkers:
             self.alive = 0
             return
         self.alive = sum(beat.role == "worker" and server_time - beat.at <= ALIVE_WITHIN_S for beat in beats)
-
-
-class Dead:
-    """Which drainers are known to be no more: processes of this host that are gone, and silent too.
-
-    A pid alone proves nothing (containers may share a host's name), so a beat within the last
-    `SILENT_S` outweighs it. A drainer of another host is known dead only by its lapse.
-    """
-
-    def __init__(self, heartbeats: Heartbeats) -> None:
-        self._heartbeats = heartbeats
-
-    async def __call__(self, owners: Collection[str]) -> set[str]:
-        """Raises `BoundaryDown`."""
-        gone = {owner for owner in owners if _gone(owner)}
-        if not gone:
-            return gone
-        server_time, beats = await self._heartbeats.read_at()
-        lately = {beat.process_id for beat in beats if server_time - beat.at <= SILENT_S}
-        return gone - lately
-
-
-def _gone(owner: str) -> bool:
-    host, _, rest = owner.partition(":")
-    pid = rest.partition(":")[0]
-    if host != socket.gethostname() or not pid.isdecimal():
-        return False
-    if int(pid) == os.getpid():
-        return True  # an earlier start with this very id, as the first process of a container has it
-    try:
-        os.kill(int(pid), 0)
-    except ProcessLookupError:
-        return True
-    except (PermissionError, OverflowError):
-        return False
-    return False
 
 
 async def listen(redis: Redis, channel: str, wake: asyncio.Event, stop: asyncio.Event) -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from runtime.model import OperatorError
+from runtime.ledger.connection import connect
+from runtime.model import ConfigError, OperatorError
 from runtime.roles.operator import open_operator
 from runtime.settings import Settings
 from runtime.stack.doctor import Check, CheckStatus
@@ -37,6 +38,11 @@ async def server_checks(settings: Settings) -> list[Check]:
 
     Looks only. The servers' own words come from the reading that the console shows.
     """
+    if settings.redis_url is not None:
+        try:
+            await connect(settings.redis_url).aclose()  # nothing is sent
+        except ConfigError as error:
+            return [Check(NAME, CheckStatus.FAIL, error.message, error.fix)]
     try:
         async with open_operator(settings) as operator:
             snapshot = await operator.reader.snapshot()

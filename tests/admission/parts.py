@@ -7,6 +7,7 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 from runtime.admission.drainer import Drainer
+from runtime.admission.fates import Fate
 from runtime.admission.reconciler import Reconciler
 from runtime.lanefile import LaneSource
 from runtime.ledger.connection import Redis
@@ -102,6 +103,7 @@ class Lane:
         self.alive = True
         self.drainer = self.another("d1")
         self.dead: set[str] = set()
+        """Drainers that are no more, and died."""
         self.reconciler = Reconciler(
             self.queue,
             self.restate,
@@ -109,7 +111,7 @@ class Lane:
             self.source,
             self.drainer,
             owner="d1",
-            dead_owners=self.dead_owners,
+            fates=self.fates,
         )
 
     def beside(self, owner: str, *, lease_s: float) -> Reconciler:
@@ -121,7 +123,7 @@ class Lane:
             self.source,
             self.another(owner, lease_s=lease_s),
             owner=owner,
-            dead_owners=self.dead_owners,
+            fates=self.fates,
             lease_s=lease_s,
         )
 
@@ -136,8 +138,9 @@ class Lane:
             lease_s=lease_s,
         )
 
-    async def dead_owners(self, owners: Collection[str]) -> set[str]:
-        return self.dead & set(owners)
+    async def fates(self, owners: Collection[str]) -> Fate:
+        dead = frozenset(self.dead & set(owners))
+        return Fate(gone=dead, died=dead)
 
     async def add(self, family: str, count: int, *, level: int = 2) -> list[str]:
         ids = [new_item_id(family, at_s=1.0) for _ in range(count)]

@@ -9,7 +9,9 @@ import pytest
 
 from runtime.admission.comparing import Difference
 from runtime.admission.drainer import Drainer
+from runtime.admission.fates import Fates
 from runtime.admission.reconciler import Reconciler
+from runtime.ledger.beats import Heartbeats
 from runtime.ledger.connection import Redis, connect
 from runtime.model import ItemState, Priority, RunVerb, family_tag, new_item_id, run_id_of
 from runtime.pressure.keys import families_key
@@ -61,11 +63,14 @@ async def test_work_admitted_after_the_file_was_written_is_found_and_not_run_aga
             queue, rig.ingress, rig.lane, owner="d1", lane_max_in_flight=100, workers_alive=lambda: True
         )
 
-        async def nobody(owners: object) -> set[str]:
-            return set()
-
         reconciler = Reconciler(
-            queue, rig.journal, rig.journal, rig.lane, drainer, owner="d1", dead_owners=nobody
+            queue,
+            rig.journal,
+            rig.journal,
+            rig.lane,
+            drainer,
+            owner="d1",
+            fates=Fates(Heartbeats(redis, valkey.url, name)),
         )
         early = [await add() for _ in range(3)]
         file = await saved(raw)

@@ -53,7 +53,7 @@ async def test_beats_older_than_a_day_are_forgotten_and_strangers_rows_are_not_o
     await redis.hset("joelclaw:1:{main}:beats", "x/strange", f"{time.time()} not json")
     beats = Heartbeats(redis, valkey.url, "main")
     await beats.write("drainer", "d", 5.0, {}, sweep=True)
-    assert await redis.hkeys("joelclaw:1:{main}:beats") == ["x/strange", "drainer/d"]
+    assert await redis.hkeys("joelclaw:1:{main}:beats") == ["x/strange", "drainer/d", "served"]
     assert [beat.role for beat in await beats.read()] == ["drainer"]
     await redis.aclose()
 

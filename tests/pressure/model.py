@@ -154,11 +154,11 @@ class FamilyModel:
         self.succeeded = self.failed = 0
         self.events: list[tuple[str, int]] = []
         self.batches: dict[str, list[BulkResult]] = {}
+        """What bulk actions have done, by the batch."""
         self.full_by: dict[str, BulkResult] = {}
         """Of those that the last enqueue refused, which ceiling."""
-        """What bulk actions have done, by the batch."""
-        self.replay_arrival = 0
-        """The theoretical arrival time of replays at a rate."""
+        self.replay_arrival: float = 0
+        """The theoretical arrival time of replays at a rate; whole between batches."""
 
     # --- questions
 
@@ -397,16 +397,16 @@ class FamilyModel:
     # --- back
 
     def recover(
-        self, rules: FamilyRules, owner: str, dead: Collection[str], lease_us: int
+        self, rules: FamilyRules, owner: str, gone: Collection[str], died: Collection[str], lease_us: int
     ) -> tuple[int, list[Row], int, int]:
         """(returned, uncertain ones, quarantined, released). The order in which the uncertain ones get
         their tokens is free: `tokens_of` takes it over."""
         returned = aside = released = 0
         uncertain: list[Row] = []
         for row in self.at("leased"):
-            if row.at > self.now and row.owner not in dead:
+            if row.at > self.now and row.owner not in gone:
                 continue
-            row.deaths += 1
+            row.deaths += row.owner in died
             if row.deaths >= DEATHS_MAX:
                 self._set_aside(row, f"{DEATHS_MAX} drainers died with it in hand, the last was {row.owner}")
                 aside += 1
@@ -414,9 +414,9 @@ class FamilyModel:
                 self._back(row)
                 returned += 1
         for row in self.at("admitting"):
-            if row.at > self.now and row.owner not in dead:
+            if row.at > self.now and row.owner not in gone:
                 continue
-            row.deaths += 1
+            row.deaths += row.owner in died
             row.at, row.owner = self.now + lease_us, owner
             uncertain.append(row)
         for key in {row.key for row in self.at("parked")}:
@@ -617,6 +617,7 @@ class FamilyModel:
             if order.rate_per_s is not None:
                 self.replay_arrival = max(self.now, self.replay_arrival)
             self.batches[batch_id] = [self._apply(item, order) for item in items]
+            self.replay_arrival = round(self.replay_arrival)
         return self.batches[batch_id]
 
     def _apply(self, item: SelectedItem, order: BulkOrder) -> BulkResult:
@@ -645,15 +646,15 @@ class FamilyModel:
 
     def _replay_at_rate(self, row: Row, rate_per_s: float | None) -> None:
         row.attempt += 1
-        start = self.now
+        start: float = self.now
         if rate_per_s is not None:
-            interval = round(SECOND / rate_per_s)
+            interval = SECOND / rate_per_s
             start = self.replay_arrival - (max(1, int(rate_per_s)) - 1) * interval
             self.replay_arrival += interval
         if start <= self.now:
             row.place, row.at = "waiting", self.next_ready()
         else:
-            row.place, row.at = "delayed", start
+            row.place, row.at = "delayed", round(start)
 
     def _close(self, row: Row, outcome: str) -> None:
         del self.rows[row.item_id]
@@ -699,6 +700,8 @@ class FamilyModel:
                 self._close(row, "moved")
                 results.append(BulkResult.DONE)
             else:
+                if row.place == "parked":  # its key may have come free meanwhile: the next claim sees to it
+                    row.place = "waiting"
                 results.append(why)
         return results
 

@@ -125,6 +125,15 @@ async def test_a_replay_makes_new_attempts_at_the_end_of_their_level(hands: Hand
     await hands.sound()
 
 
+async def test_a_batch_takes_no_places_in_line_for_what_it_does_not_replay(hands: Hands) -> None:
+    """Found by the state machine: the line went on behind places that nobody had."""
+    first, second, third = await hands.dead(3)
+    await hands.do(BulkVerb.REPLAY, (first, 1, X), (second, 9, X), (third, 1, X))
+    added = await hands.bench.add()
+    scores = await hands.scores("w2")
+    assert [scores[item] - scores[first] for item in (first, third, added)] == [0, 1, 2]
+
+
 async def test_replays_at_a_rate_queue_behind_each_other(hands: Hands) -> None:
     ids = await hands.dead(7)
     await hands.do(BulkVerb.REPLAY, *((item, 1, X) for item in ids[:4]), rate=2.0)
@@ -500,6 +509,24 @@ async def test_a_parked_item_whose_key_came_free_during_a_refused_move_is_not_le
     await hands.bench.queue.recover(rules, owner="d")
     leases = await hands.bench.queue.claim({"a": (0, 0, 10, 0)}, rules, owner="d")
     assert [lease.item_id for lease in leases] == [parked]
+    await hands.sound()
+
+
+async def test_a_parked_item_that_may_not_move_is_parked_anew_by_the_next_claim(hands: Hands) -> None:
+    """Found by the state machine, whose model left it parked."""
+    rules = {"a": FamilyRules(concurrency=1)}
+    await hands.bench.add()  # the family is known
+    mine = [NewItem(new_item_id("a", at_s=2.0), "{}", Priority.P2, "t", concurrency_key='"k"') for _ in "12"]
+    await hands.bench.queue.enqueue_many("a", mine)
+    await hands.bench.queue.claim({"a": (0, 0, 10, 0)}, rules, owner="d")
+    parked = mine[1].item_id
+    place = (await hands.scores("q2"))[parked]
+    hands.rules["b"] = FamilyRules(backlog_items=1)
+    await hands.bench.add("b")
+    assert await hands.do(BulkVerb.MOVE, (parked, 1, W), to="b") == [REFUSED]
+    assert await hands.scores("w2") == {parked: place}
+    assert await hands.bench.queue.claim({"a": (0, 0, 10, 0)}, rules, owner="d") == []
+    assert await hands.scores("q2") == {parked: place}
     await hands.sound()
 
 

@@ -510,7 +510,7 @@ async def test_what_a_known_dead_owner_had_in_hand_is_taken_back_at_once_and_onl
     await bench.queue.begin_admit(gone[:1])
     await claim(bench, FamilyRules(), owner="alive")
     assert await bench.queue.owners(["a"]) == {"gone", "alive"}
-    found = (await bench.queue.recover({"a": FamilyRules()}, owner="d", dead={"gone"}))["a"]
+    found = (await bench.queue.recover({"a": FamilyRules()}, owner="d", gone={"gone"}, died={"gone"}))["a"]
     assert (found.returned, ids(found.uncertain)) == (1, made[:1])
     assert (await bench.get(made[2])).lease_owner == "alive"
     assert (await bench.get(made[1])).state is ItemState.WAITING
@@ -521,7 +521,9 @@ async def test_the_third_drainer_that_dies_with_an_item_leased_quarantines_it(be
     for death in (1, 2, 3):
         assert (await bench.get(item_id)).deaths == death - 1
         assert len(await claim(bench, FamilyRules(), owner=f"d{death}")) == 1
-        found = (await bench.queue.recover({"a": FamilyRules()}, owner="x", dead={f"d{death}"}))["a"]
+        found = (
+            await bench.queue.recover({"a": FamilyRules()}, owner="x", gone={f"d{death}"}, died={f"d{death}"})
+        )["a"]
         assert (found.returned, found.quarantined) == ((1, 0) if death < 3 else (0, 1))
     item = await bench.get(item_id)
     assert item.state is ItemState.QUARANTINED
@@ -531,11 +533,26 @@ async def test_the_third_drainer_that_dies_with_an_item_leased_quarantines_it(be
     assert (await bench.get(item_id)).deaths == 0
 
 
+async def test_a_lease_that_ends_without_its_drainers_death_counts_none_however_often(bench: Bench) -> None:
+    """Redis was away for longer than the lease, or the drainer ended together with it."""
+    (item_id,) = await put(bench, None)
+    for lapse in range(1, 5):
+        await claim(bench, FamilyRules(), owner="d")
+        bench.at(lapse * 31)
+        gone = {"d"} if lapse % 2 else set()
+        found = (await bench.queue.recover({"a": FamilyRules()}, owner="d2", gone=gone, died={"x"}))["a"]
+        assert (found.returned, found.quarantined) == (1, 0)
+        item = await bench.get(item_id)
+        assert (item.state, item.deaths) == (ItemState.WAITING, 0)
+
+
 async def test_deaths_while_admitting_are_counted_for_whoever_asks_restate(bench: Bench) -> None:
     (item_id,) = await put(bench, None)
     await bench.queue.begin_admit(await claim(bench, FamilyRules(), owner="d0"))
     for death in (1, 2, 3):
-        found = await bench.queue.recover({"a": FamilyRules()}, owner=f"d{death}", dead={f"d{death - 1}"})
+        found = await bench.queue.recover(
+            {"a": FamilyRules()}, owner=f"d{death}", gone={f"d{death - 1}"}, died={f"d{death - 1}"}
+        )
         (lease,) = found["a"].uncertain
         assert lease.deaths == death
     assert await bench.queue.admitted([lease]) == 1  # Restate had it after all
@@ -545,7 +562,7 @@ async def test_deaths_while_admitting_are_counted_for_whoever_asks_restate(bench
 async def test_a_page_tells_the_deaths_that_the_item_itself_tells(bench: Bench) -> None:
     (item_id,) = await put(bench, None)
     await claim(bench, FamilyRules(), owner="gone")
-    await bench.queue.recover({"a": FamilyRules()}, owner="d", dead={"gone"})
+    await bench.queue.recover({"a": FamilyRules()}, owner="d", gone={"gone"}, died={"gone"})
     (row,) = (await bench.reading.items("a", ItemState.WAITING)).items
     assert row == await bench.get(item_id)
     assert row.deaths == 1

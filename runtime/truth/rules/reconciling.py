@@ -102,7 +102,7 @@ def leases_lapsed(facts: Facts) -> Iterator[Sighting]:
             Severity.INFO,
             "leases",
             f"{count(told.count, 'lease')} ended lately without their drainer, the latest of {family}: a "
-            "drainer died or hung, and what it had in hand was taken over",
+            "drainer died or hung, or Redis was away for as long, and what it had in hand was taken over",
             told.since,
             (facts.commands.logs(DRAINER),),
         )
