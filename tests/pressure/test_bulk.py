@@ -523,7 +523,7 @@ async def test_a_parked_item_that_may_not_move_is_parked_anew_by_the_next_claim(
     place = (await hands.scores("q2"))[parked]
     hands.rules["b"] = FamilyRules(backlog_items=1)
     await hands.bench.add("b")
-    assert await hands.do(BulkVerb.MOVE, (parked, 1, W), to="b") == [REFUSED]
+    assert await hands.do(BulkVerb.MOVE, (parked, 1, W), to="b") == [BulkResult.FULL_ITEMS]
     assert await hands.scores("w2") == {parked: place}
     assert await hands.bench.queue.claim({"a": (0, 0, 10, 0)}, rules, owner="d") == []
     assert await hands.scores("q2") == {parked: place}
