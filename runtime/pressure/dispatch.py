@@ -160,7 +160,9 @@ class Dispatch(OnLane):
       end
       served[level - up] = served[level - up] + rest
     end
-    local room = rate_room(now, interval, burst)
+    local room, beyond = rate_room(now, interval, burst)
+    -- A rate that was raised is not kept back by what the slower one had still to come.
+    if beyond then call('HSET', base .. 'meta', 'tat', int(now + burst * interval)) end
     return {{served[1], served[2], served[3], served[4], busy, more and paused(now, 'hold') and 1 or 0,
       room == math.huge and -1 or room, now}}
     """,
@@ -197,7 +199,7 @@ class Dispatch(OnLane):
     local owner, lapse, most = ARGV[2], int(now + ARGV[3]), tonumber(ARGV[5])
     local aging, interval, burst = tonumber(ARGV[6]), tonumber(ARGV[7]), tonumber(ARGV[8])
     local room = ARGV[4] - call('ZCARD', base .. 'leased') - call('ZCARD', base .. 'admitting') - call('ZCARD', base .. 'flight')
-    room = math.min(room, rate_room(now, interval, burst))
+    room = math.min(room, (rate_room(now, interval, burst)))
     local ids, readies, parked = {{}}, {{}}, 0
     -- Up to ``want`` rows that are served at this level, the oldest first: (id, score, own level) in turn.
     local function take(level, want)
@@ -290,7 +292,9 @@ class Dispatch(OnLane):
             )
             for name, levels in wanted.items()
         }
-        replies = await self._each(self._CLAIM, arguments, small=True)
+        # Rows by the hundred may be set aside for a busy key: so much of one family, not of twenty together.
+        keyed = {name for name in wanted if rules[name].concurrency}
+        replies = await self._each(self._CLAIM, arguments, small=True, long=keyed)
         self.set_aside = sum(parked for _, parked in replies.values())
         return [lease_of(name, row) for name, (rows, _) in replies.items() for row in rows]
 

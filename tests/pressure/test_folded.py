@@ -134,3 +134,15 @@ async def test_a_cluster_behind_one_plain_address_is_asked_family_by_family(
     finally:
         await redis.aclose()
         cluster.stop()
+
+
+async def test_families_with_concurrency_keys_are_claimed_from_in_scripts_of_their_own(bench: Bench) -> None:
+    for family in ("a", "b", "c", "d"):
+        await keyed(bench, family, *["ann"] * 3)
+    some = {name: FamilyRules(concurrency=1 if name in "bc" else None) for name in "abcd"}
+    await bench.queue.claim(dict.fromkeys(some, ALL), some, owner="warm")
+    await bench.redis.config_resetstat()
+    leases = await bench.queue.claim(dict.fromkeys(some, ALL), some, owner="d")
+    assert of(leases) == {}
+    stats = await bench.redis.info("commandstats")
+    assert stats["cmdstat_evalsha"]["calls"] == 4, "one script of all four would hold the server for all of them"
