@@ -145,4 +145,6 @@ async def test_families_with_concurrency_keys_are_claimed_from_in_scripts_of_the
     leases = await bench.queue.claim(dict.fromkeys(some, ALL), some, owner="d")
     assert of(leases) == {}
     stats = await bench.redis.info("commandstats")
-    assert stats["cmdstat_evalsha"]["calls"] == 4, "one script of all four would hold the server for all of them"
+    assert stats["cmdstat_evalsha"]["calls"] == 4, (
+        "one script of all four would hold the server for all of them"
+    )
