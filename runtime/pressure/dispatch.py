@@ -22,6 +22,8 @@ NEVER_US = 1 << 53
 """Later than any server's time."""
 DUE_PER_PEEK = 100
 """Due items made runnable a level and look; the next look takes the next ones."""
+DUE_AT_LEAST = 10
+"""So many also where families that are looked at in the same script have so many due that it takes long."""
 PARKED_PER_CLAIM = 500
 """Rows set aside in one claim because their concurrency key is busy; the next claim goes on behind them."""
 MESSAGE_LIMIT = 1000
@@ -142,10 +144,17 @@ class Dispatch(OnLane):
     local more = call('EXISTS', d[1], d[2], d[3], d[4], base .. 'pause') > 0
     if more then
       for n = 1, 4 do
-        local due = call('ZRANGEBYSCORE', d[n], '-inf', int(now), 'WITHSCORES', 'LIMIT', 0, {DUE_PER_PEEK})
+        local want = math.min({DUE_PER_PEEK}, math.max({DUE_AT_LEAST}, due_left))
+        local due = call('ZRANGEBYSCORE', d[n], '-inf', int(now), 'WITHSCORES', 'LIMIT', 0, want)
+        local ids, scored = {{}}, {{}}
         for i = 1, #due, 2 do
-          call('ZREM', d[n], due[i])
-          call('ZADD', w[n], due[i + 1], due[i])
+          ids[#ids + 1] = due[i]
+          scored[i], scored[i + 1] = due[i + 1], due[i]
+        end
+        if #ids > 0 then
+          call('ZREM', d[n], unpack(ids))
+          call('ZADD', w[n], unpack(scored))
+          due_left = due_left - #ids
         end
       end
     end
@@ -166,7 +175,7 @@ class Dispatch(OnLane):
     return {{served[1], served[2], served[3], served[4], busy, more and paused(now, 'hold') and 1 or 0,
       room == math.huge and -1 or room, now}}
     """,
-        prelude=READING,
+        prelude=f"{READING}local due_left = {4 * DUE_PER_PEEK} -- of all families of one script\n",
     )
 
     async def peek(self, rules: Mapping[str, FamilyRules]) -> list[Demand]:
