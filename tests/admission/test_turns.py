@@ -186,7 +186,7 @@ async def test_what_is_claimed_and_not_started_is_not_charged_to_the_lane_s_rate
     before(lane.queue, "end_turn", lambda: lane.control.hold_lane([], actor="ann", reason=None, for_s=None))
     assert await lane.drainer.round() == 0
     assert lane.restate.accepted == []
-    del lane.queue.end_turn  # type: ignore[method-assign]
+    del lane.queue.end_turn
     await lane.control.release_lane(["a", "b"], actor="ann")
     assert await lane.drainer.round() == 1
     assert lane.restate.accepted == [f"{fitting}.1"]
