@@ -22,6 +22,7 @@ from typing import Any, Self
 import redis
 from redis.crc import key_slot
 
+from runtime.stack.ending import activity_of
 from runtime.stack.fetch import find_restate
 from runtime.stack.find import find_valkey
 from runtime.stack.parts import Binary
@@ -381,6 +382,12 @@ class RestateServer(Server):
 
 STARTED: list[subprocess.Popen[bytes]] = []
 """Every process that a helper of this module started in this session."""
+
+
+def stop_process(pid: int) -> None:
+    """SIGSTOP, and returns once it stands still: each of its threads stops when it next runs."""
+    os.kill(pid, signal.SIGSTOP)
+    wait_until(lambda: (seen := activity_of(pid)) is not None and seen.stopped)
 
 
 def wait_until(condition: Callable[[], bool], within_s: float = READY_WITHIN_S) -> None:

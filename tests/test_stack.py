@@ -41,7 +41,7 @@ from runtime.stack.programs import Program, program_table, role_programs
 from runtime.stack.restate import restate_silent
 from runtime.stack.supervise import ProgramStatus
 from runtime.stack.valkey import valkey_silent
-from tests.servers import RestateServer, ValkeyServer, restate_binary, wait_until
+from tests.servers import RestateServer, ValkeyServer, restate_binary, stop_process, wait_until
 
 LANE = 'lane = "main"\n[families."a/b"]\nhandler = "noop"\n'
 ROLES = ("worker", "drainer")
@@ -412,7 +412,7 @@ async def test_down_ends_what_a_killed_supervisor_left(home: Home) -> None:
 async def test_down_ends_a_stack_whose_supervisor_hangs(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("runtime.stack.supervise.CALL_TIMEOUT_S", 0.3)
     stack = await home.up()
-    os.kill(home.pid("supervisord"), signal.SIGSTOP)
+    stop_process(home.pid("supervisord"))
     state = await stack.state()
     assert state.running
     assert {program.status for program in state.programs} == {ProgramStatus.UNKNOWN}
@@ -424,7 +424,7 @@ async def test_down_kills_what_hangs_and_says_so_within_a_bound(home: Home) -> N
     stack = await home.up()
     names = ("valkey", "restate", "worker", "drainer")
     for name in names:
-        os.kill(home.pid(name), signal.SIGSTOP)
+        stop_process(home.pid(name))
     begun = time.monotonic()
     assert await stack.down(home.said.append)
     assert time.monotonic() - begun < 15
@@ -444,7 +444,7 @@ async def test_down_kills_what_hangs_beside_a_supervisor_that_hangs(
     monkeypatch.setattr("runtime.stack.supervise.CALL_TIMEOUT_S", 0.3)
     stack = await home.up()
     for name in ("supervisord", "valkey", "worker"):
-        os.kill(home.pid(name), signal.SIGSTOP)
+        stop_process(home.pid(name))
     begun = time.monotonic()
     assert await stack.down(home.said.append)
     assert time.monotonic() - begun < 15
@@ -492,7 +492,7 @@ async def test_a_role_that_ignores_its_end_and_does_nothing_is_killed(
 async def test_up_and_the_doctor_notice_what_runs_and_does_not_react(home: Home, name: str) -> None:
     stack = await home.up()
     assert await stack.hung() == ()
-    os.kill(home.pid(name), signal.SIGSTOP)
+    stop_process(home.pid(name))
     with pytest.raises(BoundaryDown, match=rf"{name} \(pid \d+\) is stopped") as hung:
         await stack.up(home.said.append)
     checks = {check.name: check for check in await doctor(home.settings)}

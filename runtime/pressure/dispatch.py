@@ -75,7 +75,9 @@ local function back(id, entry)
   call('ZREM', base .. 'leased', id)
   call('ZREM', base .. 'admitting', id)
   call('HDEL', base .. 'lease', id)
-  call('ZADD', base .. 'w' .. head(record), string.match(entry, '^%d+:(%d+):'), id)
+  local level = head(record)
+  if level then call('ZADD', base .. 'w' .. level, string.match(entry or '', '^%d+:(%d+):') or int(now_us(ARGV[1])), id)
+  else keep_unreadable(id, nil, record, now_us(ARGV[1])) end
   free(id)
 end
 local function mine(id, token)
@@ -96,7 +98,8 @@ class Dispatch(OnLane):
     """The way out, as far as Restate's door."""
 
     set_aside = 0
-    """Rows that this turn's claim passed over for their busy keys: the next one looks behind them."""
+    """Rows that this turn's claim passed over, for their busy keys or because they can't be read: the next one
+    looks behind them."""
 
     # --- the lane's turn
 
@@ -209,7 +212,7 @@ class Dispatch(OnLane):
     local aging, interval, burst = tonumber(ARGV[6]), tonumber(ARGV[7]), tonumber(ARGV[8])
     local room = ARGV[4] - call('ZCARD', base .. 'leased') - call('ZCARD', base .. 'admitting') - call('ZCARD', base .. 'flight')
     room = math.min(room, (rate_room(now, interval, burst)))
-    local ids, readies, parked = {{}}, {{}}, 0
+    local ids, readies, levels, parked = {{}}, {{}}, {{}}, 0
     -- Up to ``want`` rows that are served at this level, the oldest first: (id, score, own level) in turn.
     local function take(level, want)
       local rows = {{}}
@@ -247,14 +250,27 @@ class Dispatch(OnLane):
               call('HINCRBY', base .. 'busy', digest, 1)
               call('HSET', base .. 'holds', id, digest)
             end
-            ids[#ids + 1], readies[#readies + 1] = id, ready
+            ids[#ids + 1], readies[#readies + 1], levels[#levels + 1] = id, ready, row[3]
             want, room = want - 1, room - 1
           end
         end
         if #rows == 0 or most == 0 then break end
       end
     end
-    if #ids == 0 then return {{{{}}, parked}} end
+    local records = #ids > 0 and call('HMGET', base .. 'items', unpack(ids)) or {{}}
+    local found, spoilt = ids, 0
+    ids = {{}}
+    for n, id in ipairs(found) do
+      if readable(records[n]) then
+        ids[#ids + 1] = id
+        readies[#ids], records[#ids] = readies[n], records[n]
+      else
+        keep_unreadable(id, levels[n], records[n], now)
+        free(id)
+        spoilt = spoilt + 1
+      end
+    end
+    if #ids == 0 then return {{{{}}, parked + spoilt}} end
     local token = call('HINCRBY', base .. 'meta', 'fence', #ids) - #ids
     local scored, entries = {{}}, {{}}
     for n, id in ipairs(ids) do
@@ -267,10 +283,10 @@ class Dispatch(OnLane):
       local tat = math.max(now, tonumber(call('HGET', base .. 'meta', 'tat') or 0))
       call('HSET', base .. 'meta', 'tat', int(tat + #ids * interval))
     end
-    local records, fails = call('HMGET', base .. 'items', unpack(ids)), call('HMGET', base .. 'fails', unpack(ids))
+    local fails = call('HMGET', base .. 'fails', unpack(ids))
     local out = {{}}
     for n, id in ipairs(ids) do out[n] = {{id, token + n, records[n], fails[n]}} end
-    return {{out, parked}}
+    return {{out, parked + spoilt}}
     """)
 
     async def claim(
@@ -286,7 +302,8 @@ class Dispatch(OnLane):
 
         ``until_us``: when the turn is over, by the clock of each family's own server: from then on nothing is
         claimed, however late the claim gets there. A held family yields nothing; an item whose
-        concurrency key is busy is set aside until the key is free. Raises `BoundaryDown`.
+        concurrency key is busy is set aside until the key is free, one whose record is gone or spoilt is
+        quarantined. Raises `BoundaryDown`.
         """
         arguments = {
             name: (

@@ -16,6 +16,9 @@ POURED_PER_CALL = 2000
 DEATHS_MAX = 3
 """The death of so many drainers with one item in hand quarantines it."""
 
+UNREADABLE = "!unreadable"
+"""Stands for the origin of a row whose record was lost or spoilt."""
+
 READING = f"""
 local base, call = KEYS[1], redis.call
 local buckets, keys_held -- what a script remembers of its family
@@ -31,7 +34,7 @@ local function now_us(given)
 end
 local function int(n) return string.format('%.0f', n) end
 local function head(record)
-  local p, a, e = string.match(record, '^(%d):(%d+):(%d+):')
+  local p, a, e = string.match(record or '', '^([0-3]):(%d+):(%d+):')
   return p, tonumber(a), e
 end
 local function pause_of(kind, now)
@@ -82,8 +85,8 @@ local function rate_room(now, interval, burst)
   return math.max(0, room), tat > now + burst * interval
 end
 local function key_of(record)
-  local meta = string.match(record, '^%d:%d+:%d+:(.-)\\n')
-  if string.sub(meta, 1, 1) ~= '{{' or not string.find(meta, '"k":', 1, true) then return nil end
+  local meta = string.match(record or '', '^%d:%d+:%d+:(.-)\\n')
+  if not meta or string.sub(meta, 1, 1) ~= '{{' or not string.find(meta, '"k":', 1, true) then return nil end
   -- As JSON has it, undecoded: a text that is no valid Unicode would end the script here, each time anew.
   local key = string.match(meta, '[{{,]"k":(".*")}}$')
   return key and redis.sha1hex(key)
@@ -111,6 +114,26 @@ local function add_failure(id, attempt, outcome, message, now)
     lines = line
   end
   call('HSET', base .. 'fails', id, lines)
+end
+-- A row whose record is gone (evicted, deleted) or spoilt is set aside for a person to see, so that nobody
+-- trips over it. The record says so itself, since a replay brings the row back to the line.
+local function readable(record)
+  return record and string.find(record, '^[0-3]:%d+:%d+:[^\\n]*\\n')
+    and not string.find(record, '^%d:%d+:%d+:{UNREADABLE}\\n')
+end
+local function keep_unreadable(id, level, record, now)
+  local attempt = select(2, head(record))
+  if not attempt then
+    attempt = 1
+    local left = (level or 3) .. ':1:' .. int(now) .. ':{UNREADABLE}\\n' .. (record or '')
+    call('HSET', base .. 'items', id, left)
+    call('HINCRBY', base .. 'meta', 'bytes', #left - (record and #record or 0))
+    call('HDEL', base .. 'fails', id)
+  end
+  call('HDEL', base .. 'deaths', id)
+  add_failure(id, attempt, 'failed', record and 'its record could not be read, what was found is shown as its payload'
+    or 'its record is gone from Redis, and its payload with it', now)
+  call('ZADD', base .. 'quarantined', int(now), id)
 end
 -- The next score at the end of the line: first in first out also within one microsecond.
 local function next_ready(now, many)

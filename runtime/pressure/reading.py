@@ -146,9 +146,11 @@ class Reading(OnLane):
     if done then return {'settled', call('ZSCORE', base .. 'settled', id) or call('ZSCORE', base .. 'discarded', id), done, false, false} end
     local record = call('HGET', base .. 'items', id)
     if not record then return false end
-    local level = head(record)
-    local names = {'flight', 'admitting', 'leased', 'dead', 'quarantined', 'd' .. level, 'w' .. level, 'q' .. level,
-      'xw' .. level, 'xd' .. level}
+    local names = {'flight', 'admitting', 'leased', 'dead', 'quarantined'}
+    local own = head(record)
+    for level = own or 0, own or 3 do -- a record that can't be read may wait at any
+      for _, kind in ipairs({'d', 'w', 'q', 'xw', 'xd'}) do names[#names + 1] = kind .. int(level) end
+    end
     for _, name in ipairs(names) do
       local score = call('ZSCORE', base .. name, id)
       if score then

@@ -17,6 +17,7 @@ from runtime.model import (
     Priority,
     WorkItem,
 )
+from runtime.pressure.prelude import UNREADABLE
 
 MICROSECOND = 1e-6
 
@@ -39,27 +40,42 @@ def unpack_record(record: str) -> tuple[Priority, int, float, Mapping[str, str |
     """``(priority, attempt, enqueued_at, meta, payload)``."""
     priority, attempt, enqueued, rest = record.split(":", 3)
     meta_text, _, payload = rest.partition("\n")
-    meta = json.loads(meta_text) if meta_text.startswith("{") else {"o": meta_text}
+    meta = _meta(meta_text) if meta_text.startswith("{") else {"o": meta_text}
     return Priority(int(priority)), int(attempt), int(enqueued) * MICROSECOND, meta, payload
+
+
+def _meta(text: str) -> Mapping[str, str | None]:
+    try:
+        meta = json.loads(text)
+    except ValueError:
+        meta = None
+    return meta if isinstance(meta, dict) else {"o": UNREADABLE}
 
 
 def unpack_failures(lines: str | None) -> tuple[Failure, ...]:
     if not lines:
         return ()
-    return tuple(
-        Failure(
+    return tuple(failure for line in lines.split("\n") if (failure := _failure(line)) is not None)
+
+
+def _failure(line: str) -> Failure | None:
+    """None for a line that is none: a spoilt history keeps no work from going on."""
+    try:
+        row = json.loads(line)
+        return Failure(
             attempt=int(row["attempt"]),
             outcome=Outcome(row["outcome"]),
             message=str(row["message"]),
             at=int(row["at"]) * MICROSECOND,
         )
-        for row in map(json.loads, lines.split("\n"))
-    )
+    except (ValueError, LookupError, TypeError):
+        return None
 
 
 def last_message(lines: str) -> str:
     """That of the last failure alone: a search reads a hundred thousand of them."""
-    return str(json.loads(lines.rpartition("\n")[2])["message"])
+    failure = _failure(lines.rpartition("\n")[2])
+    return "" if failure is None else failure.message
 
 
 def unpack_pause(text: str | None) -> Pause | None:
@@ -103,7 +119,10 @@ def unpack_item(
     deaths: int = 0,
 ) -> WorkItem:
     """A row of any live state. ``score_us`` is its score in that state's own set."""
-    priority, attempt, enqueued_at, meta, payload = unpack_record(record)
+    try:
+        priority, attempt, enqueued_at, meta, payload = unpack_record(record)
+    except ValueError:  # shown as it is, until the next claim sets it aside
+        priority, attempt, enqueued_at, meta, payload = Priority.P3, 1, 0.0, {"o": UNREADABLE}, record
     at = score_us * MICROSECOND
     return WorkItem(
         item_id=item_id,
@@ -117,7 +136,7 @@ def unpack_item(
         due_at=at if state is ItemState.DELAYED else None,
         dedup_key=meta.get("d"),
         origin=meta.get("o"),
-        lease_owner=lease.split(":", 2)[2] if lease else None,
+        lease_owner=lease.split(":", 2)[2] if lease and lease.count(":") > 1 else None,
         failures=unpack_failures(fails),
         concurrency_key=meta.get("k"),
         deaths=deaths,

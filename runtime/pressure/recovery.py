@@ -61,9 +61,9 @@ class Recovery(OnLane):
     local last_gone = 6 + ARGV[6]
     for i = 7, last_gone do gone[ARGV[i]] = true end
     for i = last_gone + 1, #ARGV do died[ARGV[i]] = true end
-    local function holder(entry) return string.match(entry, '^%d+:%d+:(.*)$') end
+    local function holder(entry) return string.match(entry or '', '^%d+:%d+:(.*)$') end
     local function deaths(id, entry)
-      if died[holder(entry)] then return call('HINCRBY', base .. 'deaths', id, 1) end
+      if died[holder(entry) or ''] then return call('HINCRBY', base .. 'deaths', id, 1) end
       return tonumber(call('HGET', base .. 'deaths', id) or 0)
     end
     local lapsed = call('ZRANGEBYSCORE', base .. 'leased', '-inf', int(now), 'LIMIT', 0, {LAPSED_PER_CALL})
@@ -75,7 +75,7 @@ class Recovery(OnLane):
       local held = call('HGETALL', base .. 'lease')
       for i = 1, #held, 2 do
         local id = held[i]
-        if gone[holder(held[i + 1])] and not seen[id] then
+        if gone[holder(held[i + 1]) or ''] and not seen[id] then
           local group = call('ZSCORE', base .. 'leased', id) and lapsed or unsure
           if #group < {LAPSED_PER_CALL} then group[#group + 1] = id end
         end
@@ -85,7 +85,7 @@ class Recovery(OnLane):
     for _, id in ipairs(lapsed) do
       local entry = call('HGET', base .. 'lease', id)
       if deaths(id, entry) >= {DEATHS_MAX} then
-        set_aside(id, '{DEATHS_MAX} drainers died with it in hand, the last was ' .. holder(entry), now)
+        set_aside(id, '{DEATHS_MAX} drainers died with it in hand, the last was ' .. (holder(entry) or 'unknown'), now)
         aside = aside + 1
       else
         back(id, entry)
@@ -95,11 +95,18 @@ class Recovery(OnLane):
     local uncertain = {{}}
     for _, id in ipairs(unsure) do
       local entry = call('HGET', base .. 'lease', id)
-      local token = call('HINCRBY', base .. 'meta', 'fence', 1)
-      call('ZADD', base .. 'admitting', lapse, id)
-      call('HSET', base .. 'lease', id, token .. ':' .. string.match(entry, '^%d+:(%d+):') .. ':' .. owner)
-      uncertain[#uncertain + 1] = {{id, token, call('HGET', base .. 'items', id), call('HGET', base .. 'fails', id),
-        deaths(id, entry)}}
+      local record = call('HGET', base .. 'items', id)
+      if readable(record) then
+        local token = call('HINCRBY', base .. 'meta', 'fence', 1)
+        local ready = string.match(entry or '', '^%d+:(%d+):') or int(now)
+        call('ZADD', base .. 'admitting', lapse, id)
+        call('HSET', base .. 'lease', id, token .. ':' .. ready .. ':' .. owner)
+        uncertain[#uncertain + 1] = {{id, token, record, call('HGET', base .. 'fails', id), deaths(id, entry)}}
+      else -- Restate can't be asked about an unknown attempt; should it run, it still settles
+        take_busy(id)
+        keep_unreadable(id, nil, record, now)
+        aside = aside + 1
+      end
     end
     -- Set aside for a key that has room: its rule has changed, or is gone. Asked by the keys that are busy,
     -- since those whose turn it is may lie behind any number of others.

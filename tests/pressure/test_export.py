@@ -248,7 +248,7 @@ async def test_bytes_that_are_no_text_and_files_that_are_not_there_are_refused(o
         await office.adopter.adopt(office.path)
     with pytest.raises(BadLine, match="No such file"):
         await office.adopter.adopt(office.path.with_name("nowhere"))
-    with pytest.raises(BadLine, match="Is a directory"):
+    with pytest.raises(BadLine, match="is no regular file"):
         await office.adopter.adopt(office.path.parent)
 
 

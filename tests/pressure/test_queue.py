@@ -17,9 +17,9 @@ from runtime.model import (
     Outcome,
     PauseKind,
     Priority,
-    Refused,
     ResumeResult,
     SettleResult,
+    WritesRefused,
     new_item_id,
 )
 from runtime.pressure.queue import Queue
@@ -374,7 +374,7 @@ async def test_a_full_server_is_drained_paused_and_beaten_on(bench: Bench) -> No
     await Heartbeats(redis, "unix:x", bench.lane).write("drainer", "d", 1.0, {})
     await redis.config_set("maxmemory", 1)
     try:
-        with pytest.raises(Refused, match="out of memory"):
+        with pytest.raises(WritesRefused, match="out of memory"):
             new = new_item_id("a", at_s=1.0)
             await bench.queue.enqueue(new, "a", "1", priority=Priority.P0, origin="t")
         await Heartbeats(redis, "unix:x", bench.lane).write("drainer", "d", 1.0, {})
