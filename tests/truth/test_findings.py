@@ -383,6 +383,10 @@ async def test_for_a_server_that_hangs_a_restart_is_proposed_and_not_up_alone(
     found = await seen(world, "boundary-unknown", boundary)
     words = [action.command.rpartition(" ")[2] for action in found[0].next_actions]
     assert words == ["doctor", "down", "up"]
+    first = {"pressure": "Redis", "durable": "Restate"}[boundary]
+    told = found[0].message
+    assert told.startswith(f"{first} does not answer as it should: "), "what is wrong comes first, then where"
+    assert "; it is at " in told
 
 
 @pytest.mark.parametrize("role", ["drainer", "worker"])
