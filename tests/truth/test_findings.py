@@ -266,6 +266,16 @@ async def test_what_moves_or_waits_for_a_reason_is_not_stuck(world: World, figur
     assert not await seen(world, "stuck", "pressure")
 
 
+async def test_what_the_lane_file_does_not_declare_is_told_so_and_not_as_stuck(world: World) -> None:
+    families(**OLD, name="old/import")(world)
+    snapshot = await world.reader.snapshot()
+    told = [f.code for f in snapshot.verdict.findings if f.subject == "old/import"]
+    assert told == ["undeclared-family"]
+    data = snapshot.boundaries.pressure.data
+    assert data is not None
+    assert [row.stuck for row in data.families.items] == [False]
+
+
 async def test_what_no_rate_has_kept_back_for_long_is_stuck(world: World) -> None:
     families(**OLD, paced_age_s=16.0)(world)
     assert len(await seen(world, "stuck", "pressure")) == 1

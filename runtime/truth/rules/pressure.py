@@ -218,9 +218,12 @@ def _put_by(pause: Pause) -> str:
 
 
 def _flows(facts: Facts) -> Iterator[tuple[FamilyReading, Flow]]:
+    """Of what the lane file declares: that nobody looks at the rest is not the drainer's fault, and
+    `undeclared` says it."""
     flow = facts.flow
     if flow is not None:
-        yield from ((family, flow_of(family, flow)) for family in facts.families_now)
+        declared = (family for family in facts.families_now if family.family in facts.lane.families)
+        yield from ((family, flow_of(family, flow)) for family in declared)
 
 
 def _before(facts: Facts, age_s: float) -> float | None:
