@@ -538,7 +538,7 @@ async def test_the_list_of_what_waits_says_what_keeps_it_back(
 
 
 async def test_what_a_maximum_leaves_is_told_once(operator: MemoryOperator) -> None:
-    operator.actions.matching = IDS
+    operator.actions.matching = tuple(IDS)
     async with on_items(operator) as (app, pilot, _):
         await pilot.press("F")
         await answer(pilot, "max 2")

@@ -276,6 +276,16 @@ async def test_what_the_lane_file_does_not_declare_is_told_so_and_not_as_stuck(w
     assert [row.stuck for row in data.families.items] == [False]
 
 
+async def test_a_failing_family_that_is_held_already_is_not_to_be_paused(world: World) -> None:
+    figures: dict[str, Any] = {"settled_per_min": 8, "failed_per_min": 8}
+    words = {}
+    for held in (None, pause()):
+        families(**figures, pause=held)(world)
+        (finding,) = await seen(world, "failing", "pressure")
+        words[held is None] = [action.command.split()[2] for action in finding.next_actions]
+    assert words == {True: ["list", "pause"], False: ["list"]}
+
+
 async def test_what_no_rate_has_kept_back_for_long_is_stuck(world: World) -> None:
     families(**OLD, paced_age_s=16.0)(world)
     assert len(await seen(world, "stuck", "pressure")) == 1
