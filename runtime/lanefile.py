@@ -27,6 +27,7 @@ from pydantic import (
     model_validator,
 )
 
+from runtime.given_path import given_path
 from runtime.lane_pressure import Backlog, Breaker, Concurrency, Rate
 from runtime.lane_sandbox import Sandbox
 from runtime.lane_schedules import BadSchedule, Schedule, check_schedules
@@ -368,10 +369,10 @@ def find_lane(settings: Settings) -> Path:
     """The lane file's path: settings (``--lane``, ``JOELCLAW_LANE``), the demo's own in its profile,
     ``./lane.toml``, the user's folder.
 
-    Raises `ConfigError` when there is none.
+    Raises `ConfigError` when there is none, `UsageError`.
     """
     if settings.lane is not None:
-        return settings.lane.expanduser().absolute()
+        return given_path(settings.lane)
     if settings.profile == DEMO_PROFILE:
         return demo_lane_file(settings)
     for candidate in (Path.cwd() / "lane.toml", config_dir() / "lane.toml"):

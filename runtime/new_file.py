@@ -6,6 +6,7 @@ import errno
 import os
 from pathlib import Path
 
+from runtime.given_path import given_path
 from runtime.model import OperatorError, UsageError
 from runtime.text import one_line
 
@@ -24,7 +25,7 @@ def free_path(given: str) -> Path:
         raise UsageError(
             "an export needs a file, not standard output", fix="name a new file; ./- for one of that name"
         )
-    path = Path(given).expanduser().absolute()
+    path = given_path(given)
     if os.path.lexists(path):
         raise taken(path)
     if not path.parent.is_dir():

@@ -18,6 +18,7 @@ import platformdirs
 from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, InitSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
+from runtime.given_path import given_path
 from runtime.model import LAYOUT_VERSION, ConfigError
 
 APP = "joelclaw-tui"
@@ -149,7 +150,7 @@ class Settings(BaseSettings):
     def state(self) -> Path:
         """The profile's state folder; nothing is created by asking."""
         if self.state_dir is not None:
-            return self.state_dir.expanduser().absolute()
+            return given_path(self.state_dir)
         return Path(platformdirs.user_state_dir(APP)) / "profiles" / self.profile
 
     @property
@@ -193,7 +194,7 @@ def _config_values(*earlier: PydanticBaseSettingsSource) -> dict[str, Any]:
 def config_dir() -> Path:
     """The user's configuration folder (``JOELCLAW_CONFIG_DIR`` overrides it)."""
     override = os.environ.get("JOELCLAW_CONFIG_DIR")
-    return Path(override).expanduser() if override else Path(platformdirs.user_config_dir(APP))
+    return given_path(override) if override else Path(platformdirs.user_config_dir(APP))
 
 
 def config_file() -> Path:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from pathlib import Path
 
 from joelclaw_tui.cli import units
 from joelclaw_tui.cli.output import Answer
 from joelclaw_tui.cli.paper import Column, Line, Row, Span, Tone, flow, line, safe, table
 from joelclaw_tui.cli.session import Session
+from runtime.given_path import given_path
 from runtime.lanefile import Family, Lane, find_lane, load_lane
 from runtime.model import Ack, ExitCode
 
@@ -22,7 +22,7 @@ def list_(session: Session) -> ExitCode:
 def check(session: Session) -> ExitCode:
     """Raises `ConfigError` with line and reason for a lane file that is refused."""
     given: str | None = session.arguments.file
-    path = Path(given).expanduser() if given is not None else find_lane(session.settings)
+    path = given_path(given) if given is not None else find_lane(session.settings)
     lane = load_lane(path, time.time)
     verdict = line(
         Span("ok  ", Tone.GOOD),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 
 from joelclaw_tui.cli.session import Session
+from runtime.given_path import given_path
 from runtime.settings import Settings
 
 
@@ -21,6 +22,6 @@ def _hand_down(settings: Settings, arguments: object) -> None:
     if hasattr(arguments, "profile"):
         os.environ["JOELCLAW_PROFILE"] = settings.profile
     if hasattr(arguments, "lane") and settings.lane is not None:
-        os.environ["JOELCLAW_LANE"] = str(settings.lane.expanduser().absolute())
+        os.environ["JOELCLAW_LANE"] = str(given_path(settings.lane))
     if settings.read_only:
         os.environ["JOELCLAW_READ_ONLY"] = "true"

@@ -120,6 +120,7 @@ class Drainer:
         async with self._renewing(leases):
             fitting = await self._fitting(lane, leases)
             begun = await self._queue.begin_admit(fitting, lease_s=self._lease_s)
+            await self._not_started(lane, len(leases) - len(begun))
             # Urgent first, also within the batch: the sends start in this order.
             await self._admit(sorted(begun, key=lambda lease: lease.priority))
         return len(leases)
@@ -179,8 +180,14 @@ class Drainer:
             # beginning to admit checks; this covers those that were new to whoever held the lane.
             self.stats.idle_because = LANE_HELD
             await self._queue.give_back(leases)
+            await self._not_started(lane, len(leases))
             return []
         return leases
+
+    async def _not_started(self, lane: Lane, claimed: int) -> None:
+        """So many that were claimed are not sent: the lane's rate lets others start instead."""
+        if claimed and lane.rate_per_s is not None:
+            await self._queue.take_rate(lane.rate_per_s, -claimed)
 
     async def _claimed(self, lane: Lane, ends_at: float) -> list[Lease]:
         """``ends_at``: when the turn is over at the earliest, by this process's monotonic clock."""

@@ -22,6 +22,8 @@ NEVER_US = 1 << 53
 """Later than any server's time."""
 DUE_PER_PEEK = 100
 """Due items made runnable a level and look; the next look takes the next ones."""
+DUE_AT_LEAST = 10
+"""So many also where families that are looked at in the same script have so many due that it takes long."""
 PARKED_PER_CLAIM = 500
 """Rows set aside in one claim because their concurrency key is busy; the next claim goes on behind them."""
 MESSAGE_LIMIT = 1000
@@ -142,10 +144,17 @@ class Dispatch(OnLane):
     local more = call('EXISTS', d[1], d[2], d[3], d[4], base .. 'pause') > 0
     if more then
       for n = 1, 4 do
-        local due = call('ZRANGEBYSCORE', d[n], '-inf', int(now), 'WITHSCORES', 'LIMIT', 0, {DUE_PER_PEEK})
+        local want = math.min({DUE_PER_PEEK}, math.max({DUE_AT_LEAST}, due_left))
+        local due = call('ZRANGEBYSCORE', d[n], '-inf', int(now), 'WITHSCORES', 'LIMIT', 0, want)
+        local ids, scored = {{}}, {{}}
         for i = 1, #due, 2 do
-          call('ZREM', d[n], due[i])
-          call('ZADD', w[n], due[i + 1], due[i])
+          ids[#ids + 1] = due[i]
+          scored[i], scored[i + 1] = due[i + 1], due[i]
+        end
+        if #ids > 0 then
+          call('ZREM', d[n], unpack(ids))
+          call('ZADD', w[n], unpack(scored))
+          due_left = due_left - #ids
         end
       end
     end
@@ -160,11 +169,13 @@ class Dispatch(OnLane):
       end
       served[level - up] = served[level - up] + rest
     end
-    local room = rate_room(now, interval, burst)
+    local room, beyond = rate_room(now, interval, burst)
+    -- A rate that was raised is not kept back by what the slower one had still to come.
+    if beyond then call('HSET', base .. 'meta', 'tat', int(now + burst * interval)) end
     return {{served[1], served[2], served[3], served[4], busy, more and paused(now, 'hold') and 1 or 0,
       room == math.huge and -1 or room, now}}
     """,
-        prelude=READING,
+        prelude=f"{READING}local due_left = {4 * DUE_PER_PEEK} -- of all families of one script\n",
     )
 
     async def peek(self, rules: Mapping[str, FamilyRules]) -> list[Demand]:
@@ -197,7 +208,7 @@ class Dispatch(OnLane):
     local owner, lapse, most = ARGV[2], int(now + ARGV[3]), tonumber(ARGV[5])
     local aging, interval, burst = tonumber(ARGV[6]), tonumber(ARGV[7]), tonumber(ARGV[8])
     local room = ARGV[4] - call('ZCARD', base .. 'leased') - call('ZCARD', base .. 'admitting') - call('ZCARD', base .. 'flight')
-    room = math.min(room, rate_room(now, interval, burst))
+    room = math.min(room, (rate_room(now, interval, burst)))
     local ids, readies, parked = {{}}, {{}}, 0
     -- Up to ``want`` rows that are served at this level, the oldest first: (id, score, own level) in turn.
     local function take(level, want)
@@ -290,7 +301,9 @@ class Dispatch(OnLane):
             )
             for name, levels in wanted.items()
         }
-        replies = await self._each(self._CLAIM, arguments, small=True)
+        # Rows by the hundred may be set aside for a busy key: so much of one family, not of twenty together.
+        keyed = {name for name in wanted if rules[name].concurrency}
+        replies = await self._each(self._CLAIM, arguments, small=True, long=keyed)
         self.set_aside = sum(parked for _, parked in replies.values())
         return [lease_of(name, row) for name, (rows, _) in replies.items() for row in rows]
 

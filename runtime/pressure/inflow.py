@@ -120,7 +120,7 @@ class Inflow(OnLane):
         """Stores items in their order: for each its own id, or that of the first with its dedup key;
         None for one that the family's ceiling refused.
 
-        Raises `Draining`, `BoundaryDown`, `Refused` (out of memory): of more than `BATCH` some may then have
+        Raises `Draining`, `BoundaryDown` (`WritesRefused`: out of memory, say): of more than `BATCH` some may then have
         been stored, and sending all of them again adds nothing twice. Raises `AckNotKept`: all are stored.
         """
         results: list[Enqueued | None] = []

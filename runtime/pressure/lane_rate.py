@@ -27,9 +27,16 @@ TAKE = (
     + """
 local tat = math.max(now, at(1))
 local taken = math.min(tonumber(ARGV[3]), room(tat)) -- below 0: given back
-if taken == 0 then return 0 end
-tat = tat + taken * interval
 local function keep(key, till) redis.call('SET', key, string.format('%.0f', till), 'PX', math.ceil((till - now) / 1000) + 60000) end
+if taken == 0 then
+  -- Later than this rate ever makes it: it was slower when that was written, or the clock went back.
+  if tat > now + burst * interval then
+    keep(KEYS[1], now + burst * interval)
+    keep(KEYS[2], now + interval)
+  end
+  return 0
+end
+tat = tat + taken * interval
 keep(KEYS[1], math.max(now, tat))
 if room(tat) == 0 then keep(KEYS[2], tat - (burst - 1) * interval) elseif taken < 0 then redis.call('DEL', KEYS[2]) end
 return taken

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from redis.exceptions import RedisError
@@ -34,16 +34,22 @@ class OnLane:
         return family_base(self._lane, family)
 
     async def _each(
-        self, script: Script, arguments: Mapping[str, Sequence[str | int]], *, small: bool = False
+        self,
+        script: Script,
+        arguments: Mapping[str, Sequence[str | int]],
+        *,
+        small: bool = False,
+        long: Collection[str] = (),
     ) -> dict[str, Any]:
         """The script on each family in one pipeline: replies by family.
 
-        ``small``: no family's part of it takes long, so that several are served in one go.
+        ``small``: no family's part of it takes long, so that several are served in one go; but for those in
+        ``long``.
 
         A family whose keys are damaged is left out and named in `damage`, so that it stops no
         other. Raises `BoundaryDown`, or the first error when every family had one.
         """
-        calls = [Call(self._base(name), (self._now, *args)) for name, args in arguments.items()]
+        calls = [Call(self._base(name), (self._now, *args), name in long) for name, args in arguments.items()]
         with redis_errors(self._where):
             replies = dict(
                 zip(

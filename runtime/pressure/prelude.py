@@ -73,11 +73,13 @@ local function rate(kind, now)
   end
   return sum
 end
--- How many may start now of a rate: GCRA with its theoretical arrival time in meta.tat.
+-- How many may start now of a rate: GCRA with its theoretical arrival time in meta.tat. And whether that is
+-- later than this rate ever makes it: the rate was slower when it was written, or the clock went back.
 local function rate_room(now, interval, burst)
-  if interval == 0 then return math.huge end
+  if interval == 0 then return math.huge, false end
   local tat = math.max(now, tonumber(call('HGET', base .. 'meta', 'tat') or 0))
-  return math.max(0, math.floor((burst * interval - (tat - now)) / interval + 1e-6))
+  local room = math.floor((burst * interval - (tat - now)) / interval + 1e-6)
+  return math.max(0, room), tat > now + burst * interval
 end
 local function key_of(record)
   local meta = string.match(record, '^%d:%d+:%d+:(.-)\\n')

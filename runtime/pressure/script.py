@@ -33,6 +33,8 @@ class Call:
 
     base: str
     args: tuple[str | int | float, ...]
+    long: bool = False
+    """May hold the server for some milliseconds: never in one script with others."""
 
 
 _ONE_SLOT: WeakSet[Redis] = WeakSet()
@@ -179,7 +181,8 @@ def _folds(calls: Sequence[Call]) -> Iterator[list[Call]]:
     fold: list[Call] = []
     held = 0
     for call in calls:
-        if fold and (len(fold) == FOLDED_CALLS or held + len(call.args) > FOLDED_ARGUMENTS):
+        full = len(fold) == FOLDED_CALLS or held + len(call.args) > FOLDED_ARGUMENTS
+        if fold and (full or call.long or fold[-1].long):
             yield fold
             fold, held = [], 0
         fold.append(call)

@@ -18,6 +18,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from runtime.given_path import given_path
 from runtime.lanefile import load_lane
 from runtime.model import BoundaryDown, ConfigError, OperatorError, Refused
 from runtime.settings import Settings
@@ -210,7 +211,7 @@ class LocalStack:
     def _lane(self) -> Path:
         if self._lane_path is None:
             raise ConfigError("the stack needs a lane file", fix="give --lane FILE or set JOELCLAW_LANE")
-        lane_path = self._lane_path.expanduser().absolute()
+        lane_path = given_path(self._lane_path)
         load_lane(lane_path, time.time)  # a bad one is refused before anything starts
         return lane_path
 

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import platformdirs
 
+from runtime.given_path import given_path
 from runtime.model import OperatorError
 from runtime.settings import APP
 
@@ -48,7 +49,7 @@ class Binary:
 def cache_dir() -> Path:
     """Where fetched programs are kept (``JOELCLAW_CACHE_DIR`` overrides it). Nothing is created."""
     override = os.environ.get("JOELCLAW_CACHE_DIR")
-    return Path(override).expanduser().absolute() if override else Path(platformdirs.user_cache_dir(APP))
+    return given_path(override) if override else Path(platformdirs.user_cache_dir(APP))
 
 
 def version_of(path: Path) -> str | None:

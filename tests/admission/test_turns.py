@@ -174,6 +174,27 @@ async def test_a_claim_whose_answer_was_lost_keeps_its_turn_since_it_may_still_a
     assert (await lane.look()).in_flight == 10
 
 
+async def test_what_is_claimed_and_not_started_is_not_charged_to_the_lane_s_rate(lane: Lane) -> None:
+    lane.source.current.path.write_text(
+        LANE.replace('"main"', '"main"\nrate = "1/h"') + "[families.b.schema]\ntype = 'integer'\n"
+    )
+    lane.source.refresh()
+    await lane.add("b", 2, level=0)  # misfits: they go to quarantine first
+    (fitting,) = await lane.add("a", 1)
+    for _ in range(2):
+        assert await lane.drainer.round() == 1
+    before(lane.queue, "end_turn", lambda: lane.control.hold_lane([], actor="ann", reason=None, for_s=None))
+    assert await lane.drainer.round() == 0
+    assert lane.restate.accepted == []
+    del lane.queue.end_turn
+    await lane.control.release_lane(["a", "b"], actor="ann")
+    assert await lane.drainer.round() == 1
+    assert lane.restate.accepted == [f"{fitting}.1"]
+    await lane.add("a", 1)
+    assert await lane.drainer.round() == 0
+    assert lane.drainer.stats.idle_because == "the lane's rate is used up"
+
+
 async def test_what_a_claim_did_not_find_is_not_charged_to_the_lane_s_rate(lane: Lane) -> None:
     lane.source.current.path.write_text(LANE.replace('"main"', '"main"\nrate = "3/m"'))
     await lane.add("a", 1)

@@ -147,8 +147,9 @@ def test_a_place_where_no_file_can_be_made_is_exit_2_and_nothing_is_done(lane: L
         (discard, "there.jsonl", "file-exists"),
         (discard, "nowhere/x", "no-folder"),
         (discard, "/proc/x", "export-failed"),
+        (discard, "~nobody-of-this-name/x", "no-folder"),
     ):
-        exit_code, said = lane.run(*words, str(lane.folder / place))
+        exit_code, said = lane.run(*words, place if place[0] == "~" else str(lane.folder / place))
         assert (exit_code, said["error"]["code"]) == (2, code), said
         assert said["fix"]
     assert (lane.folder / "there.jsonl").read_text() == "precious"

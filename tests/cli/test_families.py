@@ -12,7 +12,9 @@ from joelclaw_tui.cli.families import check, list_
 from joelclaw_tui.cli.output import Output
 from joelclaw_tui.cli.parser import parse
 from joelclaw_tui.cli.session import Session
-from runtime.model import ConfigError
+from runtime.lanefile import find_lane
+from runtime.model import ConfigError, UsageError
+from runtime.new_file import free_path
 from runtime.settings import Settings
 
 LANE = """
@@ -97,3 +99,14 @@ def test_a_bad_schema_fails_the_check_with_its_line(tmp_path: Path) -> None:
     given, _ = session(tmp_path, "check", schema="{")
     with pytest.raises(ConfigError, match=r"lane\.toml:13: .*schema"):
         check(given)
+
+
+@pytest.mark.parametrize("given", ["~nobody-of-this-name/lane.toml", "a\0b"])
+def test_a_path_that_no_file_can_have_is_a_usage_error(tmp_path: Path, given: str) -> None:
+    asked, _ = session(tmp_path, "check", given)
+    with pytest.raises(UsageError):
+        check(asked)
+    with pytest.raises(UsageError):
+        find_lane(Settings(lane=Path(given)))
+    with pytest.raises(UsageError):
+        free_path(given)

@@ -159,6 +159,22 @@ async def test_over_a_long_time_a_rate_is_kept_exactly_and_idle_time_is_not_save
     assert started == 2 + 20
 
 
+async def test_a_rate_that_was_raised_is_not_kept_back_by_the_slower_one(bench: Bench) -> None:
+    slow, fast = {"a": FamilyRules(rate_per_s=1 / 3600)}, {"a": FamilyRules(rate_per_s=10)}
+    for _ in range(3):
+        await bench.add()
+    assert len(await bench.queue.claim({"a": ALL}, slow, owner="d")) == 1
+    (demand,) = await bench.queue.peek(slow)
+    assert demand.paced
+    bench.at(1)
+    (demand,) = await bench.queue.peek(fast)
+    assert demand.paced, "nothing is started at once that the faster one would not let start"
+    bench.at(1.1)
+    (demand,) = await bench.queue.peek(fast)
+    assert (demand.paced, demand.room) == (False, 1)
+    assert len(await bench.queue.claim({"a": ALL}, fast, owner="d")) == 1
+
+
 async def test_what_waits_for_the_rate_is_throttled_by_it(bench: Bench) -> None:
     rules = FamilyRules(rate_per_s=1)
     await put(bench, *[None] * 3)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from runtime.ledger.connection import connect
 from runtime.model import FamilyRules, Lease, NewItem, PauseKind, Priority, new_item_ids
+from runtime.pressure.dispatch import DUE_AT_LEAST, DUE_PER_PEEK
 from runtime.pressure.queue import Queue
 from runtime.pressure.script import FOLDED_ARGUMENTS, FOLDED_CALLS
 from tests.pressure.conftest import Bench
@@ -134,3 +135,31 @@ async def test_a_cluster_behind_one_plain_address_is_asked_family_by_family(
     finally:
         await redis.aclose()
         cluster.stop()
+
+
+async def test_families_with_concurrency_keys_are_claimed_from_in_scripts_of_their_own(bench: Bench) -> None:
+    for family in ("a", "b", "c", "d"):
+        await keyed(bench, family, *["ann"] * 3)
+    some = {name: FamilyRules(concurrency=1 if name in "bc" else None) for name in "abcd"}
+    await bench.queue.claim(dict.fromkeys(some, ALL), some, owner="warm")
+    await bench.redis.config_resetstat()
+    leases = await bench.queue.claim(dict.fromkeys(some, ALL), some, owner="d")
+    assert of(leases) == {}
+    stats = await bench.redis.info("commandstats")
+    assert stats["cmdstat_evalsha"]["calls"] == 4, (
+        "one script of all four would hold the server for all of them"
+    )
+
+
+async def test_of_many_families_with_much_that_is_due_one_script_makes_only_some_runnable(
+    bench: Bench,
+) -> None:
+    some = FAMILIES[:FOLDED_CALLS]
+    for family in some:
+        ids = new_item_ids(family, DUE_PER_PEEK + 20, at_s=1_800_000_000.0)
+        await bench.queue.enqueue_many(family, [NewItem(i, "{}", Priority.P2, "t", delay_s=1.0) for i in ids])
+    bench.at(2)
+    made = [demand.waiting[2] for demand in await bench.queue.peek(dict.fromkeys(some, FamilyRules()))]
+    assert made == [DUE_PER_PEEK] * 4 + [DUE_AT_LEAST] * (FOLDED_CALLS - 4), "each gets on"
+    (alone,) = await bench.queue.peek({some[-1]: FamilyRules()})
+    assert alone.waiting[2] == DUE_AT_LEAST + DUE_PER_PEEK

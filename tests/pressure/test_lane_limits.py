@@ -166,3 +166,11 @@ async def test_a_lane_s_rate_is_never_taken_twice_and_what_was_not_used_is_given
     found = (await look(bench, limits))["a"]
     assert (found.waiting, found.paced_age_s) == (1, None)
     assert await bench.queue.take_rate(4.01, 9) == 4
+
+
+async def test_a_lane_s_rate_that_was_raised_is_not_kept_back_by_the_slower_one(bench: Bench) -> None:
+    assert await bench.queue.take_rate(ONE_A_MINUTE, 1) == 1
+    assert await bench.queue.take_rate(1000, 1) == 0, "what was started counts"
+    async with asyncio.timeout(10):
+        while not await bench.queue.take_rate(1000, 1):
+            await asyncio.sleep(0.001)
