@@ -32,6 +32,7 @@ MEASURES = (
     Measure("settled", lambda point: point.settled, True),
     Measure("failed", lambda point: point.failed, True),
     Measure("waiting", lambda point: point.waiting, False),
+    Measure("throttled", lambda point: point.throttled, False),
     Measure("held", lambda point: point.held, False),
     Measure("in flight", lambda point: point.in_flight, False),
     Measure("dead", lambda point: point.dead, False),

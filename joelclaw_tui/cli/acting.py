@@ -110,16 +110,6 @@ def preview_lines(preview: Preview, width: int) -> list[Line]:
                 Span(f"and {units.count(len(preview.ids) - IDS_SHOWN)} more (--json lists all)", Tone.DIM),
             )
         )
-    if preview.matching > len(preview.ids):
-        lines.append(
-            line(
-                INDENT,
-                Span(
-                    f"{units.count(preview.matching)} match; this touches {units.count(len(preview.ids))}",
-                    Tone.WARN,
-                ),
-            )
-        )
     return lines
 
 

@@ -100,7 +100,7 @@ def _limits(family: Family) -> list[str]:
     if family.backlog is not None:
         most = [
             *([] if family.backlog.items is None else [units.many(family.backlog.items, "item")]),
-            *([] if family.backlog.bytes is None else [f"{family.backlog.bytes / 2**20:,.6g} MiB"]),
+            *([] if family.backlog.bytes is None else [_size(family.backlog.bytes)]),
         ]
         said.append(f"full at {' or '.join(most)}" if most else "")
     if family.ack is not Ack.PROCESS:
@@ -159,3 +159,11 @@ def _lane_document(lane: Lane) -> dict[str, object]:
             for name, family in lane.families.items()
         ],
     }
+
+
+def _size(number: int) -> str:
+    """In the largest unit in which it is a whole number, as somebody wrote it: ``64 KiB``."""
+    for unit, of in (("GiB", 2**30), ("MiB", 2**20), ("KiB", 2**10)):
+        if number >= of and number % of == 0:
+            return f"{number // of:,} {unit}"
+    return units.many(number, "byte")

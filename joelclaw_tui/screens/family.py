@@ -97,6 +97,7 @@ class FamilyScreen(DetailScreen):
         return [
             mark_content(family_mark(row)),
             tally(row.waiting, "waiting", Tone.PLAIN),
+            tally(row.throttled, "throttled", Tone.INFO),
             tally(row.held, "held", Tone.HELD),
             tally(row.in_flight, "in flight", Tone.OK),
             tally(row.dead, "dead", Tone.WARN),

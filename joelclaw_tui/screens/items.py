@@ -27,8 +27,9 @@ from joelclaw_tui.widgets.age import age, ahead
 from joelclaw_tui.widgets.cells import Cell, Column, Row, Tone, cell
 from joelclaw_tui.widgets.header import TICK_S
 from joelclaw_tui.widgets.live_table import LiveTable
-from joelclaw_tui.widgets.state import ITEM
+from joelclaw_tui.widgets.state import ITEM, family_mark
 from joelclaw_tui.widgets.tones import flowed, mark_content, toned
+from joelclaw_tui.words import throttled_words
 from runtime.actions.intents import Intent
 from runtime.model import BULK_STATES, BulkVerb, ItemPage, ItemState, Receipt, Selection, WorkItem
 from runtime.text import one_line
@@ -285,7 +286,7 @@ class ItemsScreen(ListingScreen):
         self.about.update(Content("\n").join(lines))
 
     def _reading_words(self) -> list[Content]:
-        parts = [mark_content(ITEM[self.state])]
+        parts = [mark_content(ITEM[self.state]), *self._kept_back()]
         if self._reading and self._looked[1]:
             done, of = self._looked
             return [*parts, toned(f"looking: {done:,} of {of:,} …  esc stops", Tone.DIM)]
@@ -299,6 +300,18 @@ class ItemsScreen(ListingScreen):
         else:
             parts.append(toned(f"{read:,} of {self._total:,}{what} read {ago} ago", Tone.DIM))
         return [*parts, toned("ctrl+r reads again", Tone.DIM)]
+
+    def _kept_back(self) -> list[Content]:
+        """What keeps the waiting ones back at the last look, where something does."""
+        snapshot = self.host.view.snapshot
+        data = None if snapshot is None else snapshot.boundaries.pressure.data
+        rows = [] if data is None else [row for row in data.families.items if row.name == self.family]
+        if self.state is not ItemState.WAITING or not rows:
+            return []
+        (row,) = rows
+        if row.held:
+            return [mark_content(family_mark(row))]
+        return [toned(throttled_words(row), Tone.INFO)] if row.throttled else []
 
     def foot_of(self, key: str) -> Content:
         """What an action would be about, and the item under the cursor."""

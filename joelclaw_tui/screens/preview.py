@@ -123,13 +123,6 @@ class PreviewScreen(Dialog[Preview | None]):
     def _facts(self) -> list[Content]:
         preview = self.preview
         lines = [toned(one_line(line, 300)) for line in preview.lines]
-        if preview.matching > len(preview.ids):
-            lines.append(
-                toned(
-                    f"▲ {len(preview.ids):,} of {preview.matching:,} that match: the rest is left as it is",
-                    Tone.WARN,
-                )
-            )
         lines += [toned(f"▲ {one_line(warning, 300)}", Tone.WARN) for warning in preview.warnings]
         if preview.kept:
             kept = f"kept as {preview.preview_id}: `queue apply` does it later, too"

@@ -161,7 +161,8 @@ class Actions:
         frozen, batches = await self._bulk_drafter.draft(intent, preview_id, actor=who, progress=progress)
         warnings = frozen.warnings
         if frozen.matching > frozen.total:
-            most = f"{frozen.matching:,} match; only these {frozen.total:,} are touched (--max raises it)"
+            cut = f"{frozen.matching:,} match; only these {frozen.total:,} are touched"
+            most = f"{cut} (--max raises it, in the console F with max)"
             warnings = (most, *warnings)
         if self._settings.read_only:
             warnings = ("read-only mode: this can be looked at, is not kept and can't be applied", *warnings)

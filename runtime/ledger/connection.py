@@ -123,8 +123,9 @@ def _cluster(scheme: str, rest: str, timeout_s: float) -> Redis:
 
 
 @contextmanager
-def redis_errors(where: str) -> Iterator[None]:
-    """Turns redis-py's errors into `OperatorError`; ``where`` is an address without credentials."""
+def redis_errors(where: str, setting: str = "redis_url") -> Iterator[None]:
+    """Turns redis-py's errors into `OperatorError`; ``where`` is an address without credentials, ``setting``
+    by what it was given."""
     try:
         yield
     except exceptions.BusyLoadingError:
@@ -134,7 +135,7 @@ def redis_errors(where: str) -> Iterator[None]:
     except exceptions.ReadOnlyError:
         raise WritesRefused(
             f"Redis at {where} is a read-only replica; nothing was stored",
-            fix="point redis_url at the primary",
+            fix=f"point {setting} at the primary",
             code="redis-read-only",
         ) from None
     except exceptions.OutOfMemoryError:
@@ -142,7 +143,7 @@ def redis_errors(where: str) -> Iterator[None]:
     except exceptions.MasterDownError:
         raise BoundaryDown(
             f"Redis at {where} is a replica that has lost its primary",
-            fix="point redis_url at the primary, or wait until it is back",
+            fix=f"point {setting} at the primary, or wait until it is back",
             code="redis-replica-cut-off",
         ) from None
     except exceptions.ClusterDownError as error:
@@ -160,12 +161,12 @@ def redis_errors(where: str) -> Iterator[None]:
     except exceptions.AskError:  # also MovedError
         raise BoundaryDown(
             f"Redis at {where} is a node of a cluster, or the cluster's slots keep moving",
-            fix="give redis_url the address of the cluster: redis+cluster://host:port,host:port",
+            fix=f"give {setting} the address of the cluster: redis+cluster://host:port,host:port",
             code="redis-cluster",
         ) from None
     except (exceptions.AuthenticationError, exceptions.NoPermissionError) as error:
         raise BoundaryDown(
-            f"Redis at {where} refused us: {one_line(str(error))}", fix="check the credentials in redis_url"
+            f"Redis at {where} refused us: {one_line(str(error))}", fix=f"check the credentials in {setting}"
         ) from None
     except exceptions.TimeoutError:
         raise _hung(where) from None
@@ -174,15 +175,16 @@ def redis_errors(where: str) -> Iterator[None]:
             raise _hung(where) from None
         if (told := tls.refused(where, error)) is not None:
             raise told from None
-        fix = "start it (`joelclaw-tui up`), or correct redis_url"
+        ours = " (`joelclaw-tui up`)" if setting == "redis_url" else ""
+        fix = f"start it{ours}, or correct {setting}"
         if where.startswith("rediss"):  # one that asks for a certificate hangs up on who has none
-            fix = "start it, or correct redis_url; if it asks for a certificate of ours: &ssl_certfile=/path/to/own.pem"
+            fix = f"start it, or correct {setting}; if it asks for a certificate of ours: &ssl_certfile=/path/to/own.pem"
         raise BoundaryDown(
             f"Redis at {where} can't be reached: {one_line(str(error), 160)}", fix=fix
         ) from None
     except exceptions.InvalidResponse:
         raise BoundaryDown(
-            f"what listens at {where} does not answer like Redis", fix="correct redis_url"
+            f"what listens at {where} does not answer like Redis", fix=f"correct {setting}"
         ) from None
     except exceptions.ResponseError as error:
         if "cluster support disabled" in str(error):

@@ -288,7 +288,8 @@ class FamilyReading:
     """Items taken in since the family began."""
     paced_age_s: float | None = None
     """Since when neither its own rate nor its lane's keeps it from starting something, while they did so
-    shortly before; None: they do so now, or none did lately. What was throttled is not yet stuck."""
+    shortly before; None: they do so now, or none did lately. What was throttled is not yet stuck. For its
+    first two seconds what waits is still told as throttled: it waits for the drainer's next turn only."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -163,7 +163,7 @@ class OlderBacklog:
         self, include_pending: bool, progress: Callable[[int, int], None] | None = None
     ) -> tuple[OlderReading, _Index]:
         """What `read` tells, and where each entry that can be moved is. Raises `BoundaryDown`."""
-        with redis_errors(self.where):
+        with redis_errors(self.where, "--older"):
             total = int(await self._redis.xlen(EVENTS))
             pending = await self.pending()
             index = _Index()
@@ -284,7 +284,7 @@ class OlderBacklog:
         """Delivered to the older system's consumers and not acknowledged. Raises `BoundaryDown`."""
         found: set[str] = set()
         start = "-"
-        with redis_errors(self.where):
+        with redis_errors(self.where, "--older"):
             try:
                 while True:
                     page = await self._redis.xpending_range(EVENTS, GROUP, min=start, max="+", count=1000)
@@ -344,7 +344,7 @@ class OlderBacklog:
         pipe = self._redis.pipeline(transaction=False)
         for stream_id in stream_ids:
             pipe.xrange(EVENTS, min=stream_id, max=stream_id)
-        with redis_errors(self.where):
+        with redis_errors(self.where, "--older"):
             replies = await pipe.execute()
         return {
             stream_id: reply[0][1] or {}
@@ -360,7 +360,7 @@ class OlderBacklog:
         pipe.xack(EVENTS, GROUP, *stream_ids)
         pipe.xdel(EVENTS, *stream_ids)
         pipe.zrem(PRIORITY, *stream_ids)
-        with redis_errors(self.where):
+        with redis_errors(self.where, "--older"):
             await pipe.execute()
 
 

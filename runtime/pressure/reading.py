@@ -38,6 +38,8 @@ PAGE_LIMIT = 500
 KEPT_ASIDE = tuple(f"{kind}{level}" for kind in ("xw", "xd") for level in range(4))
 """A removed family's backlog."""
 _NO_RULES = FamilyRules()
+PACED_S = 2.0
+"""A drainer that lives looks at least each second: a rate that is free for longer keeps nothing back."""
 _ALL = ("-inf", "+inf")
 PAGE_PAYLOAD = 4096
 """Bytes of an item's payload that a page carries: a page of large payloads would else be a download."""
@@ -325,8 +327,8 @@ class _LaneState:
     """What the lane's own limits do to its declared families."""
 
     throttled_by: str | None
-    free_for_s: float | None
-    """See `LaneRate`."""
+    rate_free_s: float | None
+    """See `LaneRate.free_for_s`."""
 
 
 def _lane_state(
@@ -337,7 +339,7 @@ def _lane_state(
     if limits is not None:
         if sum(sum(rows[name][6:9]) for name in declared) >= limits.max_in_flight:
             by = "lane_max_in_flight"
-        elif rate.used_up:
+        elif rate.used_up or _lately(rate.free_for_s):
             by = "lane_rate"
     return _LaneState(by, rate.free_for_s)
 
@@ -359,7 +361,9 @@ def _reading(family: str, row: Sequence[Any], rules: FamilyRules | None, lane: _
     if runnable and not hold:
         if full:
             by = {"max_in_flight": runnable}
-        elif rate_room == 0:
+        elif rate_room == 0 or (
+            runnable - parked > rate_room >= 0 and _lately(_own_rate_free_s(now, rules, tat))
+        ):
             by = {"rate": runnable - parked, "concurrency": parked}
         else:
             by = {"concurrency": parked}
@@ -392,19 +396,30 @@ def _reading(family: str, row: Sequence[Any], rules: FamilyRules | None, lane: _
         stored_bytes=int(stored_bytes or 0),
         removed_since=int(removed) * MICROSECOND if removed else None,
         enqueued_total=int(enqueued or 0),
-        paced_age_s=None if rules is None else _paced_age(now, rules, tat, lane.free_for_s),
+        paced_age_s=None
+        if rules is None
+        else _paced_age(_own_rate_free_s(now, rules, tat), lane.rate_free_s),
     )
 
 
-def _paced_age(now: int, rules: FamilyRules, tat: Any, lane_s: float | None) -> float | None:
-    """See `FamilyReading.paced_age_s`; ``tat``: its own rate's, ``lane_s``: for how long its lane's is free."""
-    interval, burst = rate_arguments(rules)
+def _paced_age(own_s: float | None, lane_s: float | None) -> float | None:
+    """See `FamilyReading.paced_age_s`: for how long its own rate is free, and its lane's."""
+    return min((free_s for free_s in (own_s, lane_s) if free_s is not None), default=None)
+
+
+def _own_rate_free_s(now: int, rules: FamilyRules | None, tat: Any) -> float | None:
+    """For how long its own rate lets one more start; None: it does not now, or nothing ever started."""
+    interval, burst = rate_arguments(rules or _NO_RULES)
     if not interval or not tat:
-        return lane_s
-    own_s = (now - int(tat) + (burst - 1) * interval) * MICROSECOND
-    if own_s < 0 or lane_s is None:
-        return own_s if own_s >= 0 else lane_s
-    return min(own_s, lane_s)
+        return None
+    free_us = now - int(tat) + (burst - 1) * interval
+    return free_us * MICROSECOND if free_us >= 0 else None
+
+
+def _lately(free_s: float | None) -> bool:
+    """A rate that was used up keeps the rest back, also in the moment before the next drainer comes for
+    what it lets start again: without this the word would change with every look."""
+    return free_s is not None and free_s < PACED_S
 
 
 def _with_family(item: WorkItem, removed: Any) -> WorkItem:

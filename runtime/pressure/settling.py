@@ -138,7 +138,7 @@ class Settling(OnLane):
                         "by": BREAKER,
                         "kind": "machine",
                         "mode": "hold",
-                        "reason": f"{rule.failures} failures within {rule.window_s:g} s",
+                        "reason": f"{rule.failures} failures within {_window(rule.window_s)}",
                     }
                 )
             arguments: list[str | int] = [self._now, self._wake]
@@ -197,3 +197,11 @@ class Settling(OnLane):
         """
         arguments = dict.fromkeys(families, (round(keep_s * 1e6), keep_rows))
         return {name: count for name, count in (await self._each(self._SWEEP, arguments)).items() if count}
+
+
+def _window(window_s: float) -> str:
+    """As a lane file has it: ``2h``, ``90m``, ``45s``."""
+    for unit, seconds in (("h", 3600), ("m", 60)):
+        if window_s >= seconds and window_s % seconds == 0:
+            return f"{window_s / seconds:g}{unit}"
+    return f"{window_s:g}s"

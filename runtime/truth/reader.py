@@ -451,7 +451,7 @@ def _told(
             family_row(
                 family,
                 facts.lane,
-                stuck=flow_of(family, flow) is Flow.STUCK,
+                stuck=family.family in facts.lane.families and flow_of(family, flow) is Flow.STUCK,
                 failing=is_failing(family),
                 can_progress=can_progress,
                 history=history(series.get(family.family), reading.source.server_time),

@@ -142,7 +142,8 @@ def _group(words: str, subjects: Sequence[str]) -> str:
 def _calm(findings: Sequence[Finding], totals: Totals | None) -> str:
     if totals is None:
         return "Nothing is known to be wrong."
-    busy = f"{totals.waiting:,} waiting, {totals.in_flight:,} in flight"
+    throttled = f"{totals.throttled:,} throttled, " if totals.throttled else ""
+    busy = f"{totals.waiting:,} waiting, {throttled}{totals.in_flight:,} in flight"
     codes = [finding.code for finding in findings]
     if "lane-held" in codes:
         return f"All is well: {busy}; the whole lane is held."

@@ -245,7 +245,10 @@ async def test_what_the_ceiling_cut_is_said_and_max_raises_it(room: Room) -> Non
     cautious = room.process(action_ceiling=5)
     preview = await cautious.preview(replay(FAMILY))
     assert (len(preview.ids), preview.matching) == (5, 12)
-    assert preview.warnings[0] == "12 match; only these 5 are touched (--max raises it)"
+    assert (
+        preview.warnings[0]
+        == "12 match; only these 5 are touched (--max raises it, in the console F with max)"
+    )
     assert preview.lines[0] == "content/updated: 12 dead; 5 of them are touched"
     assert len((await cautious.preview(replay(FAMILY, limit=11))).ids) == 11
     with pytest.raises(UsageError, match="a limit of 100,001"):

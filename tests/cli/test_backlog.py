@@ -122,6 +122,14 @@ def desk(
     shutil.rmtree(folder)
 
 
+def test_what_a_maximum_leaves_is_told_once(desk: Desk) -> None:
+    desk.add(3, dead=True)
+    code, out, _ = desk.says("queue", "replay", FAMILY, "--max", "2", "--dry-run")
+    told = " ".join(out.split())
+    assert (code, told.count("3 match")) == (0, 1)
+    assert "! 3 match; only these 2 are touched (--max raises it, in the console F with max)" in told
+
+
 def test_a_dry_run_is_kept_and_applied_once_by_its_id(desk: Desk) -> None:
     ids = desk.add(3, dead=True)
     told = desk.tells(

@@ -173,6 +173,12 @@ def test_a_dash_is_standard_output_or_is_refused_where_there_is_none(lane: Lane)
     assert lane.run("queue", "adopt", str(lane.folder / "gone"), "--yes")[0] == 2
 
 
+def test_an_older_server_that_is_not_there_is_no_matter_of_our_own_settings(lane: Lane) -> None:
+    code, said = lane.run("queue", "adopt", "--older", "redis://127.0.0.1:1", "--dry-run")
+    assert (code, said["fix"]) == (3, "start it, or correct --older")
+    assert "127.0.0.1:1 can't be reached" in said["error"]["message"]
+
+
 def test_the_older_layout_is_looked_at_then_moved(lane: Lane) -> None:
     older: Any = redis.Redis.from_url(lane.valkey.url)
     for family in ("pages", "pages", "elsewhere"):

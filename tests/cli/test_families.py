@@ -64,6 +64,19 @@ def test_the_list_says_what_limits_a_family(tmp_path: Path, monkeypatch: pytest.
     assert text.splitlines()[-1].split()[0] == "plain"
 
 
+@pytest.mark.parametrize(("given", "shown"), [("2G", "2 GiB"), ("64K", "64 KiB"), ("1500K", "1,500 KiB")])
+def test_a_ceiling_in_bytes_is_shown_in_the_unit_in_which_it_is_whole(
+    tmp_path: Path, given: str, shown: str
+) -> None:
+    path = tmp_path / "lane.toml"
+    path.write_text(f'lane = "main"\n[families.a]\nhandler = "noop"\nbacklog = {{ bytes = "{given}" }}\n')
+    said = io.StringIO()
+    out = Output("families", as_json=False, stdout=said, stderr=io.StringIO())
+    settings = Settings(lane=path, state_dir=tmp_path / "state")
+    assert list_(Session(parse(["families", "list"]), settings, out)) == 0
+    assert f"full at {shown}" in said.getvalue()
+
+
 def test_the_document_has_every_key_in_base_units(tmp_path: Path) -> None:
     given, said = session(tmp_path, "check", "--json")
     assert check(given) == 0

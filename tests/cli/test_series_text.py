@@ -52,10 +52,16 @@ def test_a_familys_day_fits_and_tells_peak_last_and_what_is_unknown(width: int) 
 def test_what_was_never_recorded_is_unknown_and_never_zero() -> None:
     series = FamilySeries("a", tuple(SeriesPoint(60.0 * n) for n in range(1440)), "no series")
     told = "\n".join(plain(line) for line in series_lines(series, 80))
-    assert told.count("unknown") == 9 and "▁" not in told and "0/min" not in told
+    assert told.count("unknown") == 10 and "▁" not in told and "0/min" not in told
     document = series_document(series)
     assert document["problem"] == "no series"
     assert {value for point in document["points"] for key, value in point.items() if key != "at"} == {None}
+
+
+def test_a_throttled_backlog_is_a_line_of_its_own_in_the_day() -> None:
+    point = SeriesPoint(1_800_000_000.0, waiting=0, throttled=20_000, held=0)
+    lines = [plain(line).split() for line in series_lines(FamilySeries("a", (point,)), 80)]
+    assert ["throttled", "█", "peak", "20,000,", "last", "20,000"] in lines
 
 
 def test_the_points_say_their_instant_and_a_hostile_name_does_nothing() -> None:

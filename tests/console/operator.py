@@ -277,9 +277,11 @@ def sample_bulk(intent: Intent, matching: Sequence[str] = (), *, number: int = 0
     if bulk.export_to is not None:
         lines.append(f"every item is written to {bulk.export_to} before the first is discarded")
     title = f"{verb.value.capitalize()} {len(ids):,} items of feeds/poll"
-    warnings = ("an attempt that failed may have had effects: they may happen again",)
+    warnings: tuple[str, ...] = ("an attempt that failed may have had effects: they may happen again",)
     if verb is BulkVerb.DISCARD:
         warnings = ("discarded work can't be brought back",)
+    if len(every) > len(ids):
+        warnings = (f"{len(every):,} match; only these {len(ids):,} are touched", *warnings)
     target = "lane main on valkey 9.1.2 (unix:///run/valkey.sock, db 0)"
     frozen = FrozenPreview(
         preview_id=preview_id,

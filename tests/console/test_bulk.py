@@ -222,7 +222,7 @@ async def test_conditions_are_looked_up_in_the_runtime_and_said_in_words(operato
         intent = await intent_of_the_preview(pilot)
         assert (intent.targets, intent.limit) == (("feeds/poll",), 2)
         assert intent.bulk == Bulk(selection=screen.conditions.selection(ItemState.DEAD), rate_per_s=20.0)
-        assert "2 of 3 that match" in screen_text(pilot.app)
+        assert "3 match; only these 2 are touched" in screen_text(pilot.app)
 
 
 async def test_matches_beyond_the_first_page_are_read_on_and_marks_are_kept_across_pages(
@@ -513,6 +513,40 @@ async def test_throttled_says_by_which_limit(
 ) -> None:
     async with on_families(operator, family_row("feeds/poll", throttled=8, throttled_by=by)) as pilot:
         await says(pilot, words)
+
+
+@pytest.mark.parametrize(
+    ("row", "words"),
+    [
+        (
+            family_row("feeds/poll", throttled=3, throttled_by={"lane_rate": 3}),
+            "waiting · throttled by the lane's rate",
+        ),
+        (paused_family(), "waiting · ‖ held · 1 of 1 read"),
+        (family_row("feeds/poll", waiting=1), "waiting · 1 of 1 read"),
+    ],
+    ids=["throttled", "held", "neither"],
+)
+async def test_the_list_of_what_waits_says_what_keeps_it_back(
+    operator: MemoryOperator, row: FamilyRow, words: str
+) -> None:
+    operator.reader.all_items[ItemState.WAITING] = [sample_item(50, state=ItemState.WAITING)]
+    async with on_families(operator, row) as pilot:
+        await pilot.press("enter")
+        await on_screen(pilot, ItemsScreen)
+        await says(pilot, words)
+
+
+async def test_what_a_maximum_leaves_is_told_once(operator: MemoryOperator) -> None:
+    operator.actions.matching = tuple(IDS)
+    async with on_items(operator) as (app, pilot, _):
+        await pilot.press("F")
+        await answer(pilot, "max 2")
+        await pilot.press("asterisk", "x")
+        await answer(pilot, "")
+        await on_screen(pilot, PreviewScreen)
+        await says(pilot, "6 match; only these 2 are touched")
+        assert "that match: the rest" not in screen_text(app)
 
 
 async def test_families_are_marked_by_a_range_too(operator: MemoryOperator) -> None:

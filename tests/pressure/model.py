@@ -132,6 +132,10 @@ class HeldBy:
         )
 
 
+WINDOWS = {10.0: "10s", 60.0: "1m"}
+"""A breaker's window as its pause says it."""
+
+
 class FamilyModel:
     """One family. ``now`` is set from outside before each call."""
 
@@ -204,6 +208,11 @@ class FamilyModel:
         interval = max(1, round(SECOND / rules.rate_per_s))
         since = self.now - self.arrival + (rules.burst - 1) * interval
         return since * MICROSECOND if since >= 0 else None
+
+    def rate_is_used(self, rules: FamilyRules, wait: int) -> bool:
+        """It lets nothing start, or did so within two seconds and more waits than may start now."""
+        room, free_s = self.rate_room(rules), self.paced_age(rules)
+        return room == 0 or (room is not None and wait > room and free_s is not None and free_s < 2)
 
     def key_busy(self, key: str | None) -> int:
         return sum(row.holds and row.key == key for row in self.rows.values())
@@ -538,7 +547,7 @@ class FamilyModel:
                 by="breaker",
                 kind=PauseKind.MACHINE,
                 mode=PauseMode.HOLD,
-                reason=f"{breaker.failures} failures within {breaker.window_s:g} s",
+                reason=f"{breaker.failures} failures within {WINDOWS[breaker.window_s]}",
                 since=self.now,
                 until=None,
                 diagnosis=Diagnosis(
@@ -783,7 +792,7 @@ class FamilyModel:
                 by["max_in_flight"] = len(runnable)
             else:
                 by["concurrency"] = parked
-                if self.rate_room(rules) == 0:
+                if self.rate_is_used(rules, len(unparked)):
                     by["rate"] = len(unparked)
         by = {name: count for name, count in by.items() if count}
         held = len(runnable) if self.held else 0

@@ -666,6 +666,20 @@ async def test_a_held_family_hides_no_other_from_the_batch(bench: Bench) -> None
     assert allocate(demands, {}, slots=1) == {"b": (0, 0, 0, 1)}
 
 
+@pytest.mark.parametrize(("window_s", "words"), [(7200, "2h"), (5400, "90m"), (90, "90s"), (0.5, "0.5s")])
+async def test_a_breaker_s_reason_says_its_window_as_the_lane_file_does(
+    bench: Bench, window_s: float, words: str
+) -> None:
+    rules = FamilyRules(breaker=BreakerRule(failures=1, window_s=window_s))
+    (item_id,) = await put(bench, None)
+    await fly(bench, rules)
+    run = Settlement(f"{item_id}.1", "a", Outcome.FAILED, "boom")
+    await bench.queue.settle_many([run], {"a": rules.breaker})
+    (reading,) = (await bench.reading.read({"a": rules})).families
+    assert reading.pause is not None
+    assert reading.pause.reason == f"1 failures within {words}"
+
+
 async def test_a_breaker_that_holds_a_family_is_told_also_while_a_person_lets_it_run_dry(
     bench: Bench,
 ) -> None:

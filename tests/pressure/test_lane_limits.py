@@ -124,8 +124,36 @@ async def test_a_look_tells_how_lately_a_family_s_own_rate_let_go(bench: Bench) 
         bench.at(at)
         found = await look(bench, LaneRules(max_in_flight=100), rules)
         ages.append((found["a"].throttled_by, found["a"].paced_age_s))
-    assert ages == [({"rate": 2}, None), ({}, 0), ({}, pytest.approx(4))]
+    assert ages == [({"rate": 2}, None), ({"rate": 2}, 0), ({}, pytest.approx(4))]
     assert found["b"].paced_age_s is None
+
+
+async def test_what_a_rate_lets_go_of_for_a_moment_is_throttled_until_the_drainer_had_its_turn(
+    bench: Bench,
+) -> None:
+    for _ in range(9):
+        await bench.add("a")
+    rules = {"a": FamilyRules(rate_per_s=5, burst=5)}
+    bench.at(100)
+    assert len(await bench.queue.claim({"a": (0, 0, 9, 0)}, rules, owner="d")) == 5
+    told = []
+    for at in (100, 100.3, 100.7, 101.1, 102.5):
+        bench.at(at)
+        found = await look(bench, LaneRules(max_in_flight=100), rules)
+        told.append((found["a"].waiting, found["a"].throttled_by))
+    beyond = {"rate": 4}
+    assert told == [(0, beyond), (0, beyond), (0, beyond), (4, {}), (4, {})], "4 of 5 may start at once"
+
+
+async def test_what_the_lane_s_rate_let_go_of_a_second_ago_is_throttled_still(bench: Bench) -> None:
+    await fill(bench)
+    seconds, microseconds = await bench.redis.time()
+    let_go = int(seconds) * 1_000_000 + int(microseconds) - 500_000
+    for name in ("rate", "rate-out"):
+        await bench.redis.set(lane_key(bench.lane, name), let_go)
+    found = await look(bench, LaneRules(max_in_flight=100, rate_per_s=20))
+    assert (found["a"].waiting, found["a"].throttled_by) == (0, {"lane_rate": 3})
+    assert found["a"].paced_age_s == pytest.approx(0.5, abs=0.5)
 
 
 async def test_a_lane_s_rate_is_never_taken_twice_and_what_was_not_used_is_given_back(bench: Bench) -> None:

@@ -266,6 +266,26 @@ async def test_what_moves_or_waits_for_a_reason_is_not_stuck(world: World, figur
     assert not await seen(world, "stuck", "pressure")
 
 
+async def test_what_the_lane_file_does_not_declare_is_told_so_and_not_as_stuck(world: World) -> None:
+    families(**OLD, name="old/import")(world)
+    snapshot = await world.reader.snapshot()
+    told = [f.code for f in snapshot.verdict.findings if f.subject == "old/import"]
+    assert told == ["undeclared-family"]
+    data = snapshot.boundaries.pressure.data
+    assert data is not None
+    assert [row.stuck for row in data.families.items] == [False]
+
+
+async def test_a_failing_family_that_is_held_already_is_not_to_be_paused(world: World) -> None:
+    figures: dict[str, Any] = {"settled_per_min": 8, "failed_per_min": 8}
+    words = {}
+    for held in (None, pause()):
+        families(**figures, pause=held)(world)
+        (finding,) = await seen(world, "failing", "pressure")
+        words[held is None] = [action.command.split()[2] for action in finding.next_actions]
+    assert words == {True: ["list", "pause"], False: ["list"]}
+
+
 async def test_what_no_rate_has_kept_back_for_long_is_stuck(world: World) -> None:
     families(**OLD, paced_age_s=16.0)(world)
     assert len(await seen(world, "stuck", "pressure")) == 1
@@ -383,6 +403,10 @@ async def test_for_a_server_that_hangs_a_restart_is_proposed_and_not_up_alone(
     found = await seen(world, "boundary-unknown", boundary)
     words = [action.command.rpartition(" ")[2] for action in found[0].next_actions]
     assert words == ["doctor", "down", "up"]
+    first = {"pressure": "Redis", "durable": "Restate"}[boundary]
+    told = found[0].message
+    assert told.startswith(f"{first} does not answer as it should: "), "what is wrong comes first, then where"
+    assert "; it is at " in told
 
 
 @pytest.mark.parametrize("role", ["drainer", "worker"])

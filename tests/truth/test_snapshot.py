@@ -248,6 +248,12 @@ async def test_snapshots_that_overlap_share_one_reading(world: World) -> None:
     assert first.boundaries.pressure.data == second.boundaries.pressure.data
 
 
+async def test_a_calm_verdict_tells_a_throttled_backlog(world: World) -> None:
+    world.pressure.families = [family(throttled=20_000, in_flight=4, throttled_by={"lane_rate": 20_000})]
+    summary = (await world.reader.snapshot()).verdict.summary
+    assert summary == "All is well: 0 waiting, 20,000 throttled, 4 in flight."
+
+
 async def test_a_person_s_pause_is_calm_and_said(world: World) -> None:
     world.pressure.families = [family(in_flight=4), family("mail/send", held=2, pause=pause())]
     snapshot = await world.reader.snapshot()

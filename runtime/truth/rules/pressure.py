@@ -8,7 +8,7 @@ from runtime.model import FAMILY_NAME_MAX, FamilyReading, Pause, PauseKind, Paus
 from runtime.text import one_line
 from runtime.truth.document import Severity
 from runtime.truth.facts import Facts, Sighting
-from runtime.truth.flow import Flow, flow_of, is_failing
+from runtime.truth.flow import Flow, flow_of, is_failing, is_held
 from runtime.truth.instants import instant, instant_or_none
 from runtime.truth.processes import DRAINER
 from runtime.truth.words import count, length
@@ -146,7 +146,7 @@ def failing(facts: Facts) -> Iterator[Sighting]:
                 f"{count(family.failed_per_min, 'run')} of {_name(family)} failed within the last minute",
                 next_actions=(
                     facts.commands.list_items(family.family, "dead"),
-                    facts.commands.pause(family.family),
+                    *(() if is_held(family) else (facts.commands.pause(family.family),)),
                 ),
             )
 
@@ -218,9 +218,12 @@ def _put_by(pause: Pause) -> str:
 
 
 def _flows(facts: Facts) -> Iterator[tuple[FamilyReading, Flow]]:
+    """Of what the lane file declares: that nobody looks at the rest is not the drainer's fault, and
+    `undeclared` says it."""
     flow = facts.flow
     if flow is not None:
-        yield from ((family, flow_of(family, flow)) for family in facts.families_now)
+        declared = (family for family in facts.families_now if family.family in facts.lane.families)
+        yield from ((family, flow_of(family, flow)) for family in declared)
 
 
 def _before(facts: Facts, age_s: float) -> float | None:

@@ -158,7 +158,7 @@ def _unreadable(
     return Sighting(
         Severity.CRIT,
         server,
-        f"{server} at {address} {how}: {seen.error}; {old}",
+        f"{server} {how}: {seen.error}; {old}; it is at {address}",
         seen.failing_since,
         (*facts.commands.start_stack(), facts.commands.doctor())
         if seen.status is BoundaryStatus.DOWN
