@@ -192,6 +192,15 @@ class Intake:
                 told = await send(level)
             except WritesRefused as error:
                 raise _unsure(first, error) from None
+            except BoundaryDown as error:
+                hung = next((one for one in (error, first) if one.code == "timed-out"), None)
+                if hung is None:
+                    raise
+                raise BoundaryDown(
+                    f"{hung.message}; what was sent may have been stored",
+                    fix=f"{hung.fix}. Send it again with the same dedup key: nothing is stored twice",
+                    code=hung.code,
+                ) from None
             return [_unsure(first, one) if isinstance(one, WritesRefused) else one for one in told]
 
         late: AckNotKept | None = None

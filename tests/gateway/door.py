@@ -143,13 +143,13 @@ async def open_door(
 
 @asynccontextmanager
 async def real_intake(
-    url: str, folder: Path, *, read_only: bool = False, queue: type[Queue] = Queue
+    url: str, folder: Path, *, read_only: bool = False, queue: type[Queue] = Queue, timeout_s: float = 5.0
 ) -> AsyncIterator[Intake]:
     """The real door to a real queue."""
     path = folder / "lane.toml"
     path.write_text(LANE)
     lane = LaneSource(path, time.time)
-    redis = connect(url)
+    redis = connect(url, timeout_s=timeout_s)
     settings = Settings(lane=path, state_dir=folder / "state", read_only=read_only, payload_limit=LIMIT)
     try:
         yield Intake(redis, url, queue(redis, url, "door"), lane, settings, time.time)

@@ -13,7 +13,7 @@ import httpx
 import pytest
 
 from runtime.ledger.connection import connect
-from runtime.model import Ack, Enqueued, Offer, OperatorError, Priority, WorkItem
+from runtime.model import Ack, BoundaryDown, Enqueued, Offer, OperatorError, Priority, WorkItem
 from runtime.pressure.reading import Reading
 from tests.gateway.door import LIMIT, TOKEN, Door, open_door, real_intake
 from tests.servers import ValkeyServer
@@ -189,6 +189,21 @@ async def test_redis_that_is_gone_is_503_and_says_when_to_retry(valkey: ValkeySe
         answer = await client.post(ITEMS, content=b"1")
     assert (answer.status_code, answer.json()["error"]["code"]) == (503, "boundary-down")
     assert int(answer.headers["retry-after"]) > 0
+
+
+async def test_what_a_server_that_hangs_in_the_middle_was_sent_may_be_stored_and_is_told_so(
+    valkey: ValkeyServer, tmp_path: Path
+) -> None:
+    async with real_intake(valkey.url, tmp_path, timeout_s=0.3) as intake:
+        await intake.enqueue("feeds", b"1", origin="test")  # it knows the family from now on
+        os.kill(valkey.pid, signal.SIGSTOP)
+        with pytest.raises(BoundaryDown, match="may have been stored") as hung:
+            await intake.enqueue("feeds", b"2", origin="test", dedup_key="two")
+        os.kill(valkey.pid, signal.SIGCONT)
+        assert "the same dedup key" in (hung.value.fix or "")
+        assert hung.value.code == "timed-out"
+        again = await intake.enqueue("feeds", b"2", origin="test", dedup_key="two")
+    assert again.duplicate  # both sends had reached the server's socket: it is stored, once
 
 
 async def test_redis_that_hangs_is_503_within_the_deadline(
