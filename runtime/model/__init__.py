@@ -45,7 +45,6 @@ from .durable import (
     VerbResult,
 )
 from .errors import (
-    AckNotKept,
     BacklogFull,
     BoundaryDown,
     ConfigError,
@@ -104,6 +103,7 @@ from .pressure import (
     BULK_OF_LETTER,
     BULK_STATES,
     Ack,
+    AckNotKept,
     BacklogSelector,
     BreakerRule,
     BulkControl,

@@ -3,10 +3,6 @@
 from __future__ import annotations
 
 from enum import IntEnum
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from .pressure import Enqueued
 
 
 class ExitCode(IntEnum):
@@ -139,16 +135,3 @@ class Draining(Refused):
 
     code = "draining"
     http_status = 503
-
-
-class AckNotKept(OperatorError):
-    """Stored, but the promised acknowledgement did not come in time: the item is in the queue."""
-
-    code = "ack-not-kept"
-    exit_code = ExitCode.TIMEOUT
-    http_status = 504
-
-    def __init__(self, message: str, *, fix: str | None = None, enqueued: Enqueued | None = None) -> None:
-        super().__init__(message, fix=fix)
-        self.enqueued = enqueued
-        """The item, where it is one and known."""

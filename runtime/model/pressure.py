@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Protocol
 
+from .errors import ExitCode, OperatorError
 from .names import Priority, run_id_of
 from .pressure_health import PressureNode
 
@@ -99,6 +100,19 @@ class Enqueued:
 
     item_id: str
     duplicate: bool
+
+
+class AckNotKept(OperatorError):
+    """Stored, but the promised acknowledgement did not come in time: the item is in the queue."""
+
+    code = "ack-not-kept"
+    exit_code = ExitCode.TIMEOUT
+    http_status = 504
+
+    def __init__(self, message: str, *, fix: str | None = None, enqueued: Enqueued | None = None) -> None:
+        super().__init__(message, fix=fix)
+        self.enqueued = enqueued
+        """The item, where it is one and known."""
 
 
 class Ack(StrEnum):

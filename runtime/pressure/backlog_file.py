@@ -28,7 +28,7 @@ from runtime.model.names import FAMILY_NAME, FAMILY_NAME_MAX
 from runtime.payload import parse_payload
 from runtime.pressure.dispatch import MESSAGE_LIMIT
 from runtime.pressure.prelude import FAILURES_KEPT
-from runtime.pressure.selecting import SELECTABLE
+from runtime.pressure.scopes import SELECTABLE
 from runtime.text import one_line
 
 SCHEMA = "joelclaw.backlog/1"

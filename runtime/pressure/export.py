@@ -28,8 +28,9 @@ from runtime.pressure.keys import dedup_suffix, families_key
 from runtime.pressure.place import OnLane
 from runtime.pressure.prelude import FAILURES_KEPT
 from runtime.pressure.records import pack_meta
+from runtime.pressure.scopes import SELECTABLE
 from runtime.pressure.script import Call, Kind, Script
-from runtime.pressure.selecting import SELECTABLE, Selector
+from runtime.pressure.selecting import Selector
 from runtime.text import one_line
 
 BATCH = 200

@@ -49,7 +49,8 @@ from runtime.pressure.inflow import DEDUP_WINDOW_S
 from runtime.pressure.keys import HOLD, dedup_suffix, families_key, family_base
 from runtime.pressure.queue import Queue
 from runtime.pressure.reading import Reading
-from runtime.pressure.selecting import SELECTABLE, Selector
+from runtime.pressure.scopes import SELECTABLE
+from runtime.pressure.selecting import Selector
 from runtime.pressure.settling import Settlement
 from tests.pressure.conftest import START_US
 from tests.pressure.model import BUSY, SECOND, FamilyModel, HeldBy, Row, sets_of
