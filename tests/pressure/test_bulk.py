@@ -28,7 +28,8 @@ from runtime.model import (
     UsageError,
     new_item_id,
 )
-from runtime.pressure.bulk import Bulk, moved_id
+from runtime.pressure.arrival import moved_id
+from runtime.pressure.bulk import Bulk
 from runtime.pressure.inflow import Inflow
 from tests.servers import ValkeyServer
 
