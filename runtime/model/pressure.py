@@ -290,6 +290,8 @@ class FamilyReading:
     failed_per_min: int
     succeeded_total: int
     failed_total: int
+    breaker_behind: Pause | None = None
+    """Behind the hold of the whole lane: it is in force again when the lane is released."""
     throttled_by: Mapping[str, int] = field(default_factory=dict)
     """What ``throttled`` is made of: ``max_in_flight``, ``rate``, ``concurrency``, and of what these let
     through ``lane_max_in_flight`` or ``lane_rate``."""

@@ -68,6 +68,8 @@ class Reading(OnLane):
       if score and (not aside_since or score < aside_since) then aside_since = score end
     end
     local room = rate_room(now, interval, burst)
+    local told, kind = foremost(now)
+    local behind = kind == 'lane' and pause_of('machine', now) or false
     local stats = call('HMGET', base .. 'stats', 'succeeded', 'failed', 'enqueued')
     local meta = call('HMGET', base .. 'meta', 'bytes', 'removed', 'tat')
     local kept = 0
@@ -78,10 +80,10 @@ class Reading(OnLane):
     end
     return {int(now), levels[1], levels[2], levels[3], levels[4], delayed, card('leased'),
       card('admitting'), card('flight'), card('dead'), card('quarantined') + kept, oldest and int(oldest) or false,
-      foremost(now) or false, rate('e', now), rate('s', now), rate('f', now), stats[1], stats[2],
+      told or false, rate('e', now), rate('s', now), rate('f', now), stats[1], stats[2],
       call('HGET', base .. 'pause', 'epoch'), parked, room == math.huge and -1 or room,
       call('HLEN', base .. 'items'), meta[1], meta[2], paused(now, 'hold') and 1 or 0, stats[3],
-      aside_since and int(aside_since) or false, meta[3]}
+      aside_since and int(aside_since) or false, meta[3], behind}
     """,
         Kind.LOOKS,
     )
@@ -349,7 +351,7 @@ def _reading(family: str, row: Sequence[Any], rules: FamilyRules | None, lane: _
     now = int(row[0])
     levels = (row[1], row[2], row[3], row[4])
     delayed, leased, admitting, flight, dead, quarantined, oldest, pause_text = row[5:13]
-    parked, rate_room, stored, stored_bytes, removed, hold, enqueued, aside_since, tat = row[19:28]
+    parked, rate_room, stored, stored_bytes, removed, hold, enqueued, aside_since, tat, behind = row[19:29]
     if hold and aside_since and (not oldest or int(aside_since) < int(oldest)):
         oldest = aside_since  # held is held, whatever else it would wait for
     runnable = sum(levels)
@@ -385,6 +387,7 @@ def _reading(family: str, row: Sequence[Any], rules: FamilyRules | None, lane: _
         oldest_runnable_age_s=None if hold else age,
         oldest_held_age_s=age if hold else None,
         pause=pause,
+        breaker_behind=unpack_pause(behind),
         enqueued_per_min=row[13],
         settled_per_min=row[14] + row[15],
         failed_per_min=row[15],

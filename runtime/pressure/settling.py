@@ -138,7 +138,7 @@ class Settling(OnLane):
                         "by": BREAKER,
                         "kind": "machine",
                         "mode": "hold",
-                        "reason": f"{rule.failures} failures within {_window(rule.window_s)}",
+                        "reason": f"{rule.failures} failure{'s' * (rule.failures != 1)} within {_window(rule.window_s)}",
                     }
                 )
             arguments: list[str | int] = [self._now, self._wake]

@@ -731,7 +731,7 @@ async def test_a_receipt_names_for_each_item_why_the_other_family_refused_it(roo
     receipt = await applied(room.process(), preview.preview_id)
     told = {result.target: (result.outcome, result.detail or "") for result in receipt.results}
     assert receipt.summary.endswith(
-        "1 done, 2 refused (1 the other family is full by items, 1 not a payload of the other family)"
+        "1 done, 2 refused (the other family is full by items: 1, not a payload of the other family: 1)"
     )
     assert told[misfit][0] is ReceiptOutcome.REFUSED
     assert "does not take its payload; it is where it was" in told[misfit][1]
@@ -769,7 +769,7 @@ async def test_an_item_that_ended_meanwhile_is_told_apart_from_one_in_another_mo
         f"joelclaw:1:{{main/{FAMILY}}}:moving", ids[1], f"{round((time.time() + 60) * 1e6)}:other"
     )
     receipt = await applied(room.process(), preview.preview_id)
-    assert receipt.summary.endswith("2 moved on (1 ended meanwhile, 1 in another move)")
+    assert receipt.summary.endswith("2 moved on (ended meanwhile: 1, in another move: 1)")
     assert [result.detail for result in receipt.results] == [
         "it had succeeded, was discarded or moved by then",
         "another move has it in hand; try again when that is over",
@@ -840,7 +840,7 @@ async def test_a_move_s_preview_warns_of_a_pause_of_the_target(
     assert await warned(room) == [line]
     receipt = await applied(room.process(), (await room.process().preview(move(FAMILY))).preview_id)
     drained = mode is PauseMode.DRAIN
-    assert receipt.summary.endswith("1 refused (1 the other family drains)" if drained else "1 done")
+    assert receipt.summary.endswith("1 refused (the other family drains: 1)" if drained else "1 done")
 
 
 async def test_of_more_payloads_than_are_looked_at_no_more_is_claimed(

@@ -174,7 +174,7 @@ def test_a_move_warns_before_and_tells_afterwards_why_each_item_was_refused(desk
     code, out, err = desk.says("queue", "apply", preview_id, "--yes")
     assert code == 1
     said = " ".join((out + err).split())
-    why = "2 the other family is full by items, 1 not a payload of the other family"
+    why = "the other family is full by items: 2, not a payload of the other family: 1"
     assert f"1 done, 3 refused ({why})" in said
     assert "not done: the other family does not take its payload; it is where it was" in said
     (receipt,) = desk.tells("audit")["result"]["receipts"]
@@ -263,7 +263,7 @@ def test_an_item_that_settles_before_its_discard_is_applied_has_moved_on(desk: D
 
     desk.redis(settle)
     receipt = desk.tells("queue", "apply", preview_id, "--yes")["result"]["receipt"]
-    assert receipt["summary"].endswith("1 done, 1 moved on (1 ended meanwhile)")
+    assert receipt["summary"].endswith("1 done, 1 moved on (ended meanwhile: 1)")
     assert [item.state if item else None for item in desk.items([settled, left])] == [
         ItemState.SUCCEEDED,
         ItemState.DISCARDED,

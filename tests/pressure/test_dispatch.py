@@ -677,7 +677,7 @@ async def test_a_breaker_s_reason_says_its_window_as_the_lane_file_does(
     await bench.queue.settle_many([run], {"a": rules.breaker})
     (reading,) = (await bench.reading.read({"a": rules})).families
     assert reading.pause is not None
-    assert reading.pause.reason == f"1 failures within {words}"
+    assert reading.pause.reason == f"1 failure within {words}"
 
 
 async def test_a_breaker_that_holds_a_family_is_told_also_while_a_person_lets_it_run_dry(
@@ -694,3 +694,21 @@ async def test_a_breaker_that_holds_a_family_is_told_also_while_a_person_lets_it
     (reading,) = (await bench.reading.read({"a": rules})).families
     assert reading.pause is not None
     assert (reading.pause.by, reading.pause.diagnosis is not None) == ("breaker", True)
+
+
+async def test_a_breaker_that_tripped_is_read_behind_the_hold_of_the_lane(bench: Bench) -> None:
+    rules = FamilyRules(breaker=BreakerRule(failures=1, window_s=60))
+    (item_id,) = await put(bench, None)
+    await fly(bench, rules)
+    run = Settlement(f"{item_id}.1", "a", Outcome.FAILED, "boom")
+    await bench.queue.settle_many([run], {"a": rules.breaker})
+
+    await bench.control.hold_lane(["a"], actor="ann", reason=None, for_s=None)
+    (reading,) = (await bench.reading.read({"a": rules})).families
+    assert reading.pause is not None and reading.breaker_behind is not None
+    assert (reading.pause.whole_lane, reading.breaker_behind.by) == (True, "breaker")
+
+    await bench.control.release_lane(["a"], actor="ann")
+    (reading,) = (await bench.reading.read({"a": rules})).families
+    assert reading.pause is not None
+    assert (reading.pause.by, reading.breaker_behind) == ("breaker", None)

@@ -573,6 +573,15 @@ async def test_a_breaker_s_pause_says_what_failed_how_often_and_what_to_do(world
     assert await seen(world, "paused", "pressure") == []
 
 
+async def test_a_breaker_is_told_also_while_the_whole_lane_is_held(world: World) -> None:
+    tripped = pause(PauseKind.MACHINE, diagnosis=SAW)
+    families(held=4, pause=pause(whole_lane=True), breaker_behind=tripped)(world)
+    (finding,) = await seen(world, "breaker", "pressure")
+    assert finding.severity is Severity.WARN
+    assert finding.message.endswith("4 held, as the whole lane is")
+    assert finding.next_actions[1].command == "joelclaw-tui queue release"
+
+
 async def test_the_lane_s_hold_is_told_once_for_all_its_families(world: World) -> None:
     held = pause(whole_lane=True)
     world.pressure.families = [family(held=4, pause=held), family("mail/send", held=1, pause=held)]

@@ -91,13 +91,13 @@ def figures(results: Results) -> Counter[BulkResult]:
 
 
 def sentence(tally: Mapping[BulkResult, int]) -> str:
-    """``980 done, 10 moved on, 10 refused (7 the other family is full by items, 3 not a payload of the other family)``: each reason
-    with its number, the most frequent first."""
+    """``980 done, 10 refused (the other family is full by items: 7, not a payload of the other family: 3)``:
+    each reason with its number, the most frequent first."""
     parts = [f"{tally[BulkResult.DONE]:,} done"] if tally.get(BulkResult.DONE) else []
     for outcome, word in _WORDS.items():
         of_it = {r: said.reason for r, said in _OTHERWISE.items() if said.outcome is outcome and tally.get(r)}
         if of_it:
-            why = [f"{tally[r]:,} {of_it[r]}" for r in sorted(of_it, key=lambda r: -tally[r]) if of_it[r]]
+            why = [f"{of_it[r]}: {tally[r]:,}" for r in sorted(of_it, key=lambda r: -tally[r]) if of_it[r]]
             told = f" ({', '.join(why)})" if why else ""
             parts.append(f"{sum(tally[r] for r in of_it):,} {word}{told}")
     return ", ".join(parts) or "nothing done"

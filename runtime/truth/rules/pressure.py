@@ -73,7 +73,8 @@ def lane_held(facts: Facts) -> Iterator[Sighting]:
 def broken(facts: Facts) -> Iterator[Sighting]:
     """A breaker's pause: what failed, how often, since when, and where to look."""
     for family in facts.families_now:
-        pause = family.pause
+        behind = family.breaker_behind
+        pause = behind or family.pause
         if pause is None or pause.whole_lane or pause.diagnosis is None:
             continue
         saw = pause.diagnosis
@@ -84,11 +85,11 @@ def broken(facts: Facts) -> Iterator[Sighting]:
             _name(family),
             f"{_name(family)} was paused by its breaker after {count(saw.failures, 'failure')}{begun}, "
             f"{saw.count:,} of them: {one_line(saw.error, 120)} (first {one_line(saw.first_item, 40)}, "
-            f"last {one_line(saw.last_item, 40)}); {family.held:,} held",
+            f"last {one_line(saw.last_item, 40)}); {family.held:,} held{', as the whole lane is' if behind else ''}",
             pause.since,
             (
                 facts.commands.show_item(saw.last_item),
-                facts.commands.resume(family.family),
+                facts.commands.release_lane() if behind else facts.commands.resume(family.family),
                 facts.commands.replay_failed(family.family, saw.error),
             ),
         )
