@@ -185,10 +185,14 @@ class FamilyModel:
     def in_force(self, mode: PauseMode | None = None) -> tuple[str, HeldBy] | None:
         """The pause that outranks the others, among those of a mode."""
         for rank in RANKS:
-            pause = self.pauses.get(rank)
-            if pause and (pause.until is None or pause.until > self.now) and mode in (None, pause.mode):
+            pause = self.in_force_of(rank)
+            if pause and mode in (None, pause.mode):
                 return rank, pause
         return None
+
+    def in_force_of(self, rank: str) -> HeldBy | None:
+        pause = self.pauses.get(rank)
+        return pause if pause and (pause.until is None or pause.until > self.now) else None
 
     @property
     def held(self) -> bool:
@@ -547,7 +551,7 @@ class FamilyModel:
                 by="breaker",
                 kind=PauseKind.MACHINE,
                 mode=PauseMode.HOLD,
-                reason=f"{breaker.failures} failures within {WINDOWS[breaker.window_s]}",
+                reason=f"{breaker.failures} failure{'s' * (breaker.failures != 1)} within {WINDOWS[breaker.window_s]}",
                 since=self.now,
                 until=None,
                 diagnosis=Diagnosis(
@@ -799,6 +803,7 @@ class FamilyModel:
         aged = runnable if self.held else unparked
         age = max(0.0, (self.now - min(row.at for row in aged)) * MICROSECOND) if aged else None
         found = self.in_force(PauseMode.HOLD) or self.in_force()
+        tripped = self.in_force_of("machine")
         return FamilyReading(
             family=self.name,
             waiting=len(runnable) - held - sum(by.values()),
@@ -814,6 +819,7 @@ class FamilyModel:
             oldest_runnable_age_s=None if self.held else age,
             oldest_held_age_s=age if self.held else None,
             pause=None if found is None else found[1].shown(),
+            breaker_behind=tripped.shown() if found and found[0] == "lane" and tripped else None,
             pause_epoch=self.epoch,
             enqueued_per_min=self.per_minute("e"),
             settled_per_min=self.per_minute("s") + self.per_minute("f"),
