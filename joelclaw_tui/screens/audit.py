@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from textual.worker import Worker
+
 from joelclaw_tui.screens.listing import ListingScreen
 from joelclaw_tui.screens.problem import problem_content
 from joelclaw_tui.screens.receipt import ReceiptScreen, tally
@@ -13,6 +15,8 @@ from joelclaw_tui.widgets.tones import toned
 from runtime.model import Receipt
 
 LIMIT = 100
+EVERY_S = 2.0
+"""How often it is read again while it is looked at: others act too, and an age has to go on."""
 
 
 class AuditScreen(ListingScreen):
@@ -35,12 +39,23 @@ class AuditScreen(ListingScreen):
             )
         )
         self._receipts: dict[str, Receipt] = {}
+        self._read_by: Worker[None] | None = None
 
     def on_mount(self) -> None:
+        self.set_interval(EVERY_S, self._live)
         self.action_read_again()
 
+    def _live(self) -> None:
+        """One reading at a time: a slow one is waited for, so that its trouble is told."""
+        if (
+            self.is_current
+            and not self.host.view.held
+            and (self._read_by is None or self._read_by.is_finished)
+        ):
+            self.action_read_again()
+
     def action_read_again(self) -> None:
-        self.run_worker(self._read(), exclusive=True)
+        self._read_by = self.run_worker(self._read(), exclusive=True)
 
     async def _read(self) -> None:
         found = await self.host.look(self.host.source.audit(LIMIT), "the audit trail")

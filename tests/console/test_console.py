@@ -588,6 +588,21 @@ async def test_the_audit_leads_to_each_receipt(operator: MemoryOperator) -> None
         assert "done" not in screen_text(app)
 
 
+async def test_the_audit_goes_on_while_it_is_looked_at(operator: MemoryOperator) -> None:
+    def done(family: str) -> Receipt:
+        preview = sample_preview(Intent(ActionName.PAUSE, (family,)))
+        receipt = sample_receipt(preview, actor="ana", origin="cli", outcome=lambda _: ReceiptOutcome.DONE)
+        return replace(receipt, receipt_id=f"receipt of {family}")
+
+    operator.reader.receipts = [done("feeds/poll")]
+    async with opened(operator) as (app, pilot):
+        await pilot.press("a")
+        await until(pilot, lambda: "Pause feeds/poll" in screen_text(app), "the first receipt")
+        operator.reader.receipts = [done("mail/send"), *operator.reader.receipts]
+        await until(pilot, lambda: "Pause mail/send" in screen_text(app), "what somebody else did")
+        assert "the latest 2 actions" in screen_text(app)
+
+
 # --- room, theme, leaving
 
 
