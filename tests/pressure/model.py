@@ -294,6 +294,10 @@ class FamilyModel:
         levels = Counter(self.served_at(row, rules) for row in self.at("waiting"))
         room = max(0, rules.max_in_flight - self.busy)
         rate = self.rate_room(rules)
+        if rules.rate_per_s is not None:  # a raised rate does not wait out the slower one
+            self.arrival = min(
+                self.arrival, self.now + rules.burst * max(1, round(SECOND / rules.rate_per_s))
+            )
         return (
             (levels[0], levels[1], levels[2], levels[3]),
             room if rate is None else min(room, rate),
