@@ -77,11 +77,12 @@ class Script:
     def __init__(self, body: str, kind: Kind = Kind.MOVES, *, prelude: str | None = None) -> None:
         """``prelude``: the shared Lua that it needs; what a script doesn't need costs it time."""
         read_only = kind is Kind.LOOKS
-        self.source = kind.value + (prelude or (READING if read_only else WRITING)) + body
+        shared = prelude or (READING if read_only else WRITING)
+        self.source = kind.value + shared + body
         self.sha = _sha(self.source)
         self._evalsha = "EVALSHA_RO" if read_only else "EVALSHA"
         self._eval = "EVAL_RO" if read_only else "EVAL"
-        self._folded = _Folded.of(kind, prelude or (READING if read_only else WRITING), body)
+        self._folded = _Folded.of(kind, shared, body)
 
     async def __call__(self, redis: Redis, base: str, *args: str | int | float) -> Any:
         try:
