@@ -8,16 +8,15 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
-from runtime.lane_values import Duration, SecretRef, Table, parse_size
+from runtime.lane_values import OUR_VARIABLES, Duration, SecretRef, Table, check_env, parse_size
 
 Bytes = Annotated[int, BeforeValidator(parse_size), Field(ge=2**20, le=2**40)]
 Argv = Annotated[list[str], Field(min_length=1, max_length=1000)]
 
 REF_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_./+@-]{0,199}")
 """What a base may look like; whether it exists is known to its repository."""
-_ENV_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _OURS = ("/proc", "/sys", "/dev", "/work", "/tmp", "/run", "/var/run", "/usr", "/etc/passwd", "/etc/group")  # noqa: S108 - places inside the sandbox
-_RESERVED_ENV = ("JOELCLAW_", "LD_", "GIT_")
+_RESERVED_ENV = (*OUR_VARIABLES, "LD_", "GIT_")
 
 
 class Sandbox(Table):
@@ -29,8 +28,8 @@ class Sandbox(Table):
     """A branch, tag or SHA; resolved to a SHA once. A payload may name its own (``{"base": ...}``)."""
     backend: Literal["bubblewrap"] = "bubblewrap"
     agent: Argv
-    """Program and arguments; ``/work`` is the tree. The payload arrives on standard input and as the
-    file ``$JOELCLAW_PAYLOAD``."""
+    """Program and arguments; ``/work`` is the tree. The payload arrives on standard input and in a file,
+    whose path is ``$JOELCLAW_PAYLOAD``."""
     verify: list[Argv] = Field(default_factory=list, max_length=50)
     """Commands run one after the other in a second, fresh sandbox on base plus patch. All must exit 0."""
     mounts: list[str] = Field(default_factory=list, max_length=100)
@@ -102,13 +101,7 @@ class Sandbox(Table):
     @field_validator("env", "secrets")
     @classmethod
     def _env_names(cls, value: dict[str, Any]) -> dict[str, Any]:
-        for name, text in value.items():
-            if not _ENV_NAME.fullmatch(name) or name.startswith(_RESERVED_ENV):
-                raise ValueError(
-                    f"{name!r} can't be set: a variable is letters, digits and _, and not JOELCLAW_*, GIT_* or LD_*"
-                )
-            if isinstance(text, str) and "\0" in text:
-                raise ValueError(f"{name!r} has a NUL byte")
+        check_env(value, reserved=_RESERVED_ENV)
         return value
 
     @model_validator(mode="after")

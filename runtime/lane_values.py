@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import Annotated
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
@@ -44,3 +45,23 @@ class SecretRef(Table):
     """Where a secret comes from at run time; its value is never stored anywhere."""
 
     env: str = Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")
+
+
+OUR_VARIABLES = ("JOELCLAW_",)
+"""Beginnings of names that say what the run is; nobody else sets them."""
+
+
+def check_env(values: Mapping[str, object], *, reserved: tuple[str, ...] = OUR_VARIABLES) -> None:
+    """Whether every variable can reach a program as it is: execve(2) takes any name without ``=`` and NUL.
+
+    Raises `ValueError`, which names the variable.
+    """
+    for name, value in values.items():
+        shown = repr(name[:80])
+        if not name or "=" in name or "\0" in name:
+            raise ValueError(f"{shown} can't be the name of a variable: it is empty, or has = or a NUL in it")
+        if name.startswith(reserved):
+            kinds = ", ".join(f"{start}*" for start in reserved)
+            raise ValueError(f"{shown} can't be set: {kinds} have a meaning of their own here")
+        if isinstance(value, str) and "\0" in value:
+            raise ValueError(f"{shown} has a NUL byte")

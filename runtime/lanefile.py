@@ -32,7 +32,7 @@ from runtime.lane_pressure import Backlog, Breaker, Concurrency, Rate
 from runtime.lane_sandbox import Sandbox
 from runtime.lane_schedules import BadSchedule, Schedule, check_schedules
 from runtime.lane_schema import PayloadSchema, SchemaField, SchemaFiles, schema_path
-from runtime.lane_values import Duration, SecretRef, Table, parse_duration
+from runtime.lane_values import Duration, SecretRef, Table, check_env, parse_duration
 from runtime.model import (
     FAMILY_NAME,
     FAMILY_NAME_MAX,
@@ -101,8 +101,8 @@ class Family(Table):
     method: Literal["POST", "PUT", "PATCH", "GET", "DELETE"] = "POST"
     headers: dict[str, str | SecretRef] = Field(default_factory=dict)
     command: list[str] | None = Field(default=None, min_length=1)
-    """``command``: program and arguments. The payload arrives on standard input and as
-    the file ``$JOELCLAW_PAYLOAD``; never in a shell string."""
+    """``command``: program and arguments. The payload arrives on standard input and in a file,
+    whose path is ``$JOELCLAW_PAYLOAD``; never in a shell string."""
     cwd: str | None = None
     env: dict[str, str | SecretRef] = Field(default_factory=dict)
     call: str | None = Field(default=None, pattern=r"^[A-Za-z_][A-Za-z0-9_.]*:[A-Za-z_][A-Za-z0-9_]*$")
@@ -156,6 +156,12 @@ class Family(Table):
             return "as a whole: it is not JSON"
         return schema.misfit(value)
 
+    @field_validator("env")
+    @classmethod
+    def _env_names(cls, value: dict[str, str | SecretRef]) -> dict[str, str | SecretRef]:
+        check_env(value)
+        return value
+
     @field_validator("url")
     @classmethod
     def _http_url(cls, value: str | None) -> str | None:
@@ -178,6 +184,10 @@ class Family(Table):
             raise ValueError("the timeout of a sandbox belongs in its sandbox table")
         if self.handler == "sandbox" and self.env:
             raise ValueError("the env of a sandbox belongs in its sandbox table")
+        if self.env and self.handler not in ("command", "python", "sandbox"):
+            raise ValueError(f"'env' belongs to handlers 'command' and 'python', not {self.handler!r}")
+        if self.handler == "python" and "PYTHONHOME" in self.env:
+            raise ValueError("'PYTHONHOME' can't be set: it is the handler's own Python that would not start")
         return self
 
 

@@ -57,6 +57,12 @@ def test_a_lane_is_parsed_into_typed_values() -> None:
         ("[families.notes]|[families.Notes]", None, "lower case"),
         ('timeout = "1m30s"|plan = "nightly"', 8, "not supported by this version"),
         ('lane = "main"|lane = "main', 1, "TOML"),
+        ('env = { TOKEN =|env = { "a=b" =', 13, "'a=b' can't be the name of a variable"),
+        ('env = { TOKEN =|env = { "" =', 13, "'' can't be the name of a variable"),
+        ('env = { TOKEN =|env = { "a\\u0000" =', 13, "can't be the name of a variable"),
+        ('{ env = "MY_TOKEN" }|"a\\u0000b"', 13, "'TOKEN' has a NUL byte"),
+        ("env = { TOKEN =|env = { JOELCLAW_PAYLOAD =", 13, "'JOELCLAW_PAYLOAD' can't be set"),
+        ('timeout = "1m30s"|env = { A = "1" }', 3, "'env' belongs to handlers 'command' and 'python'"),
     ],
 )
 def test_a_bad_lane_is_refused_with_line_and_reason(edit: str, line: int | None, says: str) -> None:

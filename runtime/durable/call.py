@@ -71,7 +71,8 @@ def main(target: str, result_file: str) -> int:
 
 def _call(function: Callable[..., Any]) -> dict[str, Any]:
     try:
-        result = function(json.load(sys.stdin))
+        # As bytes: JSON is UTF-8 whatever the locale and PYTHONIOENCODING say.
+        result = function(json.loads(sys.stdin.buffer.read()))
         if inspect.isawaitable(result):
             result = asyncio.run(_finish(result))
     except Exception as error:  # noqa: BLE001 - the function is the user's: whatever it raises is its failure

@@ -18,6 +18,14 @@ async def double_inside(payload: dict[str, int]) -> dict[str, Any]:
     return {"doubled": payload["n"] * 2, "pid": os.getpid()}
 
 
+def surroundings(payload: object) -> dict[str, Any]:
+    return {"payload": payload, "env": dict(os.environ), "path": sys.path}
+
+
+async def surroundings_async(payload: object) -> dict[str, Any]:
+    return surroundings(payload)
+
+
 def raises(payload: object) -> None:
     raise ValueError("\x1b[31mno good\x1b[0m\nsecond line")
 

@@ -76,7 +76,8 @@ async def test_a_python_function_that_exits_fails_and_takes_no_worker_with_it(ha
 
 
 async def test_a_replayed_attempt_is_told_what_failed_before(handlers: Handlers) -> None:
-    call = a_command(sys.executable, "-c", "import os; print(os.environ['JOELCLAW_FAILURES'])")
+    """In a file, as the payload is: a text of any size fits."""
+    call = a_command("sh", "-c", 'cat "$JOELCLAW_FAILURES"')
     failures = (Failure(1, Outcome.FAILED, "it said \x1b no", 5.0),)
     retold = Call(replace(call.request, attempt=2, failures=failures), call.family, call.lane_dir)
     result = json.loads(await handlers.run(retold))
@@ -113,6 +114,75 @@ async def test_a_command_gets_its_payload_both_ways_and_a_small_environment(
     }  # some a shell's
     names = {"FAILURES", "PAYLOAD", "RUN_ID", "ITEM_ID", "ATTEMPT", "FAMILY"}
     assert set(told["env"]) <= allowed | {f"JOELCLAW_{name}" for name in names}
+
+
+ODD = {"my.dotted": "1", "MY-DASH": "2", "größe": "3", "1st": "4", "with space": "5", "PLAIN": "6"}
+
+
+@pytest.mark.parametrize("locale", ["C", "C.UTF-8"])
+async def test_variables_arrive_whatever_their_names_are(
+    handlers: Handlers, monkeypatch: pytest.MonkeyPatch, locale: str
+) -> None:
+    """A shell that stands between drops those that it can't say itself."""
+    monkeypatch.setenv("LANG", locale)
+    monkeypatch.setenv("THE_KEY", "s3cret-value")
+    declared = {**ODD, "secret.key": {"env": "THE_KEY"}, "PYTHONUNBUFFERED": "1", "PYTHONIOENCODING": "ascii"}
+    family = a_command("cat", "/proc/self/environ", env=declared)
+    told = dict(
+        one.split("=", 1) for one in json.loads(await handlers.run(family))["stdout"].split("\0") if one
+    )
+    assert {name: told.get(name) for name in ODD} == ODD
+    assert told["secret.key"] == "***"
+    assert set(told) - set(declared) <= {
+        "PATH",
+        "HOME",
+        "LANG",
+        *(n for n in told if n.startswith("JOELCLAW_")),
+    }
+    for function in ("surroundings", "surroundings_async"):
+        call = a_call('["é"]', handler="python", call=f"tests.durable.sample_calls:{function}", env=declared)
+        result = json.loads(await handlers.run(call))
+        assert result["payload"] == ["é"]
+        assert {name: result["env"].get(name) for name in ODD} == ODD
+        assert result["env"]["secret.key"] == "***"
+
+
+async def test_a_program_behind_pythons_gate_waits_for_it_too(handlers: Handlers) -> None:
+    call = a_command("sh", "-c", "cat; echo; exit 7", env={"a.b": "1"})
+    with pytest.raises(HandlerFailure, match=r'sh exited with 7: \{"n": 21\}'):
+        await handlers.run(call)
+    with pytest.raises(HandlerFailure, match="was not found") as failure:
+        await handlers.run(a_command("no-such-program-anywhere", env={"a.b": "1"}))
+    assert not failure.value.retryable
+
+
+async def test_a_familys_own_python_path_comes_after_the_handlers(handlers: Handlers, tmp_path: Path) -> None:
+    (tmp_path / "json.py").write_text("raise SystemExit('shadowed')\n")
+    (tmp_path / "only_there.py").write_text("def f(payload):\n    return payload\n")
+    call = a_call("[1]", handler="python", call="only_there:f", env={"PYTHONPATH": str(tmp_path)})
+    assert await handlers.run(call) == b"[1]"
+
+
+async def test_the_payloads_file_is_there_for_what_runs_in_the_background_until_the_try_ends(
+    handlers: Handlers, tmp_path: Path
+) -> None:
+    """Nobody else may read it, in a folder that nobody else may enter; then both are gone."""
+    seen = tmp_path / "seen"
+    script = (
+        f'(sleep 0.2; cat "$JOELCLAW_PAYLOAD" "$JOELCLAW_FAILURES"; echo; stat -c %a:%u "$JOELCLAW_PAYLOAD" '
+        f'"$JOELCLAW_FAILURES" "$(dirname "$JOELCLAW_PAYLOAD")"; echo "$JOELCLAW_PAYLOAD") > {seen} & wait'
+    )
+    await handlers.run(a_command("sh", "-c", script))
+    payload, *modes, path = seen.read_text().splitlines()
+    assert payload == '{"n": 21}[]'
+    assert modes == [f"{mode}:{os.getuid()}" for mode in (600, 600, 700)]
+    assert not Path(path).parent.exists()
+
+
+async def test_a_payload_that_no_variable_could_hold_arrives(handlers: Handlers) -> None:
+    text = json.dumps("x" * 300_000)
+    call = a_call(text, handler="command", command=["sh", "-c", 'cmp - "$JOELCLAW_PAYLOAD" && wc -c < "$JOELCLAW_PAYLOAD"'], timeout="20s")  # fmt: skip
+    assert json.loads(await handlers.run(call))["stdout"].strip() == str(len(text))
 
 
 async def test_a_secret_never_comes_back_in_a_result_or_an_error(

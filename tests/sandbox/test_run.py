@@ -77,6 +77,22 @@ def test_payload_arrives_as_file_and_on_standard_input(workshop: Workshop) -> No
     assert ended.manifest["base_sha"] in ended.patch
 
 
+def test_payload_and_failures_are_files_for_this_run_only(workshop: Workshop) -> None:
+    """The variables are paths, as they are for the other handlers; the verification has them too."""
+    script = 'test "$(stat -c %a:%u "$JOELCLAW_PAYLOAD" "$JOELCLAW_FAILURES" | sort -u)" = "400:$(id -u)" && cat "$JOELCLAW_PAYLOAD" "$JOELCLAW_FAILURES"'
+    ended = workshop.run(["sh", "-c", script], verify=[["sh", "-c", script]])
+    assert (ended.log, ended.text("verify-1.log")) == ('{"n":1}[]', '{"n":1}[]')
+
+
+def test_variables_arrive_in_a_sandbox_whatever_their_names_are(workshop: Workshop) -> None:
+    env = {"my.dotted": "1", "MY-DASH": "2", "größe": "3", "PYTHONUNBUFFERED": "1", "PYTHONPATH": "/x"}
+    secret = "s3cret-" + "q" * 10
+    ended = workshop.run(["cat", "/proc/self/environ"], env=env, secrets={"secret.key": secret})
+    told = dict(one.split("=", 1) for one in ended.log.split("\0") if one)
+    assert {name: told.get(name) for name in env} == env
+    assert told["secret.key"] == "***"
+
+
 def test_a_run_that_changes_nothing_succeeds_without_patch_or_bundle(shop: Workshop) -> None:
     ended = shop.run(["true"], verify=[["true"]])
     assert (ended.state.outcome, ended.state.verified) == (Outcome.SUCCEEDED, Verified.PASSED)

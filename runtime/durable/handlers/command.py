@@ -13,7 +13,7 @@ _NOT_RUN = frozenset({126, 127})
 
 
 async def run_command(call: Call, secrets: Secrets, guard: GroupGuard) -> Json:
-    """The payload arrives on standard input and as the file ``$JOELCLAW_PAYLOAD``.
+    """The payload arrives on standard input and in a file, whose path is ``$JOELCLAW_PAYLOAD``.
 
     Exit code 0 is success. Raises `HandlerFailure`.
     """

@@ -13,8 +13,10 @@ import contextlib
 import errno
 import json
 import os
+import re
 import shutil
 import signal
+import sys
 import tempfile
 import time
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
@@ -30,7 +32,7 @@ TAIL_MAX = 4 * 1024
 """Bytes of each output that are kept: its beginning and its end."""
 ENDING_MAX_S = 3.0
 """Part of a try's time kept back for ending the group and reading the pipes out."""
-PAYLOAD = "payload.json"
+PAYLOAD, FAILURES = "payload.json", "failures.json"
 _POLL_S = 0.02
 _PASSED_ON = ("PATH", "HOME", "LANG")
 _MAY_PASS = frozenset({errno.EAGAIN, errno.ENOMEM, errno.ENFILE, errno.EMFILE, errno.ETXTBSY})
@@ -99,24 +101,24 @@ class _Tap(asyncio.Protocol):
 
 @contextlib.contextmanager
 def work_folder(call: Call) -> Iterator[tuple[Path, dict[str, str]]]:
-    """A private folder with the call's payload, and the environment that says so.
+    """A private folder with the call's payload and earlier failures, and the environment that says where.
+
+    It lives as long as the try, whatever the program leaves running behind it. Paths rather than texts:
+    a variable has room for 128 KiB only (MAX_ARG_STRLEN, execve(2)).
 
     The environment has PATH, HOME, LANG and ``JOELCLAW_*`` for this run, nothing else of the
     worker's: its own settings hold secrets.
     """
     folder = Path(tempfile.mkdtemp(prefix=WORK_PREFIX))  # only this user may enter
     try:
-        payload = folder / PAYLOAD
-        _write_private(payload, call.request.payload)
+        failures = [
+            {"attempt": f.attempt, "outcome": f.outcome, "message": f.message} for f in call.request.failures
+        ]
         env = {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
         env.update({f"JOELCLAW_{name.upper()}": value for name, value in call.identity.items()})
-        env["JOELCLAW_PAYLOAD"] = str(payload)
-        env["JOELCLAW_FAILURES"] = json.dumps(
-            [
-                {"attempt": f.attempt, "outcome": f.outcome, "message": f.message}
-                for f in call.request.failures
-            ]
-        )
+        for name, text in ((PAYLOAD, call.request.payload), (FAILURES, json.dumps(failures))):
+            _write_private(folder / name, text)
+            env[f"JOELCLAW_{name.partition('.')[0].upper()}"] = str(folder / name)
         yield folder, env
     finally:
         shutil.rmtree(folder, ignore_errors=True)
@@ -146,7 +148,7 @@ async def run_process(
     _check(argv[0], env, cwd)
     async with _pipes(drain_s=ending_s / 3) as pipes, _gate() as gate:
         process = await _start(
-            [*_GATED, str(folder / PAYLOAD), *argv], env=env, cwd=cwd, gate=gate, pipes=pipes
+            [*_gated(env), str(folder / PAYLOAD), *argv], env=env, cwd=cwd, gate=gate, pipes=pipes
         )
         with contextlib.ExitStack() as watch:
             try:
@@ -212,6 +214,30 @@ async def _pipes(*, drain_s: float) -> AsyncIterator[_Pipes]:
 _GATED = ("/bin/sh", "-c", 'read -r go && exec "$@" <"$0"')
 """The program begins only when it is told to, and not at all when the worker dies before it has told the
 guard of it. The shell gives way to the program, and sees its arguments as arguments only."""
+_GATED_BY_PYTHON = """
+import os, sys
+payload, *argv = sys.argv[1:]
+if os.read(0, 3) != b"go\\n":
+    os._exit(1)
+os.dup2(os.open(payload, os.O_RDONLY), 0)
+{forget}
+try:
+    os.execvp(argv[0], argv)
+except OSError as error:
+    os.write(2, f"{{argv[0]}}: {{error.strerror}}\\n".encode())
+    os._exit(126)
+"""
+_FORGET = "os.environ.pop('LC_CTYPE', None)  # Python sets it for itself in the C locale (PEP 538)"
+_SHELL_KEEPS = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+
+
+def _gated(env: Mapping[str, str]) -> tuple[str, ...]:
+    """The shell starts ten times faster, but some (dash) drop the variables whose names they can't say
+    themselves: where there is one of those, Python keeps the gate."""
+    if all(_SHELL_KEEPS.fullmatch(name) for name in env):
+        return _GATED
+    code = _GATED_BY_PYTHON.format(forget="" if "LC_CTYPE" in env else _FORGET)
+    return (sys.executable, "-I", "-S", "-c", code)
 
 
 @dataclass(slots=True)

@@ -1,7 +1,7 @@
 """The ``python`` handler: ``module:function``, called with the payload's value.
 
-A function that its module defines with ``async def`` runs inside the worker, under the time limit;
-its module is imported once, so an edit needs a restart of the worker. Any other runs in a process
+A function that its module defines with ``async def``, of a family without ``env``, runs inside the
+worker, under the time limit; its module is imported once, so an edit needs a restart of the worker. Any other runs in a process
 of its own, so that it can be ended, and its module is never imported here. Modules are looked for
 where the worker finds its own, then in the lane file's folder.
 """
@@ -33,7 +33,7 @@ async def run_python(call: Call, secrets: Secrets, guard: GroupGuard) -> Json:
     if not target:
         raise HandlerFailure("the family has no call", retryable=False)
     add_search_path(str(call.lane_dir))
-    if await asyncio.to_thread(_is_async, target):
+    if not call.family.env and await asyncio.to_thread(_is_async, target):
         async with asyncio.timeout(call.family.timeout):
             return await _in_worker(target, call.request.payload)
     return await _in_process(target, call, secrets, guard)
@@ -76,13 +76,16 @@ async def _in_worker(target: str, payload: str) -> Json:
 async def _in_process(target: str, call: Call, secrets: Secrets, guard: GroupGuard) -> Json:
     with work_folder(call) as (folder, env):
         result_file = folder / "result.json"
+        declared = secrets.resolve(call.family.env)
+        # The family's own comes after: without ours the handler itself would not be found.
+        search = [*(place for place in sys.path if place), declared.pop("PYTHONPATH", "")]
         finished = await run_process(
             [sys.executable, "-P", "-m", "runtime.durable.call", target, str(result_file)],
             env={
                 **env,
-                "PYTHONPATH": os.pathsep.join(folder for folder in sys.path if folder),
+                "PYTHONPATH": os.pathsep.join(place for place in search if place),
                 PATH_VARIABLE: str(call.lane_dir),
-                **secrets.resolve(call.family.env),
+                **declared,
             },
             cwd=call.family.cwd,
             folder=folder,

@@ -372,10 +372,12 @@ def _arguments(
         "/etc/hosts": _HOSTS.encode(),
         **{f"{GIVEN}/{name}": data for name, data in command.given.items()},
     }
+    words += ["--perms", "0700", "--dir", GIVEN]
     for place, data in files.items():
         descriptor = seccomp.sealed_file("file", data)
         inherited.append(descriptor)
-        words += ["--perms", "0444", "--file", str(descriptor), place]
+        perms = "0400" if place.startswith(GIVEN) else "0444"
+        words += ["--perms", perms, "--file", str(descriptor), place]
     words += ["--bind", str(command.tree), TREE]
     for inside, outside in command.mounts.items():
         words += ["--ro-bind", str(outside), inside]
