@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import time
+from base64 import b64encode
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -50,18 +51,48 @@ def show(session: Session) -> ExitCode:
 
 
 def diff(session: Session) -> ExitCode:
+    """To a terminal cleaned and bounded; to a program or a file the patch itself, so that Git can apply it."""
+    out = session.out
+    exactly = not out.as_json and not out.is_terminal
+    most = EXPORT_MAX if exactly else PATCH_MAX
+
     async def work(operator: Operator) -> tuple[Artifact, bytes]:
         artifact = await operator.reader.artifacts.artifact(session.arguments.artifact)
         if PATCH not in artifact.names:
             return artifact, b""
-        return artifact, await operator.reader.artifacts.file(artifact.artifact_id, PATCH, PATCH_MAX)
+        return artifact, await operator.reader.artifacts.file(artifact.artifact_id, PATCH, most + 1)
 
     artifact, data = with_operator(session.settings, work)
+    truncated = len(data) > most
+    if exactly:
+        if truncated:  # half of a patch may apply, and would be another change
+            raise OperatorError(
+                f"the patch has more than {EXPORT_MAX:,} bytes",
+                fix="fetch the change from the artifact's change.bundle",
+                code="too-large",
+            )
+        if data:
+            out.exactly(data)
+        else:
+            out.note("it changes nothing")
+        return ExitCode.OK
+    if truncated:
+        data = data[: data.rfind(b"\n", 0, most) + 1]
     text = data.decode("utf-8", "replace")
     lines = patch_lines(text) if text else [line(INDENT, Span("it changes nothing", Tone.DIM))]
-    if len(data) == PATCH_MAX:
+    if truncated:
         lines.append(line(INDENT, Span("and more; take all of it with `artifacts export`", Tone.WARN)))
-    return session.out.answer(Answer(lines, {"artifact_id": artifact.artifact_id, "patch": text}))
+    return out.answer(
+        Answer(lines, {"artifact_id": artifact.artifact_id, **patch_document(data, truncated=truncated)})
+    )
+
+
+def patch_document(data: bytes, *, truncated: bool) -> dict[str, object]:
+    """The patch as text where it is UTF-8; else in base64, since any text of it would be another patch."""
+    try:
+        return {"patch": data.decode(), "encoding": "utf-8", "truncated": truncated}
+    except UnicodeDecodeError:
+        return {"patch": b64encode(data).decode("ascii"), "encoding": "base64", "truncated": truncated}
 
 
 def verify(session: Session) -> ExitCode:

@@ -14,8 +14,8 @@ import shutil
 import signal
 import sys
 import time
-from collections.abc import Iterable, Sequence
-from contextlib import suppress
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TextIO
@@ -115,11 +115,23 @@ class Output:
 
     def data(self, text: str) -> None:
         """Data, with a line feed at its end. Raises `StdoutClosed`, `OperatorError` (a full disk)."""
+        with self._writing():
+            self._stdout.write(text if text.endswith("\n") else text + "\n")
+            self._stdout.flush()
+
+    def exactly(self, data: bytes) -> None:
+        """Data as it is, byte for byte: for programs and files, never for a terminal. Raises as `data`."""
+        with self._writing():
+            self._stdout.flush()
+            self._stdout.buffer.write(data)
+            self._stdout.buffer.flush()
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
         if self._closed:
             raise StdoutClosed
         try:
-            self._stdout.write(text if text.endswith("\n") else text + "\n")
-            self._stdout.flush()
+            yield
         except BrokenPipeError:
             self._closed = True
             _discard(self._stdout)

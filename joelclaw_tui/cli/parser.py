@@ -238,7 +238,7 @@ def _add_artifacts(build: Builder) -> None:
     )
     for name, summary in (
         ("show", "one artifact: its change, its verification, what became of it"),
-        ("diff", "its change as a patch"),
+        ("diff", "its change; to a pipe or a file the exact patch, as `git apply` takes it"),
         ("verify", "check its files against its manifest"),
     ):
         command = artifacts.command(name, summary, examples=[f"joelclaw-tui artifacts {name} ARTIFACT"])

@@ -105,7 +105,6 @@ _VERIFIED = {
     "absent": Span("- absent", Tone.WARN),
 }
 _PROMOTION_TONE = {"promoted": Tone.GOOD, "stale": Tone.WARN, "rejected": Tone.DIM}
-_UNDECIDED = ("none", "stale")
 _SILENT_AFTER_S = 5.0
 """A shim beats each second; one that has not for so long is worth a word."""
 
@@ -397,7 +396,7 @@ def _sandbox(boundary: Boundary[SandboxData], now: datetime, width: int, rows: i
     artifacts = data.artifacts
     figures = (
         (data.running.total, "running", Tone.PLAIN),
-        (sum(row.promotion in _UNDECIDED for row in artifacts.items), "to decide", Tone.STRONG),
+        (sum(row.undecided for row in artifacts.items), "to decide", Tone.STRONG),
         (sum(row.promotion == "promoted" for row in artifacts.items), "promoted", Tone.PLAIN),
         (sum(row.promotion == "rejected" for row in artifacts.items), "rejected", Tone.PLAIN),
     )

@@ -15,7 +15,7 @@ from joelclaw_tui.screens.preview import REASON_MAX
 from joelclaw_tui.widgets.age import age, count
 from joelclaw_tui.widgets.cells import Cell, Column, Row, Tone, cell
 from joelclaw_tui.widgets.live_table import LiveTable
-from joelclaw_tui.widgets.state import PROMOTION, VERIFIED, undecided
+from joelclaw_tui.widgets.state import PROMOTION, VERIFIED
 from joelclaw_tui.widgets.tones import advice, joined, tally, toned
 from runtime.actions.intents import ActionName, Intent
 from runtime.model import Promotion, Verified
@@ -56,7 +56,7 @@ class ArtifactsPane(BasePane):
             return []
         now = self.host.now()
         # The latest first, as they come, but what is decided already below what is not.
-        artifacts = sorted(data.artifacts.items, key=lambda artifact: not undecided(artifact))
+        artifacts = sorted(data.artifacts.items, key=lambda artifact: not artifact.undecided)
         return [_run_row(run, now) for run in data.running.items] + [
             _artifact_row(artifact, now) for artifact in artifacts
         ]
@@ -141,7 +141,7 @@ def artifact_row(snapshot: Snapshot, artifact_id: str) -> ArtifactRow | None:
 
 
 def artifact_sentence(
-    verified: Verified, promotion: Promotion, branch: str | None, *, look: str = "⏎"
+    verified: Verified, promotion: Promotion, branch: str | None, *, changed: bool = True, look: str = "⏎"
 ) -> Content:
     """The one thing to know about an artifact, and the keys that help; ``look``: the key that shows more."""
     match promotion:
@@ -150,16 +150,19 @@ def artifact_sentence(
             return toned(f"Promoted{where}.", Tone.DIM)
         case Promotion.REJECTED:
             return toned("Rejected; kept as evidence.", Tone.DIM)
+        case _ if not changed:
+            told = "It failed and changed nothing" if verified is Verified.FAILED else "It changed nothing"
+            return advice(f"{told}: there is nothing to decide.", look, "look at it")
         case Promotion.STALE:
             return advice("Its base has moved on since: run the work again.", "x", "reject")
         case Promotion.NONE:
-            told = {
+            words = {
                 Verified.PASSED: ("Verified, and nobody has decided.", "m", "promote"),
                 Verified.FAILED: ("Its verification failed.", look, "why"),
                 Verified.ABSENT: ("Nothing has verified it.", look, "look at it"),
             }[verified]
             return Content.assemble(
-                advice(*told), "   ", toned("x ", Tone.INFO, bold=True), toned("reject", Tone.DIM)
+                advice(*words), "   ", toned("x ", Tone.INFO, bold=True), toned("reject", Tone.DIM)
             )
 
 
@@ -204,7 +207,7 @@ def _run_row(run: SandboxRunRow, now: float) -> Row:
 
 
 def _artifact_row(artifact: ArtifactRow, now: float) -> Row:
-    done = not undecided(artifact)
+    done = not artifact.undecided
     quiet = Tone.DIM if done else Tone.PLAIN
     verified = VERIFIED[Verified(artifact.verified)]
     return Row(
@@ -251,7 +254,12 @@ def _run_foot(run: SandboxRunRow, now: float) -> Content:
 
 
 def _artifact_foot(artifact: ArtifactRow) -> Content:
-    sentence = artifact_sentence(Verified(artifact.verified), Promotion(artifact.promotion), artifact.branch)
+    sentence = artifact_sentence(
+        Verified(artifact.verified),
+        Promotion(artifact.promotion),
+        artifact.branch,
+        changed=artifact.files > 0,
+    )
     facts = [
         toned(short_id(artifact.artifact_id), bold=True),
         toned(change_words(artifact.files, artifact.insertions, artifact.deletions), Tone.DIM),
@@ -265,8 +273,8 @@ def _totals(data: SandboxData) -> list[Content]:
     artifacts = data.artifacts.items
     figures = (
         (data.running.total, "running", Tone.OK),
-        (sum(undecided(a) for a in artifacts), "to decide", Tone.INFO),
-        (sum(undecided(a) and a.verified == "failed" for a in artifacts), "failed", Tone.WARN),
+        (sum(a.undecided for a in artifacts), "to decide", Tone.INFO),
+        (sum(a.undecided and a.verified == "failed" for a in artifacts), "failed", Tone.WARN),
         (sum(a.promotion == "promoted" for a in artifacts), "promoted", Tone.PLAIN),
         (sum(a.promotion == "rejected" for a in artifacts), "rejected", Tone.PLAIN),
     )

@@ -179,7 +179,9 @@ class ArtifactScreen(DrillScreen):
         ]
         if artifact.failure is not None:
             parts.append(toned(one_line(artifact.failure, 200), Tone.WARN))
-        sentence = _decision(artifact) or artifact_sentence(artifact.verified, promotion, branch, look="tab")
+        sentence = _decision(artifact) or artifact_sentence(
+            artifact.verified, promotion, branch, changed=artifact.files > 0, look="tab"
+        )
         return Content("\n").join([flowed(parts, width), sentence])
 
     # --- keys

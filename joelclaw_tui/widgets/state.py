@@ -17,7 +17,6 @@ from runtime.model import (
     Verified,
 )
 from runtime.truth.document import (
-    ArtifactRow,
     BoundaryStatus,
     FamilyRow,
     RunRow,
@@ -190,11 +189,6 @@ PROMOTION: dict[Promotion, Mark] = {
     Promotion.REJECTED: Mark("⊘", "rejected", Tone.DIM),
     Promotion.STALE: Mark("◔", "stale", Tone.WARN),
 }
-
-
-def undecided(artifact: ArtifactRow) -> bool:
-    """A person has still to promote or reject it."""
-    return artifact.promotion in (Promotion.NONE, Promotion.STALE)
 
 
 SEVERITY: dict[Severity, Mark] = {

@@ -256,6 +256,11 @@ class ArtifactRow(Part):
     branch: str | None
     created_at: datetime
 
+    @property
+    def undecided(self) -> bool:
+        """A person has still to promote or reject it: there is a change, and nobody has decided about it."""
+        return self.files > 0 and self.promotion in ("none", "stale")
+
 
 class SandboxData(Part):
     backends: list[BackendRow]

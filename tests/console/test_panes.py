@@ -11,6 +11,8 @@ from textual.pilot import Pilot
 from textual.widgets import Input
 
 from joelclaw_tui.app import ConsoleApp
+from joelclaw_tui.cli.paper import plain
+from joelclaw_tui.cli.snapshot_text import snapshot_lines
 from joelclaw_tui.diff import Kind
 from joelclaw_tui.panes.artifacts import ArtifactsPane
 from joelclaw_tui.panes.schedule import SchedulePane
@@ -422,6 +424,25 @@ async def test_runs_are_above_what_waits_for_a_decision_and_that_above_the_rest(
         ]  # fmt: skip
         shown = " ".join(screen_text(app).split())
         assert "2 running · 4 to decide · 1 failed · 1 promoted · 1 rejected" in shown
+
+
+async def test_what_failed_without_a_change_is_not_to_be_decided_about(operator: MemoryOperator) -> None:
+    snapshot = sample_snapshot()
+    data = snapshot.boundaries.sandbox.data
+    assert data is not None
+    empty = artifact_row(30, verified="failed", files=0, insertions=0, deletions=0, created=910.0)
+    data.artifacts.items[1] = empty
+    operator.reader.current = snapshot
+    async with opened(operator, (200, 60)) as (app, _):
+        pane = main_screen(app).artifacts
+        assert "2 running · 3 to decide · 1 promoted · 1 rejected" in " ".join(screen_text(app).split())
+        order = keys_of(pane.table)
+        assert order.index(empty.artifact_id) > order.index(artifact_row(27).artifact_id)
+        assert (
+            "changed nothing: there is nothing to decide" in pane.foot_of(snapshot, empty.artifact_id).plain
+        )
+    text = "\n".join(plain(line) for line in snapshot_lines(snapshot, 120))
+    assert "3 to decide" in text
 
 
 async def test_sandbox_folders_that_do_not_answer_are_shown_as_they_were(operator: MemoryOperator) -> None:

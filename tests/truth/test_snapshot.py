@@ -5,12 +5,16 @@ from __future__ import annotations
 import asyncio
 import json
 from pathlib import Path
+from typing import Literal
+
+import pytest
 
 from runtime.model import ExitCode, RunStatus
 from runtime.truth.document import BoundaryStatus, Snapshot, VerdictStatus
 from runtime.truth.findings import TABLE
 from runtime.truth.schema import snapshot_schema
 from runtime.truth.verdict import IN_SHORT, exit_code
+from tests.sample import artifact_row
 from tests.truth.ports import REFUSED, START, Hang, World, beat, family, make_world, pause, run, run_id
 
 
@@ -259,3 +263,21 @@ async def test_a_person_s_pause_is_calm_and_said(world: World) -> None:
     snapshot = await world.reader.snapshot()
     assert snapshot.verdict.summary == "All is well: 0 waiting, 4 in flight; 1 family is paused."
     assert exit_code(snapshot) is ExitCode.OK
+
+
+@pytest.mark.parametrize(
+    ("files", "promotion", "undecided"),
+    [
+        (2, "none", True),
+        (2, "stale", True),
+        (2, "promoted", False),
+        (2, "rejected", False),
+        (0, "none", False),
+    ],
+)
+def test_only_a_change_is_to_be_decided_about(
+    files: int, promotion: Literal["none", "promoted", "rejected", "stale"], undecided: bool
+) -> None:
+    """An artifact of a run that failed before it changed anything waits for nobody."""
+    row = artifact_row(1, files=files, promotion=promotion, verified="failed")
+    assert row.undecided is undecided
