@@ -1,6 +1,6 @@
 """Which items of a family are meant, written as the options of ``queue replay`` and its kin, and told in words.
 
-``--error "HTTP 503" --older 1h --field customer.id=42``; the dashes may be left out, and ``error=timeout``
+``--error "HTTP 503" --newer 2h --field customer.id=42``; the dashes may be left out, and ``error=timeout``
 means ``--error timeout``. Every condition that is given must hold.
 """
 
@@ -181,6 +181,7 @@ _OPTIONS: dict[str, Callable[[Conditions, str], Conditions]] = {
     "max": _max,
 }
 """By the names of the command line's options."""
+EXAMPLE = 'error "HTTP 503" newer 2h field customer.id=42'
 _EXAMPLES = {
     "error": 'error "HTTP 503"',
     "field": "field customer.id=42",

@@ -88,13 +88,13 @@ def attempts(text: str) -> tuple[int, int | None]:
 
 
 def field_match(text: str) -> FieldMatch:
-    """``customer.id=42``: a path into the payload, and a JSON value or else plain text."""
+    """``customer.id=42``: a path into the payload, and a JSON value or else plain text. A number, ``true``,
+    ``false`` and ``null`` stand for the text that says the same, and the other way round."""
     path, equals, value = text.partition("=")
     steps = tuple(step.replace("\\.", ".") for step in re.split(r"(?<!\\)\.", path))
     if not equals or not all(steps) or len(steps) > FIELD_DEPTH:
         raise ValueError(
-            f"{text[:60]!r} is not PATH=VALUE like customer.id=42; a dot in a name is written \\., "
-            "and text that looks like JSON in quotes: code='\"42\"'"
+            f"{text[:60]!r} is not PATH=VALUE like customer.id=42; a dot in a name is written \\."
         )
     try:
         read = json.loads(value, parse_constant=_no_number)

@@ -6,6 +6,7 @@ import json
 import math
 import re
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NoReturn
 
@@ -77,6 +78,18 @@ def read_payload(raw: bytes | str, limit: int) -> Payload:
             ) from None
         raise PayloadError(f"payload is not JSON: {error}", fix="send one JSON value") from None
     return Payload(text.strip(WHITE_SPACE), value)
+
+
+def value_at(payload: str, path: Sequence[str]) -> str | None:
+    """The JSON text of what ``payload`` has at ``path``: keys of objects, or indexes of arrays. None: nothing
+    is there, or the payload can't be read."""
+    try:
+        value = json.loads(payload)
+        for key in path:
+            value = value[int(key)] if isinstance(value, list) else value[key]
+    except (ValueError, KeyError, IndexError, TypeError, RecursionError):
+        return None
+    return json.dumps(value, ensure_ascii=False)
 
 
 def concurrency_key(value: object, path: str) -> str | None:

@@ -214,14 +214,18 @@ def _add_selection(parser: argparse.ArgumentParser, verb: BulkVerb) -> None:
     )
     group.add_argument("--until", type=moment, metavar="T", help="enqueued then or before")
     group.add_argument("--attempt", type=attempts, metavar="N|N-M|N-", help="of so many attempts")
-    group.add_argument("--error", metavar="TEXT", help="part of the last failure's message")
+    group.add_argument(
+        "--error",
+        metavar="TEXT",
+        help="part of the last failure's message, like 'HTTP 503'; upper and lower case are one",
+    )
     group.add_argument(
         "--field",
         dest="fields",
         type=field_match,
         action="append",
         metavar="PATH=VALUE",
-        help="a field of the payload, like customer.id=42; repeatable",
+        help="a field of the payload, like customer.id=42 (the number or the text); repeatable",
     )
     group.add_argument(
         "--ids", metavar="@FILE|-", help="only these: ids in a file or on stdin, parted by white space"

@@ -15,7 +15,7 @@ from textual.binding import BindingType
 from textual.content import Content
 from textual.worker import Worker
 
-from joelclaw_tui.conditions import TEXT_MOST, Conditions, parse_conditions
+from joelclaw_tui.conditions import EXAMPLE, TEXT_MOST, Conditions, parse_conditions
 from joelclaw_tui.host import settled_of
 from joelclaw_tui.keymap import Scope, bindings
 from joelclaw_tui.screens.aims import Aim, question_of
@@ -418,7 +418,7 @@ class ItemsScreen(ListingScreen):
                 parse_conditions,
                 hint=_HINT,
                 max_length=TEXT_MOST,
-                placeholder='error "HTTP 503" older 1h field customer.id=42',
+                placeholder=EXAMPLE,
                 goes_on="look for them",
             ),
             answered,

@@ -34,8 +34,9 @@ local function has_member(record, i)
     if text then
       local start = match(record, '^%s*:%s*()', stop + 1)
       if start and sub(record, start, start + #value - 1) == value then return true end
+      if start and sub(record, start, start + #value + 1) == '"' .. value .. '"' then return true end
     else
-      local number = match(record, '^%s*:%s*(-?%d[%d.eE+-]*)', stop + 1)
+      local number = match(record, '^%s*:%s*"?(-?%d[%d.eE+-]*)', stop + 1)
       if number and tonumber(number) == value then return true end
     end
     _, stop = find(record, key, stop + 1, true)

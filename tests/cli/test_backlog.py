@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
+import shlex
 import shutil
 import signal
 import subprocess
@@ -16,11 +18,16 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import pytest
+from aiohttp import web
 
 from joelclaw_tui.cli.main import run
+from joelclaw_tui.conditions import EXAMPLE, parse_conditions
+from runtime.durable.handlers import Call, HandlerFailure, Handlers
+from runtime.lanefile import Family
 from runtime.ledger.connection import Redis, connect
 from runtime.ledger.keys import lane_key
 from runtime.model import (
+    BulkVerb,
     FamilyRules,
     ItemState,
     NewItem,
@@ -33,6 +40,8 @@ from runtime.model import (
 from runtime.pressure.keys import families_key, family_base
 from runtime.pressure.queue import Queue
 from runtime.pressure.reading import Reading
+from runtime.pressure.selecting import Selector
+from tests.durable.rig import a_request
 from tests.lane.processes import LaneProcesses
 from tests.servers import STARTED, RestateServer, ValkeyServer
 
@@ -77,7 +86,15 @@ class Desk:
 
         return asyncio.run(on_it())
 
-    def add(self, many: int, *, of: str = FAMILY, dead: bool = False, payload: str = "{}") -> list[str]:
+    def add(
+        self,
+        many: int,
+        *,
+        of: str = FAMILY,
+        dead: bool = False,
+        payload: str = "{}",
+        error: str = "HTTP 503 from upstream",
+    ) -> list[str]:
         async def work(redis: Redis) -> list[str]:
             await redis.hsetnx(families_key("backlog"), family_tag(of), of)
             queue = Queue(redis, self.url, "backlog")
@@ -90,7 +107,7 @@ class Desk:
             ):
                 await queue.admitted(await queue.begin_admit(leases))
                 for lease in leases:
-                    await queue.settle(lease.run_id, of, Outcome.FAILED, "HTTP 503 from upstream")
+                    await queue.settle(lease.run_id, of, Outcome.FAILED, error)
             return ids
 
         return self.redis(work)
@@ -411,3 +428,101 @@ def _family(desk: Desk) -> dict[str, Any]:
     rows = desk.tells("queue", "list")["result"]["data"]["families"]["items"]
     family: dict[str, Any] = next(row for row in rows if row["name"] == FAMILY)
     return family
+
+
+# --- conditions that match nothing, and those that are written down somewhere
+
+
+def test_an_error_that_nothing_failed_with_names_those_that_are_there(desk: Desk) -> None:
+    desk.add(3, dead=True, error="http://cms answered HTTP 404 Not Found")
+    desk.add(1, dead=True, error="timed out \x1b[2J")
+    told = desk.tells("queue", "replay", FAMILY, "--error", "HTTP 503", "--dry-run")
+    assert told["error"]["code"] == "nothing-to-do"
+    assert told["error"]["message"].endswith(
+        "no dead items of content/updated are meant by this; "
+        "3 failed last with: http://cms answered HTTP 404 Not Found; 1 failed last with: timed out ␛[2J"
+    )
+
+
+def test_a_value_that_nothing_has_names_those_that_are_there(desk: Desk) -> None:
+    desk.add(2, payload='{"mode": "404", "at": [{"x": 1}]}')
+    desk.add(1, payload='{"mode": "\\u001b[2J"}')
+    desk.add(1, payload="[]")
+    said = desk.tells("queue", "discard", FAMILY, "--field", "mode=405", "--dry-run")["error"]["message"]
+    assert 'mode is there: "404" (2), "\\u001b[2J" (1), no such field (1)' in said
+    both = ("--field", "mode=404", "--field", "at.0.x=2")
+    said = desk.tells("queue", "discard", FAMILY, *both, "--dry-run")["error"]["message"]
+    assert said.endswith("at.0.x is there: 1 (2)")
+
+
+@pytest.mark.parametrize("wanted", ["mode=404", 'mode="404"'])
+def test_a_number_that_is_asked_for_is_found_as_a_text_and_the_other_way_round(
+    desk: Desk, wanted: str
+) -> None:
+    ids = desk.add(1, payload='{"mode": "404"}') + desk.add(1, payload='{"mode": 404}')
+    desk.add(1, payload='{"mode": 4040}')
+    told = desk.tells("queue", "discard", FAMILY, "--field", wanted, "--dry-run")
+    assert sorted(told["result"]["preview"]["ids"]) == sorted(ids)
+
+
+async def _refused_by_a_real_server() -> str:
+    """What the ``http`` handler says of a server that is overloaded."""
+
+    async def overloaded(_: web.Request) -> web.Response:
+        return web.Response(status=503, text="come again later")
+
+    app = web.Application()
+    app.router.add_route("*", "/{any:.*}", overloaded)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    try:
+        await web.TCPSite(runner, "127.0.0.1", 0).start()
+        url = f"http://127.0.0.1:{runner.addresses[0][1]}/hooks"
+        family = Family.model_validate({"handler": "http", "url": url})
+        async with Handlers() as handlers:
+            with pytest.raises(HandlerFailure) as failure:
+                await handlers.run(Call(a_request("a/b", "{}"), family, Path()))
+        return failure.value.message
+    finally:
+        await runner.cleanup()
+
+
+def _written_down(desk: Desk) -> set[tuple[str, ...]]:
+    """The examples of selections in README, docs and help that say nothing of age: words of ``queue``."""
+    root = Path(__file__).parents[2]
+    texts = [(root / "README.md").read_text(), *(path.read_text() for path in (root / "docs").glob("*.md"))]
+    texts += [desk.says("queue", verb.value, "--help")[1] for verb in BulkVerb]
+    found = set()
+    for line in "\n".join(texts).splitlines():
+        words = line.partition("joelclaw-tui queue ")[2].partition("  #")[0].strip()
+        if re.search(r"--(error|field) ", words) and "--older" not in words:
+            found.add(tuple(shlex.split(words)))
+    return found
+
+
+def test_the_examples_of_selections_find_what_they_speak_of(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """On items as they really are: a failure in the handler's own words, a payload as a program writes it."""
+    monkeypatch.chdir(tmp_path)
+    more = ("mail/send-eu", "notes", "notes/slow")
+    desk.lane.lane_file.write_text(
+        LANE + "".join(f'[families."{name}"]\nhandler = "noop"\n' for name in more)
+    )
+    error = asyncio.run(_refused_by_a_real_server())
+    payload = json.dumps({"customer": {"id": 42}, "vip": True, "region": "eu"})
+    for family in (FAMILY, "mail/send"):
+        desk.add(1, of=family, dead=True, payload=payload, error=error)
+        desk.add(1, of=family, payload=payload)
+    examples = _written_down(desk)
+    assert {words[0] for words in examples} >= {"replay", "discard", "reprioritize", "move", "quarantine"}
+    for words in examples:
+        told = desk.tells("queue", *(word for word in words if word != "--dry-run"), "--dry-run")
+        assert told["result"]["preview"]["total"] >= 1, words
+    conditions = parse_conditions(EXAMPLE)
+
+    async def found(redis: Redis) -> int:
+        selector = Selector(redis, desk.url, "backlog")
+        return (await selector.select(conditions.selection(ItemState.DEAD), [FAMILY], ceiling=10)).matching
+
+    assert desk.redis(found) == 1

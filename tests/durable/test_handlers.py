@@ -452,7 +452,7 @@ async def test_http_sends_the_payload_with_one_key_for_all_tries(handlers: Handl
 async def test_only_2xx_is_success(handlers: Handlers, target: Target, status: int, retryable: bool) -> None:
     with pytest.raises(HandlerFailure) as failure:
         await handlers.run(a_call(handler="http", url=f"{target.url}/{status}?token=hidden"))
-    assert f"answered {status}" in failure.value.message
+    assert f"answered HTTP {status}" in failure.value.message
     assert failure.value.retryable is retryable
     assert len(target.requests) == 1
     assert "\x1b" not in failure.value.message

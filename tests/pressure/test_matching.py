@@ -86,6 +86,7 @@ VALUES: tuple[str | int | float | bool | None, ...] = (
         "\ufffd",
         "\ud800",
         '"a":1',
+        *("-1.0", "null", "false", "10e-1", "9007199254740993", "1e400", " 1", "01"),
     ),
 )
 SPACE = st.sampled_from(("", "", "", " ", "\n", "\t\r ", "\v", "\u00a0"))
@@ -105,7 +106,9 @@ def quoted(draw: st.DrawFn, texts: st.SearchStrategy[str]) -> str:
     return f'"{"".join(written)}"'
 
 
-TEXTS = quoted(st.sampled_from(KEYS) | st.text(LETTERS, max_size=4))
+TEXTS = quoted(
+    st.sampled_from(KEYS) | st.sampled_from((*NUMBERS[:20], *WORDS)) | st.text(LETTERS, max_size=4)
+)
 
 
 def _object(members: Sequence[tuple[str, str, str, str]]) -> str:
@@ -179,11 +182,30 @@ def plainly(payload: str, match: FieldMatch) -> bool:
             node = node[int(key)]
         else:
             return False
-    kinds = {type(node), type(match.value)}
+    return any(same(node, value) for value in meant(match.value))
+
+
+def meant(value: str | int | float | bool | None) -> list[Any]:
+    """The value itself, and what it is as a text or as a JSON scalar without quotes."""
+    if not isinstance(value, str):
+        return [value, json.dumps(value)]
+    try:
+        scalar = json.loads(value, parse_constant=lambda name: name)
+    except ValueError:
+        return [value]
+    plain = scalar is None or isinstance(scalar, bool | int | float)
+    return (
+        [value, scalar]
+        if plain and value == value.strip() and repr(scalar) not in ("inf", "-inf")
+        else [value]
+    )
+
+
+def same(node: Any, value: Any) -> bool:
+    """As JSON has it: ``1`` is ``1.0``, ``true`` is not ``1``."""
+    kinds = {type(node), type(value)}
     return bool(
-        (len(kinds) == 1 or kinds == {int, float})
-        and not isinstance(node, dict | list)
-        and node == match.value
+        (len(kinds) == 1 or kinds == {int, float}) and not isinstance(node, dict | list) and node == value
     )
 
 
@@ -225,7 +247,7 @@ def test_the_server_leaves_out_nothing_that_matches(module_valkey: ValkeyServer)
         matched = 0
 
         @settings(
-            max_examples=80,
+            max_examples=200,
             derandomize=True,
             deadline=None,
             database=None,
@@ -251,6 +273,10 @@ def test_the_server_leaves_out_nothing_that_matches(module_valkey: ValkeyServer)
         (FieldMatch(("a",), None), (), (('"a"', "null"),)),
         (FieldMatch(("a/b",), True), ("true", "a"), ()),
         (FieldMatch(("a", "0"), True), ("true", '"a"'), ()),
+        (FieldMatch(("a",), "7"), (), (('"a"', "7"),)),
+        (FieldMatch(("a",), "true"), (), (('"a"', "true"),)),
+        (FieldMatch(("a", "0"), "true"), ("true", '"a"'), ()),
+        (FieldMatch(("a", "0"), "7"), ('"a"',), ()),
         (FieldMatch(("a",), math.inf), ('"a"',), ()),
         (FieldMatch(("a",), 10**400), ('"a"',), ()),
         (FieldMatch(("a",), "x\ufffdyz"), ("yz", '"a"'), ()),
@@ -260,6 +286,38 @@ def test_the_server_is_asked_for_what_is_certain(
     match: FieldMatch, texts: tuple[str, ...], pairs: tuple[tuple[str, str], ...]
 ) -> None:
     assert (needles((match,)), members((match,))) == (texts, pairs)
+
+
+@pytest.mark.parametrize(
+    ("value", "payloads", "found"),
+    [
+        (404, ('{"mode": 404}', '{"mode":"404"}', '{"mode": 404.0}', '{"mode":"4040"}', '{"mode":[404]}'), 3),
+        ("404", ('{"mode": 404}', '{"mode":"404"}', '{"mode":\t"404" }', '{"mode":"40\\u0034"}'), 4),
+        (True, ('{"mode": true}', '{"mode" : "true"}', '{"mode": 1}', '{"mode":"True"}', '{"mode":"1"}'), 2),
+        ("true", ('{"mode": true}', '{"mode":"true"}', '{"mode":"truer"}'), 2),
+        (None, ('{"mode": null}', '{"mode":  "null"}', "{}", '{"mode":""}'), 2),
+        ("eu", ('{"mode": "eu"}', '{"mode":"eu-1"}', '{"mode":{"eu":1}}'), 1),
+    ],
+)
+async def test_a_value_is_found_as_a_number_and_as_a_text(
+    module_valkey: ValkeyServer, value: str | float | bool | None, payloads: tuple[str, ...], found: int
+) -> None:
+    """A shell gives no types: who asks for ``mode=404`` means ``"404"`` too."""
+    redis = connect(module_valkey.url)
+    matched = await compare(
+        redis, module_valkey.url, [text.encode() for text in payloads], [FieldMatch(("mode",), value)]
+    )
+    lane = "m" + secrets.token_hex(4)
+    base = f"joelclaw:1:{{{lane}/a}}:"
+    rows = {new_item_id("a", at_s=1.0): text for text in payloads}
+    await redis.hset(base + "items", mapping={key: f"2:3:{START_US}:t\n{text}" for key, text in rows.items()})
+    await redis.zadd(base + "dead", dict.fromkeys(rows, START_US))
+    selection = Selection(DEAD, fields=(FieldMatch(("mode",), value),))
+    selected = await Selector(redis, module_valkey.url, lane, now_us=START_US).select(
+        selection, ["a"], ceiling=10
+    )
+    await redis.aclose()
+    assert selected.matching == found <= matched
 
 
 async def test_a_text_in_another_field_is_not_even_sent(module_valkey: ValkeyServer) -> None:

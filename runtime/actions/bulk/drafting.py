@@ -17,6 +17,7 @@ from runtime.model import (
     BULK_BATCH,
     BulkVerb,
     FamilyReading,
+    FieldMatch,
     FrozenBatch,
     FrozenPreview,
     ItemState,
@@ -29,11 +30,13 @@ from runtime.model import (
     Refused,
     Selected,
     SelectedItem,
+    Selection,
     SelectProgress,
     UsageError,
     WorkItem,
 )
 from runtime.new_file import free_path
+from runtime.payload import value_at
 from runtime.settings import Settings
 from runtime.text import one_line
 from runtime.truth.words import count, length
@@ -90,7 +93,7 @@ class BulkDrafter:
         selected = await self._select(asked, intent, progress)
         left = [*asked.left, *await self._left(asked, selected)]
         if not any(selected.items.values()):
-            raise _nothing(asked, left)
+            raise _nothing(asked, left, [] if left else await self._instead(asked))
         batches = [
             FrozenBatch(family, tuple(items[start : start + BULK_BATCH]))
             for family, items in selected.items.items()
@@ -209,6 +212,36 @@ class BulkDrafter:
         rest = len(errors) - ERRORS_SHOWN
         return [*lines, f"and {count(rest, 'other error')}"] if rest > 0 else lines
 
+    async def _instead(self, asked: Asked) -> list[str]:
+        """What those have that all other conditions mean: for whoever asked for an error or a value that none
+        of them has."""
+        selection, lines = asked.selection, []
+        if selection.error is not None:
+            sample, of = await self._sample(asked, replace(selection, error=None))
+            lines += await self._error_lines(sample, of)
+        for match in selection.fields:
+            others = tuple(one for one in selection.fields if one is not match)
+            sample, of = await self._sample(asked, replace(selection, fields=others))
+            lines += await self._value_lines(match, sample, of)
+        return lines
+
+    async def _sample(self, asked: Asked, selection: Selection) -> tuple[Sequence[SelectedItem], int]:
+        found = await self._backlog.selector.select(selection, asked.families, ceiling=SAMPLE)
+        return [item for items in found.items.values() for item in items], found.matching
+
+    async def _value_lines(self, match: FieldMatch, sample: Sequence[SelectedItem], of: int) -> list[str]:
+        values: Counter[str] = Counter()
+        for item in sample:
+            found = await self._looks.redis(self._pressure.item(item.item_id))
+            if found is not None:
+                value = value_at(found.payload, match.path)
+                values["no such field" if value is None else one_line(value, 60)] += 1
+        path, looked = one_line(".".join(match.path), 60), "" if len(sample) == of else " looked at"
+        shown = [f"{value} ({many:,}{looked})" for value, many in values.most_common(ERRORS_SHOWN)]
+        rest = len(values) - ERRORS_SHOWN
+        shown += [f"{count(rest, 'other value')}"] if rest > 0 else []
+        return [f"{path} is there: {', '.join(shown)}"] if shown else []
+
     async def _warnings(
         self,
         asked: Asked,
@@ -317,7 +350,7 @@ def _item_line(asked: Asked, item: WorkItem, now: float) -> str:
     return f"{item.item_id} of {one_line(item.family, 100)}: {since}{': ' if why else ''}{why}"
 
 
-def _nothing(asked: Asked, left: Sequence[str]) -> NotFound | Refused:
+def _nothing(asked: Asked, left: Sequence[str], instead: Sequence[str]) -> NotFound | Refused:
     verb = asked.order.verb
     if left:
         reason = "; ".join(left[:ERRORS_SHOWN])
@@ -332,4 +365,6 @@ def _nothing(asked: Asked, left: Sequence[str]) -> NotFound | Refused:
         if len(asked.families) > ERRORS_SHOWN:
             names += f" and {len(asked.families) - ERRORS_SHOWN:,} more"
         reason = f"no {states} items of {names} are meant by this"
+        if instead:
+            reason += f"; {'; '.join(instead)}"
     return Refused(f"nothing to {verb}: {reason}", fix="see `joelclaw-tui queue list`", code="nothing-to-do")

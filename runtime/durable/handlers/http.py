@@ -76,7 +76,7 @@ class HttpHandler:
             if total is None or total > len(body):
                 result["truncated"] = True
             return result
-        answer = f"{target} answered {status} {reason}".rstrip()
+        answer = f"{target} answered HTTP {status} {reason}".rstrip()
         raise HandlerFailure(f"{answer}: {text}" if text.strip() else answer, retryable=_may_pass(status))
 
     def _open(self) -> aiohttp.ClientSession:
