@@ -30,6 +30,7 @@ from joelclaw_tui.widgets.live_table import LiveTable
 from joelclaw_tui.widgets.state import ITEM, family_mark
 from joelclaw_tui.widgets.tones import flowed, mark_content, toned
 from joelclaw_tui.words import throttled_words
+from runtime.actions.bulk.instead import errors_of, values_of
 from runtime.actions.intents import Intent
 from runtime.model import BULK_STATES, BulkVerb, ItemPage, ItemState, Receipt, Selection, WorkItem
 from runtime.text import one_line
@@ -118,6 +119,7 @@ class ItemsScreen(ListingScreen):
         self._problem: Problem | None = None
         self._looked = (0, 0)
         self._worker: Worker[None] | None = None
+        self._there: list[str] = []
 
     def title_text(self) -> str:
         return one_line(self.family, 60)
@@ -163,6 +165,7 @@ class ItemsScreen(ListingScreen):
         else:
             self._items, self._cursor, self._total = dict(pages.items), pages.cursor, pages.total
             self._gone = gone
+            self._there = [] if self._items else await self._what_is_there()
             self._problem, self._read_at = None, self.host.now()
             self._show_rows()
         self._draw_about()
@@ -193,6 +196,18 @@ class ItemsScreen(ListingScreen):
             what,
             patient=True,
         )
+
+    async def _what_is_there(self) -> list[str]:
+        """Which errors or values the items of the state have, where none is as the conditions say."""
+        asked = self.conditions
+        if asked.error is None and not asked.fields:
+            return []
+        reading = self.host.source.items(self.family, self.state, cursor=None, limit=PAGE)
+        page = await self.host.look(reading, f"items of {one_line(self.family, 60)}")
+        if isinstance(page, Problem):
+            return []
+        told = [] if asked.error is None else errors_of(page.items, page.total)
+        return told + [words for match in asked.fields for words in values_of(match, page.items, page.total)]
 
     def _count(self, done: int, of: int, /) -> None:
         task = asyncio.current_task()
@@ -242,7 +257,8 @@ class ItemsScreen(ListingScreen):
     def _show_rows(self) -> None:
         word = ITEM[self.state].word
         if self.conditions:
-            self.table.set_empty("No item matches", "F changes the conditions, esc takes them back")
+            hint = "F changes the conditions, esc takes them back"
+            self.table.set_empty("No item matches", "; ".join(self._there) or hint)
         else:
             self.table.set_empty(f"No {word} items", "← → show the other states")
         now = self.host.now()

@@ -254,6 +254,20 @@ async def test_matches_beyond_the_first_page_are_read_on_and_marks_are_kept_acro
         await says(pilot, 'all that match: dead of feeds/poll with error "even True" (250 at the last look)')
 
 
+async def test_where_nothing_matches_the_errors_and_values_that_are_there_are_told(
+    operator: MemoryOperator,
+) -> None:
+    async with on_items(operator) as (_, pilot, _screen):
+        failures = (Failure(1, Outcome.FAILED, "answered HTTP 404\x1b[2J", 1.0),)
+        operator.reader.all_items = {
+            ItemState.DEAD: [replace(sample_item(n), failures=failures, payload='{"a": 7}') for n in range(2)]
+        }
+        await pilot.press("F")
+        await answer(pilot, 'error "HTTP 503" field a=8')
+        await says(pilot, "No item matches")
+        await says(pilot, "2 failed last with: answered HTTP 404␛[2J; a is there: 7 (2)")
+
+
 async def test_a_long_look_tells_how_far_it_is_and_escape_ends_it(operator: MemoryOperator) -> None:
     operator.reader.selecting = asyncio.Event()
     async with on_items(operator) as (_, pilot, _screen):

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from runtime.actions.bulk.asking import BULK_CEILING, Asked, understood
+from runtime.actions.bulk.instead import errors_of, values_of
 from runtime.actions.bulk.moving import move_warnings
 from runtime.actions.bulk.ports import Backlog, Progress
 from runtime.actions.draft import bounded_lines
@@ -17,7 +18,6 @@ from runtime.model import (
     BULK_BATCH,
     BulkVerb,
     FamilyReading,
-    FieldMatch,
     FrozenBatch,
     FrozenPreview,
     ItemState,
@@ -36,7 +36,6 @@ from runtime.model import (
     WorkItem,
 )
 from runtime.new_file import free_path
-from runtime.payload import value_at
 from runtime.settings import Settings
 from runtime.text import one_line
 from runtime.truth.words import count, length
@@ -193,54 +192,33 @@ class BulkDrafter:
         """Each item by its own line where they are few, else the most frequent last errors."""
         every = [item for items in selected.items.values() for item in items]
         if total <= ITEMS_SHOWN:
-            found = [await self._looks.redis(self._pressure.item(item.item_id)) for item in every]
-            return [_item_line(asked, item, self._now()) for item in found if item is not None]
+            return [_item_line(asked, item, self._now()) for item in await self._read_each(every)]
         stored = [item for item in every if item.state in _STORED]
         sample = stored[:: max(1, -(-len(stored) // SAMPLE))]
-        return await self._error_lines(sample, len(stored))
+        return errors_of(await self._read_each(sample), len(stored))
 
-    async def _error_lines(self, sample: Sequence[SelectedItem], of: int) -> list[str]:
-        errors: Counter[str] = Counter()
-        for item in sample:
-            found = await self._looks.redis(self._pressure.item(item.item_id))
-            if found is not None and found.failures:
-                errors[one_line(found.failures[-1].message, 120)] += 1
-        looked = "" if len(sample) == of else f" of {len(sample):,} looked at"
-        lines = [
-            f"{many:,}{looked} failed last with: {why}" for why, many in errors.most_common(ERRORS_SHOWN)
-        ]
-        rest = len(errors) - ERRORS_SHOWN
-        return [*lines, f"and {count(rest, 'other error')}"] if rest > 0 else lines
+    async def _read_each(self, sample: Sequence[SelectedItem]) -> list[WorkItem]:
+        found = [await self._looks.redis(self._pressure.item(item.item_id)) for item in sample]
+        return [item for item in found if item is not None]
 
     async def _instead(self, asked: Asked) -> list[str]:
         """What those have that all other conditions mean: for whoever asked for an error or a value that none
         of them has."""
-        selection, lines = asked.selection, []
+        selection = asked.selection
+        lines: list[str] = []
         if selection.error is not None:
             sample, of = await self._sample(asked, replace(selection, error=None))
-            lines += await self._error_lines(sample, of)
+            lines += errors_of(sample, of)
         for match in selection.fields:
             others = tuple(one for one in selection.fields if one is not match)
             sample, of = await self._sample(asked, replace(selection, fields=others))
-            lines += await self._value_lines(match, sample, of)
+            lines += values_of(match, sample, of)
         return lines
 
-    async def _sample(self, asked: Asked, selection: Selection) -> tuple[Sequence[SelectedItem], int]:
+    async def _sample(self, asked: Asked, selection: Selection) -> tuple[list[WorkItem], int]:
         found = await self._backlog.selector.select(selection, asked.families, ceiling=SAMPLE)
-        return [item for items in found.items.values() for item in items], found.matching
-
-    async def _value_lines(self, match: FieldMatch, sample: Sequence[SelectedItem], of: int) -> list[str]:
-        values: Counter[str] = Counter()
-        for item in sample:
-            found = await self._looks.redis(self._pressure.item(item.item_id))
-            if found is not None:
-                value = value_at(found.payload, match.path)
-                values["no such field" if value is None else one_line(value, 60)] += 1
-        path, looked = one_line(".".join(match.path), 60), "" if len(sample) == of else " looked at"
-        shown = [f"{value} ({many:,}{looked})" for value, many in values.most_common(ERRORS_SHOWN)]
-        rest = len(values) - ERRORS_SHOWN
-        shown += [f"{count(rest, 'other value')}"] if rest > 0 else []
-        return [f"{path} is there: {', '.join(shown)}"] if shown else []
+        sample = [item for items in found.items.values() for item in items]
+        return await self._read_each(sample), found.matching
 
     async def _warnings(
         self,
