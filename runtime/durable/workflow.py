@@ -20,7 +20,7 @@ from runtime.durable.registration import CODE_KEY, code_version
 from runtime.durable.request import MalformedRun, decode_request
 from runtime.durable.tries import Tries, delay_s
 from runtime.lanefile import LaneSource
-from runtime.model import Now, Outcome, RunRequest, Settler, run_service
+from runtime.model import WORKER_DEATHS_MAX, Now, Outcome, RunRequest, RunsInHand, Settler, Taken, run_service
 
 RETENTION = timedelta(hours=24)
 """How long Restate keeps a completed run and its journal."""
@@ -41,6 +41,9 @@ failing settlement its own."""
 STOP_WAIT_S = 10.0
 """How long a cancelled step may take to end before its row is closed all the same."""
 _CUTS = 10
+MAY_KILL = frozenset({"command", "python"})
+"""Handlers that run a person's own code: it can end the worker it runs under."""
+TURN_WAIT_S = 2.0
 UNDECLARED_TRIES = 4
 UNDECLARED_WAIT_S = 1.0
 """A lane file may be read while it is half written: only a lasting absence is final."""
@@ -57,6 +60,7 @@ class _Shared:
     tries: Tries
     running: dict[asyncio.Task[Any], float]
     """The handlers' tries that run now, and since when."""
+    in_hand: RunsInHand | None = None
 
 
 class WorkerApp:
@@ -118,6 +122,25 @@ class WorkerApp:
         await self._shared.handlers.aclose()
 
 
+async def _taken(in_hand: RunsInHand | None, run_id: str, family: str) -> Taken:
+    """The run's handler may begin. Raises `restate.TerminalError` for one that is poison, `RetryableError` for
+    one whose turn it is not."""
+    if in_hand is None:
+        return Taken(0, apart=False)
+    taken = await in_hand.take(run_id, family)
+    if taken.poison:
+        raise restate.TerminalError(
+            f"{WORKER_DEATHS_MAX} workers died with it in their handlers; replay it once that is mended",
+            FAILED,
+        )
+    if taken.waits_for is not None:
+        raise again(
+            f"waits for {taken.waits_for}: workers died with both in hand, so they run one at a time",
+            TURN_WAIT_S,
+        )
+    return taken
+
+
 def _this_task() -> asyncio.Task[Any]:
     task = asyncio.current_task()
     if task is None:
@@ -139,12 +162,14 @@ def build_app(
     identity_keys: Sequence[str] = (),
     *,
     services: Sequence[restate.VirtualObject | restate.Workflow] = (),
+    in_hand: RunsInHand | None = None,
 ) -> WorkerApp:
     """The lane's `WorkRun`, served as an ASGI app for Restate to call; ``services`` beside it.
 
-    With ``identity_keys`` (``publickeyv1_...``) only requests that Restate signed are answered.
+    ``in_hand``: where the runs that may kill this worker are noted; None: nowhere, and each is run again
+    however often it does. With ``identity_keys`` (``publickeyv1_...``) only requests that Restate signed are answered.
     """
-    shared = _Shared(lane, settler, now, Handlers(), Tries(), {})
+    shared = _Shared(lane, settler, now, Handlers(), Tries(), {}, in_hand)
     service = restate.Workflow(
         run_service(lane.current.name),
         inactivity_timeout=INACTIVITY,
@@ -212,15 +237,25 @@ class _Run:
                 f"family {request.family} is no longer declared in the lane file; declare it again and replay",
                 FAILED,
             )
+        in_hand = self._shared.in_hand if family.handler in MAY_KILL else None
+        ended: bool | None = None
         try:
             with self._counted():
-                result = await self._shared.handlers.run(Call(request, family, lane.path.parent))
+                taken = await _taken(in_hand, self._run_id, request.family)
+                result = await self._shared.handlers.run(
+                    Call(request, family, lane.path.parent, apart=taken.apart)
+                )
+            ended = True
         except HandlerFailure as failure:
             count = self._shared.tries.failed(step)
             if failure.retryable and count < family.retry.tries:
                 raise again(failure.message, delay_s(family.retry, count)) from None
+            ended = False
             self._shared.tries.forget(step)
             raise restate.TerminalError(failure.message, FAILED) from None
+        finally:
+            if in_hand is not None:
+                await in_hand.let_go(self._run_id, ended=ended)
         self._shared.tries.forget(step)
         return result
 

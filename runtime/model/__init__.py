@@ -28,6 +28,7 @@ from .clock import (
     WorkProgress,
 )
 from .durable import (
+    WORKER_DEATHS_MAX,
     Accepted,
     DurableReader,
     DurableReading,
@@ -38,10 +39,13 @@ from .durable import (
     RunControl,
     RunLookup,
     RunRequest,
+    RunsInHand,
     RunStarter,
     RunStatus,
     RunVerb,
     RunView,
+    Suspect,
+    Taken,
     VerbResult,
 )
 from .errors import (
@@ -184,6 +188,7 @@ __all__ = [
     "LAYOUT_VERSION",
     "LENGTH_MOST_S",
     "STARTING",
+    "WORKER_DEATHS_MAX",
     "Accepted",
     "Ack",
     "AckNotKept",
@@ -276,6 +281,7 @@ __all__ = [
     "RunStatus",
     "RunVerb",
     "RunView",
+    "RunsInHand",
     "SandboxBase",
     "SandboxControl",
     "SandboxEnd",
@@ -296,6 +302,8 @@ __all__ = [
     "SettleResult",
     "Settler",
     "SlowCommand",
+    "Suspect",
+    "Taken",
     "TargetResult",
     "TimedOut",
     "UnknownFamily",

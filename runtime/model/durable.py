@@ -166,3 +166,47 @@ class DurableReader(Protocol):
     async def read(self, *, limit: int = 100) -> DurableReading: ...
     async def run(self, run_id: str) -> RunView | None: ...
     async def journal(self, invocation_id: str, *, limit: int = 200) -> Sequence[JournalEntry]: ...
+
+
+WORKER_DEATHS_MAX = 3
+"""So many workers died with a run in hand: it is settled dead."""
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """A run whose handler may begin, unless ``poison`` or ``waits_for`` say otherwise."""
+
+    deaths: int
+    """Workers that died with it in hand."""
+    apart: bool
+    """Its call runs in a process of its own: the family was there when a worker died."""
+    poison: bool = False
+    """`WORKER_DEATHS_MAX` is reached."""
+    waits_for: str | None = None
+    """The run that has the turn: those that were there at two deaths run one at a time."""
+
+
+@dataclass(frozen=True, slots=True)
+class Suspect:
+    """A run that workers had in hand when they died."""
+
+    run_id: str
+    family: str
+    deaths: int
+    at: float
+    """The last of them, or when the run then failed; by the server's clock."""
+    over: bool
+    """It has failed since."""
+
+    @property
+    def poison(self) -> bool:
+        return self.deaths >= WORKER_DEATHS_MAX
+
+
+class RunsInHand(Protocol):
+    """Which runs whose handlers may kill a worker are in whose hands. Never raises for a Redis that is away."""
+
+    async def take(self, run_id: str, family: str) -> Taken: ...
+    async def let_go(self, run_id: str, *, ended: bool | None = None) -> None:
+        """``ended``: no other try will come, since it ended well (True) or badly (False)."""
+        ...

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Sequence
+from contextlib import suppress
 
+from runtime.admission.fates import Fates
 from runtime.durable.journal import Journal
 from runtime.durable.registration import keep_registered
 from runtime.durable.sandbox_run import SandboxPorts, build_sandbox_runs
 from runtime.durable.schedule import SchedulePorts, build_schedule
+from runtime.durable.stall import StallWatch
 from runtime.durable.tries import Tries
 from runtime.durable.worker import serve_worker
 from runtime.durable.workflow import build_app
@@ -16,7 +20,8 @@ from runtime.lanefile import LaneSource, find_lane, last_good_lane
 from runtime.ledger.beats import Heartbeats
 from runtime.ledger.connection import connect
 from runtime.ledger.fires import Fires
-from runtime.model import OperatorError
+from runtime.ledger.in_hand import InHand
+from runtime.model import OperatorError, Suspect
 from runtime.pressure.intake import Intake
 from runtime.pressure.queue import Queue
 from runtime.pressure.reading import Reading
@@ -28,6 +33,12 @@ from runtime.stack.endpoints import resolve_targets
 
 from .fires import FireQueue, FireSettler, Progress
 from .process import Detail, RoleProcess, log, until_stopped
+
+DEATHS_LOOK_S = 2.0
+"""How often the deaths of other workers are looked for."""
+DEATHS_NEWS_S = 3600.0
+DEATHS_NEWS_OVER_S = 600.0
+"""How long a worker's death is told of a run: while it may come back, and once it has failed."""
 
 
 async def run_worker(settings: Settings, stop: asyncio.Event) -> None:
@@ -65,7 +76,16 @@ async def run_worker(settings: Settings, stop: asyncio.Event) -> None:
         )
     )
     janitor = Janitor(settings.state, journal, time.time)
-    app = build_app(lane, settler, time.time, identity, services=[schedules, sandboxes])
+    heartbeats = Heartbeats(redis, targets.redis_url, name)
+    in_hand = InHand(
+        redis,
+        targets.redis_url,
+        name,
+        worker=process.process_id,
+        heartbeats=heartbeats,
+        judge=Fates(heartbeats),
+    )
+    app = build_app(lane, settler, time.time, identity, services=[schedules, sandboxes], in_hand=in_hand)
     state: dict[str, str | None] = {"deployment": None, "problem": None}
 
     def registered(deployment: str) -> None:
@@ -86,6 +106,7 @@ async def run_worker(settings: Settings, stop: asyncio.Event) -> None:
             "last_error": state["problem"],
             "sandboxes": janitor.alive,
             "janitor_error": janitor.last_error,
+            **_deaths(in_hand.suspects, time.time()),
         }
 
     async def register_until_stopped() -> None:
@@ -107,11 +128,41 @@ async def run_worker(settings: Settings, stop: asyncio.Event) -> None:
         await until_stopped(
             process,
             serve_worker(app, str(bind), stop=process.stop),
-            process.beat(Heartbeats(redis, targets.redis_url, name), lane, detail),
+            process.beat(heartbeats, lane, detail),
             register_until_stopped(),
             janitor.run(process.stop),
+            _look_for_deaths(in_hand, process.stop),
+            StallWatch(log).run(process.stop),
         )
     finally:
         await app.aclose()
         await journal.aclose()
         await redis.aclose()
+
+
+async def _look_for_deaths(in_hand: InHand, stop: asyncio.Event) -> None:
+    while not stop.is_set():
+        with suppress(OperatorError):  # told by the beat
+            await in_hand.look()
+        with suppress(TimeoutError):
+            await asyncio.wait_for(stop.wait(), DEATHS_LOOK_S)
+
+
+def _deaths(suspects: Sequence[Suspect], now: float) -> Detail:
+    """Flat figures for the beat; `runtime.truth.rules.durable` reads them again."""
+    lately = [
+        one
+        for one in suspects
+        if now - one.at < (DEATHS_NEWS_OVER_S if one.over or one.poison else DEATHS_NEWS_S)
+    ]
+    if not lately:
+        return {}
+    worst = lately[0]
+    return {
+        "worker_deaths": worst.deaths,
+        "worker_deaths_run": worst.run_id,
+        "worker_deaths_family": worst.family,
+        "worker_deaths_over": worst.over or worst.poison,
+        "worker_deaths_since": worst.at,
+        "worker_deaths_runs": len(lately),
+    }

@@ -47,6 +47,8 @@ class Call:
     """As the lane file declares it at this try."""
     lane_dir: Path
     """The lane file's folder; ``module:function`` handlers may live there."""
+    apart: bool = False
+    """It runs in a process of its own, whatever it is: its family was there when a worker died."""
 
     @property
     def identity(self) -> dict[str, str]:

@@ -209,9 +209,16 @@ async def _pipes(*, drain_s: float) -> AsyncIterator[_Pipes]:
             transport.close()
 
 
-_GATED = ("/bin/sh", "-c", 'read -r go && exec "$@" <"$0"')
+_GATED = (
+    "/bin/sh",
+    "-c",
+    "read -r go || exit; exec 3>&2 2>/dev/null; echo 500 >/proc/self/oom_score_adj; "
+    '"$@" <"$0" 2>&3 3>&-; code=$?; [ $code -gt 128 ] && kill -$((code - 128)) $$; exit $code',
+)
 """The program begins only when it is told to, and not at all when the worker dies before it has told the
-guard of it. The shell gives way to the program, and sees its arguments as arguments only."""
+guard of it. The shell sees its arguments as arguments only, and stays as the program's parent: one that
+kills its parent ends itself, not the worker. A program that a signal ended is told by the same signal. A
+kernel that is out of memory takes the program before the worker."""
 
 
 @dataclass(slots=True)
