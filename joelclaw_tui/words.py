@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from datetime import UTC
+
 from runtime.text import one_line
 from runtime.truth.document import DiagnosisInfo, FamilyRow
 
 _LIMITS = {
+    "retry_after": "its target",
     "max_in_flight": "max_in_flight",
     "rate": "its rate",
     "concurrency": "its concurrency key",
@@ -19,6 +22,12 @@ def throttled_words(family: FamilyRow) -> str:
     by = sorted(((n, limit) for limit, n in family.throttled_by.items() if n), reverse=True)
     if not by:
         return "throttled by a limit"
+    if by[0][1] == "retry_after":
+        until = family.retry_after_until
+        asked = (
+            "" if until is None else f", which asked to come again at {until.astimezone(UTC):%H:%M:%S} UTC"
+        )
+        return f"throttled by its target{asked}"
     if len(by) == 1:
         return f"throttled by {_LIMITS.get(by[0][1], one_line(by[0][1], 40))}"
     told = [f"{_LIMITS.get(limit, one_line(limit, 40))} ({n:,})" for n, limit in by]

@@ -8,12 +8,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable, Iterator, Sequence
-from dataclasses import dataclass
-from datetime import timedelta
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import restate
 
+from runtime.durable.asked import Asked
 from runtime.durable.closing import BYTES, CANCELLED, FAILED, MALFORMED, STEP, Closing, again
 from runtime.durable.handlers import Call, HandlerFailure, Handlers
 from runtime.durable.registration import CODE_KEY, code_version
@@ -61,6 +62,7 @@ class _Shared:
     running: dict[asyncio.Task[Any], float]
     """The handlers' tries that run now, and since when."""
     in_hand: RunsInHand | None = None
+    asked: Asked = field(default_factory=lambda: Asked(None))
 
 
 class WorkerApp:
@@ -122,6 +124,11 @@ class WorkerApp:
         await self._shared.handlers.aclose()
 
 
+def _left_alone(until: float) -> str:
+    at = datetime.fromtimestamp(until, UTC)
+    return f"not called: its target asked to come again at {at:%H:%M:%S} UTC"
+
+
 async def _taken(in_hand: RunsInHand | None, run_id: str, family: str) -> Taken:
     """The run's handler may begin. Raises `restate.TerminalError` for one that is poison, `RetryableError` for
     one whose turn it is not."""
@@ -163,13 +170,15 @@ def build_app(
     *,
     services: Sequence[restate.VirtualObject | restate.Workflow] = (),
     in_hand: RunsInHand | None = None,
+    asked: Asked | None = None,
 ) -> WorkerApp:
     """The lane's `WorkRun`, served as an ASGI app for Restate to call; ``services`` beside it.
 
     ``in_hand``: where the runs that may kill this worker are noted; None: nowhere, and each is run again
-    however often it does. With ``identity_keys`` (``publickeyv1_...``) only requests that Restate signed are answered.
+    however often it does. ``asked``: which targets are to be left alone; None: what this app hears of it itself.
+    With ``identity_keys`` (``publickeyv1_...``) only requests that Restate signed are answered.
     """
-    shared = _Shared(lane, settler, now, Handlers(), Tries(), {}, in_hand)
+    shared = _Shared(lane, settler, now, Handlers(), Tries(), {}, in_hand, asked or Asked(None))
     service = restate.Workflow(
         run_service(lane.current.name),
         inactivity_timeout=INACTIVITY,
@@ -237,6 +246,8 @@ class _Run:
                 f"family {request.family} is no longer declared in the lane file; declare it again and replay",
                 FAILED,
             )
+        if (left_s := self._shared.asked.left_s(request.family)) > 0 and family.handler == "http":
+            raise again(_left_alone(self._shared.now() + left_s), left_s)
         in_hand = self._shared.in_hand if family.handler in MAY_KILL else None
         ended: bool | None = None
         try:
@@ -248,8 +259,11 @@ class _Run:
             ended = True
         except HandlerFailure as failure:
             count = self._shared.tries.failed(step)
+            wait_s = failure.retry_after_s or 0.0
+            if wait_s:
+                await self._shared.asked.heard(request.family, wait_s)
             if failure.retryable and count < family.retry.tries:
-                raise again(failure.message, delay_s(family.retry, count)) from None
+                raise again(failure.message, max(wait_s, delay_s(family.retry, count))) from None
             ended = False
             self._shared.tries.forget(step)
             raise restate.TerminalError(failure.message, FAILED) from None

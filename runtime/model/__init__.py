@@ -46,6 +46,7 @@ from .durable import (
     RunView,
     Suspect,
     Taken,
+    TargetsLeftAlone,
     VerbResult,
 )
 from .errors import (
@@ -305,6 +306,7 @@ __all__ = [
     "Suspect",
     "Taken",
     "TargetResult",
+    "TargetsLeftAlone",
     "TimedOut",
     "UnknownFamily",
     "UnknownSchedule",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol, runtime_checkable
@@ -201,6 +201,18 @@ class Suspect:
     @property
     def poison(self) -> bool:
         return self.deaths >= WORKER_DEATHS_MAX
+
+
+class TargetsLeftAlone(Protocol):
+    """Families whose targets asked not to be called for a while: admission keeps their work back."""
+
+    async def leave_alone(self, waits: Mapping[str, float]) -> None:
+        """Seconds from now, by family. A longer wait stays. Raises `BoundaryDown`."""
+        ...
+
+    async def left_alone(self, families: Collection[str]) -> Mapping[str, float]:
+        """Those that are still waited for, and for how many seconds. Raises `BoundaryDown`."""
+        ...
 
 
 class RunsInHand(Protocol):

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 
 from runtime.admission.fates import Fates
+from runtime.durable.asked import Asked
 from runtime.durable.journal import Journal
 from runtime.durable.registration import keep_registered
 from runtime.durable.sandbox_run import SandboxPorts, build_sandbox_runs
@@ -85,7 +86,16 @@ async def run_worker(settings: Settings, stop: asyncio.Event) -> None:
         heartbeats=heartbeats,
         judge=Fates(heartbeats),
     )
-    app = build_app(lane, settler, time.time, identity, services=[schedules, sandboxes], in_hand=in_hand)
+    asked = Asked(queue)
+    app = build_app(
+        lane,
+        settler,
+        time.time,
+        identity,
+        services=[schedules, sandboxes],
+        in_hand=in_hand,
+        asked=asked,
+    )
     state: dict[str, str | None] = {"deployment": None, "problem": None}
 
     def registered(deployment: str) -> None:
@@ -133,11 +143,16 @@ async def run_worker(settings: Settings, stop: asyncio.Event) -> None:
             janitor.run(process.stop),
             _look_for_deaths(in_hand, process.stop),
             StallWatch(log).run(process.stop),
+            asked.run(lambda: _calling(lane), process.stop),
         )
     finally:
         await app.aclose()
         await journal.aclose()
         await redis.aclose()
+
+
+def _calling(lane: LaneSource) -> list[str]:
+    return [name for name, family in lane.current.families.items() if family.handler == "http"]
 
 
 async def _look_for_deaths(in_hand: InHand, stop: asyncio.Event) -> None:

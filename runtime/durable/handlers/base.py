@@ -29,12 +29,14 @@ LEFT_OUT = re.compile(r"\n… [0-9]+ bytes left out …\n")
 
 
 class HandlerFailure(Exception):
-    """One try did not succeed. ``retryable`` is False where no further try can help."""
+    """One try did not succeed. ``retryable`` is False where no further try can help; ``retry_after_s``: what was
+    called asked not to be called again before that."""
 
-    def __init__(self, message: str, *, retryable: bool) -> None:
+    def __init__(self, message: str, *, retryable: bool, retry_after_s: float | None = None) -> None:
         # Not cut to its shown length yet: half a secret could not be recognised any more.
         self.message = message[:RAW_MESSAGE_MAX]
         self.retryable = retryable
+        self.retry_after_s = retry_after_s
         super().__init__(self.message)
 
 

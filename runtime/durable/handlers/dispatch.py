@@ -40,7 +40,11 @@ class Handlers(Closable):
             result = await self._dispatch(call, secrets)
             return bounded_result(secrets.hide(result))
         except HandlerFailure as failure:
-            raise _shown(failure.message, secrets, retryable=failure.retryable) from None
+            raise HandlerFailure(
+                _shown(failure.message, secrets),
+                retryable=failure.retryable,
+                retry_after_s=failure.retry_after_s,
+            ) from None
         except TimeoutError:
             raise HandlerFailure(
                 f"no end within its timeout of {call.family.timeout:g} s", retryable=True
@@ -48,7 +52,7 @@ class Handlers(Closable):
 
         except Exception as error:  # noqa: BLE001 - a fault of a handler's own must use up tries, not loop for ever
             said = f"the {call.family.handler} handler failed with {type(error).__name__}: {error}"
-            raise _shown(said, secrets, retryable=True) from None
+            raise HandlerFailure(_shown(said, secrets), retryable=True) from None
 
     async def _dispatch(self, call: Call, secrets: Secrets) -> Json:
         kind = call.family.handler
@@ -69,6 +73,6 @@ class Handlers(Closable):
         assert_never(kind)
 
 
-def _shown(message: str, secrets: Secrets, *, retryable: bool) -> HandlerFailure:
-    """The failure as it may be kept: without secrets first, then cut to its length."""
-    return HandlerFailure(one_line(str(secrets.hide(message)), MESSAGE_MAX), retryable=retryable)
+def _shown(message: str, secrets: Secrets) -> str:
+    """A failure's message as it may be kept: without secrets first, then cut to its length."""
+    return one_line(str(secrets.hide(message)), MESSAGE_MAX)

@@ -74,7 +74,8 @@ async def _in_worker(target: str, payload: str) -> Json:
             raise
         # Of something that the function itself waited for: nobody has asked this run to end.
         raise HandlerFailure(f"{target} raised {describe(error)}", retryable=True) from None
-    except (Exception, SystemExit) as error:  # noqa: BLE001 - the function is the user's: whatever it raises is its failure
+    # The worker takes its own signals otherwise: these two are the function's own.
+    except (Exception, SystemExit, KeyboardInterrupt) as error:  # noqa: BLE001 - the function is the user's: whatever it raises is its failure
         raise HandlerFailure(f"{target} raised {describe(error)}", retryable=True) from None
     return result
 
