@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import UTC
 
+from runtime.model import WaitsFor
 from runtime.text import one_line
 from runtime.truth.document import DiagnosisInfo, FamilyRow
 
@@ -32,6 +34,12 @@ def throttled_words(family: FamilyRow) -> str:
         return f"throttled by {_LIMITS.get(by[0][1], one_line(by[0][1], 40))}"
     told = [f"{_LIMITS.get(limit, one_line(limit, 40))} ({n:,})" for n, limit in by]
     return f"throttled by {', '.join(told[:-1])} and {told[-1]}"
+
+
+def waits_words(waits: WaitsFor, length: Callable[[float], str], now: float) -> str:
+    """``an answer of POST http://…, for 2m 10s of at most 5m 0s``. ``length``: how the front end tells seconds."""
+    limit = "" if waits.limit_s is None else f" of at most {length(waits.limit_s)}"
+    return f"{one_line(waits.what, 300)}, for {length(max(0.0, now - waits.since))}{limit}"
 
 
 def diagnosis_words(saw: DiagnosisInfo) -> str:

@@ -48,6 +48,8 @@ from .durable import (
     Taken,
     TargetsLeftAlone,
     VerbResult,
+    WaitsFor,
+    WaitsReader,
 )
 from .errors import (
     BacklogFull,
@@ -314,6 +316,8 @@ __all__ = [
     "VerbResult",
     "Verified",
     "VerifyStep",
+    "WaitsFor",
+    "WaitsReader",
     "WorkItem",
     "WorkProgress",
     "WritesRefused",

@@ -52,6 +52,25 @@ class Accepted:
 
 
 @dataclass(frozen=True, slots=True)
+class WaitsFor:
+    """What a run that is in its handler waits for. Times in seconds since the epoch, by its worker's clock."""
+
+    what: str
+    """``an answer of POST http://127.0.0.1:3000/hooks``, without user, password and query."""
+    since: float
+    limit_s: float | None
+    """The time limit of this try, in seconds."""
+    where: str
+    """The worker's process, or the host of its sandbox."""
+
+
+class WaitsReader(Protocol):
+    async def waits_for(self, run_id: str) -> WaitsFor | None:
+        """None where no worker tells it. Raises `BoundaryDown`."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
 class RunView:
     """One run as Restate tells it. Times in seconds since the epoch."""
 
@@ -69,6 +88,8 @@ class RunView:
     last_failure: str | None
     family: str | None = None
     deployment: str | None = None
+    waits_for: WaitsFor | None = None
+    """Of a live run; None: nothing, or it is not known."""
 
 
 @dataclass(frozen=True, slots=True)

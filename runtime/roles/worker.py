@@ -16,12 +16,13 @@ from runtime.durable.schedule import SchedulePorts, build_schedule
 from runtime.durable.stall import StallWatch
 from runtime.durable.tries import Tries
 from runtime.durable.worker import serve_worker
-from runtime.durable.workflow import build_app
+from runtime.durable.workflow import WorkerApp, build_app
 from runtime.lanefile import LaneSource, find_lane, last_good_lane
 from runtime.ledger.beats import Heartbeats
 from runtime.ledger.connection import connect
 from runtime.ledger.fires import Fires
 from runtime.ledger.in_hand import InHand
+from runtime.ledger.waits import Waits
 from runtime.model import OperatorError, Suspect
 from runtime.pressure.intake import Intake
 from runtime.pressure.queue import Queue
@@ -37,6 +38,7 @@ from .process import Detail, RoleProcess, log, until_stopped
 
 DEATHS_LOOK_S = 2.0
 """How often the deaths of other workers are looked for."""
+WAITS_EVERY_S = 1.0
 DEATHS_NEWS_S = 3600.0
 DEATHS_NEWS_OVER_S = 600.0
 """How long a worker's death is told of a run: while it may come back, and once it has failed."""
@@ -73,7 +75,7 @@ async def run_worker(settings: Settings, stop: asyncio.Event) -> None:
     identity = (targets.restate_identity_key,) if targets.restate_identity_key else ()
     sandboxes = build_sandbox_runs(
         SandboxPorts(
-            lane, settler, Runner(settings.state, lane, time.time), targets.restate_ingress_url, Tries()
+            lane, settler, Runner(settings.state, lane, time.time), targets.restate_ingress_url, Tries(), log
         )
     )
     janitor = Janitor(settings.state, journal, time.time)
@@ -95,7 +97,9 @@ async def run_worker(settings: Settings, stop: asyncio.Event) -> None:
         services=[schedules, sandboxes],
         in_hand=in_hand,
         asked=asked,
+        told=log,
     )
+    waits = Waits(redis, targets.redis_url, name)
     state: dict[str, str | None] = {"deployment": None, "problem": None}
 
     def registered(deployment: str) -> None:
@@ -144,11 +148,26 @@ async def run_worker(settings: Settings, stop: asyncio.Event) -> None:
             _look_for_deaths(in_hand, process.stop),
             StallWatch(log).run(process.stop),
             asked.run(lambda: _calling(lane), process.stop),
+            _tell_waits(waits, process, app),
         )
     finally:
         await app.aclose()
         await journal.aclose()
         await redis.aclose()
+
+
+async def _tell_waits(waits: Waits, process: RoleProcess, app: WorkerApp) -> None:
+    """Of handlers that run for longer than a moment: most calls are over before anybody could ask."""
+    told = False
+    while not process.stop.is_set():
+        before = time.time() - WAITS_EVERY_S
+        long = {run_id: one for run_id, one in app.waits.items() if one.since <= before}
+        if long or told:
+            with suppress(OperatorError):  # told by the beat
+                await waits.write(process.process_id, long)
+                told = bool(long)
+        with suppress(TimeoutError):
+            await asyncio.wait_for(process.stop.wait(), WAITS_EVERY_S)
 
 
 def _calling(lane: LaneSource) -> list[str]:

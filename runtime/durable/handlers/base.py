@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
@@ -51,6 +51,8 @@ class Call:
     """The lane file's folder; ``module:function`` handlers may live there."""
     apart: bool = False
     """It runs in a process of its own, whatever it is: its family was there when a worker died."""
+    on_process: Callable[[int], None] | None = None
+    """Told the process group of the program that runs for it."""
 
     @property
     def identity(self) -> dict[str, str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from pathlib import Path
 from typing import assert_never
 
 from runtime.closable import Closable
@@ -16,7 +17,7 @@ from runtime.durable.handlers.base import (
 )
 from runtime.durable.handlers.command import run_command
 from runtime.durable.handlers.guard import GroupGuard
-from runtime.durable.handlers.http import HttpHandler
+from runtime.durable.handlers.http import HttpHandler, shown_url
 from runtime.durable.handlers.python import run_python
 from runtime.text import one_line
 
@@ -71,6 +72,18 @@ class Handlers(Closable):
                 retryable=False,
             )
         assert_never(kind)
+
+
+def waited_for(call: Call) -> str:
+    """What a try waits for, in words that give nothing away: no payload, no query, no arguments."""
+    family = call.family
+    if family.handler == "http":
+        return f"an answer of {family.method} {shown_url(family.url or '')}"
+    if family.handler == "command":
+        return f"program {Path((family.command or ['?'])[0]).name} to end"
+    if family.handler == "python":
+        return f"{family.call} to return"
+    return f"its {family.handler} handler"
 
 
 def _shown(message: str, secrets: Secrets) -> str:

@@ -60,7 +60,7 @@ class HttpHandler:
             }
         )
         data = None if family.method in _WITHOUT_BODY else call.request.payload.encode()
-        target = f"{family.method} {_shown(family.url)}"
+        target = f"{family.method} {shown_url(family.url)}"
         try:
             async with self._open().request(
                 family.method, family.url, data=data, headers=headers, allow_redirects=False
@@ -143,7 +143,7 @@ def _may_pass(status: int) -> bool:
     return status >= HTTPStatus.INTERNAL_SERVER_ERROR or status in _RETRYABLE_4XX
 
 
-def _shown(url: str) -> str:
+def shown_url(url: str) -> str:
     """Without user, password and query, which may be secrets."""
     try:
         return str(URL(url).with_user(None).with_query(None).with_fragment(None))

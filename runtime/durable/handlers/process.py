@@ -17,7 +17,7 @@ import shutil
 import signal
 import tempfile
 import time
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -135,6 +135,7 @@ async def run_process(
     folder: Path,
     timeout_s: float,
     guard: GroupGuard,
+    on_process: Callable[[int], None] | None = None,
 ) -> Finished:
     """Runs ``argv`` with the payload of ``folder`` on its standard input.
 
@@ -151,6 +152,8 @@ async def run_process(
         with contextlib.ExitStack() as watch:
             try:
                 watch.enter_context(guard.watching(process.pid, folder))
+                if on_process is not None:
+                    on_process(process.pid)
                 gate.open()
                 async with asyncio.timeout(timeout_s - ending_s):
                     code = await process.wait()

@@ -103,6 +103,7 @@ async def _in_process(
             folder=folder,
             timeout_s=call.family.timeout,
             guard=guard,
+            on_process=call.on_process,
         )
         return _result(target, result_file, finished)
 
