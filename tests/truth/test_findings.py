@@ -186,10 +186,19 @@ CASES: list[tuple[str, str, Severity, Callable[[World], None]]] = [
     (
         "worker-deaths",
         "durable",
-        Severity.WARN,
+        Severity.INFO,
         beats(
             beat("drainer"),
             beat("worker", worker_deaths=1, worker_deaths_run=run_id(1), worker_deaths_family="a/b"),
+        ),
+    ),
+    (
+        "worker-deaths",
+        "durable",
+        Severity.WARN,
+        beats(
+            beat("drainer"),
+            beat("worker", worker_deaths=2, worker_deaths_run=run_id(1), worker_deaths_family="a/b"),
         ),
     ),
     ("leases-lapsed", "pressure", Severity.INFO, beats(beat("drainer", leases_lapsed=1), beat("worker"))),

@@ -88,14 +88,17 @@ def worker_deaths(facts: Facts) -> Iterator[Sighting]:
             continue
         run_id, name = one_line(run, 100), one_line(family, FAMILY_NAME_MAX)
         others = f" ({count(runs - 1, 'more run')} were there too)" if type(runs) is int and runs > 1 else ""
+        severity = Severity.WARN
         if deaths >= WORKER_DEATHS_MAX:
             then = "it is settled dead"
         elif detail.get("worker_deaths_over") is True:
             then = "it has failed since"
         else:
+            # Once may be anybody's doing: it is tried again, and most of what was there is innocent.
+            severity = Severity.INFO if deaths == 1 else Severity.WARN
             then = f"it is settled dead at the {ORDINAL.get(WORKER_DEATHS_MAX, WORKER_DEATHS_MAX)} death"
         yield Sighting(
-            Severity.WARN,
+            severity,
             name,
             f"{count(deaths, 'worker')} died with run {run_id} of {name} in {'its' if deaths == 1 else 'their'} "
             f"handler{'' if deaths == 1 else 's'}{others}: {then}",
