@@ -28,6 +28,7 @@ from pydantic import (
 )
 
 from runtime.given_path import given_path
+from runtime.lane_headers import Headers
 from runtime.lane_pressure import Backlog, Breaker, Concurrency, Rate
 from runtime.lane_sandbox import Sandbox
 from runtime.lane_schedules import BadSchedule, Schedule, check_schedules
@@ -99,7 +100,7 @@ class Family(Table):
     url: str | None = None
     """``http``: where the payload is POSTed."""
     method: Literal["POST", "PUT", "PATCH", "GET", "DELETE"] = "POST"
-    headers: dict[str, str | SecretRef] = Field(default_factory=dict)
+    headers: Headers = Field(default_factory=dict)
     command: list[str] | None = Field(default=None, min_length=1)
     """``command``: program and arguments. The payload arrives on standard input and in a file,
     whose path is ``$JOELCLAW_PAYLOAD``; never in a shell string."""
@@ -280,6 +281,8 @@ class Lane:
         return LaneRules(max_in_flight=self.max_in_flight or max_in_flight, rate_per_s=self.rate_per_s)
 
 
+_ANNOTATED = re.compile(r"\[key\]$|function-")
+"""Parts of a place that are no keys of the file, but what pydantic adds for a checked key or value."""
 NOT_YET = {
     "plans": "plans",
     "webhooks": "webhooks",
@@ -311,7 +314,7 @@ def parse_lane(
         raise ConfigError(f"{place}: {'.'.join(bad.where)}: {bad}", fix="correct that line") from None
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
-        where = [str(part) for part in first["loc"]]
+        where = [str(part) for part in first["loc"] if not _ANNOTATED.match(str(part))]
         line = _line_of(text, where)
         reason = first["msg"].removeprefix("Value error, ")
         if first["type"] == "extra_forbidden":

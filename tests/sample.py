@@ -159,6 +159,7 @@ def family_row(
         eta_s=eta_s,
         history=history,
         throttled_by=throttled_by or {},
+        retry_after_until=None,
         removed_since=None,
     )
 

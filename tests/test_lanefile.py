@@ -75,6 +75,48 @@ def test_a_bad_lane_is_refused_with_line_and_reason(edit: str, line: int | None,
         assert f"lane.toml:{line}" in refused.value.message or f"line {line}" in refused.value.message
 
 
+@pytest.mark.parametrize(
+    ("header", "says"),
+    [
+        ("Content-Length = '5'", "it says how the request is carried"),
+        ("transfer-encoding = 'chunked'", "it says how the request is carried"),
+        ("Connection = 'close'", "it says how the request is carried"),
+        ("'' = 'a'", "a header needs a name"),
+        ("'X Y' = 'a'", "is no header's name"),
+        ("'X:' = 'a'", "is no header's name"),
+        ('"X\\r\\nY" = "a"', "is no header's name"),
+        ("'X-\u00e9' = 'a'", "is no header's name"),
+        ('X-Own = "a\\r\\nX-More: b"', "it has a line break"),
+        ('X-Own = "a\\u0000"', "it has a control character"),
+        ("X-Own = 'caf\u00e9'", "it has characters that are not ASCII"),
+        (f"X-Own = '{'x' * 9000}'", "it is longer than 8,000 characters"),
+        ("x-own = 'a'\nX-OWN = 'b'", "are the same header"),
+        ("X-Own = 5", "headers.X-Own"),
+    ],
+)
+def test_a_header_that_can_not_be_sent_is_refused_by_name_and_line(header: str, says: str) -> None:
+    text = f"""lane = "main"
+[families.a]
+handler = "http"
+url = "http://127.0.0.1/"
+[families.a.headers]
+X-Fine = "a"
+Host = "virtual.example"
+Authorization = {{ env = "TOKEN" }}
+{header}
+"""
+    with pytest.raises(ConfigError) as refused:
+        parse_lane(text, Path("lane.toml"), loaded_at=1.0)
+    message = refused.value.message
+    assert says in message
+    assert "function-" not in message
+    name = header.partition(" =")[0].strip("'\"")
+    line = 5 if "\n" in header else 9
+    if name and "\\" not in name:
+        assert f"lane.toml:{line}: families.a.headers" in message, message
+        assert name in message
+
+
 def test_a_bad_edit_leaves_the_last_good_lane_going(tmp_path: Path) -> None:
     path = tmp_path / "lane.toml"
     path.write_text(GOOD)

@@ -73,6 +73,14 @@ def run_document(run: RunView) -> dict[str, Any]:
         "next_try_at": instant(run.next_try_at),
         "last_failure": run.last_failure,
         "deployment": run.deployment,
+        "waits_for": None
+        if run.waits_for is None
+        else {
+            "what": run.waits_for.what,
+            "since": instant(run.waits_for.since),
+            "limit_s": run.waits_for.limit_s,
+            "where": run.waits_for.where,
+        },
     }
 
 

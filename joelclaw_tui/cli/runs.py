@@ -14,6 +14,7 @@ from joelclaw_tui.cli.output import Answer, NextStep
 from joelclaw_tui.cli.paper import INDENT, Column, Line, Row, Span, Tone, flow, line, paragraph, safe, table
 from joelclaw_tui.cli.session import Session, with_operator
 from joelclaw_tui.cli.snapshot_text import Pane
+from joelclaw_tui.words import waits_words
 from runtime.actions.intents import ActionName
 from runtime.model import ExitCode, JournalEntry, NotFound, RunView
 
@@ -107,6 +108,9 @@ def _run_lines(run: RunView, width: int) -> list[Line]:
     if run.deployment is not None:
         facts.append(f"worker {safe(run.deployment, 200)}")
     lines = [line(Span(safe(run.run_id, 60), Tone.STRONG), f"  {word}"), *flow(facts, width)]
+    if run.waits_for is not None:
+        waits = waits_words(run.waits_for, units.length, now)
+        lines += paragraph(waits, width, first=line(INDENT, Span("waits for: ", Tone.WARN)), rest="    ")
     if run.last_failure is not None:
         lines += paragraph(
             safe(run.last_failure, 2000), width, first=line(INDENT, Span("failure: ", Tone.BAD)), rest="    "

@@ -21,6 +21,7 @@ from joelclaw_tui.widgets.live_table import LiveTable
 from joelclaw_tui.widgets.state import run_mark
 from joelclaw_tui.widgets.table_box import TableBox
 from joelclaw_tui.widgets.tones import mark_content, toned
+from joelclaw_tui.words import waits_words
 from runtime.actions.intents import ActionName, Intent
 from runtime.model import JournalEntry, NotFound, RunStatus, RunView, parse_run_id
 from runtime.text import many_lines, one_line
@@ -126,6 +127,8 @@ def run_facts(run: RunView, now: float) -> list[Content]:
         facts.append(fact("ended", toned(_ago(run.completed_at, now))))
     if run.deployment is not None:
         facts.append(fact("worker", toned(one_line(run.deployment, 200))))
+    if run.waits_for is not None:
+        facts.append(fact("waits for", toned(waits_words(run.waits_for, age, now))))
     if run.last_failure:
         facts.append(fact("last failure", toned(many_lines(run.last_failure, 600), Tone.WARN)))
     return facts

@@ -20,7 +20,13 @@ from runtime.durable.handlers.base import MESSAGE_MAX
 from runtime.durable.registration import CODE_KEY, code_version
 from runtime.durable.request import MalformedRun, decode_request
 from runtime.durable.tries import Tries, delay_s
-from runtime.durable.workflow import INVOCATION_POLICY, RETENTION, UNDECLARED_TRIES, UNDECLARED_WAIT_S
+from runtime.durable.workflow import (
+    INVOCATION_POLICY,
+    RETENTION,
+    UNDECLARED_TRIES,
+    UNDECLARED_WAIT_S,
+    failed_line,
+)
 from runtime.lanefile import LaneSource, Retry
 from runtime.model import (
     ConfigError,
@@ -56,6 +62,8 @@ class SandboxPorts:
     ingress_url: str
     """``http(s)://`` or ``unix:/path``: where shims tell the end of their run."""
     tries: Tries
+    told: Callable[[str], None] = lambda _: None
+    """Given one line for each step that failed, and each run that ended badly."""
 
 
 def build_sandbox_runs(ports: SandboxPorts) -> restate.Workflow:
@@ -105,6 +113,7 @@ class _SandboxRun:
             raise
         await self._settle_end(request.family, end)
         if end.outcome is not Outcome.SUCCEEDED:
+            self._failed(request, "1/1", "never", _said(end))
             raise restate.TerminalError(_said(end), FAILED)
         return json.dumps({"artifact_id": end.artifact_id, "verified": end.verified.value}).encode("ascii")
 
@@ -162,12 +171,17 @@ class _SandboxRun:
             result = await step()
         except ConfigError as error:
             self._ports.tries.forget(key)
+            self._failed(request, "1/1", "never", f"{name}: {_with_fix(error)}")
             raise restate.TerminalError(_with_fix(error), FAILED) from None
         except Exception as error:  # noqa: BLE001 - a fault of our own must use up tries, not loop for ever
             count = self._ports.tries.failed(key)
             said = error.message if isinstance(error, OperatorError) else f"{type(error).__name__}: {error}"
+            tries = f"{count}/{family.retry.tries}"
             if count < family.retry.tries:
-                raise again(f"{name}: {said}", delay_s(family.retry, count)) from None
+                wait_s = delay_s(family.retry, count)
+                self._failed(request, tries, f"{wait_s:g}s", f"{name}: {said}")
+                raise again(f"{name}: {said}", wait_s) from None
+            self._failed(request, tries, "never", f"{name}: {said}")
             self._ports.tries.forget(key)
             raise restate.TerminalError(one_line(f"{name}: {said}", MESSAGE_MAX), FAILED) from None
         self._ports.tries.forget(key)
@@ -182,6 +196,9 @@ class _SandboxRun:
             said = error.message if isinstance(error, OperatorError) else f"{type(error).__name__}: {error}"
             raise again(f"{name}: {said}", delay_s(STOP_RETRY, self._ports.tries.failed(key))) from None
         self._ports.tries.forget(key)
+
+    def _failed(self, request: RunRequest, tries: str, again_in: str, error: str) -> None:
+        self._ports.told(failed_line(self._run_id, request.item_id, request.family, tries, again_in, error))
 
     def _report_to(self, awakeable: str) -> ReportTo:
         base, socket = split_address(self._ports.ingress_url)

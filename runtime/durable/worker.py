@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import re
 import signal
 import socket
 from collections.abc import Callable
@@ -105,11 +106,17 @@ def _config(listener: socket.socket, grace_s: float) -> Config:
     return config
 
 
+_TOLD = re.compile(r"Related command: run \[(?:handler|resolve|launch)\]\s*$")
+
+
 class _OneLine(logging.Filter):
-    """The SDK logs each failed try with its traceback; Restate has the failure, one line is enough."""
+    """The SDK logs each failed try with its traceback; Restate has the failure, one line is enough. Of a
+    handler's own there is a better one already, with its time and its run (`workflow.failed_line`)."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         error = record.exc_info[1] if record.exc_info else None
+        if error is not None and _TOLD.search(f"{record.getMessage()}: {error}"):
+            return False
         if error is not None:
             record.msg = one_line(f"{record.getMessage()}: {error or type(error).__name__}")
             record.args = None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol, runtime_checkable
@@ -52,6 +52,25 @@ class Accepted:
 
 
 @dataclass(frozen=True, slots=True)
+class WaitsFor:
+    """What a run that is in its handler waits for. Times in seconds since the epoch, by its worker's clock."""
+
+    what: str
+    """``an answer of POST http://127.0.0.1:3000/hooks``, without user, password and query."""
+    since: float
+    limit_s: float | None
+    """The time limit of this try, in seconds."""
+    where: str
+    """The worker's process, or the host of its sandbox."""
+
+
+class WaitsReader(Protocol):
+    async def waits_for(self, run_id: str) -> WaitsFor | None:
+        """None where no worker tells it. Raises `BoundaryDown`."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
 class RunView:
     """One run as Restate tells it. Times in seconds since the epoch."""
 
@@ -69,6 +88,8 @@ class RunView:
     last_failure: str | None
     family: str | None = None
     deployment: str | None = None
+    waits_for: WaitsFor | None = None
+    """Of a live run; None: nothing, or it is not known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,3 +187,59 @@ class DurableReader(Protocol):
     async def read(self, *, limit: int = 100) -> DurableReading: ...
     async def run(self, run_id: str) -> RunView | None: ...
     async def journal(self, invocation_id: str, *, limit: int = 200) -> Sequence[JournalEntry]: ...
+
+
+WORKER_DEATHS_MAX = 3
+"""So many workers died with a run in hand: it is settled dead."""
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """A run whose handler may begin, unless ``poison`` or ``waits_for`` say otherwise."""
+
+    deaths: int
+    """Workers that died with it in hand."""
+    apart: bool
+    """Its call runs in a process of its own: the family was there when a worker died."""
+    poison: bool = False
+    """`WORKER_DEATHS_MAX` is reached."""
+    waits_for: str | None = None
+    """The run that has the turn: those that were there at two deaths run one at a time."""
+
+
+@dataclass(frozen=True, slots=True)
+class Suspect:
+    """A run that workers had in hand when they died."""
+
+    run_id: str
+    family: str
+    deaths: int
+    at: float
+    """The last of them, or when the run then failed; by the server's clock."""
+    over: bool
+    """It has failed since."""
+
+    @property
+    def poison(self) -> bool:
+        return self.deaths >= WORKER_DEATHS_MAX
+
+
+class TargetsLeftAlone(Protocol):
+    """Families whose targets asked not to be called for a while: admission keeps their work back."""
+
+    async def leave_alone(self, waits: Mapping[str, float]) -> None:
+        """Seconds from now, by family. A longer wait stays. Raises `BoundaryDown`."""
+        ...
+
+    async def left_alone(self, families: Collection[str]) -> Mapping[str, float]:
+        """Those that are still waited for, and for how many seconds. Raises `BoundaryDown`."""
+        ...
+
+
+class RunsInHand(Protocol):
+    """Which runs whose handlers may kill a worker are in whose hands. Never raises for a Redis that is away."""
+
+    async def take(self, run_id: str, family: str) -> Taken: ...
+    async def let_go(self, run_id: str, *, ended: bool | None = None) -> None:
+        """``ended``: no other try will come, since it ended well (True) or badly (False)."""
+        ...

@@ -293,8 +293,8 @@ class FamilyReading:
     breaker_behind: Pause | None = None
     """Behind the hold of the whole lane: it is in force again when the lane is released."""
     throttled_by: Mapping[str, int] = field(default_factory=dict)
-    """What ``throttled`` is made of: ``max_in_flight``, ``rate``, ``concurrency``, and of what these let
-    through ``lane_max_in_flight`` or ``lane_rate``."""
+    """What ``throttled`` is made of: ``retry_after``, ``max_in_flight``, ``rate``, ``concurrency``, and of what
+    these let through ``lane_max_in_flight`` or ``lane_rate``."""
     stored: int = 0
     """Items of every live state: what a ceiling on the backlog is compared with."""
     stored_bytes: int = 0
@@ -306,6 +306,9 @@ class FamilyReading:
     """Since when neither its own rate nor its lane's keeps it from starting something, while they did so
     shortly before; None: they do so now, or none did lately. What was throttled is not yet stuck. For its
     first two seconds what waits is still told as throttled: it waits for the drainer's next turn only."""
+    left_alone_until: float | None = None
+    """Its target asked (``Retry-After``) not to be called before: nothing starts. Seconds since the epoch, by
+    the server's clock; None: it may be called."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,6 +28,8 @@ PARKED_PER_CLAIM = 500
 """Rows set aside in one claim because their concurrency key is busy; the next claim goes on behind them."""
 MESSAGE_LIMIT = 1000
 """Characters of a failure's message that are kept."""
+ALONE_TOLD_MS = 60_000
+"""So long after its end it is still known that a target was left alone: what waited for that is not stuck."""
 TURN_MS = 2000
 """A drainer that dies within its turn holds the others up for so long at the most, and one that was stopped
 for longer claims nothing any more."""
@@ -58,6 +60,8 @@ class Demand:
     held: bool
     paced: bool = False
     """Nothing may start before its rate lets it, within a second or so."""
+    left_alone: bool = False
+    """Its target asked not to be called for a while: nothing starts."""
     at_us: int = 0
     """When it was looked at, by its own server's clock."""
 
@@ -144,7 +148,7 @@ class Dispatch(OnLane):
     local w = {{base .. 'w0', base .. 'w1', base .. 'w2', base .. 'w3'}}
     local d = {{base .. 'd0', base .. 'd1', base .. 'd2', base .. 'd3'}}
     -- In one question what few families have: most of what a look costs is its number of commands.
-    local more = call('EXISTS', d[1], d[2], d[3], d[4], base .. 'pause') > 0
+    local more = call('EXISTS', d[1], d[2], d[3], d[4], base .. 'pause', base .. 'alone') > 0
     if more then
       for n = 1, 4 do
         local want = math.min({DUE_PER_PEEK}, math.max({DUE_AT_LEAST}, due_left))
@@ -176,7 +180,7 @@ class Dispatch(OnLane):
     -- A rate that was raised is not kept back by what the slower one had still to come.
     if beyond then call('HSET', base .. 'meta', 'tat', int(now + burst * interval)) end
     return {{served[1], served[2], served[3], served[4], busy, more and paused(now, 'hold') and 1 or 0,
-      room == math.huge and -1 or room, now}}
+      room == math.huge and -1 or room, now, more and left_alone(now) and 1 or 0}}
     """,
         prelude=f"{READING}local due_left = {4 * DUE_PER_PEEK} -- of all families of one script\n",
     )
@@ -190,8 +194,8 @@ class Dispatch(OnLane):
         }
         replies = await self._each(self._PEEK, arguments, small=True)
         demands = []
-        for name, (p0, p1, p2, p3, busy, held, rate, at) in replies.items():
-            room = max(0, rules[name].max_in_flight - busy)
+        for name, (p0, p1, p2, p3, busy, held, rate, at, alone) in replies.items():
+            room = 0 if alone else max(0, rules[name].max_in_flight - busy)
             demands.append(
                 Demand(
                     family=name,
@@ -200,6 +204,7 @@ class Dispatch(OnLane):
                     busy=busy,
                     held=bool(held),
                     paced=rate == 0 and room > 0 and any((p0, p1, p2, p3)) and not held,
+                    left_alone=bool(alone),
                     at_us=at,
                 )
             )
@@ -207,7 +212,7 @@ class Dispatch(OnLane):
 
     _CLAIM = Script(f"""
     local now = now_us(ARGV[1])
-    if now >= tonumber(ARGV[13]) or paused(now, 'hold') then return {{{{}}, 0}} end
+    if now >= tonumber(ARGV[13]) or paused(now, 'hold') or left_alone(now) then return {{{{}}, 0}} end
     local owner, lapse, most = ARGV[2], int(now + ARGV[3]), tonumber(ARGV[5])
     local aging, interval, burst = tonumber(ARGV[6]), tonumber(ARGV[7]), tonumber(ARGV[8])
     local room = ARGV[4] - call('ZCARD', base .. 'leased') - call('ZCARD', base .. 'admitting') - call('ZCARD', base .. 'flight')
@@ -323,6 +328,38 @@ class Dispatch(OnLane):
         replies = await self._each(self._CLAIM, arguments, small=True, long=keyed)
         self.set_aside = sum(parked for _, parked in replies.values())
         return [lease_of(name, row) for name, (rows, _) in replies.items() for row in rows]
+
+    # --- a target that asked to be left alone
+
+    _LEAVE_ALONE = Script(f"""
+    local now = now_us(ARGV[1])
+    local ends = now + ARGV[2]
+    if ends <= now or ends <= select(2, left_alone(now)) then return 0 end
+    call('SET', base .. 'alone', int(ends), 'PX', int((ends - now) / 1000 + {ALONE_TOLD_MS}))
+    return 1
+    """)
+    _LEFT_ALONE = Script(
+        """
+    local now = now_us(ARGV[1])
+    return int((left_alone(now) or now) - now)
+    """,
+        Kind.LOOKS,
+    )
+
+    async def leave_alone(self, waits: Mapping[str, float]) -> None:
+        """Nothing of these families is claimed for so many seconds from now, when it goes on by itself. A
+        longer wait stays; what is not above 0 has passed already. Raises `BoundaryDown`."""
+        arguments = {family: (round(wait_s * 1e6),) for family, wait_s in waits.items()}
+        if arguments:
+            await self._each(self._LEAVE_ALONE, arguments, small=True)
+
+    async def left_alone(self, families: Collection[str]) -> dict[str, float]:
+        """Of which families the target is still to be left alone, for how many seconds. Raises
+        `BoundaryDown`."""
+        if not families:
+            return {}
+        replies = await self._each(self._LEFT_ALONE, dict.fromkeys(families, ()), small=True)
+        return {name: int(left) / 1e6 for name, left in replies.items() if int(left) > 0}
 
     _RENEW = Script(
         BACK

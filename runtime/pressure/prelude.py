@@ -84,6 +84,11 @@ local function rate_room(now, interval, burst)
   local room = math.floor((burst * interval - (tat - now)) / interval + 1e-6)
   return math.max(0, room), tat > now + burst * interval
 end
+-- Until when its target asked to be left alone; nothing: it may be called.
+local function left_alone(now)
+  local ends = tonumber(call('GET', base .. 'alone') or 0)
+  return ends > now and ends or nil, ends
+end
 local function key_of(record)
   local meta = string.match(record or '', '^%d:%d+:%d+:(.-)\\n')
   if not meta or string.sub(meta, 1, 1) ~= '{{' or not string.find(meta, '"k":', 1, true) then return nil end

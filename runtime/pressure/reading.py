@@ -83,7 +83,7 @@ class Reading(OnLane):
       told or false, rate('e', now), rate('s', now), rate('f', now), stats[1], stats[2],
       call('HGET', base .. 'pause', 'epoch'), parked, room == math.huge and -1 or room,
       call('HLEN', base .. 'items'), meta[1], meta[2], paused(now, 'hold') and 1 or 0, stats[3],
-      aside_since and int(aside_since) or false, meta[3], behind}
+      aside_since and int(aside_since) or false, meta[3], behind, int(select(2, left_alone(now)))}
     """,
         Kind.LOOKS,
     )
@@ -351,7 +351,10 @@ def _reading(family: str, row: Sequence[Any], rules: FamilyRules | None, lane: _
     now = int(row[0])
     levels = (row[1], row[2], row[3], row[4])
     delayed, leased, admitting, flight, dead, quarantined, oldest, pause_text = row[5:13]
-    parked, rate_room, stored, stored_bytes, removed, hold, enqueued, aside_since, tat, behind = row[19:29]
+    parked, rate_room, stored, stored_bytes, removed, hold, enqueued, aside_since, tat, behind, alone = row[
+        19:30
+    ]
+    alone_s = (int(alone) - now) * MICROSECOND if int(alone) else None
     if hold and aside_since and (not oldest or int(aside_since) < int(oldest)):
         oldest = aside_since  # held is held, whatever else it would wait for
     runnable = sum(levels)
@@ -361,7 +364,9 @@ def _reading(family: str, row: Sequence[Any], rules: FamilyRules | None, lane: _
     held = runnable if hold else 0
     by: dict[str, int] = {}
     if runnable and not hold:
-        if full:
+        if alone_s is not None and (alone_s > 0 or _lately(-alone_s)):
+            by = {"retry_after": runnable}
+        elif full:
             by = {"max_in_flight": runnable}
         elif rate_room == 0 or (
             runnable - parked > rate_room >= 0 and _lately(_own_rate_free_s(now, rules, tat))
@@ -401,13 +406,18 @@ def _reading(family: str, row: Sequence[Any], rules: FamilyRules | None, lane: _
         enqueued_total=int(enqueued or 0),
         paced_age_s=None
         if rules is None
-        else _paced_age(_own_rate_free_s(now, rules, tat), lane.rate_free_s),
+        else _paced_age(
+            _own_rate_free_s(now, rules, tat),
+            lane.rate_free_s,
+            -alone_s if alone_s is not None and alone_s <= 0 else None,
+        ),
+        left_alone_until=int(alone) * MICROSECOND if alone_s is not None and alone_s > 0 else None,
     )
 
 
-def _paced_age(own_s: float | None, lane_s: float | None) -> float | None:
-    """See `FamilyReading.paced_age_s`: for how long its own rate is free, and its lane's."""
-    return min((free_s for free_s in (own_s, lane_s) if free_s is not None), default=None)
+def _paced_age(*free_for_s: float | None) -> float | None:
+    """See `FamilyReading.paced_age_s`: for how long its own rate is free, its lane's, and its target."""
+    return min((free_s for free_s in free_for_s if free_s is not None), default=None)
 
 
 def _own_rate_free_s(now: int, rules: FamilyRules | None, tat: Any) -> float | None:

@@ -18,6 +18,7 @@ from runtime.ledger.beats import ALIVE_WITHIN_S, Heartbeats
 from runtime.ledger.connection import connect
 from runtime.ledger.fires import Fires
 from runtime.ledger.series import Series
+from runtime.ledger.waits import Waits
 from runtime.model import BacklogSelector, FamilyRules
 from runtime.pressure.reading import Reading
 from runtime.sandbox.reading import Reading as SandboxReading
@@ -119,6 +120,7 @@ async def open_operator(settings: Settings) -> AsyncIterator[Operator]:
                 alive_within_s=ALIVE_WITHIN_S,
                 sandbox=artifacts,
                 series=Series(redis, url, name),
+                waits=Waits(redis, url, name),
                 selector=selector,
             )
 

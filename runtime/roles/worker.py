@@ -4,19 +4,26 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Sequence
+from contextlib import suppress
 
+from runtime.admission.fates import Fates
+from runtime.durable.asked import Asked
 from runtime.durable.journal import Journal
 from runtime.durable.registration import keep_registered
 from runtime.durable.sandbox_run import SandboxPorts, build_sandbox_runs
 from runtime.durable.schedule import SchedulePorts, build_schedule
+from runtime.durable.stall import StallWatch
 from runtime.durable.tries import Tries
 from runtime.durable.worker import serve_worker
-from runtime.durable.workflow import build_app
+from runtime.durable.workflow import WorkerApp, build_app
 from runtime.lanefile import LaneSource, find_lane, last_good_lane
 from runtime.ledger.beats import Heartbeats
 from runtime.ledger.connection import connect
 from runtime.ledger.fires import Fires
-from runtime.model import OperatorError
+from runtime.ledger.in_hand import InHand
+from runtime.ledger.waits import Waits
+from runtime.model import OperatorError, Suspect
 from runtime.pressure.intake import Intake
 from runtime.pressure.queue import Queue
 from runtime.pressure.reading import Reading
@@ -28,6 +35,13 @@ from runtime.stack.endpoints import resolve_targets
 
 from .fires import FireQueue, FireSettler, Progress
 from .process import Detail, RoleProcess, log, until_stopped
+
+DEATHS_LOOK_S = 2.0
+"""How often the deaths of other workers are looked for."""
+WAITS_EVERY_S = 1.0
+DEATHS_NEWS_S = 3600.0
+DEATHS_NEWS_OVER_S = 600.0
+"""How long a worker's death is told of a run: while it may come back, and once it has failed."""
 
 
 async def run_worker(settings: Settings, stop: asyncio.Event) -> None:
@@ -61,11 +75,31 @@ async def run_worker(settings: Settings, stop: asyncio.Event) -> None:
     identity = (targets.restate_identity_key,) if targets.restate_identity_key else ()
     sandboxes = build_sandbox_runs(
         SandboxPorts(
-            lane, settler, Runner(settings.state, lane, time.time), targets.restate_ingress_url, Tries()
+            lane, settler, Runner(settings.state, lane, time.time), targets.restate_ingress_url, Tries(), log
         )
     )
     janitor = Janitor(settings.state, journal, time.time)
-    app = build_app(lane, settler, time.time, identity, services=[schedules, sandboxes])
+    heartbeats = Heartbeats(redis, targets.redis_url, name)
+    in_hand = InHand(
+        redis,
+        targets.redis_url,
+        name,
+        worker=process.process_id,
+        heartbeats=heartbeats,
+        judge=Fates(heartbeats),
+    )
+    asked = Asked(queue)
+    app = build_app(
+        lane,
+        settler,
+        time.time,
+        identity,
+        services=[schedules, sandboxes],
+        in_hand=in_hand,
+        asked=asked,
+        told=log,
+    )
+    waits = Waits(redis, targets.redis_url, name)
     state: dict[str, str | None] = {"deployment": None, "problem": None}
 
     def registered(deployment: str) -> None:
@@ -86,6 +120,7 @@ async def run_worker(settings: Settings, stop: asyncio.Event) -> None:
             "last_error": state["problem"],
             "sandboxes": janitor.alive,
             "janitor_error": janitor.last_error,
+            **_deaths(in_hand.suspects, time.time()),
         }
 
     async def register_until_stopped() -> None:
@@ -107,11 +142,61 @@ async def run_worker(settings: Settings, stop: asyncio.Event) -> None:
         await until_stopped(
             process,
             serve_worker(app, str(bind), stop=process.stop),
-            process.beat(Heartbeats(redis, targets.redis_url, name), lane, detail),
+            process.beat(heartbeats, lane, detail),
             register_until_stopped(),
             janitor.run(process.stop),
+            _look_for_deaths(in_hand, process.stop),
+            StallWatch(log).run(process.stop),
+            asked.run(lambda: _calling(lane), process.stop),
+            _tell_waits(waits, process, app),
         )
     finally:
         await app.aclose()
         await journal.aclose()
         await redis.aclose()
+
+
+async def _tell_waits(waits: Waits, process: RoleProcess, app: WorkerApp) -> None:
+    """Of handlers that run for longer than a moment: most calls are over before anybody could ask."""
+    told = False
+    while not process.stop.is_set():
+        before = time.time() - WAITS_EVERY_S
+        long = {run_id: one for run_id, one in app.waits.items() if one.since <= before}
+        if long or told:
+            with suppress(OperatorError):  # told by the beat
+                await waits.write(process.process_id, long)
+                told = bool(long)
+        with suppress(TimeoutError):
+            await asyncio.wait_for(process.stop.wait(), WAITS_EVERY_S)
+
+
+def _calling(lane: LaneSource) -> list[str]:
+    return [name for name, family in lane.current.families.items() if family.handler == "http"]
+
+
+async def _look_for_deaths(in_hand: InHand, stop: asyncio.Event) -> None:
+    while not stop.is_set():
+        with suppress(OperatorError):  # told by the beat
+            await in_hand.look()
+        with suppress(TimeoutError):
+            await asyncio.wait_for(stop.wait(), DEATHS_LOOK_S)
+
+
+def _deaths(suspects: Sequence[Suspect], now: float) -> Detail:
+    """Flat figures for the beat; `runtime.truth.rules.durable` reads them again."""
+    lately = [
+        one
+        for one in suspects
+        if now - one.at < (DEATHS_NEWS_OVER_S if one.over or one.poison else DEATHS_NEWS_S)
+    ]
+    if not lately:
+        return {}
+    worst = lately[0]
+    return {
+        "worker_deaths": worst.deaths,
+        "worker_deaths_run": worst.run_id,
+        "worker_deaths_family": worst.family,
+        "worker_deaths_over": worst.over or worst.poison,
+        "worker_deaths_since": worst.at,
+        "worker_deaths_runs": len(lately),
+    }

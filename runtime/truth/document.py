@@ -152,8 +152,11 @@ class FamilyRow(Totals):
     history: FamilyHistory | None = None
     """None: unknown."""
     throttled_by: dict[str, int] = Field(default_factory=dict)
-    """What ``throttled`` is made of: ``max_in_flight``, ``rate``, ``concurrency``; ``lane_max_in_flight`` and
-    ``lane_rate`` where only the whole lane's limit holds it back."""
+    """What ``throttled`` is made of: ``retry_after`` (its target asked not to be called for a while),
+    ``max_in_flight``, ``rate``, ``concurrency``; ``lane_max_in_flight`` and ``lane_rate`` where only the whole
+    lane's limit holds it back."""
+    retry_after_until: datetime | None = None
+    """Its target asked not to be called before; None: it may be called."""
     removed_since: datetime | None = None
     """When its backlog was quarantined as one, because the lane file no longer declared it."""
 

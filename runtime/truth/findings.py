@@ -175,6 +175,13 @@ TABLE: tuple[Rule, ...] = (
         "not-registered", DURABLE, Reads.RESTATE, "no worker is registered at Restate", durable.not_registered
     ),
     Rule("backing-off", DURABLE, Reads.RESTATE, "runs back off after many tries", durable.backing_off),
+    Rule(
+        "worker-deaths",
+        DURABLE,
+        Reads.BEATS,
+        "workers died with a run in their handlers",
+        durable.worker_deaths,
+    ),
     Rule("runs-paused", DURABLE, Reads.RESTATE, "runs that Restate gave up retrying", durable.paused_runs),
     Rule(
         "unknown-runs",

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Callable, Coroutine, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import replace
 from typing import Any, TypeVar
 
 from runtime.lanefile import LaneSource
@@ -13,6 +15,7 @@ from runtime.model import (
     AuditTrail,
     BacklogSelector,
     Beat,
+    BoundaryDown,
     ClockReader,
     ClockReading,
     DurableReader,
@@ -24,9 +27,11 @@ from runtime.model import (
     JournalEntry,
     NotFound,
     Now,
+    OperatorError,
     PressureReader,
     PressureReading,
     Receipt,
+    RunStatus,
     RunView,
     SandboxReader,
     SandboxReading,
@@ -35,6 +40,8 @@ from runtime.model import (
     Selection,
     SelectProgress,
     SeriesReader,
+    WaitsFor,
+    WaitsReader,
     WorkItem,
     parse_run_id,
     tag_of,
@@ -98,6 +105,7 @@ class Reader:
         alive_within_s: float = ALIVE_WITHIN_S,
         sandbox: SandboxReader | None = None,
         series: SeriesReader | None = None,
+        waits: WaitsReader | None = None,
         selector: Callable[[], BacklogSelector] | None = None,
     ) -> None:
         """``clock``: None where there is none; one without schedules and without a stack of ours to run
@@ -130,6 +138,7 @@ class Reader:
         )
         self._series = series
         self._selector = selector
+        self._waits = waits
         self._series_watch = None if series is None else SeriesWatch(series, deadline_s=deadline_s, now=now)
         self._memory = Memory()
         self._server_ahead_s = 0.0
@@ -282,12 +291,45 @@ class Reader:
     async def run(self, run_id: str) -> RunView | None:
         """None when Restate does not know the run. Raises `NotFound` for what is no run id, `BoundaryDown`."""
         parse_run_id(run_id)
-        return await within(
+        view = await within(
             self._settings.probe_deadline_s,
             self._durable.run(run_id),
             boundary="Restate",
             address=self._addresses.restate_admin,
         )
+        if view is None or view.status is RunStatus.COMPLETED:
+            return view
+        return replace(view, waits_for=await self._waits_for(run_id))
+
+    async def _waits_for(self, run_id: str) -> WaitsFor | None:
+        """None also while nobody who knows it can be asked: the run itself is told all the same."""
+        if self._waits is not None:
+            with suppress(BoundaryDown):
+                found = await within(
+                    self._settings.probe_deadline_s,
+                    self._waits.waits_for(run_id),
+                    boundary="Redis",
+                    address=self._addresses.redis,
+                )
+                if found is not None:
+                    return found
+        if self._sandbox is None:
+            return None
+        with suppress(OperatorError):
+            reading = await within(
+                self._settings.probe_deadline_s,
+                self._sandbox.read(limit=PAGE_BOUND),
+                boundary="the sandbox folders",
+                address=str(self._settings.state),
+            )
+            for run in reading.running:
+                if run.run_id == run_id:
+                    since = run.started_at or run.ordered_at
+                    limit_s = None if run.deadline_at is None else max(0.0, run.deadline_at - since)
+                    return WaitsFor(
+                        f"its sandbox, which is at {one_line(run.phase, 60)}", since, limit_s, run.host
+                    )
+        return None
 
     async def journal(self, invocation_id: str, *, limit: int = 200) -> Sequence[JournalEntry]:
         """The journal of one invocation, oldest first, at most `PAGE_BOUND` entries.

@@ -61,6 +61,7 @@ IN_SHORT = {
     ("clock-skew", "pressure"): "clocks disagree",
     ("not-registered", "durable"): "no worker is registered",
     ("backing-off", "durable"): "backing off: {}",
+    ("worker-deaths", "durable"): "workers died on: {}",
     ("runs-paused", "durable"): "runs paused by Restate",
     ("unknown-runs", "durable"): "runs unknown to Restate",
     ("rowless-runs", "durable"): "runs without a row",

@@ -67,3 +67,7 @@ def exits(_: object) -> None:
 
 async def exits_async(_: object) -> None:
     sys.exit(3)
+
+
+async def interrupts(_: object) -> None:
+    raise KeyboardInterrupt

@@ -6,14 +6,21 @@ import asyncio
 import json
 import os
 import signal
+import ssl
 import sys
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 from aiohttp import web
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
 
 from runtime.durable.handlers import Call, HandlerFailure, Handlers
 from runtime.durable.handlers.base import RESULT_MAX
@@ -21,6 +28,7 @@ from runtime.lanefile import Family
 from runtime.model import Failure, Outcome
 from tests.durable import sample_calls
 from tests.durable.rig import a_request, eventually
+from tests.tls import Authority
 
 
 @pytest.fixture
@@ -69,10 +77,30 @@ async def test_no_part_of_a_secret_is_kept_wherever_it_is_cut(
 
 
 async def test_a_python_function_that_exits_fails_and_takes_no_worker_with_it(handlers: Handlers) -> None:
-    for function in ("exits", "exits_async"):
+    for function in ("exits", "exits_async", "interrupts"):
         call = a_call(handler="python", call=f"sample_calls:{function}", timeout="20s")
-        with pytest.raises(HandlerFailure, match="(?i)exit"):
+        with pytest.raises(HandlerFailure, match="(?i)exit|interrupt"):
             await handlers.run(call)
+
+
+async def test_a_function_runs_apart_where_it_may_end_its_process(handlers: Handlers) -> None:
+    call = a_call(handler="python", call="sample_calls:double_inside")
+    apart = json.loads(await handlers.run(replace(call, apart=True)))
+    assert apart["doubled"] == 42
+    assert apart["pid"] != os.getpid()
+
+
+async def test_a_command_s_parent_is_not_the_worker_and_a_signal_is_told_as_one(handlers: Handlers) -> None:
+    for script, how in (
+        ("kill -9 $PPID; sleep 30", "sh was ended by SIGKILL"),
+        ("kill -9 $$", "sh was ended by SIGKILL"),
+        ("kill -15 $$", "sh was ended by SIGTERM"),
+        ("echo why >&2; exit 3", "sh exited with 3: why"),
+        ("no-such-program", "sh exited with 127: sh: 1: no-such-program: not found"),
+    ):
+        with pytest.raises(HandlerFailure) as failure:
+            await handlers.run(a_command("sh", "-c", script))
+        assert failure.value.message == how
 
 
 async def test_a_replayed_attempt_is_told_what_failed_before(handlers: Handlers) -> None:
@@ -477,6 +505,99 @@ async def test_http_to_nobody_is_tried_again(handlers: Handlers) -> None:
     with pytest.raises(HandlerFailure) as failure:
         await handlers.run(a_call(handler="http", url="http://127.0.0.1:9/x"))
     assert failure.value.retryable
+
+
+@asynccontextmanager
+async def tls_server(context: ssl.SSLContext) -> AsyncIterator[str]:
+    async def handle(_: web.Request) -> web.Response:
+        return web.Response(text="never")
+
+    app = web.Application()
+    app.router.add_route("*", "/", handle)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0, ssl_context=context).start()
+    try:
+        yield f"https://127.0.0.1:{runner.addresses[0][1]}/?token=hidden"
+    finally:
+        await runner.cleanup()
+
+
+def self_signed(folder: Path) -> ssl.SSLContext:
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "127.0.0.1")])
+    now = datetime.now(UTC)
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - timedelta(days=1))
+        .not_valid_after(now + timedelta(days=1))
+        .sign(key, hashes.SHA256())
+    )
+    file = folder / "self-signed.pem"
+    plain = serialization.NoEncryption()
+    file.write_bytes(
+        key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, plain)
+        + certificate.public_bytes(serialization.Encoding.PEM)
+    )
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(file)
+    return context
+
+
+async def test_a_certificate_that_is_refused_is_tried_again_and_says_why(
+    handlers: Handlers, tmp_path: Path
+) -> None:
+    cases = {
+        "self-signed certificate": self_signed(tmp_path),
+        "unable to get local issuer certificate": Authority(tmp_path).server("127.0.0.1"),
+    }
+    for why, context in cases.items():
+        async with tls_server(context) as url:
+            with pytest.raises(HandlerFailure) as failure:
+                await handlers.run(a_call(handler="http", url=url))
+        assert failure.value.message == f"POST {url.partition('?')[0]}: certificate refused: {why}"
+        assert failure.value.retryable
+
+
+async def test_tls_to_a_server_that_speaks_none_is_tried_again(handlers: Handlers, target: Target) -> None:
+    with pytest.raises(HandlerFailure) as failure:
+        await handlers.run(a_call(handler="http", url=target.url.replace("http:", "https:")))
+    assert failure.value.retryable
+
+
+@pytest.mark.parametrize("value", ["a\r\nX-More: 1", "a\nb", "caf\u00e9", "nul\0l", "x" * 9000])
+async def test_a_value_from_the_environment_that_can_not_be_sent_is_final_and_not_told(
+    handlers: Handlers, target: Target, monkeypatch: pytest.MonkeyPatch, value: str
+) -> None:
+    if "\0" in value:
+        monkeypatch.setattr(os, "environ", {**os.environ, "TOKEN_VALUE": value})
+    else:
+        monkeypatch.setenv("TOKEN_VALUE", value)
+    headers = {"X-Token": {"env": "TOKEN_VALUE"}}
+    with pytest.raises(HandlerFailure) as failure:
+        await handlers.run(a_call(handler="http", url=f"{target.url}/200", headers=headers))
+    assert failure.value.message.startswith("header X-Token can't be sent: it ")
+    assert value not in failure.value.message
+    assert not failure.value.retryable
+    assert target.requests == []
+
+
+async def test_a_header_that_is_declared_takes_the_place_of_ours_in_any_case(
+    handlers: Handlers, target: Target
+) -> None:
+    headers = {"content-type": "text/plain", "idempotency-key": "forged", "host": "virtual.example"}
+    call = a_call(handler="http", url=f"{target.url}/200", headers=headers)
+    await handlers.run(call)
+    ((sent, _),) = target.requests
+    lower = [name.lower() for name in sent]
+    assert len(lower) == len(set(lower))
+    told = {name.lower(): value for name, value in sent.items()}
+    assert (told["content-type"], told["host"]) == ("text/plain", "virtual.example")
+    assert told["idempotency-key"] == call.request.run_id
 
 
 async def test_noop_gives_nothing(handlers: Handlers) -> None:

@@ -183,6 +183,50 @@ async def test_what_waits_for_the_rate_is_throttled_by_it(bench: Bench) -> None:
     assert (reading.waiting, reading.throttled, dict(reading.throttled_by)) == (0, 2, {"rate": 2})
 
 
+# --- a target that asked to be left alone
+
+
+async def test_nothing_of_a_family_starts_until_its_target_may_be_called_again(bench: Bench) -> None:
+    rules = FamilyRules()
+    bench.at(100)
+    await put(bench, None, None)
+    await bench.queue.leave_alone({"a": 20.0})
+    (demand,) = await bench.queue.peek({"a": rules})
+    assert (demand.room, demand.paced, demand.held, demand.left_alone) == (0, False, False, True)
+    assert await claim(bench, rules) == []
+    reading = await read(bench, rules)
+    assert (reading.waiting, reading.held, reading.throttled) == (0, 0, 2)
+    assert dict(reading.throttled_by) == {"retry_after": 2}
+    until = reading.left_alone_until
+    assert until is not None
+    assert await bench.queue.left_alone(["a", "b"]) == {"a": 20.0}
+    # A shorter one, one that is late by now, and nonsense change nothing.
+    await bench.queue.leave_alone({"a": 5.0})
+    await bench.queue.leave_alone({"a": -1.0})
+    assert (await read(bench, rules)).left_alone_until == until
+    bench.at(119.9)
+    assert await claim(bench, rules) == []
+    # It ends by itself, and what waited for it is next, not stuck.
+    bench.at(120.5)
+    reading = await read(bench, rules)
+    assert (reading.left_alone_until, dict(reading.throttled_by)) == (None, {"retry_after": 2})
+    assert reading.paced_age_s == pytest.approx(0.5)
+    bench.at(123)
+    reading = await read(bench, rules)
+    assert reading.waiting == 2
+    assert reading.paced_age_s == pytest.approx(3.0)
+    assert await bench.queue.left_alone(["a"]) == {}
+    assert len(await claim(bench, rules)) == 2
+
+
+async def test_a_person_s_pause_is_told_before_what_its_target_asked(bench: Bench) -> None:
+    await put(bench, None)
+    await bench.queue.leave_alone({"a": 20.0})
+    await bench.control.pause("a", actor="ann", kind=PauseKind.PERSON, reason=None, for_s=None)
+    reading = await read(bench, FamilyRules())
+    assert (reading.held, reading.throttled) == (1, 0)
+
+
 # --- concurrency keys
 
 

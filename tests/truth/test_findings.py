@@ -183,6 +183,24 @@ CASES: list[tuple[str, str, Severity, Callable[[World], None]]] = [
         beats(beat("drainer", stale_runs=1, stale_run=run_id(1)), beat("worker")),
     ),
     ("third-deaths", "pressure", Severity.WARN, beats(beat("drainer", third_deaths=1), beat("worker"))),
+    (
+        "worker-deaths",
+        "durable",
+        Severity.INFO,
+        beats(
+            beat("drainer"),
+            beat("worker", worker_deaths=1, worker_deaths_run=run_id(1), worker_deaths_family="a/b"),
+        ),
+    ),
+    (
+        "worker-deaths",
+        "durable",
+        Severity.WARN,
+        beats(
+            beat("drainer"),
+            beat("worker", worker_deaths=2, worker_deaths_run=run_id(1), worker_deaths_family="a/b"),
+        ),
+    ),
     ("leases-lapsed", "pressure", Severity.INFO, beats(beat("drainer", leases_lapsed=1), beat("worker"))),
     ("eviction", "pressure", Severity.WARN, source(maxmemory_policy="allkeys-lru")),
     ("no-append-file", "pressure", Severity.WARN, source(appendonly=False)),

@@ -7,6 +7,6 @@ In: a `Call` (the run's request, its family as declared now). Out: a small JSON 
 from __future__ import annotations
 
 from runtime.durable.handlers.base import Call, HandlerFailure, Json
-from runtime.durable.handlers.dispatch import Handlers
+from runtime.durable.handlers.dispatch import Handlers, waited_for
 
-__all__ = ["Call", "HandlerFailure", "Handlers", "Json"]
+__all__ = ["Call", "HandlerFailure", "Handlers", "Json", "waited_for"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
@@ -29,12 +29,14 @@ LEFT_OUT = re.compile(r"\n… [0-9]+ bytes left out …\n")
 
 
 class HandlerFailure(Exception):
-    """One try did not succeed. ``retryable`` is False where no further try can help."""
+    """One try did not succeed. ``retryable`` is False where no further try can help; ``retry_after_s``: what was
+    called asked not to be called again before that."""
 
-    def __init__(self, message: str, *, retryable: bool) -> None:
+    def __init__(self, message: str, *, retryable: bool, retry_after_s: float | None = None) -> None:
         # Not cut to its shown length yet: half a secret could not be recognised any more.
         self.message = message[:RAW_MESSAGE_MAX]
         self.retryable = retryable
+        self.retry_after_s = retry_after_s
         super().__init__(self.message)
 
 
@@ -47,6 +49,10 @@ class Call:
     """As the lane file declares it at this try."""
     lane_dir: Path
     """The lane file's folder; ``module:function`` handlers may live there."""
+    apart: bool = False
+    """It runs in a process of its own, whatever it is: its family was there when a worker died."""
+    on_process: Callable[[int], None] | None = None
+    """Told the process group of the program that runs for it."""
 
     @property
     def identity(self) -> dict[str, str]:

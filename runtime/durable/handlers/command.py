@@ -28,6 +28,7 @@ async def run_command(call: Call, secrets: Secrets, guard: GroupGuard) -> Json:
             folder=folder,
             timeout_s=family.timeout,
             guard=guard,
+            on_process=call.on_process,
         )
     if finished.code != 0:
         said = finished.stderr.last_line or finished.stdout.last_line

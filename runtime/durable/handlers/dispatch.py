@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from pathlib import Path
 from typing import assert_never
 
 from runtime.closable import Closable
@@ -16,7 +17,7 @@ from runtime.durable.handlers.base import (
 )
 from runtime.durable.handlers.command import run_command
 from runtime.durable.handlers.guard import GroupGuard
-from runtime.durable.handlers.http import HttpHandler
+from runtime.durable.handlers.http import HttpHandler, shown_url
 from runtime.durable.handlers.python import run_python
 from runtime.text import one_line
 
@@ -40,7 +41,11 @@ class Handlers(Closable):
             result = await self._dispatch(call, secrets)
             return bounded_result(secrets.hide(result))
         except HandlerFailure as failure:
-            raise _shown(failure.message, secrets, retryable=failure.retryable) from None
+            raise HandlerFailure(
+                _shown(failure.message, secrets),
+                retryable=failure.retryable,
+                retry_after_s=failure.retry_after_s,
+            ) from None
         except TimeoutError:
             raise HandlerFailure(
                 f"no end within its timeout of {call.family.timeout:g} s", retryable=True
@@ -48,7 +53,7 @@ class Handlers(Closable):
 
         except Exception as error:  # noqa: BLE001 - a fault of a handler's own must use up tries, not loop for ever
             said = f"the {call.family.handler} handler failed with {type(error).__name__}: {error}"
-            raise _shown(said, secrets, retryable=True) from None
+            raise HandlerFailure(_shown(said, secrets), retryable=True) from None
 
     async def _dispatch(self, call: Call, secrets: Secrets) -> Json:
         kind = call.family.handler
@@ -69,6 +74,18 @@ class Handlers(Closable):
         assert_never(kind)
 
 
-def _shown(message: str, secrets: Secrets, *, retryable: bool) -> HandlerFailure:
-    """The failure as it may be kept: without secrets first, then cut to its length."""
-    return HandlerFailure(one_line(str(secrets.hide(message)), MESSAGE_MAX), retryable=retryable)
+def waited_for(call: Call) -> str:
+    """What a try waits for, in words that give nothing away: no payload, no query, no arguments."""
+    family = call.family
+    if family.handler == "http":
+        return f"an answer of {family.method} {shown_url(family.url or '')}"
+    if family.handler == "command":
+        return f"program {Path((family.command or ['?'])[0]).name} to end"
+    if family.handler == "python":
+        return f"{family.call} to return"
+    return f"its {family.handler} handler"
+
+
+def _shown(message: str, secrets: Secrets) -> str:
+    """A failure's message as it may be kept: without secrets first, then cut to its length."""
+    return one_line(str(secrets.hide(message)), MESSAGE_MAX)

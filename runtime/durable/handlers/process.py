@@ -19,7 +19,7 @@ import signal
 import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -137,6 +137,7 @@ async def run_process(
     folder: Path,
     timeout_s: float,
     guard: GroupGuard,
+    on_process: Callable[[int], None] | None = None,
 ) -> Finished:
     """Runs ``argv`` with the payload of ``folder`` on its standard input.
 
@@ -153,6 +154,8 @@ async def run_process(
         with contextlib.ExitStack() as watch:
             try:
                 watch.enter_context(guard.watching(process.pid, folder))
+                if on_process is not None:
+                    on_process(process.pid)
                 gate.open()
                 async with asyncio.timeout(timeout_s - ending_s):
                     code = await process.wait()
@@ -211,22 +214,43 @@ async def _pipes(*, drain_s: float) -> AsyncIterator[_Pipes]:
             transport.close()
 
 
-_GATED = ("/bin/sh", "-c", 'read -r go && exec "$@" <"$0"')
+_GATED = (
+    "/bin/sh",
+    "-c",
+    "read -r go || exit; exec 3>&2 2>/dev/null; echo 500 >/proc/self/oom_score_adj; "
+    '("$@" <"$0" 2>&3 3>&-); code=$?; [ $code -gt 128 ] && kill -$((code - 128)) $$; exit $code',
+)
 """The program begins only when it is told to, and not at all when the worker dies before it has told the
-guard of it. The shell gives way to the program, and sees its arguments as arguments only."""
+guard of it. The shell sees its arguments as arguments only, and stays as the program's parent: one that
+kills its parent ends itself, not the worker. A program that a signal ended is told by the same signal. A
+kernel that is out of memory takes the program before the worker."""
 _GATED_BY_PYTHON = """
-import os, sys
+import os, signal, sys
 payload, *argv = sys.argv[1:]
 if os.read(0, 3) != b"go\\n":
     os._exit(1)
-os.dup2(os.open(payload, os.O_RDONLY), 0)
-{forget}
 try:
-    os.execvp(argv[0], argv)
-except OSError as error:
-    os.write(2, f"{{argv[0]}}: {{error.strerror}}\\n".encode())
-    os._exit(126)
+    with open("/proc/self/oom_score_adj", "w") as file:
+        file.write("500")
+except OSError:
+    pass
+child = os.fork()
+if child == 0:
+    os.dup2(os.open(payload, os.O_RDONLY), 0)
+    {forget}
+    try:
+        os.execvp(argv[0], argv)
+    except OSError as error:
+        os.write(2, f"{{argv[0]}}: {{error.strerror}}\\n".encode())
+        os._exit(126)
+code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+if code < 0:
+    if -code not in (signal.SIGKILL, signal.SIGSTOP):
+        signal.signal(-code, signal.SIG_DFL)
+    os.kill(os.getpid(), -code)
+os._exit(code % 256)
 """
+"""As above, for variables that a shell would not pass on."""
 _FORGET = "os.environ.pop('LC_CTYPE', None)  # Python sets it for itself in the C locale (PEP 538)"
 _SHELL_KEEPS = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 

@@ -2,7 +2,8 @@
 
 A function that its module defines with ``async def``, of a family without ``env``, runs inside the
 worker, under the time limit; its module is imported once, so an edit needs a restart of the worker. Any other runs in a process
-of its own, so that it can be ended, and its module is never imported here. Modules are looked for
+of its own, so that it can be ended, and its module is never imported here; so does an ``async def`` of a
+family that was there when a worker died. Modules are looked for
 where the worker finds its own, then in the lane file's folder.
 """
 
@@ -14,7 +15,9 @@ import importlib.util
 import json
 import os
 import sys
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from runtime.durable.call import PATH_VARIABLE, NotCallable, add_search_path, describe, resolve
@@ -33,10 +36,13 @@ async def run_python(call: Call, secrets: Secrets, guard: GroupGuard) -> Json:
     if not target:
         raise HandlerFailure("the family has no call", retryable=False)
     add_search_path(str(call.lane_dir))
-    if not call.family.env and await asyncio.to_thread(_is_async, target):
-        async with asyncio.timeout(call.family.timeout):
-            return await _in_worker(target, call.request.payload)
-    return await _in_process(target, call, secrets, guard)
+    if call.family.env or not await asyncio.to_thread(_is_async, target):
+        return await _in_process(target, call, secrets, guard)
+    if call.apart:
+        # It may count on what it finds in the worker's own environment.
+        return await _in_process(target, call, secrets, guard, environment=os.environ)
+    async with asyncio.timeout(call.family.timeout):
+        return await _in_worker(target, call.request.payload)
 
 
 def _is_async(target: str) -> bool:
@@ -68,12 +74,20 @@ async def _in_worker(target: str, payload: str) -> Json:
             raise
         # Of something that the function itself waited for: nobody has asked this run to end.
         raise HandlerFailure(f"{target} raised {describe(error)}", retryable=True) from None
-    except (Exception, SystemExit) as error:  # noqa: BLE001 - the function is the user's: whatever it raises is its failure
+    # The worker takes its own signals otherwise: these two are the function's own.
+    except (Exception, SystemExit, KeyboardInterrupt) as error:  # noqa: BLE001 - the function is the user's: whatever it raises is its failure
         raise HandlerFailure(f"{target} raised {describe(error)}", retryable=True) from None
     return result
 
 
-async def _in_process(target: str, call: Call, secrets: Secrets, guard: GroupGuard) -> Json:
+async def _in_process(
+    target: str,
+    call: Call,
+    secrets: Secrets,
+    guard: GroupGuard,
+    *,
+    environment: Mapping[str, str] = MappingProxyType({}),
+) -> Json:
     with work_folder(call) as (folder, env):
         result_file = folder / "result.json"
         declared = secrets.resolve(call.family.env)
@@ -82,6 +96,7 @@ async def _in_process(target: str, call: Call, secrets: Secrets, guard: GroupGua
         finished = await run_process(
             [sys.executable, "-P", "-m", "runtime.durable.call", target, str(result_file)],
             env={
+                **environment,
                 **env,
                 "PYTHONPATH": os.pathsep.join(place for place in search if place),
                 PATH_VARIABLE: str(call.lane_dir),
@@ -91,6 +106,7 @@ async def _in_process(target: str, call: Call, secrets: Secrets, guard: GroupGua
             folder=folder,
             timeout_s=call.family.timeout,
             guard=guard,
+            on_process=call.on_process,
         )
         return _result(target, result_file, finished)
 

@@ -103,6 +103,7 @@ def family_row(
         eta_s=eta_s(reading) if can_progress and not stuck else None,
         history=history,
         throttled_by={one_line(limit, 40): many for limit, many in reading.throttled_by.items() if many},
+        retry_after_until=instant_or_none(reading.left_alone_until),
         removed_since=instant_or_none(reading.removed_since),
     )
 

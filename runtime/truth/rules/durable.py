@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from runtime.model import RunStatus, RunView
+from runtime.model import FAMILY_NAME_MAX, WORKER_DEATHS_MAX, RunStatus, RunView
 from runtime.text import one_line
 from runtime.truth.document import Severity
 from runtime.truth.facts import Facts, Sighting
@@ -13,6 +13,7 @@ from runtime.truth.words import count
 
 MANY_TRIES = 3
 """Restate's tries of one attempt from which on backing off is worth a person's look."""
+ORDINAL = {2: "second", 3: "third"}
 RUNS_NAMED = 3
 """Most runs that a proposed command names."""
 
@@ -74,3 +75,34 @@ def paused_runs(facts: Facts) -> Iterator[Sighting]:
         f"Restate gave up retrying {count(total, 'run')} until a person resumes them{why}",
         next_actions=(*resume, facts.commands.list_runs(RunStatus.PAUSED)),
     )
+
+
+def worker_deaths(facts: Facts) -> Iterator[Sighting]:
+    """All workers read the same of it, so the latest beat tells it."""
+    processes = facts.processes_now
+    beats = [] if processes is None else [process.beat.detail for process in processes.alive(WORKER)]
+    for detail in beats:
+        deaths, run, family = (detail.get(f"worker_deaths{part}") for part in ("", "_run", "_family"))
+        since, runs = detail.get("worker_deaths_since"), detail.get("worker_deaths_runs")
+        if not isinstance(run, str) or not isinstance(family, str) or type(deaths) is not int:
+            continue
+        run_id, name = one_line(run, 100), one_line(family, FAMILY_NAME_MAX)
+        others = f" ({count(runs - 1, 'more run')} were there too)" if type(runs) is int and runs > 1 else ""
+        severity = Severity.WARN
+        if deaths >= WORKER_DEATHS_MAX:
+            then = "it is settled dead"
+        elif detail.get("worker_deaths_over") is True:
+            then = "it has failed since"
+        else:
+            # Once may be anybody's doing: it is tried again, and most of what was there is innocent.
+            severity = Severity.INFO if deaths == 1 else Severity.WARN
+            then = f"it is settled dead at the {ORDINAL.get(WORKER_DEATHS_MAX, WORKER_DEATHS_MAX)} death"
+        yield Sighting(
+            severity,
+            name,
+            f"{count(deaths, 'worker')} died with run {run_id} of {name} in {'its' if deaths == 1 else 'their'} "
+            f"handler{'' if deaths == 1 else 's'}{others}: {then}",
+            float(since) if isinstance(since, int | float) else None,
+            (facts.commands.show_run(run_id), facts.commands.logs(WORKER)),
+        )
+        return
