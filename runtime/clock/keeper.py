@@ -75,7 +75,7 @@ class Keeper:
         self._log = log
         self._read_only = read_only
         self.state = KeeperState()
-        self._apply_after = 0.0
+        self._tried_at = -APPLY_AGAIN_S
         self._asked: dict[str, tuple[float, float]] = {}
         """By schedule: the overdue instant that was asked for, and when."""
 
@@ -93,12 +93,13 @@ class Keeper:
     async def _apply(self) -> None:
         """At the start and when the lane file has changed. Drift by others' hands is shown, not undone."""
         sha256 = self._lane.current.sha256
-        if self.state.applied_sha256 == sha256 or self._now() < self._apply_after:
+        # A try beyond now was made by a clock that was ahead.
+        if self.state.applied_sha256 == sha256 or 0 <= self._now() - self._tried_at < APPLY_AGAIN_S:
             return
-        self._apply_after = self._now() + APPLY_AGAIN_S
+        self._tried_at = self._now()
         changed = await self._clock.apply_all()
         self.state.applied_sha256 = sha256
-        self._apply_after = 0.0
+        self._tried_at = -APPLY_AGAIN_S
         if changed:
             self._log(f"applied {', '.join(f'{change.kind} {change.schedule}' for change in changed)}")
             await self._applied(changed)
