@@ -29,7 +29,12 @@ from cronsim import CronSim, CronSimError
 from runtime.model import LENGTH_MOST_S
 
 TOLERANCE_S = 30.0
-"""A call may be off its instant by half a period, and never by more than this."""
+"""A fire is in time until half a period after its instant, and never longer than this."""
+EARLY_S = 2.0
+"""A clock that runs ahead of ours may call so much too early, at most."""
+EARLY_SHARE = 4
+"""Of the way to the next instant, the part within which a call may be an early one: else a late call
+of a short period would take the next instant's name."""
 EVERY_LEAST_S = 1.0
 COUNT_MOST = 1000
 
@@ -131,14 +136,14 @@ class Grid:
         return min((after - before) / 2, TOLERANCE_S)
 
     def due(self, moment: float) -> Due | None:
-        """The instant that a call at ``moment`` means: the nearest within `tolerance`, else the one
-        before, which is then late. None: there is no such instant."""
+        """The instant that a call at ``moment`` means: the latest at or before it; or the one after it, when
+        that is at most `EARLY_S` and a quarter of the period away. None: there is no such instant."""
         before, after = self.at_or_before(moment), self.after(moment)
-        tolerance = self.tolerance(moment)
-        near = [p for p in (before, after) if p is not None and abs(p - moment) <= tolerance]
-        if near:
-            return Due(min(near, key=lambda point: abs(point - moment)), late=False)
-        return None if before is None else Due(before, late=True)
+        if after is not None:
+            early = EARLY_S if before is None else min(EARLY_S, (after - before) / EARLY_SHARE)
+            if after - moment <= early:
+                return Due(after, late=False)
+        return None if before is None else Due(before, late=moment - before > self.tolerance(before))
 
     def overdue(self, moment: float) -> float | None:
         """The last instant for which it is too late to be in time at ``moment``."""

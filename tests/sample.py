@@ -386,6 +386,7 @@ def schedule_row(
     missed: int | None = 0,
     late: bool | None = False,
     drift: str | None = None,
+    held: bool = False,
 ) -> ScheduleRow:
     """``next_s`` in seconds after `NOW`, ``fired_s`` before it; None: it has never fired."""
     return ScheduleRow(
@@ -405,6 +406,8 @@ def schedule_row(
         overlap=None if family is None else "forbid",
         misfire=None if family is None else "latest",
         drift=drift,
+        held=None if running is None else held,
+        waiting=None if running is None else False,
     )
 
 
@@ -418,7 +421,9 @@ def _schedules(*, hostile: bool, calm: bool) -> list[ScheduleRow]:
     rows = [
         hourly,
         nightly,
-        schedule_row("digest-daily", family="email/digest", decision="held", outcome=None, fired_s=26966.0),
+        schedule_row(
+            "digest-daily", family="email/digest", decision="held", outcome=None, fired_s=26966.0, held=True
+        ),
         schedule_row("repo-sync", family="repo/sync", outcome=None, running=True, late=True, fired_s=566.0),
         schedule_row("feeds-poll", family="feeds/poll", outcome="failed", next_s=34.0, fired_s=26.0),
         schedule_row("backup-weekly", cron="0 0 4 * * 0", enabled=False, next_s=571834.0, fired_s=644966.0),

@@ -18,6 +18,8 @@ _TONES = {
     "overlap": Tone.WARN,
     "misfire": Tone.WARN,
     "undeclared": Tone.BAD,
+    "refused": Tone.BAD,
+    "missed": Tone.WARN,
     "failed": Tone.BAD,
     "dead": Tone.BAD,
     "killed": Tone.BAD,
@@ -45,6 +47,8 @@ def fire_lines(fires: Sequence[Fire], width: int) -> list[Line]:
         outcome = outcome_of(fire)
         at = fire.decided_at if fire.instant is None else fire.instant
         facts: list[Span] = []
+        if fire.reason is not None:
+            facts.append(Span(safe(fire.reason, 300), Tone.WARN))
         if fire.late:
             facts.append(Span(f"late by {units.length(fire.decided_at - at)}", Tone.WARN))
         if fire.missed_before:

@@ -114,6 +114,8 @@ def _fire_document(fire: Fire) -> dict[str, Any]:
         "work_id": fire.work_id,
         "missed_before": fire.missed_before,
         "actor": fire.actor,
+        "reason": fire.reason,
+        "work": None if fire.stands is None else fire.stands.value,
         "outcome": fire.outcome,
         "ended_at": instant(fire.ended_at),
     }

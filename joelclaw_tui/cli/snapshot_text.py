@@ -26,7 +26,7 @@ from joelclaw_tui.cli.paper import (
     table,
 )
 from joelclaw_tui.words import throttled_words
-from runtime.model import STARTING, FireDecision, ItemState, Outcome
+from runtime.model import STARTING, ItemState, Outcome
 from runtime.truth.document import (
     ArtifactRow,
     Boundary,
@@ -364,6 +364,7 @@ def _clock(boundary: Boundary[ClockData], now: datetime, width: int, rows: int) 
     known = all(row.missed is not None for row in schedules.items)
     figures = (
         (sum(bool(row.running) for row in schedules.items) if known else None, "running", Tone.PLAIN),
+        (sum(bool(row.held) for row in schedules.items) if known else None, "held", Tone.WARN),
         (sum(row.missed or 0 for row in schedules.items) if known else None, "missed", Tone.WARN),
         (sum(bool(row.late) for row in schedules.items) if known else None, "late", Tone.WARN),
         (sum(row.enabled is False for row in schedules.items), "disabled", Tone.WARN),
@@ -595,8 +596,13 @@ def _fired(row: ScheduleRow) -> Span:
     if row.last_outcome is not None:
         tone = Tone.BAD if row.last_outcome in _BAD_ENDS else Tone.PLAIN
         return Span(safe(row.last_outcome, 20), tone)
-    if row.running and (row.last_decision is None or row.last_decision in STARTING - {FireDecision.HELD}):
-        return Span("under way", Tone.GOOD)
+    if row.last_decision is None or row.last_decision in STARTING:
+        if row.held:
+            return Span("held", Tone.WARN)
+        if row.running:
+            return Span("under way", Tone.GOOD)
+        if row.waiting:
+            return Span("waiting", Tone.PLAIN)
     return Span(safe(row.last_decision or units.UNKNOWN, 20))
 
 
@@ -608,6 +614,8 @@ def _schedule_facts(row: ScheduleRow) -> list[Span]:
         facts.append(Span("the record of its fires can't be read", Tone.WARN))
     if row.missed:
         facts.append(Span("missed: passed without a fire, and not made up for", Tone.WARN))
+    if row.last_reason is not None:
+        facts.append(Span(f"refused: {safe(row.last_reason, 200)}", Tone.WARN))
     if row.late:
         facts.append(Span("the last fire came late", Tone.WARN))
     if row.drift is not None:

@@ -13,7 +13,7 @@ from joelclaw_tui.panes.base import BasePane
 from joelclaw_tui.widgets.age import age, ahead, count
 from joelclaw_tui.widgets.cells import Cell, Column, Row, Tone, cell
 from joelclaw_tui.widgets.live_table import LiveTable
-from joelclaw_tui.widgets.state import fire_mark, fires_known, schedule_mark
+from joelclaw_tui.widgets.state import fire_mark, fires_known, last_stands, schedule_mark
 from joelclaw_tui.widgets.tones import advice, joined, tally, toned
 from runtime.actions.intents import ActionName, Intent
 from runtime.text import one_line
@@ -141,18 +141,23 @@ def schedule_sentence(schedule: ScheduleRow, *, opens: str = "its fires") -> Con
         return advice("The record of its fires can't be read.", "f", "what to do")
     if not schedule.enabled:
         return advice("Disabled: the clock starts it no more.", "e", "enable")
+    if mark.word == "refused":
+        why = one_line(schedule.last_reason or "its work was not taken in", 160)
+        return advice(f"Its last fire was refused: {why}.", "n", "run now")
     if mark.word == "held":
-        return advice("Its last fire is held: the family is paused.", "1", "backlog")
+        return advice("What it started is held: the family is paused.", "1", "backlog")
     if schedule.running:
         late = "; it came late" if schedule.late else ""
         return toned(f"The work of its last fire goes on{late}.", Tone.DIM)
+    if schedule.waiting:
+        return toned("What it started waits for its turn.", Tone.DIM)
     if schedule.late:
         return toned("Its last fire came late.", Tone.DIM)
     return toned("Nothing to do here.", Tone.DIM)
 
 
 def _row(schedule: ScheduleRow, now: float) -> Row:
-    fired = fire_mark(schedule.last_decision, schedule.last_outcome, running=bool(schedule.running))
+    fired = fire_mark(schedule.last_decision, schedule.last_outcome, last_stands(schedule))
     known, never = fires_known(schedule), schedule.last_fire is None
     unknown = Cell("?", Tone.WARN)
     late = Cell("late", Tone.WARN) if schedule.late else Cell("", Tone.DIM)
@@ -192,6 +197,7 @@ def _totals(data: ClockData, now: float) -> list[Content]:
     known = all(fires_known(s) for s in schedules)
     figures = (
         (sum(bool(s.running) for s in schedules) if known else None, "running", Tone.OK),
+        (sum(bool(s.held) for s in schedules) if known else None, "held", Tone.HELD),
         (sum(s.missed or 0 for s in schedules) if known else None, "missed", Tone.WARN),
         (sum(bool(s.late) for s in schedules) if known else None, "late", Tone.WARN),
         (sum(s.enabled is False for s in schedules), "disabled", Tone.HELD),

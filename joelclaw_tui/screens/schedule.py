@@ -70,7 +70,11 @@ class ScheduleScreen(ListingScreen):
         self._draw_about()
         self._draw_rows()
         row = self._row()
-        told = None if row is None else (row.last_fire, row.last_decision, row.last_outcome, row.running)
+        told = (
+            None
+            if row is None
+            else (row.last_fire, row.last_decision, row.last_outcome, row.running, row.held, row.waiting)
+        )
         if told is not None and self._told is not None and told != self._told:
             self.action_read_again()
         self._told = told or self._told
@@ -165,7 +169,7 @@ def _facts(row: ScheduleRow, now: float) -> list[Content]:
 def _fire_row(fire: Fire, now: float) -> Row:
     kind = FIRE_KIND[fire.kind]
     work = (
-        fire_mark(fire.decision, fire.outcome, running=True).cell()
+        fire_mark(fire.decision, fire.outcome, fire.stands).cell()
         if fire.decision in STARTING
         else Cell("–", Tone.DIM)
     )
@@ -176,7 +180,7 @@ def _fire_row(fire: Fire, now: float) -> Row:
         cells=(
             Cell(age(now - at)),
             kind.cell(),
-            fire_mark(fire.decision, None, running=False).cell(),
+            fire_mark(fire.decision, None, None).cell(),
             work,
             Cell(age(took), Tone.DIM if took is None else Tone.PLAIN),
             Cell("late" if fire.late else "", Tone.WARN),
@@ -196,11 +200,16 @@ _WHY = {
     FireDecision.OVERLAP: "Nothing was started: the fire before was still at work",
     FireDecision.MISFIRE: "Nothing was started: it came too late for this schedule's misfire rule",
     FireDecision.UNDECLARED: "Nothing was started: the lane file no longer has the schedule or its family",
+    FireDecision.REFUSED: "Nothing was started: its work was not taken in",
+    FireDecision.MISSED: "No call came for this instant",
+    FireDecision.NOT_DUE: "Nothing: it was not due",
 }
 
 
 def _fire_sentence(fire: Fire) -> Content:
     told = _WHY[fire.decision]
+    if fire.reason is not None:
+        told += f": {one_line(fire.reason, 200)}"
     if fire.late and fire.instant is not None:
         told += f", {age(fire.decided_at - fire.instant)} late"
     if fire.missed_before:

@@ -15,6 +15,7 @@ from runtime.model import (
     Promotion,
     RunStatus,
     Verified,
+    WorkStand,
 )
 from runtime.truth.document import (
     BoundaryStatus,
@@ -121,8 +122,10 @@ _SCHEDULE: tuple[tuple[Callable[[ScheduleRow], bool], Mark], ...] = (
     (lambda s: s.drift is not None, Mark("≠", "drift", Tone.WARN)),
     (lambda s: s.enabled is False, Mark("‖", "disabled", Tone.HELD)),
     (lambda s: not fires_known(s), Mark("?", "unknown", Tone.WARN)),
-    (lambda s: s.last_decision == FireDecision.HELD and s.last_outcome is None, Mark("‖", "held", Tone.HELD)),
+    (lambda s: s.last_decision == FireDecision.REFUSED, Mark("✕", "refused", Tone.WARN)),
+    (lambda s: bool(s.held), Mark("‖", "held", Tone.HELD)),
     (lambda s: bool(s.running), Mark("▸", "running", Tone.OK)),
+    (lambda s: bool(s.waiting), Mark("○", "waiting", Tone.PLAIN)),
     (lambda s: bool(s.late), Mark("◔", "late", Tone.INFO)),
 )
 """The first that holds is the word; the columns beside it tell the rest."""
@@ -146,13 +149,20 @@ _DECISION: dict[FireDecision, Mark] = {
     FireDecision.OVERLAP: Mark("≡", "overlap", Tone.INFO),
     FireDecision.MISFIRE: Mark("⊘", "misfire", Tone.WARN),
     FireDecision.UNDECLARED: Mark("?", "undeclared", Tone.WARN),
+    FireDecision.REFUSED: Mark("✕", "refused", Tone.WARN),
+    FireDecision.MISSED: Mark("▲", "missed", Tone.WARN),
+    FireDecision.NOT_DUE: Mark("·", "not due", Tone.DIM),
+}
+WORK_STAND: dict[WorkStand, Mark] = {
+    WorkStand.RUNNING: Mark("▸", "under way", Tone.OK),
+    WorkStand.HELD: Mark("‖", "held", Tone.HELD),
+    WorkStand.WAITING: Mark("○", "waiting", Tone.PLAIN),
 }
 FIRE_KIND: dict[FireKind, Mark] = {
     FireKind.SCHEDULED: Mark("◔", "scheduled", Tone.PLAIN),
     FireKind.CAUGHT_UP: Mark("↻", "caught up", Tone.INFO),
     FireKind.ASKED: Mark("!", "asked for", Tone.INFO),
 }
-_UNDER_WAY = Mark("▸", "under way", Tone.OK)
 
 
 def decision_mark(decision: str) -> Mark:
@@ -169,13 +179,20 @@ def work_mark(outcome: str) -> Mark:
     return ITEM[ItemState(outcome)] if outcome in set(ItemState) else Mark("?", outcome, Tone.WARN)
 
 
-def fire_mark(decision: str | None, outcome: str | None, *, running: bool) -> Mark:
+def fire_mark(decision: str | None, outcome: str | None, stands: WorkStand | None) -> Mark:
     """What came of a fire: the end of its work, else where that stands, else why there is none."""
     if outcome is not None:
         return work_mark(outcome)
-    if running and (decision is None or decision in STARTING - {FireDecision.HELD}):
-        return _UNDER_WAY
+    if stands is not None and (decision is None or decision in STARTING):
+        return WORK_STAND[stands]
     return Mark("–", "none yet", Tone.DIM) if decision is None else decision_mark(decision)
+
+
+def last_stands(schedule: ScheduleRow) -> WorkStand | None:
+    """Where the work of its fires stands, the most pressing word of them."""
+    words = ((schedule.held, WorkStand.HELD), (schedule.running, WorkStand.RUNNING))
+    found = next((stands for holds, stands in words if holds), None)
+    return found or (WorkStand.WAITING if schedule.waiting else None)
 
 
 VERIFIED: dict[Verified, Mark] = {

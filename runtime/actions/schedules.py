@@ -47,6 +47,9 @@ _NOT_FIRED = {
     FireDecision.UNDECLARED: "the worker's lane file does not declare it",
     FireDecision.MISFIRE: "it was skipped as late",
     FireDecision.DUPLICATE: "it had been decided already",
+    FireDecision.REFUSED: "its work was not taken in",
+    FireDecision.MISSED: "it had passed",
+    FireDecision.NOT_DUE: "it is not due",
 }
 
 T = TypeVar("T")
@@ -264,7 +267,7 @@ class ScheduleCarrier:
         if answer.decision in STARTING:
             held = ", held: its family is paused" if answer.decision is FireDecision.HELD else ""
             return ReceiptOutcome.ACCEPTED, f"started {answer.work_id} as {answer.fire_id}{held}"
-        return ReceiptOutcome.MOVED_ON, f"not started: {_NOT_FIRED[answer.decision]}"
+        return ReceiptOutcome.MOVED_ON, f"not started: {answer.reason or _NOT_FIRED[answer.decision]}"
 
 
 def change_lines(change: ScheduleChange) -> list[str]:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter, defaultdict
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 
 from runtime.clock.client import Dkron
@@ -14,6 +16,7 @@ from runtime.lane_schedules import SCHEDULE_NAME
 from runtime.lanefile import Lane, LaneSource
 from runtime.ledger.fires import Fires
 from runtime.model import (
+    STARTING,
     BoundaryDown,
     ChangeKind,
     ClockJob,
@@ -27,6 +30,7 @@ from runtime.model import (
     Refused,
     ScheduleChange,
     ScheduleReading,
+    WorkStand,
 )
 from runtime.text import one_line
 
@@ -37,6 +41,10 @@ DRIFT_FIELDS = 4
 
 AskForFire = Callable[[str, str], Awaitable[FireAnswer]]
 """(schedule, actor): asks the gateway for a fire now."""
+StandOfFires = Callable[[Sequence[Fire]], Awaitable[Mapping[str, WorkStand]]]
+"""Where the work of fires stands, by fire id, of those whose work goes on. Raises `BoundaryDown`."""
+FIRES_LOOKED_UP = 5
+"""Of those that go on, so many of the newest and of the oldest a schedule are looked up."""
 
 
 class Clock:
@@ -49,6 +57,7 @@ class Clock:
         now: Now,
         *,
         ask: AskForFire,
+        stands: StandOfFires,
     ) -> None:
         """``target``: None while nobody has said where the gateway is: then nothing can be compared."""
         self._dkron = dkron
@@ -57,6 +66,7 @@ class Clock:
         self._target = target
         self._now = now
         self._ask = ask
+        self._stands = stands
 
     # --- looking
 
@@ -85,7 +95,9 @@ class Clock:
         found = await self._fires.history(schedule, limit=limit)
         if not found:
             self._lane.current.schedule(schedule)
-        return found
+        going_on = [fire for fire in found if fire.decision in STARTING and fire.ended_at is None]
+        stands = await self._stands(going_on)
+        return [replace(fire, stands=stands.get(fire.fire_id)) for fire in found]
 
     async def read(self) -> ClockReading:
         """See `runtime.model.ClockReader`. Fires that can't be read don't blank the clock's own jobs."""
@@ -132,9 +144,12 @@ class Clock:
 
     async def _look_up_fires(self) -> _Known:
         last, followed, instants = await asyncio.gather(
-            self._fires.last(), self._fires.followed(), self._fires.last_instants()
+            self._fires.last(), self._fires.followed(), self._fires.last_instants(now=self._now())
         )
-        return _Known(last, followed, instants)
+        going_on = _ends([fire for fire in followed if fire.ended_at is None])
+        stands = await self._stands(going_on)
+        counted = Counter((fire.schedule, stands.get(fire.fire_id)) for fire in going_on)
+        return _Known(last, counted, instants)
 
     # --- changing
 
@@ -178,6 +193,7 @@ class Clock:
         if enabled:
             metadata["since"] = stamp(self._now()) or ""
         await self._dkron.put(replace(job, disabled=not enabled, metadata=metadata))
+        await self._note_began(schedule, metadata)
         return True
 
     async def fire(self, schedule: str, *, actor: str) -> FireAnswer:
@@ -185,16 +201,19 @@ class Clock:
         self._lane.current.schedule(schedule)
         return await self._ask(schedule, actor)
 
-    async def overdue(self) -> Mapping[str, tuple[float, int]]:
-        """By schedule: the instant that nobody fired in time, and how many before it. Of enabled ones,
-        and only since they were applied or enabled. Raises `BoundaryDown`."""
+    async def overdue(self) -> Mapping[str, float]:
+        """By schedule: the latest instant that nobody fired in time. Of enabled ones, and only since they
+        were applied or enabled, which is noted for whoever decides about their fires. Raises `BoundaryDown`."""
         jobs = await self.jobs()
-        instants = await self._fires.last_instants()
-        lane, now = self._lane.current, self._now()
+        began = {name: parse_stamp(job.metadata.get("since")) for name, job in jobs.items()}
+        await self._fires.note_began({name: moment for name, moment in began.items() if moment is not None})
+        now = self._now()
+        instants = await self._fires.last_instants(now=now)
+        lane = self._lane.current
         found = {}
         for name, job in jobs.items():
             if name in lane.schedules and (missed := _missed(name, lane, job, instants, now)) is not None:
-                found[name] = missed
+                found[name] = missed[0]
         return found
 
     async def _carry(self, planned: Planned) -> None:
@@ -202,6 +221,7 @@ class Clock:
             case ChangeKind.CREATE | ChangeKind.UPDATE:
                 assert planned.after is not None  # noqa: S101 - made so by plan
                 await self._dkron.put(planned.after)
+                await self._note_began(planned.change.schedule, planned.after.metadata)
             case ChangeKind.DELETE:
                 assert planned.before is not None  # noqa: S101 - made so by plan
                 await self._dkron.delete(planned.before.name)
@@ -210,6 +230,14 @@ class Clock:
                     f"the clock has a job {job_name(self._lane.current.name, planned.change.schedule)} that is not ours",
                     fix="rename the schedule, or remove that job from the clock yourself",
                 )
+
+    async def _note_began(self, schedule: str, metadata: Mapping[str, str]) -> None:
+        """At once, so that no call comes between. Where the history can't be written, the keeper notes it
+        with its next look."""
+        since = parse_stamp(metadata.get("since"))
+        if since is not None:
+            with suppress(BoundaryDown):
+                await self._fires.note_began({schedule: since})
 
     async def _plan(self) -> dict[str, Planned]:
         if self._target is None:
@@ -234,10 +262,14 @@ class _Known:
     """What the ledger says."""
 
     def __init__(
-        self, last: Mapping[str, Fire], followed: Sequence[Fire], instants: Mapping[str, float]
+        self,
+        last: Mapping[str, Fire],
+        stands: Mapping[tuple[str, WorkStand | None], int],
+        instants: Mapping[str, float],
     ) -> None:
+        """``stands``: by schedule and where their work stands, how many fires."""
         self.last = last
-        self.followed = followed
+        self.stands = stands
         self.instants = instants
 
 
@@ -249,6 +281,10 @@ def _reading(
     if known is not None and job is not None and declared is not None:
         missed = _missed(name, lane, job, known.instants, now)
     grid = None if declared is None else declared.grid
+
+    def stand(where: WorkStand) -> int | None:
+        return None if known is None else known.stands.get((name, where), 0)
+
     return ScheduleReading(
         name=name,
         declared=declared is not None,
@@ -262,9 +298,9 @@ def _reading(
         next=None if job is None or job.disabled else job.next,
         drift=None if planned is None else drift_of(planned.change),
         last=None if known is None else known.last.get(name),
-        running=None
-        if known is None
-        else sum(fire.schedule == name and fire.ended_at is None for fire in known.followed),
+        running=stand(WorkStand.RUNNING),
+        held=stand(WorkStand.HELD),
+        waiting=stand(WorkStand.WAITING),
         missed=None if known is None else 0 if missed is None else missed[1] + 1,
         overdue_since=None if missed is None else missed[0],
     )
@@ -287,16 +323,31 @@ def drift_of(change: ScheduleChange) -> str:
             return one_line("; ".join(told[:DRIFT_FIELDS]) + more, 300)
 
 
+def _ends(fires: Sequence[Fire]) -> list[Fire]:
+    """The newest and the oldest of each schedule."""
+    by_schedule: dict[str, list[Fire]] = defaultdict(list)
+    for fire in fires:
+        by_schedule[fire.schedule].append(fire)
+    return [
+        fire
+        for some in by_schedule.values()
+        for fire in (*some[:FIRES_LOOKED_UP], *some[FIRES_LOOKED_UP:][-FIRES_LOOKED_UP:])
+    ]
+
+
 def _missed(
     name: str, lane: Lane, job: ClockJob, instants: Mapping[str, float], now: float
 ) -> tuple[float, int] | None:
-    """(the latest overdue instant, how many before it); None when nothing is overdue."""
+    """(the latest overdue instant, how many before it); None when nothing is overdue. ``instants``: up to
+    ``now``. A job that counts from a moment beyond now was made by a clock that was ahead: from when on it
+    counts is then what is known of its instants."""
     since = parse_stamp(job.metadata.get("since"))
-    if job.disabled or since is None:
+    known = [moment for moment in (since, instants.get(name)) if moment is not None and moment <= now]
+    if job.disabled or since is None or not known:
         return None
     grid = lane.schedules[name].grid
     instant = grid.overdue(now)
-    begin = max(since, instants.get(name, 0.0))
+    begin = max(known)
     if instant is None or instant <= begin:
         return None
     return instant, max(0, grid.count(begin, instant) - 1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from runtime.cron import EARLY_S
 from runtime.lanefile import LaneSource
 from runtime.model import (
     FireAnswer,
@@ -17,7 +18,6 @@ from runtime.model import (
 from runtime.settings import Settings
 from runtime.text import one_line
 
-MISSED_MOST = 1000
 ACTOR_MAX = 100
 
 
@@ -30,34 +30,36 @@ class FireDoor:
         self._decider = decider
         self._now = now
 
-    async def fire(self, schedule: str, *, missed: int | None = None) -> FireAnswer:
-        """A call by the clock. Its instant is the nearest of the grid within min(half a period, 30 s),
-        else the one before, which is then late. ``missed``: a catch-up, which always means the one
-        before; so many earlier ones are not made up for.
+    async def fire(
+        self, schedule: str, *, caught_up: bool = False, called_at: float | None = None
+    ) -> FireAnswer:
+        """A call by the clock. Its instant is the latest of the grid at or before the call, with a little
+        earliness (see `Grid.due`). ``called_at``: when the clock made it, in seconds since the epoch, where it
+        says so: a call may have waited to be heard. ``caught_up``: the latest instant whose own call is overdue.
 
         Raises `ReadOnly`, `UnknownSchedule`, `Refused`, `BoundaryDown`.
         """
         self._check(schedule)
         grid = self._lane.current.schedule(schedule).grid
         now = self._now()
-        due = grid.due(now)
-        instant = grid.overdue(now) if missed is not None else None if due is None else due.at
+        if called_at is None or called_at > now + EARLY_S:
+            called_at = now
+        due = grid.due(called_at)
+        instant = grid.overdue(now) if caught_up else None if due is None else due.at
         if instant is None:
             raise Refused(
                 f"schedule {schedule} has no instant before now",
                 fix="a schedule that is run by hand only: `joelclaw-tui schedule run`",
                 code="no-instant",
             )
-        late = missed is not None or due is None or due.late
         return await self._decider.decide(
             FireCall(
                 fire_id=fire_id_of(schedule, instant),
                 schedule=schedule,
-                kind=FireKind.SCHEDULED if missed is None else FireKind.CAUGHT_UP,
+                kind=FireKind.CAUGHT_UP if caught_up else FireKind.SCHEDULED,
                 instant=instant,
-                late=late,
-                called_at=now,
-                missed_before=0 if missed is None else max(0, min(missed, MISSED_MOST)),
+                late=caught_up or due is None or due.late,
+                called_at=called_at,
             )
         )
 

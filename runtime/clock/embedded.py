@@ -12,7 +12,7 @@ from ulid import ULID
 
 from runtime.clock.jobs import HttpCall, Job
 from runtime.clock.store import OUTPUT_MAX, Execution, Store
-from runtime.model import Now, OperatorError
+from runtime.model import CALLED_AT_HEADER, Now, OperatorError
 from runtime.text import one_line
 
 SLEEP_MOST_S = 1.0
@@ -197,7 +197,7 @@ class EmbeddedClock:
             if len(self._running) > RUNNING_MOST:
                 output = f"not called: {RUNNING_MOST} executions run already"
             else:
-                success, output = await self._request(job.call)
+                success, output = await self._request(job.call, group / 1e9)
         finally:
             del self._running[execution.execution_id]
             ended = replace(execution, finished_at=self._now(), success=success, output=output)
@@ -215,7 +215,7 @@ class EmbeddedClock:
         except OperatorError as error:
             self._log(error.message)
 
-    async def _request(self, call: HttpCall) -> tuple[bool, str]:
+    async def _request(self, call: HttpCall, called_at: float) -> tuple[bool, str]:
         if self._session is None:
             self._session = aiohttp.ClientSession(
                 cookie_jar=aiohttp.DummyCookieJar(), connector=aiohttp.TCPConnector(force_close=True)
@@ -226,7 +226,7 @@ class EmbeddedClock:
                 self._session.request(
                     call.method,
                     call.url,
-                    headers=dict(call.headers),
+                    headers={CALLED_AT_HEADER: f"{called_at:.6f}", **dict(call.headers)},
                     data=call.body.encode(),
                     allow_redirects=False,
                 ) as answer,

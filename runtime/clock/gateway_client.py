@@ -44,11 +44,11 @@ class GatewayFires(Closable):
         target = self._known()
         return await self._post(target, schedule, {"asked_by": actor}, target.gateway_token)
 
-    async def catch_up(self, schedule: str, missed: int) -> FireAnswer:
+    async def catch_up(self, schedule: str) -> FireAnswer:
         """The instant that was missed, late. Raises like `ask`."""
         target = self._known()
         token = fire_token(target.gateway_token, self._lane, schedule)
-        return await self._post(target, schedule, {"missed": missed}, token)
+        return await self._post(target, schedule, {"missed": 0}, token)
 
     def _known(self) -> FireTarget:
         if self._target is None:
@@ -79,11 +79,12 @@ class GatewayFires(Closable):
             value = None
         value = value if isinstance(value, dict) else {}
         if answer.status_code == HTTPStatus.ACCEPTED:
-            decision, work_id = value.get("decision"), value.get("work_id")
+            decision, work_id, reason = value.get("decision"), value.get("work_id"), value.get("reason")
             return FireAnswer(
                 fire_id=str(value.get("fire_id"))[:200],
                 decision=FireDecision(decision) if decision in list(FireDecision) else None,
                 work_id=work_id[:200] if isinstance(work_id, str) else None,
+                reason=one_line(reason) if isinstance(reason, str) else None,
             )
         error_part = value.get("error")
         told = error_part if isinstance(error_part, dict) else {}

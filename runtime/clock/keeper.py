@@ -13,7 +13,16 @@ from dataclasses import dataclass, field
 from runtime.clock.clock import Clock
 from runtime.lanefile import LaneSource
 from runtime.ledger.fires import Fires
-from runtime.model import FireAnswer, ItemState, Now, OperatorError, ScheduleChange, WorkProgress
+from runtime.model import (
+    FireAnswer,
+    FireDecision,
+    ItemState,
+    Now,
+    OperatorError,
+    ScheduleChange,
+    WorkProgress,
+    fire_id_of,
+)
 from runtime.text import one_line
 
 LOOK_EVERY_S = 1.0
@@ -22,8 +31,11 @@ REPLAYABLE = (ItemState.DEAD.value, ItemState.QUARANTINED.value)
 APPLY_AGAIN_S = 5.0
 """After an apply that failed."""
 
-CatchUp = Callable[[str, int], Awaitable[FireAnswer]]
-"""(schedule, how many instants before it are not made up for)."""
+ASK_AGAIN_S = 30.0
+"""For an instant that was asked for and is not on record yet: what was accepted waits by itself."""
+
+CatchUp = Callable[[str], Awaitable[FireAnswer]]
+"""(schedule): asks for its latest instant that is overdue."""
 
 
 @dataclass(slots=True)
@@ -63,7 +75,9 @@ class Keeper:
         self._log = log
         self._read_only = read_only
         self.state = KeeperState()
-        self._apply_after = 0.0
+        self._tried_at = -APPLY_AGAIN_S
+        self._asked: dict[str, tuple[float, float]] = {}
+        """By schedule: the overdue instant that was asked for, and when."""
 
     async def run(self, stop: asyncio.Event) -> None:
         """Until ``stop``. What fails is told once and tried again."""
@@ -79,20 +93,30 @@ class Keeper:
     async def _apply(self) -> None:
         """At the start and when the lane file has changed. Drift by others' hands is shown, not undone."""
         sha256 = self._lane.current.sha256
-        if self.state.applied_sha256 == sha256 or self._now() < self._apply_after:
+        # A try beyond now was made by a clock that was ahead.
+        if self.state.applied_sha256 == sha256 or 0 <= self._now() - self._tried_at < APPLY_AGAIN_S:
             return
-        self._apply_after = self._now() + APPLY_AGAIN_S
+        self._tried_at = self._now()
         changed = await self._clock.apply_all()
         self.state.applied_sha256 = sha256
-        self._apply_after = 0.0
+        self._tried_at = -APPLY_AGAIN_S
         if changed:
             self._log(f"applied {', '.join(f'{change.kind} {change.schedule}' for change in changed)}")
             await self._applied(changed)
 
     async def _make_up(self) -> None:
-        for schedule, (_, before) in (await self._clock.overdue()).items():
-            answer = await self._catch_up(schedule, before)
+        overdue = await self._clock.overdue()
+        self._asked = {name: asked for name, asked in self._asked.items() if name in overdue}
+        for schedule, instant in overdue.items():
+            asked_for, asked_at = self._asked.get(schedule, (None, 0.0))
+            if asked_for == instant and 0 <= self._now() - asked_at < ASK_AGAIN_S:
+                continue
+            answer = await self._catch_up(schedule)
+            self._asked[schedule] = instant, self._now()
             self._log(f"{answer.fire_id} was missed: caught up ({answer.decision or 'accepted'})")
+            if answer.decision is FireDecision.DUPLICATE and answer.fire_id == fire_id_of(schedule, instant):
+                # Its schedule knows that it was decided, and the history does not: it was lost there.
+                await self._fires.note_decided(schedule, instant)
 
     async def _follow(self) -> None:
         for fire in await self._fires.followed():

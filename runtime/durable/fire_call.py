@@ -1,17 +1,21 @@
-"""The wire form of a `FireCall`, checked when it is sent and again when it is decided."""
+"""The wire forms of a `FireCall` and of decided fires, checked when sent and again when read."""
 
 from __future__ import annotations
 
 import json
 import math
+from collections.abc import Sequence
 from dataclasses import asdict, replace
 
 from runtime.durable.request import MalformedRun
-from runtime.model import FIRE_ID, FireCall, FireKind, fire_id_of
+from runtime.model import FIRE_ID, Fire, FireCall, FireKind, fire_form, fire_id_of, fire_of
 from runtime.text import one_line
 
 HANDLER = "fire"
-"""Of the `Schedule` object."""
+"""Of the `Schedule` object: decides."""
+RECORD = "record"
+"""Of the `Schedule` object, beside its decisions: what was decided while the history could not be written."""
+FIRES_MOST = 1000
 
 
 def encode_call(call: FireCall) -> bytes:
@@ -52,3 +56,24 @@ def fire_id_of_instant(schedule: str, instant: float) -> str | None:
         return fire_id_of(schedule, instant) if instant == int(instant) else None
     except (ValueError, OverflowError, OSError):
         return None
+
+
+def encode_fires(fires: Sequence[Fire]) -> bytes:
+    return json.dumps([fire_form(fire) for fire in fires], separators=(",", ":")).encode("ascii")
+
+
+def decode_fires(body: bytes, *, schedule: str) -> list[Fire]:
+    """Raises `MalformedRun`, also where one is another schedule's."""
+    try:
+        value = json.loads(body)
+        fires = [fire_of(form) for form in value] if isinstance(value, list) else []
+        for fire in fires:
+            if not math.isfinite(float(fire.decided_at)) or FIRE_ID.fullmatch(fire.fire_id) is None:
+                raise ValueError(fire.fire_id)
+            if fire.instant is not None and fire_id_of_instant(schedule, fire.instant) != fire.fire_id:
+                raise ValueError(fire.fire_id)
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError, OverflowError):
+        raise MalformedRun("not fires of a schedule") from None
+    if not 0 < len(fires) <= FIRES_MOST or any(fire.schedule != schedule for fire in fires):
+        raise MalformedRun("not fires of this schedule")
+    return fires

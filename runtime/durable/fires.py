@@ -21,6 +21,7 @@ from runtime.model import (
     FireAnswer,
     FireCall,
     FireDecision,
+    FireKind,
     Refused,
     schedule_service,
 )
@@ -54,8 +55,11 @@ class ScheduleCaller(Closable):
         body = encode_call(call)
         path = f"/{self._service}/{call.schedule}/{HANDLER}/send"
         # A key of the call, not of the fire: so that its end can be waited for. Which instants are the
-        # same is the object's to say.
-        headers = {"content-type": "application/json", "idempotency-key": str(ULID())}
+        # same is the object's to say. Only what is asked for again until it is on record has one key, so
+        # that no second one waits behind a first.
+        caught_up = call.kind is FireKind.CAUGHT_UP
+        key = f"{call.kind.value}/{call.fire_id}" if caught_up else str(ULID())
+        headers = {"content-type": "application/json", "idempotency-key": key}
         status, answer = await self._ask("POST", path, body, headers, SEND_TIMEOUT_S)
         if status == HTTPStatus.NOT_FOUND:
             raise self._down(f"knows no service {self._service}: no worker has registered it yet")
@@ -78,7 +82,13 @@ class ScheduleCaller(Closable):
         decision, work_id = told.get("decision"), told.get("work_id")
         if status != HTTPStatus.OK or decision not in list(FireDecision):
             return pending
-        return FireAnswer(call.fire_id, FireDecision(decision), work_id if isinstance(work_id, str) else None)
+        reason = told.get("reason")
+        return FireAnswer(
+            call.fire_id,
+            FireDecision(decision),
+            work_id if isinstance(work_id, str) else None,
+            one_line(reason) if isinstance(reason, str) else None,
+        )
 
     async def _ask(
         self, method: str, path: str, body: bytes, headers: dict[str, str], timeout_s: float

@@ -1,28 +1,35 @@
 """`Schedule`: the Restate object, one a schedule, that decides about its fires alone and in order.
 
-This instant once, overlap, misfire. Calls of one schedule are handled one after the other, so that a
-decision sees what the one before it did. What a call decided is on record before the next is looked at.
+This instant once, never before its time; what passed without a call; overlap; misfire. Calls of one schedule
+are handled one after the other, so that a decision sees what the one before it did. Whatever the queue answers
+is a decision: only servers that are away are waited for, and not beyond the time of the next instant, so that
+one call never keeps the schedule's others from being decided.
 """
 
 from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import asdict, dataclass, replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any, cast
 
 import restate
 from restate.exceptions import RetryableError
 from restate.serde import BytesSerde, Serde
 
-from runtime.durable.fire_call import HANDLER, decode_call
+from runtime.cron import EARLY_S, Grid
+from runtime.durable.accounting import Account, Standing, judge, stretches_of
+from runtime.durable.fire_call import HANDLER, RECORD, decode_call, decode_fires, encode_fires
 from runtime.durable.request import MalformedRun, encode_request
 from runtime.durable.services import service_of
 from runtime.lanefile import Lane, LaneSource
 from runtime.model import (
+    FIRE_ID,
     STARTING,
+    AckNotKept,
+    BoundaryDown,
     Enqueued,
     Fire,
     FireCall,
@@ -32,21 +39,30 @@ from runtime.model import (
     Now,
     OperatorError,
     Priority,
+    Refused,
     RunRequest,
+    UnknownFamily,
+    UsageError,
     WorkProgress,
+    fire_form,
+    fire_id_of,
+    fire_of,
     run_id_of,
     schedule_service,
 )
 from runtime.text import one_line
 
 SEEN_MOST = 200
-"""Fire ids that the object remembers; older instants are known by being older than the latest."""
+"""Fire ids that the object remembers: asked ones; instants are accounted for by themselves."""
 RETENTION = timedelta(hours=1)
 RETRY = timedelta(seconds=1)
 STEP_TIMEOUT_S = 30.0
+WAIT_MOST_S = EARLY_S + 1.0
+"""An instant that is further away than this, the clocks of two hosts a little apart, is not waited for."""
+REASON_MAX = 300
+_CANCELLED = 409
 _BYTES = BytesSerde()
 _STATE = cast("Serde[bytes | None]", _BYTES)
-_STEP: restate.RunOptions[bytes] = restate.RunOptions(serde=_BYTES)
 _POLICY = restate.InvocationRetryPolicy(
     initial_interval=timedelta(milliseconds=100),
     exponentiation_factor=2.0,
@@ -54,6 +70,28 @@ _POLICY = restate.InvocationRetryPolicy(
     max_attempts=1_000_000,
     on_max_attempts="pause",
 )
+
+
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """For how long servers that are away are waited for, in seconds."""
+
+    least_s: float = 10.0
+    """For a fire, however short the schedule's period."""
+    most_s: float = 3600.0
+    """For a fire, however long the period: until then the next instant has nothing to wait behind."""
+    asked_s: float = 30.0
+    """For one that a person asked for."""
+    record_s: float = 5.0
+    """For the history; then what was decided is recorded beside the object, whenever that works."""
+
+    def of(self, call: FireCall, grid: Grid | None) -> timedelta:
+        """For this call: until the next instant is due."""
+        if call.instant is None or grid is None:
+            return timedelta(seconds=self.asked_s)
+        upcoming = grid.after(call.instant)
+        period = self.most_s if upcoming is None else upcoming - call.instant
+        return timedelta(seconds=min(max(period, self.least_s), self.most_s))
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +106,7 @@ class SchedulePorts:
     progress: WorkProgress
     history: FireHistory
     now: Now
+    patience: Patience = Patience()
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,10 +114,13 @@ class _Memory:
     """The object's state between calls."""
 
     seen: tuple[str, ...]
-    latest: float
-    """The latest instant that was decided about; 0: none."""
+    account: Account
     current: Fire | None
     """The fire that started work last."""
+
+
+class _GaveUp(Exception):
+    """A step's servers were away for longer than it waits."""
 
 
 def build_schedule(ports: SchedulePorts) -> restate.VirtualObject:
@@ -94,6 +136,16 @@ def build_schedule(ports: SchedulePorts) -> restate.VirtualObject:
     @service.handler(name=HANDLER, input_serde=_BYTES, output_serde=_BYTES)
     async def fire(ctx: restate.ObjectContext, body: bytes) -> bytes:
         return await _Decision(ctx, ports).run(body)
+
+    @service.handler(name=RECORD, kind="shared", input_serde=_BYTES, output_serde=_BYTES)
+    async def record(ctx: restate.ObjectSharedContext, body: bytes) -> bytes:
+        """Beside the object's decisions, for as long as it takes."""
+        try:
+            fires = decode_fires(body, schedule=ctx.key())
+        except MalformedRun as error:
+            raise restate.TerminalError(error.message, 400) from None
+        await _step(ctx, "record", _record, ports, fires)
+        return b"null"
 
     return service
 
@@ -114,26 +166,49 @@ class _Decision:
             raise restate.TerminalError(error.message, 400) from None
         memory = _memory(await self._ctx.get("memory", serde=_STATE))
         if call.fire_id in memory.seen:
-            return _answer(call, FireDecision.DUPLICATE, None)
-        decided = _json(await self._step("decide", self._decide, call, memory))
-        fire = _fire(decided["fire"])
+            return _answer(call, FireDecision.DUPLICATE)
+        decided = await self._decided(call, memory)
+        if (nothing := decided.get("nothing")) is not None:
+            return _answer(call, FireDecision(nothing))
+        fire = fire_of(decided["fire"])
         if fire.decision in STARTING:
-            fire = await self._start(fire, decided)
-        await self._step("record", self._record, fire)
+            fire = await self._start(call, fire, decided)
+        await self._on_record([*(fire_of(missed) for missed in decided["missed"]), fire])
         seen = (*memory.seen, call.fire_id)[-SEEN_MOST:]
-        latest = memory.latest if call.instant is None else max(memory.latest, call.instant)
+        account = memory.account if decided["account"] is None else _account(decided["account"])
         current = fire if fire.decision in STARTING else memory.current
-        self._ctx.set("memory", _pack(_Memory(seen, latest, current)), serde=_BYTES)
-        return _answer(call, fire.decision, fire.work_id)
+        self._ctx.set("memory", _pack(_Memory(seen, account, current)), serde=_BYTES)
+        return _answer(call, fire.decision, fire.work_id, fire.reason)
 
-    async def _start(self, fire: Fire, decided: dict[str, Any]) -> Fire:
+    async def _decided(self, call: FireCall, memory: _Memory) -> dict[str, Any]:
+        schedule = self._ports.lane.current.schedules.get(call.schedule)
+        within = self._ports.patience.of(call, None if schedule is None else schedule.grid)
+        try:
+            return _json(await _step(self._ctx, "decide", self._decide, call, memory, within=within))
+        except _GaveUp as error:
+            # What its servers would have told stays unknown; that it did not start is not.
+            return _json(await _step(self._ctx, "refuse", self._refuse, call, memory, str(error)))
+
+    async def _start(self, call: FireCall, fire: Fire, decided: dict[str, Any]) -> Fire:
         payload = str(decided["payload"])
         if fire.via == "queue":
-            made = _json(await self._step("enqueue", self._enqueue, fire, payload))
-            if made["work_id"] is None:
-                # Refused for good: on record as undeclared, not lost in silence.
-                return replace(fire, decision=FireDecision.UNDECLARED)
-            return replace(fire, work_id=str(made["work_id"]))
+            schedule = self._ports.lane.current.schedules.get(call.schedule)
+            grid = None if schedule is None else schedule.grid
+            within = self._ports.patience.of(call, grid)
+            try:
+                made = _json(
+                    await _step(self._ctx, "enqueue", self._enqueue, fire, payload, grid, within=within)
+                )
+            except _GaveUp as error:
+                made = {"decision": FireDecision.REFUSED, "code": BoundaryDown.code, "reason": str(error)}
+            return replace(
+                fire,
+                decision=FireDecision(made.get("decision", fire.decision)),
+                work_id=made.get("work_id"),
+                late=fire.late or bool(made.get("late")),
+                reason=made.get("reason"),
+                code=made.get("code"),
+            )
         request = RunRequest(
             item_id=fire.fire_id,
             attempt=1,
@@ -149,113 +224,207 @@ class _Decision:
         )
         return replace(fire, work_id=fire.fire_id)
 
+    async def _on_record(self, fires: Sequence[Fire]) -> None:
+        within = timedelta(seconds=self._ports.patience.record_s)
+        try:
+            await _step(self._ctx, "record", _record, self._ports, fires, within=within)
+        except _GaveUp:
+            service = schedule_service(self._ports.lane.current.name)
+            self._ctx.generic_send(service, RECORD, encode_fires(fires), key=self._ctx.key())
+
     async def _decide(self, call: FireCall, memory: _Memory) -> bytes:
         lane = self._ports.lane.current
         schedule = lane.schedules.get(call.schedule)
         family = None if schedule is None else lane.families.get(schedule.family)
         if schedule is None or family is None:
-            return self._decided(lane, call, FireDecision.UNDECLARED, via="queue", family=None)
-        late = call.late
+            return self._told(lane, self._fire(call, FireDecision.UNDECLARED))
+        fire = self._fire(
+            call, FireDecision.STARTED, via=schedule.via, family=schedule.family, late=call.late
+        )
+        account, missed = memory.account, []
         if call.instant is not None:
-            now = self._ports.now()
             grid = schedule.grid
-            late = late or now - call.instant > grid.tolerance(call.instant)
+            if account.has(call.instant):
+                return _nothing(FireDecision.DUPLICATE)
+            await self._until(call.instant)
+            since = await self._ports.history.began(call.schedule)
+            now = self._ports.now()
+            judged = judge(account, grid, call.instant, now=now, since=since)
+            if judged.standing is not Standing.DUE:
+                known = judged.standing is Standing.ACCOUNTED
+                return _nothing(FireDecision.DUPLICATE if known else FireDecision.NOT_DUE)
+            account = judged.account
+            missed = [self._missed(fire, instant, now) for instant in judged.missed]
+            late = call.late or _is_late(grid, call.instant, now)
+            fire = replace(fire, decided_at=now, late=late, missed_before=judged.missed_total)
             newest = grid.at_or_before(now)
-            passed_by = call.instant <= memory.latest or (newest is not None and newest > call.instant)
-            if late and (schedule.misfire == "skip" or passed_by):
-                return self._decided(
-                    lane, call, FireDecision.MISFIRE, via=schedule.via, family=schedule.family, late=True
-                )
+            if late and (
+                schedule.misfire == "skip"
+                or (newest is not None and newest > call.instant)
+                or memory.account.decided_since(call.instant, now)
+            ):
+                return self._told(lane, replace(fire, decision=FireDecision.MISFIRE), missed, account)
         if (
             schedule.overlap == "forbid"
             and memory.current is not None
             and await self._ports.progress.ended(memory.current) is None
         ):
-            return self._decided(
-                lane, call, FireDecision.OVERLAP, via=schedule.via, family=schedule.family, late=late
-            )
-        held = await self._ports.paused(schedule.family)
-        # A run can't be held: while the family is paused it is queued instead, and waits there.
-        via = "queue" if held else schedule.via
-        decision = FireDecision.HELD if held else FireDecision.STARTED
-        return self._decided(
-            lane,
-            call,
-            decision,
-            via=via,
-            family=schedule.family,
-            late=late,
-            payload=schedule.payload,
-            priority=family.priority.name,
-        )
+            return self._told(lane, replace(fire, decision=FireDecision.OVERLAP), missed, account)
+        if await self._ports.paused(schedule.family):
+            # A run can't be held: while the family is paused it is queued instead, and waits there.
+            fire = replace(fire, decision=FireDecision.HELD, via="queue")
+        return self._told(lane, fire, missed, account, schedule.payload, family.priority.name)
 
-    def _decided(
+    async def _until(self, instant: float) -> None:
+        """An early call waits; nothing starts before its instant."""
+        while 0 < (early := instant - self._ports.now()) <= WAIT_MOST_S:  # noqa: ASYNC110 - no event tells the time
+            await asyncio.sleep(early)
+
+    async def _refuse(self, call: FireCall, memory: _Memory, reason: str) -> bytes:
+        lane = self._ports.lane.current
+        schedule = lane.schedules.get(call.schedule)
+        now = self._ports.now()
+        fire = replace(
+            self._fire(call, FireDecision.REFUSED),
+            reason=reason,
+            code=BoundaryDown.code,
+            family=None if schedule is None else schedule.family,
+            via="queue" if schedule is None else schedule.via,
+        )
+        account = memory.account
+        if call.instant is None or schedule is None:
+            return self._told(lane, fire)
+        if account.has(call.instant):
+            return _nothing(FireDecision.DUPLICATE)
+        if call.instant > now:
+            return _nothing(FireDecision.NOT_DUE)
+        # What passed before it is told by the next call that can ask since when the schedule counts.
+        fire = replace(fire, late=fire.late or _is_late(schedule.grid, call.instant, now))
+        return self._told(lane, fire, [], account.with_decided(schedule.grid, call.instant))
+
+    def _fire(
         self,
-        lane: Lane,
         call: FireCall,
         decision: FireDecision,
         *,
-        via: str,
-        family: str | None,
-        late: bool | None = None,
-        payload: str = "{}",
-        priority: str = "P2",
-    ) -> bytes:
-        fire = Fire(
+        via: str = "queue",
+        family: str | None = None,
+        late: bool = False,
+    ) -> Fire:
+        return Fire(
             fire_id=call.fire_id,
             schedule=call.schedule,
             family=family,
             kind=call.kind,
             instant=call.instant,
             decided_at=self._ports.now(),
-            late=call.late if late is None else late,
+            late=late,
             decision=decision,
             via=via,
             work_id=None,
-            missed_before=call.missed_before,
             actor=call.actor,
         )
+
+    @staticmethod
+    def _missed(fire: Fire, instant: float, now: float) -> Fire:
+        return replace(
+            fire,
+            fire_id=fire_id_of(fire.schedule, instant),
+            kind=FireKind.SCHEDULED,
+            instant=instant,
+            decided_at=now,
+            late=False,
+            decision=FireDecision.MISSED,
+        )
+
+    @staticmethod
+    def _told(
+        lane: Lane,
+        fire: Fire,
+        missed: Sequence[Fire] = (),
+        account: Account | None = None,
+        payload: str = "{}",
+        priority: str = "P2",
+    ) -> bytes:
         told = {
-            "fire": asdict(fire),
+            "fire": fire_form(fire),
+            "missed": [fire_form(one) for one in missed],
+            "account": None if account is None else asdict(account),
             "payload": payload,
             "priority": priority,
-            "service": service_of(lane, family or ""),
+            "service": service_of(lane, fire.family or ""),
         }
         return json.dumps(told).encode()
 
-    async def _enqueue(self, fire: Fire, payload: str) -> bytes:
+    async def _enqueue(self, fire: Fire, payload: str, grid: Grid | None) -> bytes:
+        """Whatever the door answers is the decision; that its server is away is not an answer."""
         try:
             made = await self._ports.enqueue(
                 fire.family or "", payload, f"schedule:{fire.schedule}", fire.fire_id
             )
-        except OperatorError as error:
-            if error.code in ("unknown-family", "payload-too-large", "bad-payload", "schema"):
-                return b'{"work_id": null}'
+        except AckNotKept as error:
+            if error.enqueued is None:
+                raise
+            made = error.enqueued  # it is in the queue, as any item whose disk or replica is slow
+        except UnknownFamily as error:
+            return _refusal(FireDecision.UNDECLARED, error)
+        except (Refused, UsageError) as error:
+            return _refusal(FireDecision.REFUSED, error)
+        late = (
+            grid is not None and fire.instant is not None and _is_late(grid, fire.instant, self._ports.now())
+        )
+        return json.dumps({"work_id": made.item_id, "late": late}).encode()
+
+
+async def _record(ports: SchedulePorts, fires: Sequence[Fire]) -> bytes:
+    for fire in fires:
+        await ports.history.record(fire)
+    return b"null"
+
+
+async def _step(
+    ctx: restate.ObjectContext | restate.ObjectSharedContext,
+    name: str,
+    step: Callable[..., Awaitable[bytes]],
+    *args: object,
+    within: timedelta | None = None,
+) -> bytes:
+    """Tried until it works, or, with ``within``, so long. Raises `_GaveUp`."""
+
+    async def once() -> bytes:
+        try:
+            async with asyncio.timeout(STEP_TIMEOUT_S):
+                return await step(*args)
+        except Exception as error:  # noqa: BLE001 - whatever it is, the step is not done yet
+            said = error.message if isinstance(error, OperatorError) else f"{type(error).__name__}: {error}"
+            raise RetryableError(one_line(said, REASON_MAX), 500, retry_after=RETRY) from None
+
+    try:
+        return await ctx.run_typed(name, once, restate.RunOptions(serde=_BYTES, max_duration=within))
+    except restate.TerminalError as error:
+        if within is None or error.status_code == _CANCELLED:
             raise
-        return json.dumps({"work_id": made.item_id}).encode()
-
-    async def _record(self, fire: Fire) -> bytes:
-        await self._ports.history.record(fire)
-        return b"null"
-
-    async def _step(self, name: str, step: Callable[..., Awaitable[bytes]], *args: object) -> bytes:
-        """Tried until it works: a schedule whose servers are away waits for them, in order."""
-
-        async def once() -> bytes:
-            try:
-                async with asyncio.timeout(STEP_TIMEOUT_S):
-                    return await step(*args)
-            except Exception as error:  # noqa: BLE001 - whatever it is, the fire is not decided yet
-                said = (
-                    error.message if isinstance(error, OperatorError) else f"{type(error).__name__}: {error}"
-                )
-                raise RetryableError(one_line(f"{name}: {said}"), 500, retry_after=RETRY) from None
-
-        return await self._ctx.run_typed(name, once, _STEP)
+        raise _GaveUp(one_line(error.message, REASON_MAX)) from None
 
 
-def _answer(call: FireCall, decision: FireDecision, work_id: str | None) -> bytes:
-    return json.dumps({"fire_id": call.fire_id, "decision": decision.value, "work_id": work_id}).encode()
+def _is_late(grid: Grid, instant: float, now: float) -> bool:
+    return now - instant > grid.tolerance(instant)
+
+
+def _nothing(decision: FireDecision) -> bytes:
+    return json.dumps({"nothing": decision.value}).encode()
+
+
+def _refusal(decision: FireDecision, error: OperatorError) -> bytes:
+    reason = one_line(error.message, REASON_MAX)
+    return json.dumps({"decision": decision.value, "code": error.code, "reason": reason}).encode()
+
+
+def _answer(
+    call: FireCall, decision: FireDecision, work_id: str | None = None, reason: str | None = None
+) -> bytes:
+    told = {"fire_id": call.fire_id, "decision": decision.value, "work_id": work_id, "reason": reason}
+    return json.dumps(told).encode()
 
 
 def _json(data: bytes) -> dict[str, Any]:
@@ -263,17 +432,46 @@ def _json(data: bytes) -> dict[str, Any]:
     return value
 
 
-def _fire(value: dict[str, Any]) -> Fire:
-    return Fire(**{**value, "kind": FireKind(value["kind"]), "decision": FireDecision(value["decision"])})
+def _account(value: dict[str, Any]) -> Account:
+    through = value["through"]
+    return Account(
+        tuple((float(first), float(last)) for first, last in value["decided"]),
+        None if through is None else float(through),
+        float(value["told_at"]),
+    )
 
 
 def _memory(data: bytes | None) -> _Memory:
     if data is None:
-        return _Memory((), 0.0, None)
+        return _Memory((), Account(), None)
     value = _json(data)
-    current = value["current"]
-    return _Memory(tuple(value["seen"]), float(value["latest"]), None if current is None else _fire(current))
+    seen, current = tuple(value["seen"]), value["current"]
+    if value.get("account") is not None:
+        account = _account(value["account"])
+    else:
+        # An older version: it knew the latest instant, and each of the last ones by its id.
+        latest = float(value["latest"])
+        known = [instant for fire_id in seen if (instant := _instant_of(fire_id)) is not None]
+        account = Account(stretches_of(known), latest, latest) if latest else Account()
+    return _Memory(seen, account, None if current is None else fire_of(current))
+
+
+def _instant_of(fire_id: str) -> float | None:
+    match = FIRE_ID.fullmatch(fire_id)
+    try:
+        return None if match is None else datetime.fromisoformat(match.group(2)).timestamp()
+    except ValueError:
+        return None  # one that a person asked for
 
 
 def _pack(memory: _Memory) -> bytes:
-    return json.dumps(asdict(memory)).encode()
+    """With what an older version reads."""
+    latest = max((last for _, last in memory.account.decided), default=0.0)
+    current = None if memory.current is None else fire_form(memory.current)
+    told = {
+        "seen": memory.seen,
+        "latest": latest,
+        "current": current,
+        "account": asdict(memory.account),
+    }
+    return json.dumps(told).encode()

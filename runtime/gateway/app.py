@@ -16,10 +16,20 @@ from starlette.routing import Route
 from runtime.gateway.answers import answer, document, refusal, refusal_of
 from runtime.gateway.body import read_body
 from runtime.gateway.bulk import BULK_BODY_MOST, bulk_answer, bulk_lines, bulk_offers, is_bulk
-from runtime.gateway.fires import FIRE_BODY_MOST, Forbidden, fire_body
+from runtime.gateway.fires import FIRE_BODY_MOST, Forbidden, called_at_of, fire_body
 from runtime.gateway.guard import FireToken, Guard, Log, is_whole
 from runtime.lanefile import parse_duration
-from runtime.model import Ack, BoundaryDown, Enqueued, FireAnswer, Offer, OperatorError, Priority, UsageError
+from runtime.model import (
+    CALLED_AT_HEADER,
+    Ack,
+    BoundaryDown,
+    Enqueued,
+    FireAnswer,
+    Offer,
+    OperatorError,
+    Priority,
+    UsageError,
+)
 from runtime.text import one_line
 from runtime.truth.document import Snapshot
 
@@ -65,7 +75,9 @@ class ReaderPort(Protocol):
 
 
 class FiresPort(Protocol):
-    async def fire(self, schedule: str, *, missed: int | None = None) -> FireAnswer: ...
+    async def fire(
+        self, schedule: str, *, caught_up: bool = False, called_at: float | None = None
+    ) -> FireAnswer: ...
     async def ask(self, schedule: str, *, actor: str) -> FireAnswer: ...
 
 
@@ -130,7 +142,8 @@ def build_gateway(
         schedule: str = request.path_params["schedule"]
         missed, asked_by = fire_body(await read_body(request, limit=FIRE_BODY_MOST, timeout_s=body_timeout_s))
         if asked_by is None:
-            told = await fires.fire(schedule, missed=missed)
+            called_at = called_at_of(request.headers.get(CALLED_AT_HEADER))
+            told = await fires.fire(schedule, caught_up=missed is not None, called_at=called_at)
         elif is_whole(request):
             told = await fires.ask(schedule, actor=asked_by)
         else:
@@ -139,7 +152,8 @@ def build_gateway(
                 fix="use the gateway's own token to start a schedule by hand",
             )
         decision = None if told.decision is None else told.decision.value
-        return answer({"fire_id": told.fire_id, "decision": decision, "work_id": told.work_id}, 202)
+        fired = {"fire_id": told.fire_id, "decision": decision, "work_id": told.work_id}
+        return answer({**fired, "reason": told.reason} if told.reason else fired, 202)
 
     async def snapshot(_: Request) -> Response:
         told = await reader.snapshot()

@@ -1,10 +1,16 @@
-"""The body of a fire: nothing (the clock), ``{"missed": N}`` (a catch-up), ``{"asked_by": WHO}`` (a person)."""
+"""What a fire's request says.
+
+Its body: nothing (the clock), ``{"missed": N}`` (a catch-up, N of no account), ``{"asked_by": WHO}`` (a person).
+Its header ``X-Joelclaw-Called-At``: when the clock made the call, where it says so.
+"""
 
 from __future__ import annotations
 
 import json
+import math
 
-from runtime.model import UsageError
+from runtime.model import CALLED_AT_HEADER, UsageError
+from runtime.text import one_line
 
 FIRE_BODY_MOST = 4096
 
@@ -36,3 +42,19 @@ def fire_body(raw: bytes) -> tuple[int | None, str | None]:
         "the body of a fire is not understood",
         fix='send none for the instant that is due now, or {"asked_by": "NAME"} to start it by hand',
     )
+
+
+def called_at_of(text: str | None) -> float | None:
+    """Seconds since the epoch. Raises `UsageError`."""
+    if text is None:
+        return None
+    try:
+        moment = float(text[:40])
+    except ValueError:
+        moment = math.nan
+    if not 0 <= moment < 1e11:
+        raise UsageError(
+            f"{CALLED_AT_HEADER} {one_line(text, 40)!r} is no time",
+            fix="send seconds since the epoch, or leave it out",
+        )
+    return moment

@@ -7,13 +7,13 @@ by age and by number; the newest row of each stays.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from typing import Any
 
 from runtime.ledger.connection import Redis, redis_errors
 from runtime.ledger.keys import lane_key
-from runtime.model import STARTING, Fire, FireDecision, FireKind
+from runtime.model import STARTING, Fire, FireDecision, fire_form, fire_of
 from runtime.text import without_credentials
 
 FIRES_KEPT = 1000
@@ -22,19 +22,49 @@ OPEN_MOST = 1000
 """Fires followed to their end, that one look takes."""
 SCHEDULES_MOST = 1000
 
+INSTANTS_KEPT = 1000
+"""A schedule, up to now; and as many beyond."""
+SKEW_S = 60.0
+"""A time that lies further beyond the server's was written by a clock that was ahead."""
+
+# What is ordered or kept by time is so by the server's where a fire's own lies beyond it: a clock that was ahead
+# once is not to push out what came before it, nor to stay on top of what comes after.
 _RECORD = """
-local rows, order, open, last = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
-local id, row, at, keep_before, kept, schedule, is_open, is_instant = ARGV[1], ARGV[2], ARGV[3], ARGV[4], tonumber(ARGV[5]), ARGV[6], ARGV[7], ARGV[8]
-if redis.call('HEXISTS', rows, id) == 1 then return 0 end
-redis.call('HSET', rows, id, row)
-redis.call('ZADD', order, at, id)
-if is_open == '1' then redis.call('ZADD', open, at, id) end
-redis.call('HSET', last, schedule, id)
-if is_instant ~= '' then
-  local before = tonumber(redis.call('HGET', last, schedule .. '@') or '0')
-  if tonumber(is_instant) > before then redis.call('HSET', last, schedule .. '@', is_instant) end
+local rows, order, open, last, instants = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
+local id, row, at, keep, kept, schedule, is_open, instant, is_missed, skew, instants_kept = ARGV[1], ARGV[2],
+  tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[5]), ARGV[6], ARGV[7], ARGV[8], ARGV[9], tonumber(ARGV[10]),
+  tonumber(ARGV[11])
+local time = redis.call('TIME')
+local now = tonumber(time[1]) + tonumber(time[2]) / 1000000
+local function said(text, field)
+  local read, value = pcall(cjson.decode, text or '')
+  return read and type(value) == 'table' and value[field] or nil
 end
-local old = redis.call('ZRANGEBYSCORE', order, '-inf', '(' .. keep_before, 'LIMIT', 0, 1000)
+local function exact(number) return string.format('%.6f', number) end
+local known = redis.call('HGET', rows, id)
+if known and (is_missed == '1' or said(known, 'decision') ~= 'missed') then return 0 end
+local score = exact(at > now + skew and now or at)
+for _, set in ipairs({order, open}) do
+  for _, ahead in ipairs(redis.call('ZRANGEBYSCORE', set, '(' .. exact(now + skew), '+inf', 'LIMIT', 0, 1000)) do
+    redis.call('ZADD', set, exact(math.min(at, now)), ahead)
+  end
+end
+redis.call('HSET', rows, id, row)
+redis.call('ZADD', order, score, id)
+if is_open == '1' then redis.call('ZADD', open, score, id) end
+if is_missed ~= '1' then
+  local newest = redis.call('HGET', last, schedule)
+  local newest_at = newest and tonumber(said(redis.call('HGET', rows, newest), 'decided_at')) or 0
+  if newest_at <= at or newest_at > now + skew then redis.call('HSET', last, schedule, id) end
+  if instant ~= '' then
+    redis.call('ZADD', instants, instant, instant)
+    local past = redis.call('ZCOUNT', instants, '-inf', exact(now))
+    if past > instants_kept then redis.call('ZREMRANGEBYRANK', instants, 0, past - instants_kept - 1) end
+    local beyond = redis.call('ZCOUNT', instants, '(' .. exact(now), '+inf')
+    if beyond > instants_kept then redis.call('ZREMRANGEBYRANK', instants, instants_kept - beyond, -1) end
+  end
+end
+local old = redis.call('ZRANGEBYSCORE', order, '-inf', '(' .. exact(math.min(at, now) - keep), 'LIMIT', 0, 1000)
 local over = redis.call('ZCARD', order) - kept
 if over > #old then old = redis.call('ZRANGE', order, 0, over - 1) end
 for _, gone in ipairs(old) do
@@ -69,6 +99,7 @@ class Fires:
         self._keep_s = keep_s
         self._open = lane_key(lane, "fires:open")
         self._last = lane_key(lane, "fires:last")
+        self._began = lane_key(lane, "fires:began")
 
     def _rows(self, schedule: str) -> str:
         return lane_key(self._lane, f"fires:{schedule}:rows")
@@ -76,27 +107,59 @@ class Fires:
     def _order(self, schedule: str) -> str:
         return lane_key(self._lane, f"fires:{schedule}:order")
 
+    def _instants(self, schedule: str) -> str:
+        return lane_key(self._lane, f"fires:{schedule}:instants")
+
     async def record(self, fire: Fire) -> bool:
-        """False when that fire is on record already: nothing changed. Raises `BoundaryDown`."""
+        """False when that fire is on record already: nothing changed. A decision replaces the row that told
+        its instant as missed: whoever said so had a clock that was ahead. Raises `BoundaryDown`."""
         is_open = fire.decision in STARTING and fire.ended_at is None
         with redis_errors(self._where):
             done: Any = await self._redis.eval(
                 _RECORD,
-                4,
+                5,
                 self._rows(fire.schedule),
                 self._order(fire.schedule),
                 self._open,
                 self._last,
+                self._instants(fire.schedule),
                 fire.fire_id,
-                json.dumps(asdict(fire), ensure_ascii=False, separators=(",", ":")),
+                json.dumps(fire_form(fire), ensure_ascii=False, separators=(",", ":")),
                 repr(fire.decided_at),
-                repr(fire.decided_at - self._keep_s),
+                repr(self._keep_s),
                 str(FIRES_KEPT),
                 fire.schedule,
                 "1" if is_open else "0",
                 "" if fire.instant is None else str(int(fire.instant)),
+                "1" if fire.decision is FireDecision.MISSED else "",
+                repr(SKEW_S),
+                str(INSTANTS_KEPT),
             )
         return bool(done)
+
+    async def note_decided(self, schedule: str, instant: float) -> None:
+        """Its object knows of a decision that is not on record here. Raises `BoundaryDown`."""
+        with redis_errors(self._where):
+            await self._redis.zadd(self._instants(schedule), {str(int(instant)): int(instant)})
+
+    async def began(self, schedule: str) -> float | None:
+        """See `runtime.model.FireHistory`."""
+        with redis_errors(self._where):
+            found: Any = await self._redis.hget(self._began, schedule)
+        return _number(found)
+
+    async def note_began(self, moments: Mapping[str, float]) -> None:
+        """From when on the instants of each schedule count, as its job says. Writes what differs.
+        Raises `BoundaryDown`."""
+        with redis_errors(self._where):
+            found: Any = await self._redis.hgetall(self._began)
+            differing: dict[Any, Any] = {
+                schedule: repr(moment)
+                for schedule, moment in moments.items()
+                if _number(found.get(schedule)) != moment
+            }
+            if differing:
+                await self._redis.hset(self._began, mapping=differing)
 
     async def settle(
         self, schedule: str, fire_id: str, outcome: str | None, *, at: float, final: bool = True
@@ -137,11 +200,25 @@ class Fires:
             ids = [value for key, value in found.items() if not key.endswith("@")][:SCHEDULES_MOST]
             return {fire.schedule: fire for fire in await self._fires(ids)}
 
-    async def last_instants(self) -> Mapping[str, float]:
-        """The latest instant of its grid that each schedule has decided about. Raises `BoundaryDown`."""
+    async def last_instants(self, *, now: float) -> Mapping[str, float]:
+        """The latest instant of its grid, up to ``now``, that each schedule has decided about: one beyond it
+        says nothing of what has passed. Raises `BoundaryDown`."""
         with redis_errors(self._where):
             found: Any = await self._redis.hgetall(self._last)
-        return {key[:-1]: float(value) for key, value in found.items() if key.endswith("@")}
+            begun: Any = await self._redis.hkeys(self._began)
+            names = {*begun, *(name for name in found if not name.endswith("@"))}
+            schedules = sorted(names)[:SCHEDULES_MOST]
+            pipe = self._redis.pipeline(transaction=False)
+            for name in schedules:
+                pipe.zrevrangebyscore(self._instants(name), now, "-inf", start=0, num=1)
+            told: Any = await pipe.execute() if schedules else []
+        latest: dict[str, float] = {}
+        for name, rows in zip(schedules, told, strict=True):
+            # An older version kept the highest only.
+            known = [_number(text) for text in (*rows, found.get(f"{name}@"))]
+            if moments := [moment for moment in known if moment is not None and moment <= now]:
+                latest[name] = max(moments)
+        return latest
 
     async def _fires(self, ids: Sequence[str]) -> list[Fire]:
         if not ids:
@@ -157,9 +234,14 @@ def _parse(row: str | None) -> Fire | None:
     if row is None:
         return None
     try:
-        data: dict[str, Any] = json.loads(row)
-        data["kind"] = FireKind(data["kind"])
-        data["decision"] = FireDecision(data["decision"])
-        return Fire(**data)
+        return fire_of(json.loads(row))
     except (ValueError, KeyError, TypeError):
         return None
+
+
+def _number(text: str | None) -> float | None:
+    try:
+        value = None if text is None else float(text)
+    except ValueError:
+        return None
+    return value if value is not None and math.isfinite(value) else None

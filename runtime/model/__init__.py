@@ -8,6 +8,7 @@ workflow of one attempt, whose key is ``<item_id>.<attempt>``.
 from __future__ import annotations
 
 from .clock import (
+    CALLED_AT_HEADER,
     STARTING,
     ChangeKind,
     ClockControl,
@@ -26,6 +27,9 @@ from .clock import (
     ScheduleChange,
     ScheduleReading,
     WorkProgress,
+    WorkStand,
+    fire_form,
+    fire_of,
 )
 from .durable import (
     WORKER_DEATHS_MAX,
@@ -182,6 +186,7 @@ __all__ = [
     "BULK_LETTERS",
     "BULK_OF_LETTER",
     "BULK_STATES",
+    "CALLED_AT_HEADER",
     "FAMILY_NAME",
     "FAMILY_NAME_MAX",
     "FAMILY_TAG_LENGTH",
@@ -320,10 +325,13 @@ __all__ = [
     "WaitsReader",
     "WorkItem",
     "WorkProgress",
+    "WorkStand",
     "WritesRefused",
     "asked_fire_id",
     "family_tag",
+    "fire_form",
     "fire_id_of",
+    "fire_of",
     "new_item_id",
     "new_item_ids",
     "parse_run_id",

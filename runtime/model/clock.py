@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from enum import StrEnum
-from typing import Protocol
+from typing import Any, Protocol
+
+CALLED_AT_HEADER = "X-Joelclaw-Called-At"
+"""Of a clock's call: when it was made, in seconds since the epoch. A clock that doesn't say so (Dkron) is
+taken at the moment at which its call is heard."""
 
 
 class FireKind(StrEnum):
@@ -30,9 +34,26 @@ class FireDecision(StrEnum):
     """Late, and the schedule skips late ones or a newer instant has passed."""
     UNDECLARED = "undeclared"
     """The lane file no longer has the schedule or its family."""
+    REFUSED = "refused"
+    """Its work was not taken in (the family drains, is full, the server takes no writes ...): ``reason`` says why."""
+    MISSED = "missed"
+    """No call stood for this instant."""
+    NOT_DUE = "not-due"
+    """Before its time, or from before the schedule was there or enabled; nothing happened and nothing is recorded."""
 
 
 STARTING = frozenset({FireDecision.STARTED, FireDecision.HELD})
+
+
+class WorkStand(StrEnum):
+    """Where the work of a fire stands that has not ended."""
+
+    RUNNING = "running"
+    """A drainer or Restate has it."""
+    HELD = "held"
+    """Queued, and its family is paused."""
+    WAITING = "waiting"
+    """Queued: it is next, or a limit or a delay keeps it back."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +68,7 @@ class FireCall:
     late: bool
     called_at: float
     missed_before: int = 0
-    """Earlier instants that passed without a fire and are not made up for."""
+    """Of no account: whoever decides counts. Older callers say a number here."""
     actor: str | None = None
 
 
@@ -67,10 +88,34 @@ class Fire:
     work_id: str | None
     """The item's id (queue), or the fire's own (restate), whose attempt 1 is the run; None: nothing was started."""
     missed_before: int = 0
+    """Instants before it that passed without a call; the latest of them have rows of their own (``missed``)."""
     actor: str | None = None
     outcome: str | None = None
     """How its work ended: an `Outcome` or an `ItemState`; None while it goes on or nothing was started."""
     ended_at: float | None = None
+    reason: str | None = None
+    """Why it was refused, in one line."""
+    code: str | None = None
+    """Of the refusal, as of an `OperatorError`."""
+    stands: WorkStand | None = None
+    """Where its work stands, as looked up; never kept. None: it has ended, or nobody looked."""
+
+
+_SINCE_LATER = ("reason", "code")
+
+
+def fire_form(fire: Fire) -> dict[str, Any]:
+    """A fire as it is kept: without what is looked up; and what an older version doesn't know only where it
+    says something, so that such a one reads all others."""
+    form = asdict(fire)
+    del form["stands"]
+    return {name: value for name, value in form.items() if value is not None or name not in _SINCE_LATER}
+
+
+def fire_of(form: Mapping[str, Any]) -> Fire:
+    """What `fire_form` told. Raises `ValueError`, `KeyError`, `TypeError` for anything else."""
+    told = {name: value for name, value in form.items() if name != "stands"}
+    return Fire(**{**told, "kind": FireKind(told["kind"]), "decision": FireDecision(told["decision"])})
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +125,8 @@ class FireAnswer:
     fire_id: str
     decision: FireDecision | None
     work_id: str | None
+    reason: str | None = None
+    """Why it was refused."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,10 +213,14 @@ class ScheduleReading:
     """How the clock's job differs from the lane file; None: it does not."""
     last: Fire | None
     running: int | None
-    """Fires whose work has not ended; None: unknown."""
+    """Fires whose work runs; None: unknown."""
     missed: int | None
     """Instants that are overdue now: nobody has fired them in time."""
     overdue_since: float | None
+    held: int | None = None
+    """Fires whose work waits behind a pause; None: unknown."""
+    waiting: int | None = None
+    """Fires whose work waits otherwise; None: unknown."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,6 +243,11 @@ class FireDecider(Protocol):
 
 class FireHistory(Protocol):
     async def record(self, fire: Fire) -> bool: ...
+
+    async def began(self, schedule: str) -> float | None:
+        """From when on its instants count, in seconds since the epoch; None: nobody has said so.
+        Raises `BoundaryDown`."""
+        ...
 
 
 class WorkProgress(Protocol):

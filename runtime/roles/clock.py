@@ -29,7 +29,7 @@ from runtime.settings import Settings
 from runtime.stack.endpoints import StackPaths, resolve_targets
 
 from .clock_places import fire_target, listen_at
-from .fires import Progress
+from .fires import FireStands, Progress
 from .process import Detail, RoleProcess, log, until_stopped
 
 
@@ -56,8 +56,11 @@ async def run_clock(settings: Settings, stop: asyncio.Event) -> None:
                 ingress_url=targets.restate_ingress_url,
             )
         )
+        reading = Reading(redis, targets.redis_url, name)
         gateway = await stack.enter_async_context(GatewayFires(target, name))
-        clock = Clock(dkron, lane, fires, target, time.time, ask=gateway.ask)
+        clock = Clock(
+            dkron, lane, fires, target, time.time, ask=gateway.ask, stands=FireStands(reading, lane)
+        )
 
         async def applied(changes: Sequence[ScheduleChange]) -> None:
             try:
@@ -69,7 +72,7 @@ async def run_clock(settings: Settings, stop: asyncio.Event) -> None:
             clock,
             lane,
             fires,
-            Progress(Reading(redis, targets.redis_url, name), journal, time.time),
+            Progress(reading, journal, time.time),
             time.time,
             catch_up=gateway.catch_up,
             applied=applied,

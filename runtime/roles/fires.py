@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
 from runtime.durable.journal import Journal
 from runtime.lanefile import LaneSource
 from runtime.ledger.fires import Fires
 from runtime.model import (
     Enqueued,
+    FamilyRules,
     Fire,
     ItemState,
     Now,
@@ -14,18 +19,22 @@ from runtime.model import (
     RunStatus,
     Settler,
     SettleResult,
+    WorkStand,
     parse_run_id,
     run_id_of,
     schedule_of,
 )
-from runtime.pressure.intake import Intake
 from runtime.pressure.reading import Reading
+
+if TYPE_CHECKING:
+    from runtime.pressure.intake import Intake  # late: looking doesn't need it
 
 RUN_KNOWN_WITHIN_S = 60.0
 """A run that was just sent may not be in Restate's tables yet."""
 OVER = frozenset({ItemState.SUCCEEDED, ItemState.DEAD, ItemState.QUARANTINED, ItemState.DISCARDED})
 """Of an item. A dead one may be replayed: then it goes on."""
 UNKNOWN = "unknown"
+LOOKED_UP_AT_ONCE = 8
 
 
 class Progress:
@@ -47,7 +56,8 @@ class Progress:
         run_id = run_id_of(fire.work_id, 1)
         run = (await self._journal.lookup([run_id])).get(run_id)
         if run is None:
-            age = self._now() - fire.decided_at
+            # Decided beyond now: by a clock that was ahead; it has been sent for long.
+            age = abs(self._now() - fire.decided_at)
             return (UNKNOWN, self._now()) if age > RUN_KNOWN_WITHIN_S else None
         if run.status is not RunStatus.COMPLETED:
             return None
@@ -90,5 +100,43 @@ class FireQueue:
         )
 
     async def paused(self, family: str) -> bool:
-        reading = await self._reading.read({family: self._lane.current.family(family).rules})
-        return any(known.family == family and known.pause is not None for known in reading.families)
+        return family in await _held(self._reading, {family: self._lane.current.family(family).rules})
+
+
+class FireStands:
+    """Where the work of fires stands that have not ended, as the queue knows it."""
+
+    def __init__(self, reading: Reading, lane: LaneSource) -> None:
+        self._reading = reading
+        self._lane = lane
+
+    async def __call__(self, fires: Sequence[Fire]) -> Mapping[str, WorkStand]:
+        """By fire id; what is over already has none. Raises `BoundaryDown`."""
+        stands: dict[str, WorkStand] = {}
+        queued: list[tuple[str, str]] = []
+        for fire in fires:
+            if fire.work_id is not None and schedule_of(fire.work_id) is None:
+                queued.append((fire.fire_id, fire.work_id))
+            elif fire.work_id is not None:
+                stands[fire.fire_id] = WorkStand.RUNNING
+        waits: dict[str, str] = {}
+        for place in range(0, len(queued), LOOKED_UP_AT_ONCE):
+            some = queued[place : place + LOOKED_UP_AT_ONCE]
+            items = await asyncio.gather(*(self._reading.item(item_id) for _, item_id in some))
+            for (fire_id, _), item in zip(some, items, strict=True):
+                if item is not None and item.state in (ItemState.WAITING, ItemState.DELAYED):
+                    waits[fire_id] = item.family
+                elif item is not None and item.state not in OVER:
+                    stands[fire_id] = WorkStand.RUNNING
+        held = await _held(self._reading, self._lane.current.rules) if waits else frozenset()
+        for fire_id, family in waits.items():
+            stands[fire_id] = WorkStand.HELD if family in held else WorkStand.WAITING
+        return stands
+
+
+async def _held(reading: Reading, rules: Mapping[str, FamilyRules]) -> frozenset[str]:
+    """The families that are paused, by themselves or with their whole lane."""
+    told = await reading.read(rules)
+    return frozenset(
+        known.family for known in told.families if known.pause is not None or told.lane_hold is not None
+    )

@@ -28,6 +28,7 @@ from runtime.truth.addresses import Addresses
 from runtime.truth.reader import Reader
 
 from .clock_places import fire_target
+from .fires import FireStands
 
 if TYPE_CHECKING:
     from runtime.actions.apply import Actions
@@ -100,7 +101,9 @@ async def open_operator(settings: Settings) -> AsyncIterator[Operator]:
             Dkron(targets.clock_url) as dkron,
             GatewayFires(target, name) as gateway,
         ):
-            clock = Clock(dkron, lane, fires, target, time.time, ask=gateway.ask)
+            clock = Clock(
+                dkron, lane, fires, target, time.time, ask=gateway.ask, stands=FireStands(reading, lane)
+            )
 
             def selector() -> BacklogSelector:
                 from runtime.pressure.selecting import Selector

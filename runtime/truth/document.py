@@ -211,7 +211,8 @@ class ScheduleRow(Part):
     last_outcome: str | None
     """How its work ended; None while it goes on, or when there is none."""
     running: bool | None
-    """None, as of ``missed`` and ``late``: the record of fires can't be read."""
+    """Whether work that it started runs. None, as of ``held``, ``waiting``, ``missed`` and ``late``: the record
+    of fires can't be read."""
     missed: int | None
     """Instants that passed without a fire and were not made up for, as far as the record goes."""
     late: bool | None
@@ -219,6 +220,12 @@ class ScheduleRow(Part):
     misfire: str | None
     drift: str | None
     """How the clock's job differs from the lane file, in words; None: it does not."""
+    held: bool | None = None
+    """Whether work that it started waits behind a pause."""
+    waiting: bool | None = None
+    """Whether work that it started waits for its turn."""
+    last_reason: str | None = None
+    """Why the last fire was refused."""
 
 
 class ClockData(Part):

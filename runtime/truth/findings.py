@@ -70,6 +70,7 @@ TABLE: tuple[Rule, ...] = (
     Rule("schedule-missed", CLOCK, Reads.CLOCK, "instants passed without a fire", clock.missed),
     Rule("schedule-drift", CLOCK, Reads.CLOCK, "the clock is not as the lane file says", clock.drift),
     Rule("schedule-disabled", CLOCK, Reads.CLOCK, "a schedule is disabled", clock.disabled),
+    Rule("schedule-refused", CLOCK, Reads.CLOCK, "what a schedule was to start was refused", clock.refused),
     Rule("schedule-failing", CLOCK, Reads.CLOCK, "what a schedule started last failed", clock.failing),
     Rule("fires-unknown", CLOCK, Reads.CLOCK, "the history of fires can't be read", clock.fires_unknown),
     Rule("boundary-absent", SANDBOX, Reads.NOTHING, "this profile has no sandbox", sandbox.absent),

@@ -73,6 +73,7 @@ IN_SHORT = {
     ("schedule-missed", "clock"): "missed: {}",
     ("schedule-drift", "clock"): "drifted: {}",
     ("schedule-disabled", "clock"): "disabled: {}",
+    ("schedule-refused", "clock"): "scheduled and refused: {}",
     ("schedule-failing", "clock"): "scheduled and failing: {}",
     ("fires-unknown", "clock"): "fires are unknown",
     ("boundary-down", "sandbox"): "sandboxes can't be read",

@@ -186,22 +186,26 @@ def _values(field: str, most: int) -> set[int]:
     return {int(part) for part in field.split(",")}
 
 
-def test_a_call_means_the_nearest_instant_within_the_tolerance_else_the_one_before_and_late() -> None:
+def test_a_call_means_the_latest_instant_at_or_before_it_or_one_that_is_at_most_two_seconds_away() -> None:
     minutely = grid_of("0 * * * * *")
     noon = at("2026-01-01T12:00:00")
-    for offset, instant, late in ((0, 0, False), (29.9, 0, False), (-29.9, 0, False), (30.1, 60, False)):
+    for offset, instant, late in (
+        (0, 0, False), (29.9, 0, False), (30.1, 0, True), (57.9, 0, True), (58.1, 60, False), (-2.1, -60, True),
+    ):  # fmt: skip
         due = minutely.due(noon + offset)
         assert due is not None
         assert (due.at - noon, due.late) == (instant, late)
     hourly = grid_of("0 0 * * * *")
-    for offset, instant, late in ((30, 0, False), (-30, 0, False), (31, 0, True), (-31, -3600, True)):
+    for offset, instant, late in ((30, 0, False), (-2, 0, False), (31, 0, True), (-31, -3600, True)):
         due = hourly.due(noon + offset)
         assert due is not None
         assert (due.at - noon, due.late) == (instant, late)
+    # Of a short period a quarter: else each late call would take the name of the next instant.
     every_two = grid_of("*/2 * * * * *")
-    due = every_two.due(noon + 1.2)
-    assert due is not None
-    assert (due.at - noon, due.late) == (2, False)
+    for offset, instant, late in ((1.2, 0, True), (1.4, 0, True), (1.6, 2, False), (0.9, 0, False)):
+        due = every_two.due(noon + offset)
+        assert due is not None
+        assert (due.at - noon, due.late) == (instant, late)
 
 
 def test_one_instant_and_none() -> None:
@@ -209,7 +213,7 @@ def test_one_instant_and_none() -> None:
     eleven = at("2026-01-01T11:00:00")
     assert once.after(eleven - 1) == eleven
     assert once.after(eleven) is None
-    assert once.due(eleven - 31) is None
+    assert once.due(eleven - 3) is None
     late = once.due(eleven + 3600)
     assert late is not None
     assert (late.at, late.late) == (eleven, True)

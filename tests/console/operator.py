@@ -42,6 +42,7 @@ from runtime.model import (
     Verified,
     VerifyStep,
     WorkItem,
+    WorkStand,
 )
 from runtime.settings import Settings
 from runtime.truth.document import ArtifactRow, Snapshot
@@ -451,7 +452,7 @@ def sample_fires(schedule: str = "repo-sync") -> list[Fire]:
 
     asked = f"{schedule}@01km0000000000000000000041"
     return [
-        fire(566.0, outcome=None, ended_at=None, late=True, decided_at=AT - 540.0),
+        fire(566.0, outcome=None, ended_at=None, late=True, decided_at=AT - 540.0, stands=WorkStand.RUNNING),
         fire(1466.0, outcome="failed", kind=FireKind.CAUGHT_UP, late=True, missed_before=2),
         fire(2366.0, decision=FireDecision.OVERLAP, work_id=None, outcome=None, ended_at=None),
         fire(

@@ -69,7 +69,9 @@ class BrokenReader:
 class NoFires:
     """A lane without schedules."""
 
-    async def fire(self, schedule: str, *, missed: int | None = None) -> FireAnswer:
+    async def fire(
+        self, schedule: str, *, caught_up: bool = False, called_at: float | None = None
+    ) -> FireAnswer:
         raise UnknownSchedule(f"schedule {schedule[:60]!r} is not declared", fix="declare it")
 
     async def ask(self, schedule: str, *, actor: str) -> FireAnswer:

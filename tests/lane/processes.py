@@ -7,6 +7,8 @@ import signal
 import socket
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from tests.servers import STARTED, RestateServer, ValkeyCluster, ValkeyServer
@@ -65,6 +67,16 @@ class LaneProcesses:
         process = self._running[role].pop()
         process.send_signal(signal.SIGKILL)
         process.wait()
+
+    @contextmanager
+    def standing_still(self, role: str) -> Iterator[None]:
+        """SIGSTOP to one process of the role, and SIGCONT at the end."""
+        process = self._running[role][-1]
+        process.send_signal(signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            process.send_signal(signal.SIGCONT)
 
     def stop(self) -> None:
         for processes in self._running.values():

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import AsyncIterator
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
 from runtime.ledger import fires as ledger
 from runtime.ledger.connection import connect
 from runtime.ledger.fires import Fires
-from runtime.model import Fire, FireDecision, FireKind, fire_id_of
+from runtime.model import Fire, FireDecision, FireKind, WorkStand, fire_id_of
 from tests.servers import ValkeyServer
 
 BEGIN = 1_790_000_000.0
@@ -48,7 +50,7 @@ async def test_a_fire_is_on_record_once_and_read_back_as_it_was(fires: Fires) ->
     assert await fires.history("hourly") == [a_fire(1)]
     assert await fires.followed() == [a_fire(1)]
     assert set(await fires.last()) == {"hourly", "other"}
-    assert await fires.last_instants() == {"hourly": BEGIN + 3600, "other": BEGIN + 7200}
+    assert await fires.last_instants(now=BEGIN * 2) == {"hourly": BEGIN + 3600, "other": BEGIN + 7200}
     assert await fires.history("nobody") == []
 
 
@@ -56,7 +58,81 @@ async def test_a_late_record_of_an_older_instant_does_not_move_the_latest_back(f
     await fires.record(a_fire(5))
     await fires.record(a_fire(3, decided_at=BEGIN + 3600 * 6))
     await fires.record(a_fire(6, instant=None, kind=FireKind.ASKED))
-    assert await fires.last_instants() == {"hourly": BEGIN + 3600 * 5}
+    assert await fires.last_instants(now=BEGIN * 2) == {"hourly": BEGIN + 3600 * 5}
+
+
+async def test_an_instant_beyond_now_says_nothing_of_the_past(fires: Fires) -> None:
+    for number in (1, 2, 900):
+        await fires.record(a_fire(number))
+    assert await fires.last_instants(now=BEGIN + 3600 * 2 + 1) == {"hourly": BEGIN + 3600 * 2}
+    assert await fires.last_instants(now=BEGIN + 3600 * 901) == {"hourly": BEGIN + 3600 * 900}
+    assert await fires.last_instants(now=BEGIN) == {}
+
+
+async def test_what_an_older_version_knew_of_instants_is_heeded_up_to_now(
+    fires: Fires, valkey: ValkeyServer
+) -> None:
+    redis = connect(valkey.url)
+    old: dict[Any, Any] = {
+        "hourly": "hourly@x",
+        "hourly@": str(BEGIN),
+        "ahead": "ahead@x",
+        "ahead@": str(BEGIN + 1e6),
+    }
+    await redis.hset("joelclaw:1:{main}:fires:last", mapping=old)
+    assert await fires.last_instants(now=BEGIN + 1) == {"hourly": BEGIN}
+    await redis.aclose()
+
+
+async def test_what_a_clock_that_was_ahead_recorded_pushes_nothing_out_and_stays_on_top_of_nothing(
+    fires: Fires, valkey: ValkeyServer
+) -> None:
+    now = time.time()
+    before = a_fire(1, decided_at=now - 10)
+    ahead = [a_fire(2 + n, decided_at=now + 30 * 86_400 + n) for n in range(3)]
+    after = a_fire(9, decided_at=now + 1)
+    for fire in (before, *ahead):
+        await fires.record(fire)
+    assert (await fires.last())["hourly"] == ahead[-1]
+    redis = connect(valkey.url)
+    # As a server whose own clock was ahead would have kept it.
+    await redis.zadd("joelclaw:1:{main}:fires:hourly:order", {ahead[0].fire_id: ahead[0].decided_at})
+    await fires.record(after)
+    assert (await fires.history("hourly"))[0] == after
+    assert before in await fires.history("hourly")
+    assert (await fires.last())["hourly"] == after
+    # An older decision that is recorded late is not the last.
+    await fires.record(a_fire(8, decided_at=now - 5))
+    assert (await fires.last())["hourly"] == after
+    await redis.aclose()
+
+
+async def test_an_instant_told_as_missed_is_no_decision_and_gives_way_to_one(fires: Fires) -> None:
+    missed = a_fire(2, decision=FireDecision.MISSED, work_id=None)
+    await fires.record(a_fire(1))
+    assert await fires.record(missed)
+    assert not await fires.record(missed)
+    assert (await fires.last())["hourly"] == a_fire(1)
+    assert await fires.last_instants(now=BEGIN * 2) == {"hourly": BEGIN + 3600}
+    assert await fires.followed() == [a_fire(1)]
+    assert await fires.record(a_fire(2))
+    assert not await fires.record(missed)
+    assert await fires.history("hourly") == [a_fire(2), a_fire(1)]
+
+
+async def test_from_when_on_a_schedule_counts_is_what_was_said_last(fires: Fires) -> None:
+    assert await fires.began("hourly") is None
+    await fires.note_began({"hourly": BEGIN + 0.25, "other": BEGIN})
+    await fires.note_began({"hourly": BEGIN - 5})
+    assert (await fires.began("hourly"), await fires.began("other")) == (BEGIN - 5, BEGIN)
+    await fires.note_decided("hourly", BEGIN)
+    assert await fires.last_instants(now=BEGIN) == {"hourly": BEGIN}
+
+
+async def test_why_a_fire_was_refused_is_kept_and_where_its_work_stands_is_not(fires: Fires) -> None:
+    refused = a_fire(1, decision=FireDecision.REFUSED, work_id=None, reason="it drains", code="draining")
+    await fires.record(replace(refused, stands=WorkStand.HELD))
+    assert await fires.history("hourly") == [refused]
 
 
 async def test_an_end_is_noted_once_and_a_replay_takes_it_back(fires: Fires) -> None:

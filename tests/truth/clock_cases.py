@@ -37,6 +37,12 @@ CLOCK_CASES: list[tuple[str, str, Severity, Callable[[World], None]]] = [
     ("schedule-missed", "clock", Severity.WARN, _schedule(missed=2, overdue_since=START - 4000)),
     ("schedule-drift", "clock", Severity.WARN, _schedule(drift="schedule: @daily -> @hourly")),
     ("schedule-disabled", "clock", Severity.INFO, _schedule(enabled=False, next=None)),
+    (
+        "schedule-refused",
+        "clock",
+        Severity.WARN,
+        _schedule(last=fire(FireDecision.REFUSED, work_id=None, reason="it drains", code="draining")),
+    ),
     ("schedule-failing", "clock", Severity.WARN, _schedule(last=fire(outcome="dead", ended_at=START - 60))),
     (
         "fires-unknown",

@@ -104,3 +104,43 @@ async def test_without_a_stack_of_ours_and_without_schedules_there_is_no_clock(t
     snapshot = await world.reader.snapshot()
     assert snapshot.boundaries.clock.status is BoundaryStatus.ABSENT
     assert ("boundary-absent", "clock") in {(f.code, f.boundary) for f in snapshot.verdict.findings}
+
+
+@pytest.mark.parametrize(
+    ("decision", "code", "command"),
+    [
+        (FireDecision.REFUSED, "draining", "joelclaw-tui queue resume content/updated"),
+        (FireDecision.REFUSED, "backlog-full", "joelclaw-tui queue list content/updated"),
+        (FireDecision.REFUSED, "payload-too-large", "joelclaw-tui families check"),
+        (FireDecision.REFUSED, "boundary-down", "joelclaw-tui doctor"),
+        (FireDecision.UNDECLARED, None, "joelclaw-tui families check"),
+    ],
+)
+async def test_a_refused_fire_points_to_where_it_was_refused(
+    timed: World, decision: FireDecision, code: str | None, command: str
+) -> None:
+    clock_of(timed).schedules = [schedule(last=fire(decision, work_id=None, code=code, reason="no room"))]
+    snapshot = await timed.reader.snapshot()
+    await timed.reader.aclose()
+    (finding,) = [f for f in snapshot.verdict.findings if f.code == "schedule-refused"]
+    assert finding.next_actions[0].command.startswith(command)
+    assert "no room" in finding.message
+    assert snapshot.boundaries.clock.data is not None
+    assert snapshot.boundaries.clock.data.schedules.items[0].last_reason == "no room"
+
+
+async def test_held_and_waiting_work_is_not_running(timed: World) -> None:
+    clock_of(timed).schedules = [
+        schedule("held", running=0, held=2, waiting=0, last=fire(FireDecision.HELD)),
+        schedule("next", running=0, held=0, waiting=1, last=fire()),
+        schedule("unread", running=None, missed=None),
+    ]
+    data = (await timed.reader.snapshot()).boundaries.clock.data
+    await timed.reader.aclose()
+    assert data is not None
+    rows = {row.name: (row.running, row.held, row.waiting) for row in data.schedules.items}
+    assert rows == {
+        "held": (False, True, False),
+        "next": (False, False, True),
+        "unread": (None, None, None),
+    }

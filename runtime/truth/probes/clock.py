@@ -55,11 +55,14 @@ def schedule_row(schedule: ScheduleReading) -> ScheduleRow:
         last_decision=None if last is None else last.decision.value,
         last_outcome=None if last is None or last.outcome is None else one_line(last.outcome, 40),
         running=None if schedule.running is None else schedule.running > 0,
+        held=None if schedule.held is None else schedule.held > 0,
+        waiting=None if schedule.waiting is None else schedule.waiting > 0,
         missed=None if schedule.missed is None else schedule.missed + _given_up(last),
         late=(last is not None and last.late) if known else None,
         overlap=schedule.overlap,
         misfire=schedule.misfire,
         drift=None if schedule.drift is None else one_line(schedule.drift, 300),
+        last_reason=None if last is None or last.reason is None else one_line(last.reason, 300),
     )
 
 
@@ -71,11 +74,13 @@ def _given_up(last: Fire | None) -> int:
 
 
 def outcome_of(fire: Fire) -> str:
-    """In one word: how its work ended, that it goes on, or why nothing was started."""
+    """In one word: how its work ended, where it stands, or why nothing was started."""
     if fire.decision not in STARTING:
         return fire.decision.value
     if fire.outcome is not None:
         return one_line(fire.outcome, 40)
+    if fire.stands is not None:
+        return fire.stands.value
     return FireDecision.HELD.value if fire.decision is FireDecision.HELD else RUNNING
 
 

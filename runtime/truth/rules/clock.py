@@ -4,14 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from runtime.model import (
+    BacklogFull,
+    Draining,
+    Fire,
+    FireDecision,
+    ItemState,
+    PayloadError,
+    PayloadTooLarge,
+    UnknownFamily,
+)
 from runtime.text import one_line
-from runtime.truth.document import BoundaryStatus, Severity
+from runtime.truth.document import BoundaryStatus, NextAction, Severity
 from runtime.truth.facts import Facts, Sighting
 from runtime.truth.instants import instant
 from runtime.truth.probes.clock import outcome_of
 from runtime.truth.processes import CLOCK, GATEWAY
 from runtime.truth.words import count, length
 
+_OF_THE_LANE_FILE = frozenset({"schema", PayloadError.code, PayloadTooLarge.code, UnknownFamily.code})
 FAILED = frozenset({"failed", "killed", "dead", "quarantined"})
 
 
@@ -111,6 +122,36 @@ def failing(facts: Facts) -> Iterator[Sighting]:
                 last.ended_at,
                 (facts.commands.schedule("history", schedule.name),),
             )
+
+
+def refused(facts: Facts) -> Iterator[Sighting]:
+    """Where to look depends on who refused."""
+    reading = facts.clock_now
+    for schedule in () if reading is None else reading.schedules:
+        last = schedule.last
+        if last is None or last.decision not in (FireDecision.REFUSED, FireDecision.UNDECLARED):
+            continue
+        name = one_line(schedule.name, 60)
+        why = one_line(last.reason or "the lane file of the worker did not declare it or its family", 200)
+        yield Sighting(
+            Severity.WARN,
+            name,
+            f"the last fire of {name} was refused, so nothing was started: {why} ({one_line(last.fire_id, 100)})",
+            last.decided_at,
+            (*_at_the_door(facts, last), facts.commands.schedule("history", schedule.name)),
+        )
+
+
+def _at_the_door(facts: Facts, fire: Fire) -> tuple[NextAction, ...]:
+    """What helps against a refusal of this code."""
+    commands = facts.commands
+    if fire.code == Draining.code and fire.family is not None:
+        return (commands.resume(fire.family),)
+    if fire.code == BacklogFull.code and fire.family is not None:
+        return (commands.list_items(fire.family, ItemState.WAITING.value),)
+    if fire.decision is FireDecision.UNDECLARED or fire.code in _OF_THE_LANE_FILE:
+        return (commands.check_lane(),)
+    return (commands.doctor(),)
 
 
 def fires_unknown(facts: Facts) -> Iterator[Sighting]:
