@@ -10,10 +10,10 @@ from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 
-from runtime.clock.clock import Clock
+from runtime.clock.clock import AppliedChange, Clock
 from runtime.lanefile import LaneSource
 from runtime.ledger.fires import Fires
-from runtime.model import FireAnswer, ItemState, Now, OperatorError, ScheduleChange, WorkProgress
+from runtime.model import FireAnswer, ItemState, Now, OperatorError, Refused, WorkProgress
 from runtime.text import one_line
 
 LOOK_EVERY_S = 1.0
@@ -48,11 +48,12 @@ class Keeper:
         now: Now,
         *,
         catch_up: CatchUp,
-        applied: Callable[[Sequence[ScheduleChange]], Awaitable[None]],
+        applied: Callable[[Sequence[AppliedChange]], Awaitable[None]],
         log: Callable[[str], None],
         read_only: bool = False,
+        apply_again_s: float = APPLY_AGAIN_S,
     ) -> None:
-        """``applied`` is told what was changed, and leaves the receipt."""
+        """``applied`` is told what was changed and what could not be, and leaves the receipt."""
         self._clock = clock
         self._lane = lane
         self._fires = fires
@@ -62,8 +63,10 @@ class Keeper:
         self._applied = applied
         self._log = log
         self._read_only = read_only
+        self._apply_again_s = apply_again_s
         self.state = KeeperState()
         self._apply_after = 0.0
+        self._failed: dict[str, str] = {}
 
     async def run(self, stop: asyncio.Event) -> None:
         """Until ``stop``. What fails is told once and tried again."""
@@ -77,17 +80,36 @@ class Keeper:
                 await asyncio.wait_for(stop.wait(), LOOK_EVERY_S)
 
     async def _apply(self) -> None:
-        """At the start and when the lane file has changed. Drift by others' hands is shown, not undone."""
+        """When the lane file is another one than the one applied last, by whichever keeper. Drift by others'
+        hands is shown, not undone. What could not be carried out is tried again, and receipted once."""
         sha256 = self._lane.current.sha256
         if self.state.applied_sha256 == sha256 or self._now() < self._apply_after:
             return
-        self._apply_after = self._now() + APPLY_AGAIN_S
-        changed = await self._clock.apply_all()
+        self._apply_after = self._now() + self._apply_again_s
+        if self.state.applied_sha256 is None and await self._clock.is_applied():
+            # A keeper before this one did it. What differs since is others' work, or the clock lost its data.
+            self.state.applied_sha256 = sha256
+            self._apply_after = 0.0
+            return
+        outcomes = await self._clock.apply_all()
+        failed = {one.change.schedule: one.problem for one in outcomes if one.problem is not None}
+        told = [
+            one
+            for one in outcomes
+            if one.problem is None or one.problem != self._failed.get(one.change.schedule)
+        ]
+        self._failed = failed
+        if told:
+            done = [one.change for one in told if one.problem is None]
+            if done:
+                self._log(f"applied {', '.join(f'{change.kind} {change.schedule}' for change in done)}")
+            await self._applied(told)
+        if failed:
+            name, problem = min(failed.items())
+            more = f"; {len(failed) - 1} more" if len(failed) > 1 else ""
+            raise Refused(f"{name} was not applied: {problem}{more}", fix="see `joelclaw-tui schedule diff`")
         self.state.applied_sha256 = sha256
         self._apply_after = 0.0
-        if changed:
-            self._log(f"applied {', '.join(f'{change.kind} {change.schedule}' for change in changed)}")
-            await self._applied(changed)
 
     async def _make_up(self) -> None:
         for schedule, (_, before) in (await self._clock.overdue()).items():

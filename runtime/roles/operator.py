@@ -13,6 +13,7 @@ from runtime.clock.clock import Clock
 from runtime.clock.gateway_client import GatewayFires
 from runtime.durable.journal import Journal
 from runtime.lanefile import LaneSource, find_lane, last_good_lane
+from runtime.ledger.applied import Applied
 from runtime.ledger.audit import Audit
 from runtime.ledger.beats import ALIVE_WITHIN_S, Heartbeats
 from runtime.ledger.connection import connect
@@ -99,7 +100,8 @@ async def open_operator(settings: Settings) -> AsyncIterator[Operator]:
             Dkron(targets.clock_url) as dkron,
             GatewayFires(target, name) as gateway,
         ):
-            clock = Clock(dkron, lane, fires, target, time.time, ask=gateway.ask)
+            applied = Applied(redis, url, name)
+            clock = Clock(dkron, lane, fires, applied, target, time.time, ask=gateway.ask)
 
             def selector() -> BacklogSelector:
                 from runtime.pressure.selecting import Selector
