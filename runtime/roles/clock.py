@@ -99,7 +99,7 @@ async def run_clock(settings: Settings, stop: asyncio.Event) -> None:
                 "last_error": keeper.state.problem,
             }
 
-        log(f"clock of lane {name}" + ("" if embedded is not None else f" on {targets.clock_url}"))
+        log(f"clock of lane {name}" + ("" if embedded is not None else f" on {dkron.url}"))
         await until_stopped(
             process,
             process.beat(Heartbeats(redis, targets.redis_url, name), lane, detail),

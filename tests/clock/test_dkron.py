@@ -38,6 +38,7 @@ from runtime.model import (
     fire_id_of,
 )
 from runtime.settings import Settings
+from runtime.truth.addresses import Addresses
 from tests.clock.test_contract import Target, a_job, embedded, target
 from tests.lane.operating import until
 from tests.servers import DkronServer, ValkeyServer
@@ -478,6 +479,12 @@ def test_the_settings_take_several_addresses(given: object, addresses: tuple[str
     for bad in ("ftp://a:1", "http://a:1 http://b:1", "http://a:1,b:1 c", [7]):
         with pytest.raises(ValueError, match="dkron_url"):
             Settings(dkron_url=bad)  # type: ignore[arg-type]
+
+
+def test_no_address_is_shown_with_its_credentials() -> None:
+    url = "http://u:secret@a:1,http://u:secret@b:1"
+    assert Dkron(url).url == "http://a:1,http://b:1"
+    assert Addresses("", "", "", clock=url).clock == "http://a:1,http://b:1"
 
 
 # --- answers that no Dkron gives
