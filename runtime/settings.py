@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import tempfile
 import tomllib
 from pathlib import Path
@@ -53,7 +54,8 @@ class Settings(BaseSettings):
     """``publickeyv1_...``: requests to the worker must carry Restate's signature. Unset: the local stack's."""
 
     dkron_url: str | None = None
-    """``http(s)://`` address or ``unix:/path`` of a Dkron. Unset: the embedded clock, run by the ``clock`` role."""
+    """``http(s)://`` address or ``unix:/path`` of a Dkron; of several servers a list, or with commas between:
+    another one is asked when one fails. Unset: the embedded clock, run by the ``clock`` role."""
 
     gateway_url: str | None = None
     """``http(s)://`` address at which the clock and operators reach the gateway. Unset: ``gateway_bind``."""
@@ -120,11 +122,22 @@ class Settings(BaseSettings):
             raise ValueError("must start with http://, https:// or unix:/")
         return value
 
+    @field_validator("dkron_url", mode="before")
+    @classmethod
+    def _dkron_list(cls, value: object) -> object:
+        if isinstance(value, list) and value and all(isinstance(part, str) for part in value):
+            return ",".join(part.strip() for part in value)
+        return value
+
     @field_validator("dkron_url")
     @classmethod
     def _dkron_scheme(cls, value: str | None) -> str | None:
-        if value is not None and not value.startswith(("http://", "https://", "unix:/")):
-            raise ValueError("must start with http://, https:// or unix:/")
+        if value is not None:
+            for address in dkron_addresses(value):
+                if not address.startswith(("http://", "https://", "unix:/")) or " " in address:
+                    raise ValueError(
+                        "must start with http://, https:// or unix:/; several have commas between"
+                    )
         return value
 
     @field_validator("gateway_url")
@@ -213,6 +226,12 @@ def load_settings(**overrides: Any) -> Settings:
             f"setting {place}: {first['msg']}",
             fix=f"check --options, JOELCLAW_{place.upper()} and {config_file()}",
         ) from None
+
+
+def dkron_addresses(text: str) -> tuple[str, ...]:
+    """The addresses of ``dkron_url``, in order. A comma within a path or a host's name is no separator."""
+    parts = re.split(r"\s*,\s*(?=https?://|unix:/)", text.strip())
+    return tuple(dict.fromkeys(parts))
 
 
 def state_layout_file(state: Path) -> Path:

@@ -6,6 +6,7 @@ environments are those of `runtime.stack`.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import resource
 import shutil
@@ -19,6 +20,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Self
 
+import httpx
 import redis
 from redis.crc import key_slot
 
@@ -184,6 +186,118 @@ class ValkeyServer(Server):
             return client.execute_command(*command)  # type: ignore[no-untyped-call]
         finally:
             client.close()
+
+
+class DkronServer(Server):
+    """A private Dkron of the `dkron` on PATH; several of one cluster are made with `dkron_cluster`."""
+
+    name = "dkron"
+
+    def __init__(self, folder: Path, *, node: str = "n1", expect: int = 1, peers: Sequence[int] = ()) -> None:
+        super().__init__(folder)
+        self.node = node
+        self.expect = expect
+        self.peers = peers
+        """Gossip ports of the others."""
+        self.http_port, self.gossip_port, self.rpc_port = free_ports(3)
+        self.url = f"http://127.0.0.1:{self.http_port}"
+
+    def command(self) -> list[str]:
+        binary = shutil.which("dkron")
+        if binary is None:
+            raise ServerFailed("no dkron on PATH")
+        return [
+            *(binary, "agent", "--server", f"--bootstrap-expect={self.expect}", "--node-name", self.node),
+            *("--data-dir", str(self.folder / "data"), "--disable-usage-stats", "--log-level", "info"),
+            *("--http-addr", f"127.0.0.1:{self.http_port}"),
+            *("--bind-addr", f"127.0.0.1:{self.gossip_port}"),
+            *("--advertise-addr", f"127.0.0.1:{self.gossip_port}", "--rpc-port", str(self.rpc_port)),
+            *(word for port in self.peers for word in ("--retry-join", f"127.0.0.1:{port}")),
+            *(("--retry-interval", "4s") if self.peers else ()),
+        ]
+
+    def ready(self) -> bool:
+        # One of several answers nobody before they have found each other.
+        return self.expect > 1 or self.leads()
+
+    def leads(self) -> bool:
+        """Whether it knows a leader."""
+        return self.leader() is not None
+
+    def leader(self) -> str | None:
+        """The leader's node name, as it tells."""
+        try:
+            answer = httpx.get(f"{self.url}/v1/leader", trust_env=False, timeout=5.0)
+            return str(answer.json()["Name"]) if answer.status_code == 200 else None
+        except (httpx.HTTPError, ValueError, KeyError, TypeError):
+            return None
+
+    def kill(self) -> None:
+        """With its plugins, which outlive it else: they are its process group."""
+        if self._process is not None:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self._process.pid, signal.SIGKILL)
+            self._process.wait()
+
+    def stop(self) -> None:
+        """Nothing of a test's cluster has to leave it in good order."""
+        self.kill()
+
+    def lose_data(self) -> None:
+        """As after a disk was replaced; it must not run."""
+        shutil.rmtree(self.folder / "data")
+
+
+def agreed(nodes: Sequence[DkronServer]) -> bool:
+    """Whether all of them tell the same leader."""
+    told = {node.leader() for node in nodes}
+    return len(told) == 1 and None not in told
+
+
+def dkron_cluster(folder: Path, size: int) -> list[DkronServer]:
+    """So many servers of one cluster, launched, with a leader that each knows; the caller stops each."""
+    nodes = [DkronServer(folder / f"n{n}", node=f"n{n}", expect=size) for n in range(1, size + 1)]
+    first, others = nodes[0], nodes[1:]
+    for node in others:
+        node.peers = [first.gossip_port]
+    try:
+        for node in others:
+            node.launch()
+        # Dkron takes notice of a server that joins only when that has not changed its own tags just before, as
+        # it does at its start: so the others join at their second try.
+        wait_until(lambda: all("Join LAN failed" in node.tail(200) for node in others))
+        first.launch()
+        first.peers = [node.gossip_port for node in others]
+        wait_until(lambda: agreed(nodes), READY_WITHIN_S * 2)
+    except BaseException:
+        for node in nodes:
+            node.stop()
+        raise
+    return nodes
+
+
+DKRON_URL = "JOELCLAW_TEST_DKRON_URL"
+
+
+@cache
+def dkron_found() -> tuple[str | None, str]:
+    """(the version of the Dkron that tests can use or None, where it is or what is missing)."""
+    url = os.environ.get(DKRON_URL)
+    if url:
+        try:
+            about = httpx.get(f"{url.rstrip('/')}/v1/", trust_env=False, timeout=10.0).json()
+            return str(about["agent"]["version"]), f"the one that {DKRON_URL} names"
+        except (httpx.HTTPError, ValueError, KeyError, TypeError) as error:
+            return None, f"{DKRON_URL} is set, and no Dkron answers there ({type(error).__name__})"
+    binary = shutil.which("dkron")
+    if binary is None:
+        return None, f"no `dkron` on PATH, and {DKRON_URL} is not set"
+    try:
+        told = subprocess.run([binary, "version"], capture_output=True, text=True, timeout=60, check=False)
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return None, f"the `dkron` on PATH can't be run ({type(error).__name__})"
+    version = next((w for w in told.stdout.split() if w[:1].isdigit()), None) or "of unknown version"
+    return version, "the `dkron` on PATH"
 
 
 class FullDisk(ValkeyServer):

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from runtime.roles.fitness import FIXES, server_checks
+from runtime.roles.fitness import FIXES, clock_checks, server_checks
 from runtime.settings import Settings
 from runtime.stack.doctor import Check, CheckStatus
 from runtime.truth.findings import TABLE
 from runtime.truth.rules import servers
-from tests.servers import ValkeyServer
+from tests.lane.operating import until
+from tests.servers import DkronServer, ValkeyServer
 from tests.truth.ports import LANE
 
 
@@ -54,6 +56,34 @@ async def test_a_server_that_may_drop_work_is_a_warning_with_what_to_do(
     assert check.status is CheckStatus.WARN
     assert check.fix is not None
     assert "noeviction" in check.fix
+
+
+async def test_each_server_of_a_dkron_is_examined_by_itself(dkron_url: str) -> None:
+    settings = Settings(dkron_url=f"{dkron_url},http://127.0.0.1:9", probe_deadline_s=10)
+    well, down = await clock_checks(settings)
+    assert (well.status, down.status) == (CheckStatus.OK, CheckStatus.FAIL)
+    assert "dkron" in well.message
+    assert "led by" in well.message
+    assert "http://127.0.0.1:9 can't be reached" in down.message
+    assert down.fix == "start it, or correct dkron_url"
+
+
+async def test_a_dkron_without_a_leader_is_not_told_as_well(
+    own_dkrons: Callable[[int], list[DkronServer]],
+) -> None:
+    alone, gone = own_dkrons(2)
+    gone.kill()
+    settings = Settings(dkron_url=alone.url, probe_deadline_s=10)
+
+    async def told() -> bool:
+        (check,) = await clock_checks(settings)
+        return check.status is CheckStatus.FAIL and "no leader" in check.message
+
+    await until(told, "it has no leader")
+
+
+async def test_the_embedded_clock_is_no_dkron_to_examine() -> None:
+    assert await clock_checks(Settings()) == []
 
 
 async def test_a_server_that_is_not_there_fails_the_check(lane_file: Path) -> None:

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from joelclaw_tui.cli import units
 from joelclaw_tui.cli.paper import Column, Line, Row, Span, Tone, flow, line, safe, table
 from runtime.actions.schedules import change_lines
-from runtime.model import ChangeKind, Fire, ScheduleChange
+from runtime.model import ChangeKind, ClockExecution, Fire, ScheduleChange
 from runtime.truth.probes.clock import outcome_of
 
 _TONES = {
@@ -71,6 +71,21 @@ def fire_lines(fires: Sequence[Fire], width: int) -> list[Line]:
             )
         )
     return table(columns, rows, width)
+
+
+def failed_call_lines(calls: Sequence[ClockExecution], width: int) -> list[Line]:
+    """The clock's own failed calls, newest first."""
+    rows = [
+        Row(
+            (
+                "-" if call.started_at is None else units.clock(datetime.fromtimestamp(call.started_at, UTC)),
+                Span(safe(call.output.strip() or "the clock says no reason", 300), Tone.BAD),
+            )
+        )
+        for call in calls
+    ]
+    head = line(Span(f"{units.many(len(calls), 'call')} of the clock failed", Tone.STRONG))
+    return [head, *table([Column("CALLED"), Column("REASON", least=10, spare=1)], rows, width)]
 
 
 def diff_lines(changes: Sequence[ScheduleChange]) -> list[Line]:

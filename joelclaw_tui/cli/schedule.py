@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from joelclaw_tui.cli import units
 from joelclaw_tui.cli.acting import act
 from joelclaw_tui.cli.boundary import boundary_answer
-from joelclaw_tui.cli.clock_text import diff_lines, fire_lines
+from joelclaw_tui.cli.clock_text import diff_lines, failed_call_lines, fire_lines
 from joelclaw_tui.cli.documents import instant
 from joelclaw_tui.cli.output import Answer, NextStep
 from joelclaw_tui.cli.paper import Span, Tone, line, safe
@@ -16,7 +16,7 @@ from joelclaw_tui.cli.session import Session, with_operator
 from joelclaw_tui.cli.snapshot_text import Pane
 from runtime.actions.intents import ActionName
 from runtime.actions.schedules import EVERYTHING
-from runtime.model import ChangeKind, ExitCode, Fire, ScheduleChange
+from runtime.model import ChangeKind, ClockExecution, ExitCode, Fire, OperatorError, ScheduleChange
 
 if TYPE_CHECKING:
     from runtime.roles.operator import Operator
@@ -48,10 +48,14 @@ def history(session: Session) -> ExitCode:
     name: str = session.arguments.schedule
     limit: int = session.arguments.limit
 
-    async def work(operator: Operator) -> Sequence[Fire]:
-        return await operator.reader.fires(name, limit)
+    async def work(operator: Operator) -> tuple[Sequence[Fire], Sequence[ClockExecution] | None]:
+        fires = await operator.reader.fires(name, limit)
+        try:
+            return fires, await operator.reader.failed_calls(name, limit)
+        except OperatorError:  # the record of fires is Redis's: it is told without the clock too
+            return fires, None
 
-    fires = with_operator(session.settings, work)
+    fires, failed = with_operator(session.settings, work)
     if fires:
         lines = [
             line(Span(f"the latest {units.many(len(fires), 'fire')}", Tone.STRONG), f" of {safe(name, 60)}"),
@@ -59,9 +63,16 @@ def history(session: Session) -> ExitCode:
         ]
     else:
         lines = [line(Span(f"{safe(name, 60)} has not fired yet", Tone.DIM))]
-    return session.out.answer(
-        Answer(lines, {"schedule": name, "fires": [_fire_document(fire) for fire in fires]})
-    )
+    if failed is None:
+        lines.append(line(Span("the clock's own failed calls are unknown: it can't be read", Tone.WARN)))
+    elif failed:
+        lines += failed_call_lines(failed, session.out.width)
+    result = {
+        "schedule": name,
+        "fires": [_fire_document(fire) for fire in fires],
+        "failed_calls": None if failed is None else [_call_document(call) for call in failed],
+    }
+    return session.out.answer(Answer(lines, result))
 
 
 def apply(session: Session) -> ExitCode:
@@ -97,6 +108,16 @@ def _change_document(change: ScheduleChange) -> dict[str, Any]:
         "schedule": change.schedule,
         "kind": change.kind.value,
         "fields": [{"field": field, "was": was, "will": will} for field, was, will in change.fields],
+    }
+
+
+def _call_document(call: ClockExecution) -> dict[str, Any]:
+    return {
+        "execution_id": call.execution_id,
+        "started_at": instant(call.started_at),
+        "finished_at": instant(call.finished_at),
+        "attempt": call.attempt,
+        "output": call.output,
     }
 
 

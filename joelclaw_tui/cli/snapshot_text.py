@@ -354,7 +354,7 @@ def _clock(boundary: Boundary[ClockData], now: datetime, width: int, rows: int) 
     data = boundary.data
     source = _source(boundary, [("version", ""), ("url", "")])
     if data is not None:
-        led = [] if data.leader is None else [f"leader {safe(data.leader, 60)}"]
+        led = ["no leader" if data.leader is None else f"leader {safe(data.leader, 60)}"]
         others = [f"{units.many(data.foreign, 'job')} of others, left alone"] if data.foreign else []
         source = [f"{data.engine} clock", *source, *led, *others]
     lines += flow([Span(part, Tone.DIM) for part in source], width)
@@ -618,6 +618,9 @@ def _schedule_facts(row: ScheduleRow) -> list[Span]:
         facts.append(Span(f"refused: {safe(row.last_reason, 200)}", Tone.WARN))
     if row.late:
         facts.append(Span("the last fire came late", Tone.WARN))
+    if row.call_failed_at is not None:
+        why = safe(row.call_error or "it does not say why", 200)
+        facts.append(Span(f"the clock's last call failed: {why}", Tone.BAD))
     if row.drift is not None:
         facts.append(Span(f"drift: {safe(row.drift, 200)}", Tone.WARN))
     facts.append(Span(f"{safe(row.cron, 60)} {safe(row.timezone, 40)}", Tone.DIM))

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 def up(session: Session) -> ExitCode:
     """Progress goes to stderr; stdout gets what runs."""
+    from runtime.roles.fitness import clock_checks
     from runtime.roles.local import local_stack
     from runtime.stack.endpoints import StackPaths, peek_targets
 
@@ -29,6 +30,8 @@ def up(session: Session) -> ExitCode:
         PROGRAM if session.settings.profile == "local" else f"{PROGRAM} --profile {session.settings.profile}"
     )
     state = asyncio.run(local_stack(session.settings).up(session.out.note))
+    # A Dkron of one's own is not started here, and the clock role runs beside one that is down too.
+    dkrons = asyncio.run(clock_checks(session.settings))
     targets = peek_targets(session.settings)
     gateway = f"http://{targets.gateway_bind}" if targets.gateway_bind is not None else None
     endpoints = {
@@ -39,6 +42,7 @@ def up(session: Session) -> ExitCode:
     }
     lines = [
         *_state_lines(state, session.out.width),
+        *(shown for check in dkrons for shown in _check_lines(check, session.out.width)),
         line(
             "  ",
             Span(f"gateway {gateway}, its token is in {StackPaths.of(session.settings).endpoints}", Tone.DIM),
@@ -47,8 +51,10 @@ def up(session: Session) -> ExitCode:
     return session.out.answer(
         Answer(
             lines,
-            {**_state_document(state), "endpoints": endpoints},
-            ExitCode.OK if state.healthy else ExitCode.ATTENTION,
+            {**_state_document(state), "endpoints": endpoints, "dkron": [_check_document(c) for c in dkrons]},
+            ExitCode.OK
+            if state.healthy and all(check.status == "ok" for check in dkrons)
+            else ExitCode.ATTENTION,
             next_steps=(
                 NextStep(prefix, "open the console"),
                 NextStep(f"{prefix} config show gateway", "the gateway's address, and where its token is"),
@@ -80,22 +86,18 @@ def down(session: Session) -> ExitCode:
 
 def doctor(session: Session) -> ExitCode:
     """Exit 1 when a check warns or fails."""
-    from runtime.roles.fitness import server_checks
+    from runtime.roles.fitness import clock_checks, server_checks
     from runtime.stack.doctor import doctor as examine
 
     async def all_checks() -> list[Check]:
-        return [*await examine(session.settings), *await server_checks(session.settings)]
+        settings = session.settings
+        return [*await examine(settings), *await server_checks(settings), *await clock_checks(settings)]
 
     checks = asyncio.run(all_checks())
     fine = all(check.status == "ok" for check in checks)
     failed = [check for check in checks if check.status == "fail"]
     error = OperatorError(f"{len(failed)} of {len(checks)} checks failed", code="unfit") if failed else None
-    result = {
-        "checks": [
-            {"name": check.name, "status": str(check.status), "message": check.message, "fix": check.fix}
-            for check in checks
-        ]
-    }
+    result = {"checks": [_check_document(check) for check in checks]}
     lines = [shown for check in checks for shown in _check_lines(check, session.out.width)]
     return session.out.answer(Answer(lines, result, ExitCode.OK if fine else ExitCode.ATTENTION, error))
 
@@ -167,6 +169,10 @@ def _state_document(state: StackState) -> dict[str, Any]:
             for program in state.programs
         ],
     }
+
+
+def _check_document(check: Check) -> dict[str, str | None]:
+    return {"name": check.name, "status": str(check.status), "message": check.message, "fix": check.fix}
 
 
 _CHECK = {

@@ -133,6 +133,9 @@ def schedule_sentence(schedule: ScheduleRow, *, opens: str = "its fires") -> Con
     if (mark := schedule_mark(schedule)).word == "failed":
         ended = one_line(schedule.last_outcome or "", 30)
         return advice(f"The work of its last fire: {ended}.", "⏎", opens)
+    if schedule.call_failed_at is not None:
+        why = one_line(schedule.call_error or "it does not say why", 120)
+        return advice(f"The clock's last call failed: {why}.", "f", "what to do")
     if schedule.drift is not None:
         return advice(
             f"The clock's job is not the lane file's: {one_line(schedule.drift, 120)}.", "f", "what to do"
@@ -206,8 +209,10 @@ def _totals(data: ClockData, now: float) -> list[Content]:
     parts += [tally(number, word, tone) for number, word, tone in figures]
     parts.append(
         toned(
-            data.engine if data.leader is None else f"{data.engine} led by {one_line(data.leader, 30)}",
-            Tone.DIM,
+            f"{data.engine}, no leader"
+            if data.leader is None
+            else f"{data.engine} led by {one_line(data.leader, 30)}",
+            Tone.WARN if data.leader is None else Tone.DIM,
         )
     )
     if data.foreign:

@@ -119,6 +119,7 @@ _SCHEDULE: tuple[tuple[Callable[[ScheduleRow], bool], Mark], ...] = (
     (lambda s: s.enabled is None, Mark("?", "unapplied", Tone.WARN)),
     (lambda s: bool(s.missed), Mark("▲", "missed", Tone.WARN)),
     (lambda s: s.last_outcome in _FAILED, Mark("✕", "failed", Tone.WARN)),
+    (lambda s: s.call_failed_at is not None, Mark("✕", "no call", Tone.WARN)),
     (lambda s: s.drift is not None, Mark("≠", "drift", Tone.WARN)),
     (lambda s: s.enabled is False, Mark("‖", "disabled", Tone.HELD)),
     (lambda s: not fires_known(s), Mark("?", "unknown", Tone.WARN)),

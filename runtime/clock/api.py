@@ -17,12 +17,11 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
 from runtime.clock.embedded import NODE, EmbeddedClock
-from runtime.clock.jobs import BadJob, Job, parse_job, stamp
+from runtime.clock.jobs import NODE_TAGS, BadJob, Job, parse_job, stamp
 from runtime.clock.store import Execution
 from runtime.model import Now, OperatorError
 
 VERSION = "4.0-compatible"
-ENGINE_TAG = "joelclaw-embedded"
 BODY_MAX = 256 * 1024
 OUTPUT_SHOWN = 1000
 _METADATA = re.compile(r"metadata\[([^\]]{1,100})\]")
@@ -45,7 +44,7 @@ def build_api(clock: EmbeddedClock, now: Now) -> Starlette:
             {
                 "agent": {"name": NODE, "version": VERSION},
                 "serf": {"members": "1"},
-                "tags": {"engine": ENGINE_TAG, "role": "dkron", "server": "true"},
+                "tags": NODE_TAGS,
             }
         )
 
@@ -205,7 +204,7 @@ def _member() -> dict[str, Any]:
         "Port": 0,
         "Status": 1,
         "statusText": "alive",
-        "Tags": {"engine": ENGINE_TAG, "role": "dkron", "server": "true"},
+        "Tags": NODE_TAGS,
     }
 
 

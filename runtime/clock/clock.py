@@ -6,19 +6,22 @@ import asyncio
 from collections import Counter, defaultdict
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from runtime.clock.client import Dkron
 from runtime.clock.compile import FireTarget, compile_job, job_name, owned, ownership
-from runtime.clock.diff import Planned, plan
+from runtime.clock.diff import Planned, fingerprint, plan
 from runtime.clock.jobs import parse_stamp, stamp
+from runtime.cron import Grid
 from runtime.lane_schedules import SCHEDULE_NAME
 from runtime.lanefile import Lane, LaneSource
+from runtime.ledger.applied import Applied, AppliedJob, AppliedRecord
 from runtime.ledger.fires import Fires
 from runtime.model import (
     STARTING,
     BoundaryDown,
     ChangeKind,
+    ClockExecution,
     ClockJob,
     ClockReading,
     ClockSource,
@@ -38,6 +41,9 @@ FIRES_WITHIN_S = 1.0
 """Shorter than a probe's deadline by default: what Redis owes must not cost what the clock answers."""
 
 DRIFT_FIELDS = 4
+FAILURES_TOLD = 3
+"""Schedules whose failed call one look asks the clock about; the others are told without their reason."""
+ERROR_MAX = 300
 
 AskForFire = Callable[[str, str], Awaitable[FireAnswer]]
 """(schedule, actor): asks the gateway for a fire now."""
@@ -53,6 +59,7 @@ class Clock:
         dkron: Dkron,
         lane: LaneSource,
         fires: Fires,
+        applied: Applied,
         target: FireTarget | None,
         now: Now,
         *,
@@ -63,6 +70,7 @@ class Clock:
         self._dkron = dkron
         self._lane = lane
         self._fires = fires
+        self._applied = applied
         self._target = target
         self._now = now
         self._ask = ask
@@ -99,15 +107,23 @@ class Clock:
         stands = await self._stands(going_on)
         return [replace(fire, stands=stands.get(fire.fire_id)) for fire in found]
 
+    async def failed_calls(self, schedule: str, *, limit: int = 100) -> Sequence[ClockExecution]:
+        """See `runtime.model.ClockReader`."""
+        job = (await self.jobs()).get(schedule)
+        if job is None or not job.error_count:
+            return ()
+        try:
+            executions = await self._dkron.executions(job.name)
+        except NotFound:  # deleted in between
+            return ()
+        return [e for e in executions if e.finished_at is not None and not e.success][:limit]
+
     async def read(self) -> ClockReading:
         """See `runtime.model.ClockReader`. Fires that can't be read don't blank the clock's own jobs."""
-        source, every, fires = await asyncio.gather(
-            self._dkron.source(), self._dkron.jobs(), self._read_fires(), return_exceptions=True
-        )
-        for failed in (source, every):
-            if isinstance(failed, BaseException):
-                raise failed
-        assert isinstance(source, ClockSource) and not isinstance(every, BaseException)  # noqa: S101
+        looked, fires = await asyncio.gather(self._look(), self._read_fires(), return_exceptions=True)
+        if isinstance(looked, BaseException):
+            raise looked
+        source, every = looked
         lane = self._lane.current
         known, error = None, None
         if isinstance(fires, OperatorError):
@@ -117,18 +133,51 @@ class Clock:
         else:
             known = fires
         mine = [job for job in every if owned(job, lane.name)]
-        planned = {} if self._target is None else plan(lane.name, self._wanted(lane), every)
         now = self._now()
+        record = None if known is None else known.applied
+        planned = {} if self._target is None else plan(lane.name, self._wanted(lane, record, now), every)
         names = sorted({*lane.schedules, *(job.metadata.get("schedule") or job.name for job in mine)})
         jobs = {job.metadata.get("schedule") or job.name: job for job in mine}
+        failing = {
+            name: at for name, job in jobs.items() if (at := _call_failed(name, lane, job, known)) is not None
+        }
+        reasons = await self._reasons({name: jobs[name] for name in sorted(failing)[:FAILURES_TOLD]})
         return ClockReading(
             source=source,
             schedules=tuple(
-                _reading(name, lane, jobs.get(name), planned.get(name), known, now) for name in names
+                replace(
+                    _reading(name, lane, jobs.get(name), planned.get(name), known, now),
+                    call_failed_at=failing.get(name),
+                    call_error=reasons.get(name),
+                )
+                for name in names
             ),
             foreign=len(every) - len(mine),
             fires_error=error,
+            lost=not mine and record is not None and any(name in record.jobs for name in lane.schedules),
         )
+
+    async def _look(self) -> tuple[ClockSource, Sequence[ClockJob]]:
+        """One after the other: of several servers, the jobs come from one that knows the leader."""
+        source = await self._dkron.source()
+        return source, await self._dkron.jobs()
+
+    async def _reasons(self, jobs: Mapping[str, ClockJob]) -> Mapping[str, str]:
+        """Why the clock's last call of each failed, as far as it says so."""
+        looked = await asyncio.gather(
+            *(self._dkron.executions(job.name) for job in jobs.values()), return_exceptions=True
+        )
+        found = {}
+        for name, executions in zip(jobs, looked, strict=True):
+            if isinstance(executions, OperatorError):
+                continue  # that it failed is told all the same
+            if isinstance(executions, BaseException):
+                raise executions
+            ended = (e for e in executions if e.finished_at is not None)
+            failed = next((e for e in ended if not e.success), None)
+            if failed is not None:
+                found[name] = one_line(failed.output.strip(), ERROR_MAX)
+        return found
 
     async def _read_fires(self) -> _Known:
         """Bounded, so that a Redis that hangs leaves the clock's own jobs readable. Raises `BoundaryDown`."""
@@ -143,13 +192,16 @@ class Clock:
             ) from None
 
     async def _look_up_fires(self) -> _Known:
-        last, followed, instants = await asyncio.gather(
-            self._fires.last(), self._fires.followed(), self._fires.last_instants(now=self._now())
+        last, followed, instants, applied = await asyncio.gather(
+            self._fires.last(),
+            self._fires.followed(),
+            self._fires.last_instants(now=self._now()),
+            self._applied.read(),
         )
         going_on = _ends([fire for fire in followed if fire.ended_at is None])
         stands = await self._stands(going_on)
         counted = Counter((fire.schedule, stands.get(fire.fire_id)) for fire in going_on)
-        return _Known(last, counted, instants)
+        return _Known(last, counted, instants, applied)
 
     # --- changing
 
@@ -161,22 +213,30 @@ class Clock:
         await self._carry(planned)
         return True
 
-    async def apply_all(self) -> Sequence[ScheduleChange]:
-        """Brings the clock to what the lane file says; returns what was changed. A job that the clock
-        refuses doesn't stop the others. Raises `Refused` (after the others), `BoundaryDown`."""
-        done: list[ScheduleChange] = []
-        refused: Refused | None = None
+    async def is_applied(self) -> bool:
+        """Whether the lane file as it is now was applied as a whole, by whichever process: then what
+        differs is the work of others, which a person decides about. Raises `BoundaryDown`."""
+        return (await self._applied.read()).whole == self._whole(self._lane.current)
+
+    async def apply_all(self) -> Sequence[AppliedChange]:
+        """Brings the clock to what the lane file says; returns each change and why it was not carried out.
+        One that can't be carried out stops no other. Raises `BoundaryDown` when nothing could be compared."""
+        done: list[AppliedChange] = []
+        lane = self._lane.current
         planned = await self._plan()
         for name in sorted(planned):
-            if planned[name].change.kind is ChangeKind.CONFLICT:
+            change = planned[name].change
+            if change.kind is ChangeKind.CONFLICT:
                 continue
             try:
                 await self._carry(planned[name])
-                done.append(planned[name].change)
-            except Refused as error:
-                refused = error
-        if refused is not None:
-            raise refused
+                done.append(AppliedChange(change, None))
+            except OperatorError as error:
+                done.append(AppliedChange(change, error.message))
+        if all(one.problem is None for one in done):
+            jobs = await self.jobs()
+            record = {name: _applied_job(jobs[name]) for name in lane.schedules if name in jobs}
+            await self._applied.replace(self._whole(lane), record)
         return done
 
     async def set_enabled(self, schedule: str, enabled: bool) -> bool:
@@ -192,8 +252,9 @@ class Clock:
         metadata = dict(job.metadata)
         if enabled:
             metadata["since"] = stamp(self._now()) or ""
-        await self._dkron.put(replace(job, disabled=not enabled, metadata=metadata))
+        kept = await self._dkron.put(replace(job, disabled=not enabled, metadata=metadata))
         await self._note_began(schedule, metadata)
+        await self._remember(schedule, kept)
         return True
 
     async def fire(self, schedule: str, *, actor: str) -> FireAnswer:
@@ -220,11 +281,14 @@ class Clock:
         match planned.change.kind:
             case ChangeKind.CREATE | ChangeKind.UPDATE:
                 assert planned.after is not None  # noqa: S101 - made so by plan
-                await self._dkron.put(planned.after)
+                kept = await self._dkron.put(planned.after)
                 await self._note_began(planned.change.schedule, planned.after.metadata)
+                await self._remember(planned.change.schedule, kept)
             case ChangeKind.DELETE:
                 assert planned.before is not None  # noqa: S101 - made so by plan
                 await self._dkron.delete(planned.before.name)
+                with suppress(OperatorError):
+                    await self._applied.remove(planned.change.schedule)
             case ChangeKind.CONFLICT:
                 raise Refused(
                     f"the clock has a job {job_name(self._lane.current.name, planned.change.schedule)} that is not ours",
@@ -245,17 +309,62 @@ class Clock:
                 "the gateway's address and token are not known here, so no job can be made",
                 fix="set gateway_url and gateway_token, or start the stack with `joelclaw-tui up`",
             )
-        lane = self._lane.current
-        return plan(lane.name, self._wanted(lane), await self._dkron.jobs())
+        lane, now = self._lane.current, self._now()
+        jobs = await self._dkron.jobs()
+        there = {job.name for job in jobs}
+        record = None
+        if any(job_name(lane.name, name) not in there for name in lane.schedules):
+            # Only a job that is made anew takes up what was remembered of it.
+            record = await self._applied.read()
+        return plan(lane.name, self._wanted(lane, record, now), jobs)
 
-    def _wanted(self, lane: Lane) -> dict[str, ClockJob]:
+    def _wanted(self, lane: Lane, record: AppliedRecord | None, now: float) -> dict[str, ClockJob]:
+        """The lane's jobs as they would be made now. One that the clock lost counts from when it was applied
+        first, and stays disabled if it was: what it did not start in between was missed."""
         if self._target is None:
             return {}
-        now = self._now()
-        return {
-            name: compile_job(lane.name, name, schedule, self._target, since=now)
-            for name, schedule in lane.schedules.items()
-        }
+        wanted = {}
+        for name, schedule in lane.schedules.items():
+            job = compile_job(lane.name, name, schedule, self._target, since=now)
+            was = None if record is None else record.jobs.get(name)
+            if was is not None and (was.schedule, was.timezone) == (job.schedule, job.timezone):
+                since = stamp(min(was.since, now)) or ""
+                job = replace(job, disabled=was.disabled, metadata={**job.metadata, "since": since})
+            wanted[name] = job
+        return wanted
+
+    def _whole(self, lane: Lane) -> str:
+        """Names the lane file, the clock and the gateway together: another of these is applied anew."""
+        return fingerprint(lane.sha256, self._dkron.addresses, self._wanted(lane, None, 0.0))
+
+    async def _remember(self, schedule: str, job: ClockJob) -> None:
+        """Without it only a later loss of the clock's data would be told worse: no reason to fail now."""
+        with suppress(OperatorError):
+            await self._applied.put(schedule, _applied_job(job))
+
+
+@dataclass(frozen=True, slots=True)
+class AppliedChange:
+    change: ScheduleChange
+    problem: str | None
+    """Why it was not carried out; None: it was."""
+
+
+def _applied_job(job: ClockJob) -> AppliedJob:
+    since = parse_stamp(job.metadata.get("since"))
+    return AppliedJob(job.schedule, job.timezone, 0.0 if since is None else since, job.disabled)
+
+
+def _call_failed(name: str, lane: Lane, job: ClockJob, known: _Known | None) -> float | None:
+    """When the clock's last call failed; None: it did not, or what it was about has been decided since."""
+    failed = job.last_error
+    if failed is None or (job.last_success is not None and job.last_success >= failed):
+        return None
+    if known is not None and name in lane.schedules:
+        instant = lane.schedules[name].grid.at_or_before(failed)
+        if instant is not None and known.instants.get(name, 0.0) >= instant:
+            return None
+    return failed
 
 
 class _Known:
@@ -266,11 +375,13 @@ class _Known:
         last: Mapping[str, Fire],
         stands: Mapping[tuple[str, WorkStand | None], int],
         instants: Mapping[str, float],
+        applied: AppliedRecord,
     ) -> None:
         """``stands``: by schedule and where their work stands, how many fires."""
         self.last = last
         self.stands = stands
         self.instants = instants
+        self.applied = applied
 
 
 def _reading(
@@ -278,8 +389,10 @@ def _reading(
 ) -> ScheduleReading:
     declared = lane.schedules.get(name)
     missed: tuple[float, int] | None = None
-    if known is not None and job is not None and declared is not None:
-        missed = _missed(name, lane, job, known.instants, now)
+    # A job that the clock lost is judged as it would be made again.
+    judged = job or (None if planned is None else planned.after)
+    if known is not None and judged is not None and declared is not None:
+        missed = _missed(name, lane, judged, known.instants, now)
     grid = None if declared is None else declared.grid
 
     def stand(where: WorkStand) -> int | None:
@@ -295,7 +408,7 @@ def _reading(
         overlap=None if declared is None else declared.overlap,
         misfire=None if declared is None else declared.misfire,
         enabled=None if job is None else not job.disabled,
-        next=None if job is None or job.disabled else job.next,
+        next=None if job is None or job.disabled else _next(job, grid, now),
         drift=None if planned is None else drift_of(planned.change),
         last=None if known is None else known.last.get(name),
         running=stand(WorkStand.RUNNING),
@@ -304,6 +417,14 @@ def _reading(
         missed=None if known is None else 0 if missed is None else missed[1] + 1,
         overdue_since=None if missed is None else missed[0],
     )
+
+
+def _next(job: ClockJob, grid: Grid | None, now: float) -> float | None:
+    """By the lane's own grid. A Dkron computes it without the zone until the first fire, and does not compute
+    it again when a job is enabled or after an outage: its own word counts only where there is no other."""
+    if grid is not None:
+        return grid.after(now)
+    return job.next if job.next is not None and job.next > now else None
 
 
 def drift_of(change: ScheduleChange) -> str:

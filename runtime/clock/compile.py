@@ -22,6 +22,8 @@ OWNER = "joelclaw"
 TIMEOUT_S = 20
 """The gateway answers within a few seconds, decided or not."""
 EXPECT = "202"
+ONE_NODE = {"role": "dkron:1"}
+"""Any one node: each has that role, server or agent. A job without tags runs on all of them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,4 +83,5 @@ def compile_job(lane: str, name: str, schedule: Schedule, target: FireTarget, *,
         },
         concurrency="allow",
         retries=0,
+        tags=ONE_NODE,
     )

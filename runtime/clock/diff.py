@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 
 from runtime.clock.compile import owned
+from runtime.clock.jobs import stamp
 from runtime.model import ChangeKind, ClockJob, ScheduleChange
 from runtime.text import one_line
 
@@ -49,6 +50,14 @@ def plan(lane: str, wanted: Mapping[str, ClockJob], jobs: Iterable[ClockJob]) ->
             name = have.metadata.get("schedule") or have.name
             planned[name] = _planned(name, ChangeKind.DELETE, have, None)
     return planned
+
+
+def fingerprint(lane_sha256: str, addresses: Sequence[str], wanted: Mapping[str, ClockJob]) -> str:
+    """Of one lane file's jobs as they are made for one clock; not of the moment at which they are."""
+    jobs = {name: _frozen(_said(job)) for name, job in wanted.items()}
+    return hashlib.sha256(
+        json.dumps([lane_sha256, list(addresses), jobs], sort_keys=True).encode()
+    ).hexdigest()
 
 
 def kept(want: ClockJob, have: ClockJob) -> ClockJob:
@@ -97,10 +106,15 @@ def _said(job: ClockJob) -> dict[str, str]:
             continue
         if isinstance(value, Mapping):
             said |= {f"{key}.{name}": text for name, text in value.items() if text != ""}
+        elif key in _MOMENTS:
+            said[key] = stamp(value) or ""
         else:
             said[key] = str(value)
     said["timezone"] = said["timezone"] or "UTC"
     return said
 
 
-_FIGURES = frozenset({"next", "last_success", "last_error", "success_count", "error_count", "status"})
+_FIGURES = frozenset(
+    {"next", "last_success", "last_error", "success_count", "error_count", "status", "dependent_jobs"}
+)
+_MOMENTS = frozenset({"starts_at", "expires_at"})

@@ -50,7 +50,9 @@ _KNOWN = frozenset(
         "last_error",
     ]
 )
-_NOT_HERE = ("tags", "dependent_jobs", "parent_job", "processors")
+_NOT_HERE = ("dependent_jobs", "parent_job", "processors", "owner", "owner_email")
+NODE_TAGS = {"engine": "joelclaw-embedded", "role": "dkron", "server": "true"}
+"""Of the embedded clock's one node. A job is for nodes with its tags; ``value:N`` means at most N of them."""
 
 
 class BadJob(ValueError):
@@ -85,6 +87,7 @@ class Job:
     concurrency: str
     executor_config: Mapping[str, str]
     call: HttpCall = field(compare=False)
+    tags: Mapping[str, str] = field(default_factory=dict)
     ephemeral: bool = False
     starts_at: float | None = None
     expires_at: float | None = None
@@ -129,7 +132,7 @@ class Job:
             "last_success": stamp(self.last_success),
             "last_error": stamp(self.last_error),
             "disabled": self.disabled,
-            "tags": None,
+            "tags": dict(self.tags) or None,
             "metadata": dict(self.metadata),
             "retries": self.retries,
             "dependent_jobs": None,
@@ -179,6 +182,7 @@ def parse_job(value: object, *, applied_at: float) -> Job:
         concurrency=concurrency,
         executor_config=config,
         call=_call(config),
+        tags=_tags(value),
         ephemeral=_flag(value, "ephemeral"),
         starts_at=_moment(value, "starts_at"),
         expires_at=_moment(value, "expires_at"),
@@ -189,6 +193,16 @@ def parse_job(value: object, *, applied_at: float) -> Job:
     except CronError as error:
         raise BadJob(f"schedule: {error}") from None
     return job
+
+
+def _tags(value: Mapping[str, object]) -> dict[str, str]:
+    """Only such as this one node has: another job would never run."""
+    tags = _texts(value, "tags")
+    for name, text in tags.items():
+        wanted, colon, most = text.partition(":")
+        if NODE_TAGS.get(name) != wanted or (colon and not re.fullmatch(r"[1-9][0-9]{0,3}", most)):
+            raise BadJob(f"tags: the embedded clock's node does not have {name[:60]} = {text[:60]!r}")
+    return tags
 
 
 def stored_job(text: str) -> Job:

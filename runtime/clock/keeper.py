@@ -6,11 +6,12 @@ Runs in the clock's role beside the embedded clock, and alone where a Dkron keep
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 
-from runtime.clock.clock import Clock
+from runtime.clock.clock import AppliedChange, Clock
 from runtime.lanefile import LaneSource
 from runtime.ledger.fires import Fires
 from runtime.model import (
@@ -19,7 +20,7 @@ from runtime.model import (
     ItemState,
     Now,
     OperatorError,
-    ScheduleChange,
+    Refused,
     WorkProgress,
     fire_id_of,
 )
@@ -60,11 +61,12 @@ class Keeper:
         now: Now,
         *,
         catch_up: CatchUp,
-        applied: Callable[[Sequence[ScheduleChange]], Awaitable[None]],
+        applied: Callable[[Sequence[AppliedChange]], Awaitable[None]],
         log: Callable[[str], None],
         read_only: bool = False,
+        apply_again_s: float = APPLY_AGAIN_S,
     ) -> None:
-        """``applied`` is told what was changed, and leaves the receipt."""
+        """``applied`` is told what was changed and what could not be, and leaves the receipt."""
         self._clock = clock
         self._lane = lane
         self._fires = fires
@@ -74,8 +76,10 @@ class Keeper:
         self._applied = applied
         self._log = log
         self._read_only = read_only
+        self._apply_again_s = apply_again_s
         self.state = KeeperState()
-        self._tried_at = -APPLY_AGAIN_S
+        self._tried_at = -math.inf
+        self._failed: dict[str, str] = {}
         self._asked: dict[str, tuple[float, float]] = {}
         """By schedule: the overdue instant that was asked for, and when."""
 
@@ -91,18 +95,37 @@ class Keeper:
                 await asyncio.wait_for(stop.wait(), LOOK_EVERY_S)
 
     async def _apply(self) -> None:
-        """At the start and when the lane file has changed. Drift by others' hands is shown, not undone."""
+        """When the lane file is another one than the one applied last, by whichever keeper. Drift by others'
+        hands is shown, not undone. What could not be carried out is tried again, and receipted once."""
         sha256 = self._lane.current.sha256
         # A try beyond now was made by a clock that was ahead.
-        if self.state.applied_sha256 == sha256 or 0 <= self._now() - self._tried_at < APPLY_AGAIN_S:
+        if self.state.applied_sha256 == sha256 or 0 <= self._now() - self._tried_at < self._apply_again_s:
             return
         self._tried_at = self._now()
-        changed = await self._clock.apply_all()
+        if self.state.applied_sha256 is None and await self._clock.is_applied():
+            # A keeper before this one did it. What differs since is others' work, or the clock lost its data.
+            self.state.applied_sha256 = sha256
+            self._tried_at = -math.inf
+            return
+        outcomes = await self._clock.apply_all()
+        failed = {one.change.schedule: one.problem for one in outcomes if one.problem is not None}
+        told = [
+            one
+            for one in outcomes
+            if one.problem is None or one.problem != self._failed.get(one.change.schedule)
+        ]
+        self._failed = failed
+        if told:
+            done = [one.change for one in told if one.problem is None]
+            if done:
+                self._log(f"applied {', '.join(f'{change.kind} {change.schedule}' for change in done)}")
+            await self._applied(told)
+        if failed:
+            name, problem = min(failed.items())
+            more = f"; {len(failed) - 1} more" if len(failed) > 1 else ""
+            raise Refused(f"{name} was not applied: {problem}{more}", fix="see `joelclaw-tui schedule diff`")
         self.state.applied_sha256 = sha256
-        self._tried_at = -APPLY_AGAIN_S
-        if changed:
-            self._log(f"applied {', '.join(f'{change.kind} {change.schedule}' for change in changed)}")
-            await self._applied(changed)
+        self._tried_at = -math.inf
 
     async def _make_up(self) -> None:
         overdue = await self._clock.overdue()

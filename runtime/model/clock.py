@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from typing import Any, Protocol
 
@@ -143,6 +143,17 @@ class ClockJob:
     metadata: Mapping[str, str]
     concurrency: str = "allow"
     retries: int = 0
+    tags: Mapping[str, str] = field(default_factory=dict)
+    """Which nodes run it; none: all of them."""
+    ephemeral: bool = False
+    starts_at: float | None = None
+    expires_at: float | None = None
+    parent_job: str = ""
+    """A job with one has no instants of its own."""
+    processors: Mapping[str, str] = field(default_factory=dict)
+    """Each one's configuration as JSON text."""
+    owner: str = ""
+    owner_email: str = ""
     # what the clock says of it
     next: float | None = None
     last_success: float | None = None
@@ -150,6 +161,8 @@ class ClockJob:
     success_count: int = 0
     error_count: int = 0
     status: str = ""
+    dependent_jobs: tuple[str, ...] = ()
+    """Jobs whose parent it is: while there are any, it can't be deleted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,6 +174,8 @@ class ClockExecution:
     success: bool
     output: str
     attempt: int
+    group: str = ""
+    """The same for all that one instant ran: on each node, and each retry."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,6 +187,7 @@ class ClockSource:
     """``dkron`` or ``embedded``"""
     version: str
     leader: str | None
+    """None: it has none, so that it starts nothing and takes no change."""
 
 
 class ChangeKind(StrEnum):
@@ -221,6 +237,10 @@ class ScheduleReading:
     """Fires whose work waits behind a pause; None: unknown."""
     waiting: int | None = None
     """Fires whose work waits otherwise; None: unknown."""
+    call_failed_at: float | None = None
+    """When the clock's own last call of the gateway failed, and nothing decided about it since."""
+    call_error: str | None = None
+    """What the clock says of that; None: nothing, or it was not asked."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -231,6 +251,8 @@ class ClockReading:
     """Jobs of others on the same clock: never touched."""
     fires_error: str | None = None
     """Why the fires could not be read, while the clock's jobs could."""
+    lost: bool = False
+    """The clock has none of the lane's jobs, though some had been applied to it."""
 
 
 class FireDecider(Protocol):
@@ -269,6 +291,11 @@ class ClockReader(Protocol):
 
     async def history(self, schedule: str, *, limit: int = 100) -> Sequence[Fire]:
         """Newest first. Raises `UnknownSchedule`, `BoundaryDown`."""
+        ...
+
+    async def failed_calls(self, schedule: str, *, limit: int = 100) -> Sequence[ClockExecution]:
+        """The clock's own calls of the gateway that failed, as far as it keeps them, newest first.
+        Raises `BoundaryDown`."""
         ...
 
 

@@ -11,7 +11,7 @@ from ulid import ULID
 
 from runtime.clock.api import build_api
 from runtime.clock.client import Dkron
-from runtime.clock.clock import Clock
+from runtime.clock.clock import AppliedChange, Clock
 from runtime.clock.embedded import EmbeddedClock
 from runtime.clock.gateway_client import GatewayFires
 from runtime.clock.keeper import Keeper
@@ -19,11 +19,12 @@ from runtime.clock.store import Store
 from runtime.durable.journal import Journal
 from runtime.gateway.serve import serve_gateway
 from runtime.lanefile import LaneSource, find_lane, last_good_lane
+from runtime.ledger.applied import Applied
 from runtime.ledger.audit import Audit
 from runtime.ledger.beats import Heartbeats
 from runtime.ledger.connection import connect
 from runtime.ledger.fires import Fires
-from runtime.model import OperatorError, Receipt, ReceiptOutcome, ScheduleChange, TargetResult
+from runtime.model import OperatorError, Receipt, ReceiptOutcome, TargetResult
 from runtime.pressure.reading import Reading
 from runtime.settings import Settings
 from runtime.stack.endpoints import StackPaths, resolve_targets
@@ -58,11 +59,19 @@ async def run_clock(settings: Settings, stop: asyncio.Event) -> None:
         )
         reading = Reading(redis, targets.redis_url, name)
         gateway = await stack.enter_async_context(GatewayFires(target, name))
+        remembered = Applied(redis, targets.redis_url, name)
         clock = Clock(
-            dkron, lane, fires, target, time.time, ask=gateway.ask, stands=FireStands(reading, lane)
+            dkron,
+            lane,
+            fires,
+            remembered,
+            target,
+            time.time,
+            ask=gateway.ask,
+            stands=FireStands(reading, lane),
         )
 
-        async def applied(changes: Sequence[ScheduleChange]) -> None:
+        async def applied(changes: Sequence[AppliedChange]) -> None:
             try:
                 await audit.record(_receipt(changes, name, process.process_id))
             except OperatorError as error:
@@ -100,7 +109,7 @@ async def run_clock(settings: Settings, stop: asyncio.Event) -> None:
                 "last_error": keeper.state.problem,
             }
 
-        log(f"clock of lane {name}" + ("" if embedded is not None else f" on {targets.clock_url}"))
+        log(f"clock of lane {name}" + ("" if embedded is not None else f" on {dkron.url}"))
         await until_stopped(
             process,
             process.beat(Heartbeats(redis, targets.redis_url, name), lane, detail),
@@ -108,7 +117,7 @@ async def run_clock(settings: Settings, stop: asyncio.Event) -> None:
         )
 
 
-def _receipt(changes: Sequence[ScheduleChange], lane: str, actor: str) -> Receipt:
+def _receipt(changes: Sequence[AppliedChange], lane: str, actor: str) -> Receipt:
     at = time.time()
     return Receipt(
         receipt_id=str(ULID.from_timestamp(at)).lower(),
@@ -120,7 +129,12 @@ def _receipt(changes: Sequence[ScheduleChange], lane: str, actor: str) -> Receip
         summary=f"Apply {len(changes)} changes of schedules: the lane file was loaded",
         reason="the lane file was loaded",
         results=tuple(
-            TargetResult(change.schedule, ReceiptOutcome.DONE, change.kind.value) for change in changes[:1000]
+            TargetResult(one.change.schedule, ReceiptOutcome.DONE, one.change.kind.value)
+            if one.problem is None
+            else TargetResult(
+                one.change.schedule, ReceiptOutcome.FAILED, f"{one.change.kind.value}: {one.problem}"
+            )
+            for one in changes[:1000]
         ),
         results_total=len(changes),
     )

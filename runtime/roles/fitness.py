@@ -1,12 +1,16 @@
-"""What `doctor` says of the Redis servers: the findings about them, as checks with what to do."""
+"""What `doctor` says of the servers: findings about Redis as checks with what to do, and a Dkron of one's own."""
 
 from __future__ import annotations
 
+import asyncio
+
+from runtime.clock.client import Dkron
 from runtime.ledger.connection import connect
 from runtime.model import ConfigError, OperatorError
 from runtime.roles.operator import open_operator
-from runtime.settings import Settings
+from runtime.settings import Settings, dkron_addresses
 from runtime.stack.doctor import Check, CheckStatus
+from runtime.truth.deadline import within
 from runtime.truth.document import BoundaryStatus, Finding, Severity
 
 FIXES = {
@@ -31,6 +35,35 @@ _OF_THE_STACK = frozenset({"eviction", "no-append-file", "boundary-down", "bound
 """What the checks of a local stack say already."""
 _BOUNDARIES = frozenset({"pressure", "runtime"})
 NAME = "redis"
+
+
+async def clock_checks(settings: Settings) -> list[Check]:
+    """Each server of a Dkron of one's own, asked by itself; none where the embedded clock keeps the time.
+    Looks only."""
+    if settings.dkron_url is None:
+        return []
+    addresses = dkron_addresses(settings.dkron_url)
+    return list(await asyncio.gather(*(_clock_check(address, settings) for address in addresses)))
+
+
+async def _clock_check(address: str, settings: Settings) -> Check:
+    deadline_s = settings.probe_deadline_s
+    async with Dkron(address) as dkron:
+        name = f"dkron {dkron.url}"
+        try:
+            source = await within(deadline_s, dkron.source(), boundary="The Dkron", address=dkron.url)
+            jobs = await within(deadline_s, dkron.jobs(), boundary="The Dkron", address=dkron.url)
+        except OperatorError as error:
+            return Check(name, CheckStatus.FAIL, error.message, "start it, or correct dkron_url")
+    told = f"{source.engine} {source.version}, {len(jobs):,} jobs"
+    if source.leader is None:
+        return Check(
+            name,
+            CheckStatus.FAIL,
+            f"{told}: it has no leader, so it starts nothing and takes no change",
+            "start the other servers: more than half of them have to run and reach each other",
+        )
+    return Check(name, CheckStatus.OK, f"{told}, led by {source.leader}")
 
 
 async def server_checks(settings: Settings) -> list[Check]:

@@ -13,6 +13,7 @@ from runtime.clock.clock import Clock
 from runtime.clock.gateway_client import GatewayFires
 from runtime.durable.journal import Journal
 from runtime.lanefile import LaneSource, find_lane, last_good_lane
+from runtime.ledger.applied import Applied
 from runtime.ledger.audit import Audit
 from runtime.ledger.beats import ALIVE_WITHIN_S, Heartbeats
 from runtime.ledger.connection import connect
@@ -101,8 +102,16 @@ async def open_operator(settings: Settings) -> AsyncIterator[Operator]:
             Dkron(targets.clock_url) as dkron,
             GatewayFires(target, name) as gateway,
         ):
+            applied = Applied(redis, url, name)
             clock = Clock(
-                dkron, lane, fires, target, time.time, ask=gateway.ask, stands=FireStands(reading, lane)
+                dkron,
+                lane,
+                fires,
+                applied,
+                target,
+                time.time,
+                ask=gateway.ask,
+                stands=FireStands(reading, lane),
             )
 
             def selector() -> BacklogSelector:

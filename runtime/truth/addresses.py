@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from runtime.settings import dkron_addresses
 from runtime.text import without_credentials
 
 
@@ -17,5 +18,8 @@ class Addresses:
     clock: str = ""
 
     def __post_init__(self) -> None:
-        for name in ("redis", "restate_admin", "restate_ingress", "clock"):
+        for name in ("redis", "restate_admin", "restate_ingress"):
             object.__setattr__(self, name, without_credentials(getattr(self, name)))
+        # Several, each with credentials of its own.
+        clocks = [without_credentials(address) for address in dkron_addresses(self.clock)]
+        object.__setattr__(self, "clock", ",".join(clocks))

@@ -204,7 +204,8 @@ class ScheduleRow(Part):
     enabled: bool | None
     """None: the clock does not have it (see ``drift``)."""
     next: datetime | None
-    """As the clock says; None while it is disabled, and when no more is due."""
+    """By the lane file's own grid, of what it doesn't declare as the clock says; None while it is disabled, and
+    when no more is due."""
     last_fire: str | None
     """Its fire id."""
     last_decision: str | None
@@ -226,6 +227,10 @@ class ScheduleRow(Part):
     """Whether work that it started waits for its turn."""
     last_reason: str | None = None
     """Why the last fire was refused."""
+    call_failed_at: datetime | None = None
+    """When the clock's own last call of the gateway failed, and nothing decided about it since."""
+    call_error: str | None = None
+    """What the clock says of that."""
 
 
 class ClockData(Part):
@@ -234,6 +239,8 @@ class ClockData(Part):
     schedules: Bounded[ScheduleRow]
     foreign: int = 0
     """Jobs of others on the same clock: never touched."""
+    lost: bool = False
+    """The clock has none of the lane's jobs, though some had been applied to it."""
 
 
 class BackendRow(Part):

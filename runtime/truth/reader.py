@@ -16,6 +16,7 @@ from runtime.model import (
     BacklogSelector,
     Beat,
     BoundaryDown,
+    ClockExecution,
     ClockReader,
     ClockReading,
     DurableReader,
@@ -360,6 +361,12 @@ class Reader:
         self._lane.refresh()
         return await self._of_clock(
             self._clock_reader().history(schedule, limit=_clamped(limit)), self._addresses.redis
+        )
+
+    async def failed_calls(self, schedule: str, limit: int = 100) -> Sequence[ClockExecution]:
+        """The clock's own calls of the gateway for it that failed, newest first. Raises `BoundaryDown`."""
+        return await self._of_clock(
+            self._clock_reader().failed_calls(schedule, limit=_clamped(limit)), self._addresses.clock
         )
 
     async def schedule_changes(self) -> Sequence[ScheduleChange]:

@@ -92,8 +92,12 @@ async def test_diff_and_apply(
         kept = await lane.dkron.job("theirs")
         assert kept is not None
         assert kept.executor_config == theirs.executor_config
-        receipts = await lane.operator.reader.audit()
-        assert next(r.results[0].detail for r in receipts if r.origin == "clock") == "delete"
+
+        async def receipted() -> bool:
+            receipts = await lane.operator.reader.audit()
+            return next(r.results[0].detail for r in receipts if r.origin == "clock") == "delete"
+
+        await until(receipted, "the receipt of the delete, which is looked at again before")
 
 
 async def test_a_job_of_somebody_else_s_is_never_taken_over(

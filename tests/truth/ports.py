@@ -15,6 +15,7 @@ from runtime.lanefile import LaneSource
 from runtime.model import (
     Beat,
     BoundaryDown,
+    ClockExecution,
     ClockJob,
     ClockReading,
     ClockSource,
@@ -387,6 +388,8 @@ class MemorySchedules:
     planned: list[ScheduleChange] = field(default_factory=list)
     trouble: Any = None
     fires_error: str | None = None
+    leader: str | None = "embedded"
+    lost: bool = False
     fired: FireAnswer = field(
         default_factory=lambda: FireAnswer("feeds-hourly@x", FireDecision.STARTED, item_id(1))
     )
@@ -394,10 +397,10 @@ class MemorySchedules:
 
     async def source(self) -> ClockSource:
         await answer(self.trouble)
-        return ClockSource(url="unix:/run/clock.sock", engine="embedded", version="4", leader="embedded")
+        return ClockSource(url="unix:/run/clock.sock", engine="embedded", version="4", leader=self.leader)
 
     async def read(self) -> ClockReading:
-        return ClockReading(await self.source(), tuple(self.schedules), 0, self.fires_error)
+        return ClockReading(await self.source(), tuple(self.schedules), 0, self.fires_error, self.lost)
 
     async def changes(self) -> Sequence[ScheduleChange]:
         await answer(self.trouble)
@@ -406,6 +409,10 @@ class MemorySchedules:
     async def history(self, schedule: str, *, limit: int = 100) -> Sequence[Fire]:
         await answer(self.trouble)
         return [s.last for s in self.schedules if s.name == schedule and s.last is not None][:limit]
+
+    async def failed_calls(self, schedule: str, *, limit: int = 100) -> Sequence[ClockExecution]:
+        await answer(self.trouble)
+        return ()
 
     async def jobs(self) -> Mapping[str, ClockJob]:
         await answer(self.trouble)

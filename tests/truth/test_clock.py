@@ -51,6 +51,16 @@ async def test_what_is_as_it_should_be_is_no_finding(timed: World, reading: Sche
     assert await codes(timed) == set()
 
 
+async def test_jobs_that_the_clock_lost_and_calls_without_a_gateway_are_told_once(timed: World) -> None:
+    clock_of(timed).schedules = [schedule(enabled=None, next=None, drift="the clock has no job for it")]
+    clock_of(timed).lost = True
+    assert {code for code, _ in await codes(timed)} == {"clock-lost"}
+    clock_of(timed).lost = False
+    clock_of(timed).schedules = [schedule(call_failed_at=START - 60)]
+    timed.beats.beats = [beat for beat in BEATS if beat.role != "gateway"]
+    assert {code for code, _ in await codes(timed)} == {"no-gateway"}
+
+
 async def test_a_schedule_is_told_with_its_fire_and_nothing_unknown_as_zero(timed: World) -> None:
     clock_of(timed).schedules = [
         schedule("told", last=fire(FireDecision.MISFIRE, late=True, missed_before=3), missed=2),

@@ -37,6 +37,7 @@ def clock_data(reading: ClockReading) -> ClockData:
         leader=reading.source.leader,
         schedules=bounded(rows),
         foreign=reading.foreign,
+        lost=reading.lost,
     )
 
 
@@ -63,6 +64,8 @@ def schedule_row(schedule: ScheduleReading) -> ScheduleRow:
         misfire=schedule.misfire,
         drift=None if schedule.drift is None else one_line(schedule.drift, 300),
         last_reason=None if last is None or last.reason is None else one_line(last.reason, 300),
+        call_failed_at=instant_or_none(schedule.call_failed_at),
+        call_error=None if schedule.call_error is None else one_line(schedule.call_error, 300),
     )
 
 
@@ -85,7 +88,8 @@ def outcome_of(fire: Fire) -> str:
 
 
 def _unhealthiest_first(schedule: ScheduleReading) -> tuple[object, ...]:
-    return not schedule.missed, schedule.drift is None, schedule.enabled is not False, schedule.name
+    called = schedule.call_failed_at is None
+    return not schedule.missed, called, schedule.drift is None, schedule.enabled is not False, schedule.name
 
 
 def _source(reading: ClockReading | None, addresses: Addresses) -> dict[str, str | int | bool | None]:

@@ -68,6 +68,51 @@ def no_gateway(facts: Facts) -> Iterator[Sighting]:
     )
 
 
+def no_leader(facts: Facts) -> Iterator[Sighting]:
+    """The schedules are told all the same, from a server that follows nobody."""
+    reading = facts.clock_now
+    if reading is not None and reading.source.leader is None:
+        yield Sighting(
+            Severity.WARN,
+            "clock",
+            f"the Dkron at {reading.source.url} has no leader: it starts nothing and takes no change; "
+            "what is told of the schedules is what this server knew last",
+            next_actions=(facts.commands.doctor(),),
+        )
+
+
+def lost(facts: Facts) -> Iterator[Sighting]:
+    reading = facts.clock_now
+    if reading is not None and reading.lost:
+        yield Sighting(
+            Severity.WARN,
+            "clock",
+            f"the clock at {reading.source.url} has none of the jobs that were applied to it: it lost its data, "
+            "or is another one. Nothing starts by itself until they are applied again; what passes until then "
+            "is told as missed",
+            next_actions=(facts.commands.schedule("diff"), facts.commands.schedule("apply")),
+        )
+
+
+def call_failed(facts: Facts) -> Iterator[Sighting]:
+    """Where no gateway lives, that finding says it already."""
+    reading, processes = facts.clock_now, facts.processes_now
+    if processes is not None and not processes.alive(GATEWAY):
+        return
+    for schedule in () if reading is None else reading.schedules:
+        if schedule.call_failed_at is not None:
+            name = one_line(schedule.name, 60)
+            why = "it does not say why" if not schedule.call_error else one_line(schedule.call_error, 200)
+            yield Sighting(
+                Severity.WARN,
+                name,
+                f"the clock's call for {name} failed at "
+                f"{instant(schedule.call_failed_at):%Y-%m-%d %H:%M:%S} UTC: {why}",
+                schedule.call_failed_at,
+                (facts.commands.schedule("history", schedule.name), facts.commands.logs(GATEWAY)),
+            )
+
+
 def missed(facts: Facts) -> Iterator[Sighting]:
     reading = facts.clock_now
     for schedule in () if reading is None else reading.schedules:
@@ -84,9 +129,12 @@ def missed(facts: Facts) -> Iterator[Sighting]:
 
 
 def drift(facts: Facts) -> Iterator[Sighting]:
+    """Where the clock lost all of them, that finding says it already."""
     reading = facts.clock_now
     for schedule in () if reading is None else reading.schedules:
-        if schedule.drift is not None:
+        if schedule.drift is not None and not (
+            reading is not None and reading.lost and schedule.enabled is None
+        ):
             name = one_line(schedule.name, 60)
             yield Sighting(
                 Severity.WARN,

@@ -1,0 +1,81 @@
+"""What was applied to the clock, kept apart from it: so that a clock that lost its data is seen to have lost it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from runtime.ledger.connection import Redis, redis_errors
+from runtime.ledger.keys import lane_key
+from runtime.text import without_credentials
+
+WHOLE = "*"
+"""No schedule's name."""
+
+
+@dataclass(frozen=True, slots=True)
+class AppliedJob:
+    """A schedule's job as it was put last."""
+
+    schedule: str
+    """Its timing, and with ``timezone`` what ``since`` is about."""
+    timezone: str
+    since: float
+    """From when on its instants count, in seconds since the epoch."""
+    disabled: bool
+
+
+@dataclass(frozen=True, slots=True)
+class AppliedRecord:
+    jobs: Mapping[str, AppliedJob]
+    """By schedule."""
+    whole: str | None
+    """Names the last apply of everything; None: there was none."""
+
+
+class Applied:
+    """One hash of the lane, a field a schedule."""
+
+    def __init__(self, redis: Redis, url: str, lane: str) -> None:
+        self._redis = redis
+        self._where = without_credentials(url)
+        self._key = lane_key(lane, "clock:applied")
+
+    async def read(self) -> AppliedRecord:
+        """Raises `BoundaryDown`."""
+        with redis_errors(self._where):
+            found: Any = await self._redis.hgetall(self._key)
+        jobs = {name: job for name, text in found.items() if name != WHOLE and (job := _parse(text))}
+        return AppliedRecord(jobs, found.get(WHOLE))
+
+    async def put(self, schedule: str, job: AppliedJob) -> None:
+        """Raises `BoundaryDown`."""
+        with redis_errors(self._where):
+            await self._redis.hset(self._key, schedule, json.dumps(asdict(job)))
+
+    async def remove(self, schedule: str) -> None:
+        """Raises `BoundaryDown`."""
+        with redis_errors(self._where):
+            await self._redis.hdel(self._key, schedule)
+
+    async def replace(self, whole: str, jobs: Mapping[str, AppliedJob]) -> None:
+        """All of it at once. Raises `BoundaryDown`."""
+        fields: dict[Any, Any] = {name: json.dumps(asdict(job)) for name, job in jobs.items()}
+        with redis_errors(self._where):
+            pipe = self._redis.pipeline(transaction=True)
+            pipe.delete(self._key)
+            pipe.hset(self._key, mapping=fields | {WHOLE: whole})
+            await pipe.execute()
+
+
+def _parse(text: str) -> AppliedJob | None:
+    """None for a row that another version or a stranger wrote."""
+    try:
+        value = json.loads(text)
+        job = AppliedJob(**value)
+    except (ValueError, TypeError):
+        return None
+    fits = isinstance(job.schedule, str) and isinstance(job.timezone, str) and isinstance(job.disabled, bool)
+    return job if fits and type(job.since) in (int, float) else None
