@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import json
 import os
 import pty
 import select
@@ -17,9 +18,9 @@ from pathlib import Path
 
 import pytest
 
-LIMIT_S = 20.0
+LIMIT_S = 60.0
 PROGRAM = """
-import asyncio, sys
+import asyncio, json, sys
 from pathlib import Path
 from joelclaw_tui.app import run_console
 from joelclaw_tui.panes.backlog import BacklogPane
@@ -38,7 +39,12 @@ async def start(progress):
         Path(sys.argv[1], "in-order").touch()
 async def main():
     operator = MemoryOperator(settings(Path(sys.argv[1])))
-    return await run_console(operator, start if sys.argv[2] == "start" else None)
+    operator.actions.destructive = sys.argv[2] == "destructive"
+    try:
+        return await run_console(operator, start if sys.argv[2] == "start" else None)
+    finally:
+        applied = [[str(p.intent.action), *p.ids, p.intent.reason] for p in operator.actions.applied]
+        Path(sys.argv[1], "applied.json").write_text(json.dumps(applied))
 sys.exit(asyncio.run(main()))
 """
 CAUGHT = """
@@ -57,6 +63,7 @@ class Terminal:
     """A console in a pseudo terminal of 80 x 24."""
 
     def __init__(self, folder: Path, mode: str) -> None:
+        self.folder = folder
         self._ours, theirs = pty.openpty()
         fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
         self.before = termios.tcgetattr(theirs)
@@ -80,7 +87,35 @@ class Terminal:
             )
 
     def press(self, keys: bytes) -> None:
+        """In one write, as a packet brings them."""
         os.write(self._ours, keys)
+
+    def paste(self, text: bytes) -> None:
+        """As a terminal pastes, in pieces where it takes no more at once."""
+        left = b"\x1b[200~" + text + b"\x1b[201~"
+        while left:
+            _, writable, _ = select.select([], [self._ours], [], LIMIT_S)
+            assert writable, "it doesn't read what is pasted"
+            left = left[os.write(self._ours, left[:1024]) :]
+
+    def idle(self, seconds: float) -> None:
+        """What an operator takes to read."""
+        until = time.monotonic() + seconds
+        while (left := until - time.monotonic()) > 0:
+            self._read(left)
+
+    def hang_up(self) -> None:
+        """Nobody is on the other side any more."""
+        os.close(self._ours)
+        self._ours = -1
+
+    def leave(self) -> list[list[str]]:
+        """By key; what was carried out until then: the action, its ids, the reason."""
+        self.press(b"\x03")
+        assert self.end() == 0
+        assert b"Traceback" not in self.drawn and b"error of its own" not in self.drawn
+        applied: list[list[str]] = json.loads((self.folder / "applied.json").read_text())
+        return applied
 
     def end(self) -> int:
         """The exit code, once the process has ended and everything it drew was read."""
@@ -99,7 +134,8 @@ class Terminal:
         if self.process.poll() is None:
             self.process.kill()
         self.process.wait()
-        os.close(self._ours)
+        if self._ours >= 0:
+            os.close(self._ours)
         os.close(self._theirs)
 
     def _read(self, seconds: float) -> bool:
