@@ -217,7 +217,7 @@ class ConsoleApp(App[int]):
 
     @property
     def at_rest(self) -> bool:
-        """No key waits, and the screen on top has been drawn."""
+        """See `TypeAhead.at_rest`."""
         return self._ahead.at_rest
 
     def _after_written(self, callback: Callable[[], None]) -> None:

@@ -54,6 +54,8 @@ class TypeAhead:
         self._held: deque[events.Key | events.Paste] = deque()
         self._let: events.Event | None = None
         """The one that was let go, until the app has met it."""
+        self._stirred = False
+        """A key was let go, and what it asked for may still be on its way."""
         self._opening = 0
         self._wake = asyncio.Event()
         self._dispatched = 0
@@ -93,8 +95,8 @@ class TypeAhead:
 
     @property
     def at_rest(self) -> bool:
-        """No key waits, and the screen on top is in sight."""
-        return not self._held and self._let is None and self._seen is not None and not self._moved()
+        """Nothing moves: no key waits, all that the latest one asked for is done, the screen is in sight."""
+        return not (self._held or self._stirred or self._opening or self._moved())
 
     def opening(self) -> None:
         """Something is about to be opened that no message tells of: keys wait until `opened`."""
@@ -124,14 +126,16 @@ class TypeAhead:
             while True:
                 await self._wake.wait()
                 self._wake.clear()
-                while (self._held and not self._opening) or self._moved():
+                while self._stirred or (self._held and not self._opening) or self._moved():
                     await self._settle()
+                    self._stirred = False
                     self._let_go()
 
     def _let_go(self) -> None:
         """The next one, if it is its time."""
         if self._held and not self._opening and self._let is None and self._place() == self._seen:
             self._let = self._held.popleft()
+            self._stirred = True
             self._app.post_message(self._let)
 
     def _hold_first(self, event: events.Key | events.Paste) -> bool:

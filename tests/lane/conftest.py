@@ -1,0 +1,3 @@
+"""What holds for every test here that drives the console by keys."""
+
+from tests.console.conftest import keys_are_done_when_pressed as keys_are_done_when_pressed
