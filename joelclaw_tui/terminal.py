@@ -17,7 +17,7 @@ import termios
 import threading
 from codecs import getincrementaldecoder
 from collections import deque
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from typing import Any
 
 from textual import events
@@ -162,7 +162,9 @@ class PasteFilter:
     def __init__(self, parser: XTermParser) -> None:
         self._parser = parser
         self._last = ""
-        """The latest characters, as many as the sign of a paste's begin has."""
+        """What may be the first part of the sign that is waited for; it may come in pieces, however far apart."""
+        self._met = 0
+        """How much of that the parser has already: an escape that stays alone is a key."""
         self._pasted: list[str] | None = None
         self._length = 0
 
@@ -174,27 +176,30 @@ class PasteFilter:
             else:
                 text = yield from self._in_paste(self._pasted, text)
 
-    def tick(self) -> Iterator[Message]:
-        """From time to time: an escape that nothing followed is a key. Not what may yet begin a paste."""
-        if not any(self._last.endswith(_PASTE_BEGINS[:n]) for n in range(3, len(_PASTE_BEGINS))):
-            yield from self._parser.tick()
+    def tick(self) -> Iterable[Message]:
+        """From time to time: an escape that nothing followed is a key."""
+        return self._parser.tick()
 
     def _typed(self, text: str) -> Generator[Message, None, str]:
-        """Up to where a paste begins; its sign may come in pieces, however far apart."""
-        seen = self._last + text
+        """Up to where a paste begins."""
+        seen, met = self._last + text, self._met
         at = seen.find(_PASTE_BEGINS)
         if at < 0:
-            self._last = seen[-(len(_PASTE_BEGINS) - 1) :]
-            yield from self._parser.feed(text)
+            sizes = range(len(_PASTE_BEGINS) - 1, 0, -1)
+            kept = next((size for size in sizes if seen.endswith(_PASTE_BEGINS[:size])), 0)
+            self._last = seen[len(seen) - kept :]
+            self._met = 1 if kept == 1 or (met and kept == len(seen)) else 0
+            yield from self._parsed(seen[met : len(seen) - kept + self._met])
             return ""
-        rest = at + len(_PASTE_BEGINS) - len(self._last)
-        if rest > 1:  # nothing at all would be the end of everything to the parser
-            yield from self._parser.feed(text[: rest - 1])
+        yield from self._parsed(seen[met:at])
         # The parser gets the sign, and the end of an empty paste, so that it stands between keys again.
-        for _ in self._parser.feed(text[rest - 1 : rest] + _PASTE_ENDS):
+        for _ in self._parser.feed(_PASTE_BEGINS[met if at == 0 else 0 :] + _PASTE_ENDS):
             pass
-        self._last, self._pasted, self._length = "", [], 0
-        return text[rest:]
+        self._last, self._met, self._pasted, self._length = "", 0, [], 0
+        return seen[at + len(_PASTE_BEGINS) :]
+
+    def _parsed(self, text: str) -> Iterable[Message]:
+        return self._parser.feed(text) if text else ()  # nothing would be the end of everything to it
 
     def _in_paste(self, pasted: list[str], text: str) -> Generator[Message, None, str]:
         seen = self._last + text

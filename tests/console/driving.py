@@ -50,6 +50,7 @@ async def at_rest(pilot: Pilot[int]) -> None:
     """Until no key waits any more, and what is on top was drawn."""
     app = pilot.app
     assert isinstance(app, ConsoleApp)
+    await pilot.pause()  # so that what was typed is known to be there
     await until(pilot, lambda: app.at_rest, "rest")
     await pilot.pause()
 

@@ -196,7 +196,7 @@ def check_left_in_order(terminal: Terminal) -> None:
 
 @pytest.mark.parametrize("keys", [b"q", b"\x03"], ids=["q", "ctrl+c"])
 def test_leaving_by_key_puts_the_terminal_in_order(terminal: Terminal, keys: bytes) -> None:
-    terminal.until(b"content/upd")
+    terminal.until(b"feeds/poll")
     terminal.press(keys)
     assert terminal.end() == 0
     check_left_in_order(terminal)
@@ -206,7 +206,7 @@ def test_leaving_by_key_puts_the_terminal_in_order(terminal: Terminal, keys: byt
     "number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP], ids=lambda number: number.name
 )
 def test_leaving_by_signal_puts_the_terminal_in_order(terminal: Terminal, number: signal.Signals) -> None:
-    terminal.until(b"content/upd")
+    terminal.until(b"feeds/poll")
     terminal.process.send_signal(number)
     assert terminal.end() == 130
     check_left_in_order(terminal)
@@ -244,7 +244,7 @@ TIMES = range(10)
 def test_a_terminal_that_goes_while_it_draws_ends_the_console(
     terminal: Terminal, told: bool, _time: int
 ) -> None:
-    terminal.until(b"content/upd")
+    terminal.until(b"feeds/poll")
     terminal.hang_up()
     if told:
         terminal.process.send_signal(signal.SIGHUP)
@@ -256,7 +256,7 @@ def test_a_terminal_that_goes_while_it_draws_ends_the_console(
 def test_a_terminal_that_takes_nothing_more_is_left_by_signal(
     terminal: Terminal, number: signal.Signals
 ) -> None:
-    terminal.until(b"content/upd")
+    terminal.until(b"feeds/poll")
     terminal.until_full()
     terminal.process.send_signal(number)
     assert terminal.process.wait(LIMIT_S) == 130
@@ -264,7 +264,7 @@ def test_a_terminal_that_takes_nothing_more_is_left_by_signal(
 
 @pytest.mark.parametrize("terminal", ["busy"], indirect=True)
 def test_a_terminal_that_takes_some_again_gets_the_whole_picture(terminal: Terminal) -> None:
-    terminal.until(b"content/upd")
+    terminal.until(b"feeds/poll")
     terminal.until_full()
     terminal.press(b"?")
     terminal.drawn = b""
@@ -275,7 +275,7 @@ def test_a_terminal_that_takes_some_again_gets_the_whole_picture(terminal: Termi
 def test_ctrl_z_goes_to_the_shell_and_fg_brings_the_console_back(tmp_path: Path) -> None:
     terminal = Terminal(tmp_path, "plain", shell=True)
     try:
-        terminal.until(b"content/upd")
+        terminal.until(b"feeds/poll")
         shown = terminal.modes()
         terminal.press(b"\x1a")
         terminal.until(b"the shell again")
@@ -284,7 +284,7 @@ def test_ctrl_z_goes_to_the_shell_and_fg_brings_the_console_back(tmp_path: Path)
         assert terminal.modes()[3] == terminal.before[3]
         terminal.drawn = b""
         terminal.press(b'fg; echo "left w""ith $?"\n')
-        terminal.until(b"content/upd")
+        terminal.until(b"feeds/poll")
         assert terminal.modes() == shown
         terminal.press(b"f")
         terminal.until(b"FINDING")

@@ -37,7 +37,7 @@ def operator(tmp_path: Path) -> MemoryOperator:
 @pytest.fixture
 def terminal(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Terminal]:
     terminal = Terminal(tmp_path, getattr(request, "param", "plain"))
-    terminal.until(b"content/upd")
+    terminal.until(b"feeds/poll")
     yield terminal
     terminal.close()
 
@@ -256,16 +256,12 @@ def test_a_paste_is_one_whatever_is_in_it_and_however_it_comes() -> None:
     whole = f"a\x1b[200~{PASTED}\x1b[201~b"
     expected = [("key", "a"), ("paste", PASTED), ("key", "b")]
     assert said(fed(whole)) == expected
-    assert said(fed(*whole)) == [*expected] or all(kind != "key" for kind, _ in said(fed(*whole))[1:-1])
     for at in range(1, len(whole)):
-        read = said(fed(whole[:at], whole[at:]))
-        assert [entry for entry in read if entry[0] == "paste"] == [("paste", PASTED)]
+        # An escape that stays alone for long is the key of that name; what it began is a paste all the same.
         assert [
-            key for kind, key in read if kind == "key" and key not in ("escape", "[", "left_square_bracket")
-        ] == [
-            "a",
-            "b",
-        ]
+            entry for entry in said(fed(whole[:at], whole[at:])) if entry != ("key", "escape")
+        ] == expected
+    assert [entry for entry in said(fed(*whole)) if entry != ("key", "escape")] == expected
 
 
 def test_an_escape_alone_is_a_key_and_two_pastes_are_two() -> None:
