@@ -621,5 +621,5 @@ def _leaving_on_signals(app: ConsoleApp) -> Iterator[None]:
     try:
         yield
     finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        for caught, handler in before.items():
+            signal.signal(caught, handler)

@@ -266,7 +266,7 @@ class TerminalDriver(LinuxDriver):
             self._out = TerminalWriter(fd, self._lose, lambda: self._tell(Repaint()))
         self._setting = True
         try:
-            super().start_application_mode()
+            super().start_application_mode()  # type: ignore[no-untyped-call]  # Textual's has no type
         finally:
             self._setting = False
         if self._key_thread is not None and self._key_thread.is_alive():

@@ -217,8 +217,14 @@ class TypeAhead:
                 except TimeoutError:
                     continue
             if step is drawn:
-                self._after_written(lambda: loop.call_soon_threadsafe(out.set))
+                self._after_written(lambda: _set_in(loop, out))
         return self._place() == place
+
+
+def _set_in(loop: asyncio.AbstractEventLoop, event: asyncio.Event) -> None:
+    """From another thread. A loop that has ended has nobody who waits."""
+    with suppress(RuntimeError):
+        loop.call_soon_threadsafe(event.set)
 
 
 def _anew(event: events.Key) -> events.Key:
