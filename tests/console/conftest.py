@@ -20,7 +20,8 @@ def keys_are_done_when_pressed(monkeypatch: pytest.MonkeyPatch) -> None:
     async def press(pilot: Pilot[int], *keys: str) -> None:
         await press_at_once(pilot, *keys)
         app = pilot.app
-        assert isinstance(app, ConsoleApp)
+        if not isinstance(app, ConsoleApp):
+            return
         while not (app.at_rest or app._ahead._opening or app.return_value is not None or app._exception):
             await asyncio.sleep(0.01)
         await pilot.pause(0)
