@@ -281,7 +281,6 @@ def test_ctrl_z_goes_to_the_shell_and_fg_brings_the_console_back(tmp_path: Path)
         terminal.until(b"the shell again")
         for sequence in RESTORED:
             assert sequence in terminal.drawn
-        assert terminal.modes()[3] == terminal.before[3]
         terminal.drawn = b""
         terminal.press(b'fg; echo "left w""ith $?"\n')
         terminal.until(b"feeds/poll")
