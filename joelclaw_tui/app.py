@@ -8,6 +8,7 @@ nobody expected is caught at one place, logged, and told calmly; no traceback is
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
 import sys
 import time
@@ -18,12 +19,14 @@ from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
 from rich.text import Text
+from textual import events
 from textual.app import App
 from textual.binding import BindingType
 from textual.message import Message
+from textual.screen import Screen
 
 from joelclaw_tui.crash_log import write_crash
-from joelclaw_tui.keymap import Scope, bindings
+from joelclaw_tui.keymap import KEYS, Scope, bindings
 from joelclaw_tui.ports import ConsoleOperator, ConsoleReader, Counted, Progress, Starter
 from joelclaw_tui.refresher import Arrived, Failed, Late, Reading, Refresher
 from joelclaw_tui.screens.artifact import ArtifactScreen
@@ -42,7 +45,9 @@ from joelclaw_tui.screens.run import RunScreen
 from joelclaw_tui.screens.schedule import ScheduleScreen
 from joelclaw_tui.screens.start import StartScreen
 from joelclaw_tui.screens.working import WorkingScreen
+from joelclaw_tui.terminal import Repaint, TerminalDriver, end_for_sure
 from joelclaw_tui.theming import Themes, load_themes
+from joelclaw_tui.type_ahead import SIGHT_S, TypeAhead
 from joelclaw_tui.view import Problem, View
 from runtime.actions.actor import os_actor
 from runtime.actions.intents import BULK_ACTIONS, Intent, Preview
@@ -57,6 +62,8 @@ DEADLINE_FACTOR = 3.0
 """A look-up may ask several boundaries in turn, each within its own deadline; this bounds the sum."""
 LEAVE_WITHIN_S = 10.0
 """How long leaving waits for a cancelled start or action to put things in order."""
+HARD_END_S = LEAVE_WITHIN_S + 5.0
+"""After a signal or without a terminal, the process ends after this whatever it is stuck in."""
 NOTICE_S = 5.0
 
 
@@ -93,10 +100,17 @@ class ConsoleApp(App[int]):
         themes: Themes | None = None,
         actor: str | None = None,
         now: Now = time.time,
+        sight_s: float = SIGHT_S,
     ) -> None:
         """``theme`` defaults to the settings'; ``themes`` to the shipped ones and the user's;
-        ``actor`` to the operating system's user."""
-        super().__init__()
+        ``actor`` to the operating system's user. ``sight_s``: see `SIGHT_S`."""
+        super().__init__(driver_class=TerminalDriver)
+        self._ahead = TypeAhead(
+            self,
+            at_once=frozenset(key for spec in KEYS if spec.priority for key in spec.keys),
+            sight_s=sight_s,
+            after_written=self._after_written,
+        )
         self._operator = operator
         self._starter = starter
         self._now = now
@@ -104,6 +118,7 @@ class ConsoleApp(App[int]):
         self._themes = themes or load_themes()
         self._view = View(settings=operator.settings)
         self._refresher: Refresher | None = None
+        self._keys_come: asyncio.Task[None] | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._starting: asyncio.Future[ConsoleOperator | None] | None = None
         self._asking = False
@@ -146,6 +161,8 @@ class ConsoleApp(App[int]):
 
     def act(self, intent: Intent, then: Callable[[Receipt], None] | None = None) -> None:
         if not self._asking:
+            self._asking = True
+            self._ahead.opening()
             self._spawn(self._act(intent, then))
 
     def tell(self, problem: Problem, title: str) -> None:
@@ -175,9 +192,50 @@ class ConsoleApp(App[int]):
     def open_artifact(self, artifact_id: str) -> None:
         self.push_screen(ArtifactScreen(artifact_id))
 
+    def answers(self, screen: Screen[Any]) -> bool:
+        return self._ahead.answers(screen)
+
+    # --- keys as they come
+
+    async def on_event(self, event: events.Event) -> None:
+        if isinstance(event, events.Compose):
+            self._ahead.watch()
+        if isinstance(event, events.Key | events.Paste) and self._ahead.holds(event):
+            return
+        if isinstance(event, events.MouseDown) and not event.is_forwarded:
+            self._ahead.clicked(event)
+        await super().on_event(event)
+
+    def _keys_ended(self, task: asyncio.Task[None]) -> None:
+        """A console that is deaf to keys must not stand there as if it were not."""
+        if not task.cancelled() and isinstance(error := task.exception(), Exception):
+            self._handle_exception(error)
+
+    def on_unmount(self) -> None:
+        if self._keys_come is not None:
+            self._keys_come.cancel()
+
+    @property
+    def at_rest(self) -> bool:
+        """See `TypeAhead.at_rest`."""
+        return self._ahead.at_rest
+
+    def _after_written(self, callback: Callable[[], None]) -> None:
+        if isinstance(self._driver, TerminalDriver):
+            self._driver.after_written(callback)
+        else:
+            callback()
+
     # --- life
 
     def on_mount(self) -> None:
+        self.screen_change_signal.subscribe(
+            self, lambda _screen: self._ahead.screen_changed(), immediate=True
+        )
+        self.app_resume_signal.subscribe(self, lambda _app: self.refresh(layout=True))
+        # Not a worker of Textual's: those have an end that one can wait for.
+        self._keys_come = asyncio.create_task(self._ahead.run())
+        self._keys_come.add_done_callback(self._keys_ended)
         for message in self._messages:
             self.hint(message)
         self.push_screen(MainScreen())
@@ -234,6 +292,21 @@ class ConsoleApp(App[int]):
             await asyncio.wait({self._starting}, timeout=LEAVE_WITHIN_S)
         self.exit(int(ExitCode.INTERRUPTED))
 
+    def on_repaint(self, _message: Repaint) -> None:
+        """The terminal has missed some of what was drawn: all of it anew."""
+        self.refresh(layout=True)
+
+    def on_terminal_gone(self) -> None:
+        """Nobody is there any more."""
+        end_for_sure(HARD_END_S)
+        self.exit(int(ExitCode.INTERRUPTED))
+
+    def leave_by(self, number: int) -> None:
+        """A signal from outside closes the console as a key would: the terminal is put in order."""
+        if number == signal.SIGHUP and isinstance(self._driver, TerminalDriver):
+            self._driver.hang_up()
+        self.exit(int(ExitCode.INTERRUPTED))
+
     async def settle(self) -> None:
         """After the screen is closed: ends what still runs, and waits for it to end in order."""
         left = {task for task in (*self._tasks, self._starting) if task is not None and not task.done()}
@@ -261,17 +334,17 @@ class ConsoleApp(App[int]):
 
     def _show(self) -> None:
         """Only the screen on top: below an open dialog nothing moves until it is closed."""
-        if isinstance(self.screen, ConsoleScreen):
+        if self.screen_stack and isinstance(self.screen, ConsoleScreen):  # none: the console is ending
             self.screen.show(self._view)
 
     # --- actions
 
     async def _act(self, intent: Intent, then: Callable[[Receipt], None] | None) -> None:
-        self._asking = True
         try:
             preview = await self._confirmed(intent)
         finally:
             self._asking = False
+            self._ahead.opened()
         if preview is None:
             return
         self._acting += 1
@@ -311,12 +384,16 @@ class ConsoleApp(App[int]):
         actions, actor = self._operator.actions, self._actor
         if intent.action not in BULK_ACTIONS:
             return await self.look(actions.preview(intent, actor=actor), "the preview")
-        return await self._at_length(
-            lambda count: actions.preview(intent, actor=actor, progress=count),
-            "Looking for what this would touch",
-            "items looked at",
-            "stop: nothing has been changed",
-        )
+        self._ahead.opened()  # its own screen takes the key that stops it
+        try:
+            return await self._at_length(
+                lambda count: actions.preview(intent, actor=actor, progress=count),
+                "Looking for what this would touch",
+                "items looked at",
+                "stop: nothing has been changed",
+            )
+        finally:
+            self._ahead.opening()
 
     async def _at_length(
         self, work: Callable[[Counted], Coroutine[Any, Any, T]], title: str, unit: str, leaving: str
@@ -341,7 +418,8 @@ class ConsoleApp(App[int]):
         return await self._guarded(_result_of(task), title)
 
     async def _confirmed(self, intent: Intent) -> Preview | None:
-        """The preview that the operator said yes to; None when there was none, or no.
+        """The preview that the operator said yes to; None when there was none, or no. Keys wait meanwhile,
+        but for those that answer it.
 
         The action layer applies a preview only as it made it, so a reason given on the screen
         needs one more preview. It counts only when it touches exactly what was shown. A bulk action's
@@ -375,14 +453,29 @@ class ConsoleApp(App[int]):
     async def _ask(self, preview: Preview) -> Preview | None:
         answered: asyncio.Future[Preview | None] = asyncio.get_running_loop().create_future()
         self.push_screen(PreviewScreen(preview), answered.set_result)
-        return await answered
+        self._ahead.opened()
+        try:
+            return await answered
+        finally:
+            self._ahead.opening()
 
     # --- keys that work everywhere
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
-        if action != "leave_console" and isinstance(self.screen, RoomGuard) and self.screen.too_small:
+        if action == "suspend_process" and not self._can_be_gone_on_with():
+            return False
+        if (
+            action not in ("leave_console", "suspend_process")
+            and isinstance(self.screen, RoomGuard)
+            and self.screen.too_small
+        ):
             return False
         return super().check_action(action, parameters)
+
+    def _can_be_gone_on_with(self) -> bool:
+        """A shell is there that would know of it: one that stands alone would be stopped for ever."""
+        driver = self._driver
+        return driver is not None and driver.can_suspend and os.getsid(0) != os.getpid()
 
     def action_findings(self) -> None:
         self._toggle(FindingsScreen)
@@ -511,17 +604,22 @@ def _need_a_terminal() -> None:
 
 @contextmanager
 def _leaving_on_signals(app: ConsoleApp) -> Iterator[None]:
-    """A signal from outside closes the console as a key would: the terminal is put in order."""
+    """Signals from outside end the console. Python's own handlers, not the loop's: these are heard while
+    the loop is stuck, too, and see to it that it ends."""
     loop = asyncio.get_running_loop()
-    added = []
+
+    def leave(number: int, _frame: object) -> None:
+        end_for_sure(HARD_END_S)
+        loop.call_soon_threadsafe(app.leave_by, number)
+
+    before: dict[int, Any] = {}
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         try:
-            loop.add_signal_handler(number, app.exit, int(ExitCode.INTERRUPTED))
-        except (NotImplementedError, RuntimeError, ValueError):  # not the main thread: not ours to handle
+            before[number] = signal.signal(number, leave)
+        except ValueError:  # not the main thread: not ours to handle
             break
-        added.append(number)
     try:
         yield
     finally:
-        for number in added:
-            loop.remove_signal_handler(number)
+        for caught, handler in before.items():
+            signal.signal(caught, handler)

@@ -6,6 +6,7 @@ from collections.abc import Callable, Coroutine
 from typing import Any, Protocol, TypeVar, cast
 
 from textual.dom import DOMNode
+from textual.screen import Screen
 
 from joelclaw_tui.ports import ConsoleReader
 from joelclaw_tui.view import Problem, View
@@ -36,6 +37,11 @@ class ConsoleHost(Protocol):
     def act(self, intent: Intent, then: Callable[[Receipt], None] | None = None) -> None:
         """Preview, confirmation, carrying out, receipt: in the background. ``then`` gets the
         receipt of whatever was done, and isn't called when nothing was."""
+        ...
+
+    def answers(self, screen: Screen[Any]) -> bool:
+        """The key or click at hand came after ``screen`` had been in sight for long enough to be an answer
+        to it. What carries an action out asks this first: keys that were typed before are no yes."""
         ...
 
     def tell(self, problem: Problem, title: str) -> None:

@@ -416,6 +416,17 @@ KEYS: tuple[KeySpec, ...] = (
         "ctrl+c",
         True,
     ),
+    _key(
+        Scope.LEAVE,
+        "suspend",
+        "ctrl+z",
+        "suspend_process",
+        "to the shell",
+        "Stop the console and go to the shell; fg brings it back",
+        None,
+        None,
+        True,
+    ),
 )
 
 BY_ID = {spec.id: spec for spec in KEYS}

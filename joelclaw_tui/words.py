@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from datetime import UTC
+from urllib.parse import urlsplit
+
+from rich.cells import cell_len, set_cell_size
 
 from runtime.model import WaitsFor
 from runtime.text import one_line
@@ -17,6 +21,47 @@ _LIMITS = {
     "lane_max_in_flight": "the lane's max_in_flight",
     "lane_rate": "the lane's rate",
 }
+
+
+_URL = re.compile(r"https?://[^\s,;\"'<>]+")
+_STATUS = re.compile(r"\b(?:answered |HTTP )\d{3}\b")
+_SHORTEST = 9
+"""Cells below which a text has no middle that could be left out."""
+
+
+def cut_middle(text: str, width: int) -> str:
+    """``text`` in at most ``width`` cells, both its ends kept: names differ at their end as often as not."""
+    if cell_len(text) <= width:
+        return text
+    if width < _SHORTEST:
+        return set_cell_size(text, max(0, width - 1)) + "…" if width > 0 else ""
+    tail = text[-(width // 2) :]
+    while cell_len(tail) > width // 2:
+        tail = tail[1:]
+    return f"{set_cell_size(text, width - cell_len(tail) - 1)}…{tail}"
+
+
+def cut_reason(text: str, width: int) -> str:
+    """A failure in at most ``width`` cells. An address gives way first, down to its last part; then all
+    that stands before the status; without one, what is in the middle."""
+    if cell_len(text) <= width:
+        return text
+    shorter = _URL.sub(lambda found: _address(found.group()), text)
+    if cell_len(shorter) > width and (status := _STATUS.search(shorter)) is not None:
+        told = shorter[status.start() :]
+        return told if cell_len(told) <= width else set_cell_size(told, max(0, width - 1)) + "…"
+    return cut_middle(shorter, width)
+
+
+def _address(url: str) -> str:
+    """What tells it from others on the same host: the end of its path."""
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return url
+    path = parts.path.rstrip("/")
+    kept = f"…/{path.rpartition('/')[2]}" if path else parts.netloc
+    return kept if cell_len(kept) < cell_len(url) else url
 
 
 def throttled_words(family: FamilyRow) -> str:

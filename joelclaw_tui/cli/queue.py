@@ -32,6 +32,7 @@ from joelclaw_tui.cli.series_text import series_document, series_lines
 from joelclaw_tui.cli.session import Session, with_operator
 from joelclaw_tui.cli.snapshot_text import Pane
 from joelclaw_tui.spark import DAY_MINUTES
+from joelclaw_tui.words import cut_reason
 from runtime.actions.intents import ActionName
 from runtime.model import (
     ITEM_ID,
@@ -189,7 +190,10 @@ def _page_lines(page: ItemPage, family: str, state: ItemState, width: int) -> li
         if item.due_at is not None and item.state is ItemState.DELAYED:
             facts.append(Span(f"due in {units.length(item.due_at - now)}", Tone.DIM))
         if item.failures:
-            facts.append(Span(safe(item.failures[-1].message, 200), Tone.DIM))
+            last = cut_reason(safe(item.failures[-1].message, 1000), width - len(DETAIL))
+            facts.append(Span(last, Tone.DIM))
+        elif item.payload:
+            facts.append(Span(safe(item.payload, 200), Tone.DIM))
         rows.append(
             Row(
                 (

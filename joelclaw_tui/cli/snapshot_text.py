@@ -25,7 +25,7 @@ from joelclaw_tui.cli.paper import (
     safe,
     table,
 )
-from joelclaw_tui.words import throttled_words
+from joelclaw_tui.words import cut_reason, throttled_words
 from runtime.model import STARTING, ItemState, Outcome
 from runtime.truth.document import (
     ArtifactRow,
@@ -538,7 +538,7 @@ def _run_row(row: RunRow, now: datetime, width: int) -> Row:
         wait = (row.next_try_at - now).total_seconds()
         facts.append(Span("next try now" if wait <= 0 else f"next try in {units.length(wait)}", Tone.WARN))
     if row.last_failure and word != "succeeded":
-        facts.append(Span(safe(row.last_failure, 200), Tone.DIM))
+        facts.append(Span(cut_reason(safe(row.last_failure, 1000), width - len(DETAIL)), Tone.DIM))
     if facts:
         below = flow(facts, width, indent="    ")
     family = safe(row.family, 100) if row.family is not None else units.UNKNOWN

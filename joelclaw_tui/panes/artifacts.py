@@ -9,6 +9,7 @@ from textual.content import Content
 
 from joelclaw_tui.host import settled_targets
 from joelclaw_tui.keymap import Scope, bindings
+from joelclaw_tui.offers import artifact_offers
 from joelclaw_tui.panes.base import BasePane
 from joelclaw_tui.screens.ask import AskScreen, reason_answer
 from joelclaw_tui.screens.preview import REASON_MAX
@@ -36,13 +37,13 @@ class ArtifactsPane(BasePane):
     COLUMNS = (
         Column("VERIFIED", 9),
         Column("PROMOTION", 10),
-        Column("FAMILY", 11, flex=2),
-        Column("REPO", 9, flex=2, cut="middle"),
+        Column("FAMILY", 11, flex=2, cut="middle", tells=True),
+        Column("REPO", 9, flex=2, cut="middle", tells=True),
         Column("BASE", 7, drop=2),
         Column("FILES", 5, align="right", drop=3),
         Column("CHANGE", 10, align="right"),
         Column("AGE", 6, align="right", drop=1),
-        Column("BRANCH", 16, flex=1, drop=4),
+        Column("BRANCH", 16, flex=1, drop=4, cut="middle"),
         Column("ARTIFACT", SHORT, drop=5),
     )
     BINDINGS: ClassVar[list[BindingType]] = [*bindings(Scope.ARTIFACTS)]
@@ -75,6 +76,12 @@ class ArtifactsPane(BasePane):
         return "No sandbox runs and no artifacts", 'A family with handler = "sandbox" makes them'
 
     # --- keys
+
+    def offers(self, action: str) -> bool:
+        snapshot, chosen = self.host.view.snapshot, frozenset(self.table.chosen)
+        data = None if snapshot is None else snapshot.boundaries.sandbox.data
+        rows = [] if data is None else data.artifacts.items
+        return artifact_offers(action, [row for row in rows if row.artifact_id in chosen])
 
     def action_promote(self) -> None:
         if targets := self._artifacts():

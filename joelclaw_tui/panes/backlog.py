@@ -9,6 +9,7 @@ from textual.content import Content
 
 from joelclaw_tui.host import settled_targets
 from joelclaw_tui.keymap import Scope, bindings
+from joelclaw_tui.offers import family_offers
 from joelclaw_tui.panes.base import BasePane
 from joelclaw_tui.screens.ask import AskScreen, count_answer
 from joelclaw_tui.screens.terms import Terms, TermsScreen
@@ -40,7 +41,7 @@ class BacklogPane(BasePane):
     NAME = "backlog"
     SYSTEM = "redis"
     COLUMNS = (
-        Column("FAMILY", 12, flex=1),
+        Column("FAMILY", 12, flex=1, cut="middle", tells=True),
         Column("STATE", 13),
         Column("WAIT", 6, align="right"),
         Column("OLDEST", 6, align="right"),
@@ -102,6 +103,12 @@ class BacklogPane(BasePane):
         )
 
     # --- keys
+
+    def offers(self, action: str) -> bool:
+        snapshot, chosen = self.host.view.snapshot, frozenset(self.table.chosen)
+        data = None if snapshot is None else snapshot.boundaries.pressure.data
+        everything = [] if data is None else data.families.items
+        return family_offers(action, [f for f in everything if f.name in chosen], everything)
 
     def action_pause(self) -> None:
         self._act(Intent(ActionName.PAUSE, self.table.chosen))

@@ -76,6 +76,10 @@ class BasePane(Vertical):
         """What to say when the boundary was read and has no rows, and what to do."""
         raise NotImplementedError
 
+    def offers(self, action: str) -> bool:
+        """Whether that key of this pane would do something about what is chosen."""
+        return True
+
     # --- showing
 
     def show(self, view: View) -> None:
@@ -121,10 +125,12 @@ class BasePane(Vertical):
     def on_live_table_moved(self, message: LiveTable.Moved) -> None:
         message.stop()
         self._draw_foot()
+        self.screen.refresh_bindings()
 
     def on_live_table_rows_changed(self, message: LiveTable.RowsChanged) -> None:
         message.stop()
         self.draw_title()
+        self.screen.refresh_bindings()
 
     def on_descendant_focus(self) -> None:
         self.draw_title()

@@ -10,6 +10,7 @@ from textual.content import Content
 
 from joelclaw_tui.host import settled_targets
 from joelclaw_tui.keymap import Scope, bindings
+from joelclaw_tui.offers import run_offers
 from joelclaw_tui.panes.base import BasePane
 from joelclaw_tui.widgets.age import age, ahead, count
 from joelclaw_tui.widgets.cells import Cell, Column, Row, Tone, cell
@@ -39,13 +40,13 @@ class JournalPane(BasePane):
     SYSTEM = "restate"
     COLUMNS = (
         Column("STATE", 13),
-        Column("FAMILY", 16, flex=1),
+        Column("FAMILY", 12, flex=1, cut="middle", tells=True),
         Column("TRIES", 5, align="right"),
         Column("AGE", 6, align="right"),
         Column("NEXT TRY", 9, align="right", drop=2),
-        Column("LAST FAILURE", 18, flex=3, drop=1),
+        Column("LAST FAILURE", 22, flex=3, drop=1, cut="reason", tells=True),
         Column("ATTEMPT", 7, align="right", drop=4),
-        Column("RUN", 34, drop=5, cut="middle"),
+        Column("RUN", 34, drop=8, cut="middle"),
     )
     BINDINGS: ClassVar[list[BindingType]] = [*bindings(Scope.JOURNAL)]
 
@@ -93,6 +94,12 @@ class JournalPane(BasePane):
         return "No runs", "A run appears here when the drainer admits an item"
 
     # --- keys
+
+    def offers(self, action: str) -> bool:
+        snapshot, chosen = self.host.view.snapshot, frozenset(self.table.chosen)
+        data = None if snapshot is None else snapshot.boundaries.durable.data
+        rows = [] if data is None else data.runs.items
+        return run_offers(action, [run for run in rows if run.run_id in chosen])
 
     def action_run_verb(self, name: str) -> None:
         if targets := self.table.chosen:

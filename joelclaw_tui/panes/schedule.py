@@ -9,6 +9,7 @@ from textual.content import Content
 
 from joelclaw_tui.host import settled_targets
 from joelclaw_tui.keymap import Scope, bindings
+from joelclaw_tui.offers import schedule_offers
 from joelclaw_tui.panes.base import BasePane
 from joelclaw_tui.widgets.age import age, ahead, count
 from joelclaw_tui.widgets.cells import Cell, Column, Row, Tone, cell
@@ -26,7 +27,7 @@ class SchedulePane(BasePane):
     NAME = "schedule"
     SYSTEM = "clock"
     COLUMNS = (
-        Column("SCHEDULE", 12, flex=2),
+        Column("SCHEDULE", 12, flex=2, cut="middle", tells=True),
         Column("STATE", 11),
         Column("NEXT", 9, align="right"),
         Column("LAST", 6, align="right"),
@@ -35,7 +36,7 @@ class SchedulePane(BasePane):
         Column("MISSED", 6, align="right", drop=3),
         Column("CRON", 14, flex=1, drop=1),
         Column("ZONE", 12, flex=1, drop=4),
-        Column("FAMILY", 14, flex=1, drop=5),
+        Column("FAMILY", 14, flex=1, drop=5, cut="middle", tells=True),
         Column("OVERLAP", 7, drop=6),
         Column("MISFIRE", 7, drop=7),
     )
@@ -74,6 +75,12 @@ class SchedulePane(BasePane):
         return "No schedules", "Declare one in the lane file: [schedules.NAME] with cron, timezone and family"
 
     # --- keys
+
+    def offers(self, action: str) -> bool:
+        snapshot, chosen = self.host.view.snapshot, frozenset(self.table.chosen)
+        data = None if snapshot is None else snapshot.boundaries.clock.data
+        rows = [] if data is None else data.schedules.items
+        return schedule_offers(action, [row for row in rows if row.name in chosen])
 
     def action_schedule_verb(self, name: str) -> None:
         if targets := self.table.chosen:

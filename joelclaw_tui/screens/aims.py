@@ -53,12 +53,12 @@ def question_of(verb: BulkVerb, aim: Aim, rate_per_s: float) -> AskScreen[Any] |
             )
         case BulkVerb.DISCARD:
             return _ask(
-                "Keep a copy first? A file for it, or nothing",
+                "Keep a copy first? Name a file for it",
                 "",
                 lambda text: {"export_to": _path(text)} if text else {},
-                f"{about} A new file gets every item before the first is discarded; "
-                "left empty, nothing of them is kept.",
-                placeholder="discarded.jsonl",
+                f"{about} A new file, like discarded.jsonl, gets every item before the first is discarded; "
+                "left empty, no copy is kept.",
+                placeholder="empty: no copy is kept",
                 most=PATH_MOST,
             )
         case BulkVerb.REPRIORITIZE:

@@ -26,7 +26,7 @@ class FindingsScreen(ListingScreen):
                 (
                     Column("SEVERITY", 10),
                     Column("SINCE", 6, align="right", drop=2),
-                    Column("ABOUT", 16, flex=1, drop=1),
+                    Column("ABOUT", 16, flex=1, drop=1, cut="middle"),
                     Column("FINDING", 24, flex=4),
                     Column("CODE", 18, drop=3),
                 ),

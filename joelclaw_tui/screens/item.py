@@ -18,7 +18,7 @@ from joelclaw_tui.widgets.cells import Tone
 from joelclaw_tui.widgets.state import ITEM
 from joelclaw_tui.widgets.tones import mark_content, toned
 from runtime.actions.intents import ActionName, Intent
-from runtime.model import ItemState, WorkItem, run_id_of
+from runtime.model import BULK_STATES, BulkVerb, ItemState, WorkItem, run_id_of
 from runtime.text import many_lines, one_line
 
 _PAYLOAD_SHOWN = 20_000
@@ -54,6 +54,10 @@ class ItemScreen(DetailScreen):
         else:
             self.item = found
             self.fill(title, item_facts(found, self.host.now()), item_text(found))
+
+    def offers(self, action: str) -> bool:
+        """Only what failed, or was set aside, is replayed."""
+        return action != "replay" or self.item is None or self.item.state in BULK_STATES[BulkVerb.REPLAY]
 
     def action_replay(self) -> None:
         self.host.act(Intent(ActionName.REPLAY, (self.item_id,)), lambda _receipt: self.action_read_again())

@@ -100,7 +100,7 @@ class ItemsScreen(ListingScreen):
                     Column("AGE", 6, align="right"),
                     Column("IN STATE", 8, align="right", drop=2),
                     Column("DUE", 9, align="right", drop=4),
-                    Column("LAST FAILURE OR PAYLOAD", 24, flex=4, drop=1),
+                    Column("LAST FAILURE OR PAYLOAD", 24, flex=4, drop=1, cut="reason", tells=True),
                     Column("FROM", 10, drop=3),
                 ),
                 empty="Reading …",

@@ -63,7 +63,16 @@ class PreviewScreen(Dialog[Preview | None]):
         super().__init__()
         self.preview = preview
         self._word, verb = WORDS[preview.intent.action]
-        self._button = f"{verb} {len(preview.ids):,}"
+        # Made here, not looked for when a key comes: what isn't mounted yet can't be found.
+        self.reason = Field(
+            preview.intent.reason or "",
+            id="reason",
+            max_length=REASON_MAX,
+            placeholder="a reason, for the audit trail",
+        )
+        self.word = Field(id="word", max_length=20, placeholder=f"type {self._word}: this can't be undone")
+        self.do = Button(f"{verb} {len(preview.ids):,}", id="do", compact=True, disabled=preview.destructive)
+        self.leave = Button("Leave as it is", id="leave", compact=True)
         self.ids = LiveTable(
             (Column("EXACTLY THESE", 20, flex=1, cut="middle"),),
             empty="Nothing to do",
@@ -87,22 +96,15 @@ class PreviewScreen(Dialog[Preview | None]):
             if preview.ids:
                 with Horizontal(classes="field"):
                     yield Static(toned("why", Tone.DIM), classes="label")
-                    yield Field(
-                        preview.intent.reason or "",
-                        id="reason",
-                        max_length=REASON_MAX,
-                        placeholder="a reason, for the audit trail",
-                    )
+                    yield self.reason
                 if preview.destructive:
                     with Horizontal(classes="field"):
                         yield Static(toned("sure?", Tone.CRIT), classes="label")
-                        yield Field(
-                            id="word", max_length=20, placeholder=f"type {self._word}: this can't be undone"
-                        )
+                        yield self.word
             with Horizontal(classes="buttons"):
                 if preview.ids:
-                    yield Button(self._button, id="do", compact=True, disabled=preview.destructive)
-                yield Button("Leave as it is", id="leave", compact=True)
+                    yield self.do
+                yield self.leave
                 yield Static(self._keys(), classes="keys")
 
     def on_mount(self) -> None:
@@ -114,11 +116,11 @@ class PreviewScreen(Dialog[Preview | None]):
         room = max(2, min(_IDS_IN_SIGHT, (self.app.size.height - 10) // 6))
         self.ids.styles.height = 1 + max(1, min(room, len(self.preview.ids)))
         if not self.preview.ids:
-            self.query_one("#leave").focus()
+            self.leave.focus()
         elif self.preview.destructive:
-            self.query_one("#word").focus()
+            self.word.focus()
         else:
-            self.query_one("#do").focus()
+            self.do.focus()
 
     def _facts(self) -> list[Content]:
         preview = self.preview
@@ -142,27 +144,28 @@ class PreviewScreen(Dialog[Preview | None]):
 
     def on_input_changed(self, event: Input.Changed) -> None:
         event.stop()
-        if event.input.id == "word":
-            self.query_one("#do", Button).disabled = not self._sure()
+        if event.input is self.word:
+            self.do.disabled = not self._sure()
 
     def on_input_submitted(self, event: Input.Submitted) -> None:
         """Enter goes on: from the reason to the next field, from the right word to the deed."""
         event.stop()
-        if event.input.id == "word":
+        if event.input is self.word:
             self.action_confirm()
         else:
             self.focus_next()
 
     def on_button_pressed(self, event: Button.Pressed) -> None:
         event.stop()
-        if event.button.id == "do":
+        if event.button is self.do:
             self.action_confirm()
         else:
             self.action_leave()
 
     def action_confirm(self) -> None:
-        if self.preview.ids and self._sure():
-            reason = self.query_one("#reason", Input).value.strip() or None
+        """Nothing happens for a key that was typed before the preview could be read."""
+        if self.preview.ids and self._sure() and self.host.answers(self):
+            reason = self.reason.value.strip() or None
             self.dismiss(replace(self.preview, intent=replace(self.preview.intent, reason=reason)))
 
     def action_leave(self) -> None:
@@ -171,4 +174,4 @@ class PreviewScreen(Dialog[Preview | None]):
     def _sure(self) -> bool:
         if not self.preview.destructive:
             return True
-        return self.query_one("#word", Input).value.strip().casefold() == self._word
+        return self.word.value.strip().casefold() == self._word

@@ -61,7 +61,7 @@ class ReceiptScreen(DrillScreen):
             (
                 Column("RESULT", 11),
                 Column("WHAT", 20, flex=2, cut="middle"),
-                Column("DETAIL", 20, flex=3, drop=1),
+                Column("DETAIL", 20, flex=3, drop=1, cut="reason"),
             ),
             empty="Nothing was touched",
             opens=False,

@@ -44,7 +44,7 @@ class RunScreen(DrillScreen):
                 Column("ENTRY", 22, flex=1),
                 Column("NAME", 14, flex=1),
                 Column("AGO", 6, align="right", drop=2),
-                Column("DETAIL", 20, flex=3, drop=1),
+                Column("DETAIL", 20, flex=3, drop=1, cut="reason"),
             ),
             empty="Reading …",
             opens=False,
@@ -98,6 +98,11 @@ class RunScreen(DrillScreen):
         else:
             self.table.set_empty("The journal is empty", "")
             self.table.set_rows(_rows(entries, self.host.now()))
+
+    def offers(self, action: str) -> bool:
+        """An ended run is neither cancelled, killed nor resumed."""
+        ended = self.view is not None and self.view.status is RunStatus.COMPLETED
+        return not (ended and action.startswith("run_verb"))
 
     def action_run_verb(self, name: str) -> None:
         self.host.act(Intent(ActionName(name), (self.run_id,)), lambda _receipt: self.action_read_again())

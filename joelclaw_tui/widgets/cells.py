@@ -5,13 +5,14 @@ Text from outside becomes a `Cell` through `cell`, which cleans it; a cell is ne
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Literal
 
 from rich.cells import cell_len, set_cell_size
 
+from joelclaw_tui.words import cut_middle, cut_reason
 from runtime.text import one_line
 
 GAP = 2
@@ -59,18 +60,39 @@ class Row:
 @dataclass(frozen=True, slots=True)
 class Column:
     """``width`` is what it needs, ``flex`` its share of what is left over (0: fixed).
-    Columns with the highest ``drop`` are hidden first when space is short; 0 is never hidden."""
+    Columns with the highest ``drop`` are hidden first when space is short; 0 is never hidden.
+    ``tells``: it tells rows apart. It gets what its longest cell needs before others get more, and at the
+    cost of columns that say nothing (`says_nothing`) or matter least (``drop`` of `LEAST` and more)."""
 
     title: str
     width: int
     flex: int = 0
     align: Literal["left", "right"] = "left"
     drop: int = 0
-    cut: Literal["end", "middle"] = "end"
+    cut: Literal["end", "middle", "reason"] = "end"
+    tells: bool = False
 
 
-def fit(columns: Sequence[Column], available: int) -> list[tuple[int, int]]:
-    """``(index, width)`` of the columns that are shown in ``available`` cells."""
+LEAST = 5
+_MOST_OF = {"reason": 2}
+"""A column that tells rows apart grows to this part of the table by its own right, from there by ``flex``."""
+_NAME_MOST_OF = 3
+_NOTHING = frozenset({"", "0", "–", "-"})
+
+
+def says_nothing(text: str) -> bool:
+    """A figure that is 0, or none: the sums above the table say so too."""
+    return text in _NOTHING
+
+
+def fit(
+    columns: Sequence[Column],
+    available: int,
+    needs: Mapping[int, int] | None = None,
+    empty: Collection[int] = (),
+) -> list[tuple[int, int]]:
+    """``(index, width)`` of the columns that are shown in ``available`` cells. ``needs``: how wide the
+    longest cell of a column is; ``empty``: columns of which every cell says nothing."""
     shown = list(range(len(columns)))
 
     def needed() -> int:
@@ -83,7 +105,25 @@ def fit(columns: Sequence[Column], available: int) -> list[tuple[int, int]]:
         # Of equals the right one goes first.
         shown.remove(max(candidates, key=lambda i: (columns[i].drop, i)))
     widths = {i: columns[i].width for i in shown}
-    spare = available - needed()
+    grown = {
+        i: min(
+            (needs or {}).get(i, 0),
+            max(columns[i].width, available // _MOST_OF.get(columns[i].cut, _NAME_MOST_OF)),
+        )
+        - columns[i].width
+        for i in shown
+        if columns[i].tells
+    }
+    missing = sum(more for more in grown.values() if more > 0)
+    for i in sorted(shown, key=lambda i: (i in empty, columns[i].drop, i), reverse=True):
+        if needed() + missing > available and columns[i].drop and (i in empty or columns[i].drop >= LEAST):
+            shown.remove(i)
+            del widths[i]
+    for i, more in grown.items():
+        room = available - sum(widths.values()) - GAP * (len(shown) - 1)
+        if i in widths and min(more, room) > 0:
+            widths[i] += min(more, room)
+    spare = available - sum(widths.values()) - GAP * (len(shown) - 1)
     flexible = [i for i in shown if columns[i].flex]
     if spare > 0 and flexible:
         shares = sum(columns[i].flex for i in flexible)
@@ -105,12 +145,9 @@ def cut_to(text: str, width: int, align: str = "left", cut: str = "end") -> str:
     length = cell_len(text)
     if length <= width:
         return " " * (width - length) + text if align == "right" else text + " " * (width - length)
-    if cut == "middle" and width >= 9:
-        tail = text[-(width // 2) :]
-        while cell_len(tail) > width // 2:
-            tail = tail[1:]
-        head = set_cell_size(text, width - cell_len(tail) - 1)
-        return f"{head}…{tail}"
+    if cut in ("middle", "reason"):
+        shown = cut_middle(text, width) if cut == "middle" else cut_reason(text, width)
+        return shown + " " * (width - cell_len(shown))
     return set_cell_size(text, width - 1) + "…"
 
 

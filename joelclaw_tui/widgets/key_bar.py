@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from textual import events
 from textual.content import Content
+from textual.dom import DOMNode
 from textual.widgets import Static
 
 from joelclaw_tui.keymap import BY_ID, KEYS, KeySpec
@@ -50,6 +51,7 @@ class KeyBar(Static):
             if active.enabled
             and (spec := BY_ID.get(active.binding.id or "")) is not None
             and key == spec.keys[0]
+            and _offers(active.node, active.binding.action)
         ]
         return [spec for spec in specs if spec.rank is not None]
 
@@ -61,6 +63,12 @@ class KeyBar(Static):
                 if active is not None:
                     await self.app.run_action(active.binding.action, active.node)
                 return
+
+
+def _offers(node: DOMNode, action: str) -> bool:
+    """Whether the key would do something now; panes, tables and screens know of their own."""
+    offers = getattr(node, "offers", None)
+    return offers is None or bool(offers(action))
 
 
 def _fitting(specs: list[KeySpec], width: int) -> list[tuple[range, KeySpec]]:

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import ClassVar
 
+from rich.cells import cell_len
 from rich.segment import Segment
 from rich.style import Style
 from textual import events
@@ -22,7 +23,18 @@ from textual.scroll_view import ScrollView
 from textual.strip import Strip
 
 from joelclaw_tui.keymap import Scope, bindings
-from joelclaw_tui.widgets.cells import GAP, GUTTER, Cell, Column, Filter, Row, Tone, cut_to, fit
+from joelclaw_tui.widgets.cells import (
+    GAP,
+    GUTTER,
+    Cell,
+    Column,
+    Filter,
+    Row,
+    Tone,
+    cut_to,
+    fit,
+    says_nothing,
+)
 from runtime.text import one_line
 
 _HEADER = 1
@@ -146,6 +158,8 @@ class LiveTable(ScrollView, can_focus=True):
         self._range: set[str] = set()
         self._filter = Filter()
         self._tones: dict[str, Style] = {}
+        self._needs: dict[int, int] = {}
+        self._empty_columns: frozenset[int] = frozenset()
 
     # --- what it shows
 
@@ -263,6 +277,7 @@ class LiveTable(ScrollView, can_focus=True):
             self._cursor = shown[0].key if shown else None
         self._shown = shown
         self._index = {row.key: number for number, row in enumerate(shown)}
+        self._measure()
         self._resize_to_rows()
         if self._touched and line is not None and self._cursor is not None:
             self.scroll_to(y=self._index[self._cursor] - line, animate=False)
@@ -273,6 +288,25 @@ class LiveTable(ScrollView, can_focus=True):
         self._refresh_changed(before, cursor_before)
         self.post_message(self.Moved(self, self._cursor))
         self.post_message(self.RowsChanged(self))
+
+    def _measure(self) -> None:
+        """What the columns have to say; another arrangement is drawn whole."""
+        cells = [
+            [row.cells[number].text for row in self._shown if number < len(row.cells)]
+            for number in range(len(self._columns))
+        ]
+        needs = {
+            number: max(map(cell_len, texts), default=0)
+            for number, texts in enumerate(cells)
+            if self._columns[number].tells
+        }
+        empty = frozenset(n for n, texts in enumerate(cells) if texts and all(map(says_nothing, texts)))
+        if (needs, empty) != (self._needs, self._empty_columns):
+            self._needs, self._empty_columns = needs, empty
+            self.refresh()
+
+    def _fitted(self, width: int) -> list[tuple[int, int]]:
+        return fit(self._columns, width - GUTTER, self._needs, self._empty_columns)
 
     def _filtered_out(self, key: str) -> bool:
         return any(row.key == key for row in self._all)
@@ -336,6 +370,10 @@ class LiveTable(ScrollView, can_focus=True):
             self.scroll_to(y=number - height + 1, animate=False)
 
     # --- keys and mouse
+
+    def offers(self, action: str) -> bool:
+        """Without rows there is nothing to open, mark or filter."""
+        return bool(self._all) or action not in ("open", "filter", "range", *_MARKING)
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         if (action == "open" and not self._opens) or (action in _MARKING and not self._markable):
@@ -449,7 +487,7 @@ class LiveTable(ScrollView, can_focus=True):
     def _header(self, width: int, base: Style) -> Strip:
         style = base + self._tone("header")
         segments = [Segment(" " * GUTTER, style)]
-        for position, (number, size) in enumerate(fit(self._columns, width - GUTTER)):
+        for position, (number, size) in enumerate(self._fitted(width)):
             column = self._columns[number]
             if position:
                 segments.append(Segment(" " * GAP, style))
@@ -465,7 +503,7 @@ class LiveTable(ScrollView, can_focus=True):
             Segment("▌" if under and self.has_focus else " ", base + self._tone("bar")),
             Segment("•" if self.whole or self._is_marked(row.key) else " ", base + self._tone("mark")),
         ]
-        for position, (number, size) in enumerate(fit(self._columns, width - GUTTER)):
+        for position, (number, size) in enumerate(self._fitted(width)):
             column = self._columns[number]
             entry = row.cells[number] if number < len(row.cells) else Cell("")
             tone = Tone.DIM if gone or self.dimmed else entry.tone

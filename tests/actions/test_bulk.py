@@ -356,7 +356,7 @@ async def test_the_effects_are_warned_of(room: Room) -> None:
     assert any(warning.startswith("no live drainer") for warning in warned)
     preview = await room.process().preview(asks(ActionName.DISCARD, FAMILY))
     assert preview.destructive
-    assert preview.warnings == ("discarded work can't be brought back; nothing of it is exported first",)
+    assert preview.warnings == ("discarded work can't be brought back, and no copy is kept",)
 
 
 # --- at a rate

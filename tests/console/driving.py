@@ -42,8 +42,17 @@ async def ready(pilot: Pilot[int]) -> MainScreen:
     await until(
         pilot, lambda: bool(main_screen(app).backlog.table.rows) or "No families" in screen_text(app), "rows"
     )
-    await pilot.pause()
+    await at_rest(pilot)
     return main_screen(app)
+
+
+async def at_rest(pilot: Pilot[int]) -> None:
+    """Until no key waits any more, and what is on top was drawn."""
+    app = pilot.app
+    assert isinstance(app, ConsoleApp)
+    await pilot.pause()  # so that what was typed is known to be there
+    await until(pilot, lambda: app.at_rest, "rest")
+    await pilot.pause()
 
 
 def text_of(widget: Static) -> str:

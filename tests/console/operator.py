@@ -482,8 +482,11 @@ def console(
     starter: Starter | None = None,
     theme: str = "joelclaw-dark",
     now: Callable[[], float] = frozen_now,
+    sight_s: float = 0.0,
 ) -> ConsoleApp:
     """A console that depends on nothing of this machine: shipped themes only, a frozen clock, no blinking."""
     nowhere = operator.settings.state / "no-themes"
     themes: Themes = load_themes(nowhere)
-    return ConsoleApp(operator, starter=starter, theme=theme, themes=themes, actor="ana@desk", now=now)
+    return ConsoleApp(
+        operator, starter=starter, theme=theme, themes=themes, actor="ana@desk", now=now, sight_s=sight_s
+    )

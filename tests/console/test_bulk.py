@@ -34,7 +34,7 @@ from runtime.model import (
     Selection,
 )
 from runtime.truth.document import DiagnosisInfo, FamilyRow, PauseInfo, Snapshot, bounded
-from tests.console.driving import ready, screen_text, until
+from tests.console.driving import at_rest, ready, screen_text, until
 from tests.console.operator import AT, MemoryOperator, console, sample_item, settings
 from tests.sample import NOW, family_row, sample_snapshot
 
@@ -66,7 +66,7 @@ async def on_items(
 
 async def on_screen(pilot: Pilot[int], kind: type[object]) -> None:
     await until(pilot, lambda: isinstance(pilot.app.screen, kind), f"{kind.__name__} on top")
-    await pilot.pause()
+    await at_rest(pilot)
 
 
 async def says(pilot: Pilot[int], *texts: str) -> None:

@@ -31,7 +31,7 @@ from joelclaw_tui.screens.terms import TermsScreen
 from joelclaw_tui.widgets.state import family_mark
 from runtime.actions.intents import ActionName, Intent, Preview
 from runtime.model import BoundaryDown, ItemState, OperatorError, PauseMode, ReadOnly, Receipt, ReceiptOutcome
-from tests.console.driving import main_screen, ready, screen_text, until
+from tests.console.driving import at_rest, main_screen, ready, screen_text, until
 from tests.console.operator import (
     AT,
     MemoryActions,
@@ -65,7 +65,7 @@ async def opened(
 
 async def on_screen(pilot: Pilot[int], kind: type[object]) -> None:
     await until(pilot, lambda: isinstance(pilot.app.screen, kind), f"{kind.__name__} on top")
-    await pilot.pause()
+    await at_rest(pilot)
 
 
 # --- what it shows

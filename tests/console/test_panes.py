@@ -29,7 +29,7 @@ from joelclaw_tui.widgets.live_table import LiveTable
 from runtime.actions.intents import ActionName
 from runtime.model import BoundaryDown, Refused
 from runtime.truth.document import Boundary, ClockData, SandboxData, Snapshot
-from tests.console.driving import main_screen, ready, screen_text, until
+from tests.console.driving import at_rest, main_screen, ready, screen_text, until
 from tests.console.operator import PATCH, VERIFY, MemoryOperator, console, sample_fires, settings
 from tests.sample import HOSTILE, artifact_row, item_id, sample_snapshot, schedule_row
 
@@ -58,7 +58,7 @@ async def opened(
 
 async def on_screen(pilot: Pilot[int], kind: type[object]) -> None:
     await until(pilot, lambda: isinstance(pilot.app.screen, kind), f"{kind.__name__} on top")
-    await pilot.pause()
+    await at_rest(pilot)
 
 
 def displayed(screen: MainScreen) -> list[str]:

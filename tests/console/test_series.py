@@ -21,7 +21,7 @@ from joelclaw_tui.widgets.cells import GAP as BETWEEN
 from joelclaw_tui.widgets.cells import Tone, fit
 from joelclaw_tui.widgets.sparkline import HOUR_CELLS, chart, hour_cell
 from runtime.model import BoundaryDown, FamilySeries, SeriesPoint
-from tests.console.driving import ready, screen_text, until
+from tests.console.driving import at_rest, ready, screen_text, until
 from tests.console.operator import MemoryOperator, console, settings
 from tests.sample import sample_history, sample_series
 
@@ -47,7 +47,7 @@ async def opened(
 
 async def on_screen(pilot: Pilot[int], kind: type[object]) -> None:
     await until(pilot, lambda: isinstance(pilot.app.screen, kind), f"{kind.__name__} on top")
-    await pilot.pause()
+    await at_rest(pilot)
 
 
 # --- values

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import json
 import os
 import pty
 import select
@@ -17,12 +18,13 @@ from pathlib import Path
 
 import pytest
 
-LIMIT_S = 20.0
+LIMIT_S = 60.0
 PROGRAM = """
-import asyncio, sys
+import asyncio, json, sys
 from pathlib import Path
 from joelclaw_tui.app import run_console
 from joelclaw_tui.panes.backlog import BacklogPane
+from joelclaw_tui.screens.main import MainScreen
 from tests.console.operator import MemoryOperator, settings
 
 def broken(*_):
@@ -30,6 +32,12 @@ def broken(*_):
 
 if sys.argv[2] == "broken":
     BacklogPane.rows = broken
+if sys.argv[2] in ("busy", "wide"):
+    mounted = MainScreen.on_mount
+    def on_mount(self):
+        mounted(self)
+        self.set_interval(0.01, lambda: self.refresh(layout=True))
+    MainScreen.on_mount = on_mount
 async def start(progress):
     progress("downloading")
     try:
@@ -38,7 +46,12 @@ async def start(progress):
         Path(sys.argv[1], "in-order").touch()
 async def main():
     operator = MemoryOperator(settings(Path(sys.argv[1])))
-    return await run_console(operator, start if sys.argv[2] == "start" else None)
+    operator.actions.destructive = sys.argv[2] == "destructive"
+    try:
+        return await run_console(operator, start if sys.argv[2] == "start" else None)
+    finally:
+        applied = [[str(p.intent.action), *p.ids, p.intent.reason] for p in operator.actions.applied]
+        Path(sys.argv[1], "applied.json").write_text(json.dumps(applied))
 sys.exit(asyncio.run(main()))
 """
 CAUGHT = """
@@ -56,20 +69,32 @@ RESTORED = (b"\x1b[?1049l", b"\x1b[?25h")
 class Terminal:
     """A console in a pseudo terminal of 80 x 24."""
 
-    def __init__(self, folder: Path, mode: str) -> None:
+    def __init__(self, folder: Path, mode: str, *, shell: bool = False) -> None:
+        """``shell``: as a job of an interactive shell, whose terminal it is."""
+        self.folder = folder
         self._ours, theirs = pty.openpty()
         fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
         self.before = termios.tcgetattr(theirs)
         self._theirs = theirs
         self.drawn = b""
         self.process = subprocess.Popen(
-            [sys.executable, "-c", PROGRAM, str(folder), mode],
+            ["bash", "--norc", "-i"] if shell else [sys.executable, "-c", PROGRAM, str(folder), mode],
             stdin=theirs,
             stdout=theirs,
             stderr=theirs,
             start_new_session=True,
-            env={**os.environ, "TERM": "xterm-256color", "JOELCLAW_CONFIG_DIR": str(folder)},
+            env={
+                **os.environ,
+                "TERM": "xterm-256color",
+                "JOELCLAW_CONFIG_DIR": str(folder),
+                "PYTHONPATH": ".",
+            },
+            preexec_fn=_take_the_terminal if shell else None,  # noqa: PLW1509 - no thread runs here
         )
+        if shell:
+            (folder / "program.py").write_text(PROGRAM)
+            started = f"{sys.executable} {folder / 'program.py'} {folder} {mode}"
+            self.press(f'{started}; echo "the sh""ell again"\n'.encode())
 
     def until(self, text: bytes) -> None:
         """Reads until ``text`` was drawn."""
@@ -80,7 +105,47 @@ class Terminal:
             )
 
     def press(self, keys: bytes) -> None:
+        """In one write, as a packet brings them."""
         os.write(self._ours, keys)
+
+    def paste(self, text: bytes) -> None:
+        """As a terminal pastes, in pieces where it takes no more at once."""
+        left = b"\x1b[200~" + text + b"\x1b[201~"
+        while left:
+            _, writable, _ = select.select([], [self._ours], [], LIMIT_S)
+            assert writable, "it doesn't read what is pasted"
+            left = left[os.write(self._ours, left[:1024]) :]
+
+    def idle(self, seconds: float) -> None:
+        """What an operator takes to read."""
+        until = time.monotonic() + seconds
+        while (left := until - time.monotonic()) > 0:
+            self._read(left)
+
+    def until_full(self) -> None:
+        """Until it takes nothing more: what the console draws is not read."""
+        deadline = time.monotonic() + LIMIT_S
+        seen = -1
+        while (waiting := self._unread()) != seen or not waiting:
+            assert time.monotonic() < deadline, "it doesn't draw"
+            seen = waiting
+            time.sleep(0.5)
+
+    def _unread(self) -> int:
+        return int.from_bytes(fcntl.ioctl(self._ours, termios.FIONREAD, bytes(4)), sys.byteorder)
+
+    def hang_up(self) -> None:
+        """Nobody is on the other side any more."""
+        os.close(self._ours)
+        self._ours = -1
+
+    def leave(self) -> list[list[str]]:
+        """By key; what was carried out until then: the action, its ids, the reason."""
+        self.press(b"\x03")
+        assert self.end() == 0
+        assert b"Traceback" not in self.drawn and b"error of its own" not in self.drawn
+        applied: list[list[str]] = json.loads((self.folder / "applied.json").read_text())
+        return applied
 
     def end(self) -> int:
         """The exit code, once the process has ended and everything it drew was read."""
@@ -99,7 +164,8 @@ class Terminal:
         if self.process.poll() is None:
             self.process.kill()
         self.process.wait()
-        os.close(self._ours)
+        if self._ours >= 0:
+            os.close(self._ours)
         os.close(self._theirs)
 
     def _read(self, seconds: float) -> bool:
@@ -107,6 +173,11 @@ class Terminal:
         if readable:
             self.drawn += os.read(self._ours, 65536)
         return bool(readable)
+
+
+def _take_the_terminal() -> None:
+    """As a login does: keys that stop a job are the terminal's to send."""
+    fcntl.ioctl(0, termios.TIOCSCTTY, 0)
 
 
 @pytest.fixture
@@ -125,7 +196,7 @@ def check_left_in_order(terminal: Terminal) -> None:
 
 @pytest.mark.parametrize("keys", [b"q", b"\x03"], ids=["q", "ctrl+c"])
 def test_leaving_by_key_puts_the_terminal_in_order(terminal: Terminal, keys: bytes) -> None:
-    terminal.until(b"content/upd")
+    terminal.until(b"feeds/poll")
     terminal.press(keys)
     assert terminal.end() == 0
     check_left_in_order(terminal)
@@ -135,7 +206,7 @@ def test_leaving_by_key_puts_the_terminal_in_order(terminal: Terminal, keys: byt
     "number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP], ids=lambda number: number.name
 )
 def test_leaving_by_signal_puts_the_terminal_in_order(terminal: Terminal, number: signal.Signals) -> None:
-    terminal.until(b"content/upd")
+    terminal.until(b"feeds/poll")
     terminal.process.send_signal(number)
     assert terminal.end() == 130
     check_left_in_order(terminal)
@@ -162,6 +233,64 @@ def test_a_bug_in_drawing_ends_in_a_sentence_and_a_log(terminal: Terminal, tmp_p
     check_left_in_order(terminal)
     assert b"error of its own" in terminal.drawn
     assert "a bug in drawing" in (tmp_path / "console.log").read_text()
+
+
+TIMES = range(10)
+
+
+@pytest.mark.parametrize("terminal", ["busy"], indirect=True)
+@pytest.mark.parametrize("_time", TIMES)
+@pytest.mark.parametrize("told", [True, False], ids=["hangup", "no-signal"])
+def test_a_terminal_that_goes_while_it_draws_ends_the_console(
+    terminal: Terminal, told: bool, _time: int
+) -> None:
+    terminal.until(b"feeds/poll")
+    terminal.hang_up()
+    if told:
+        terminal.process.send_signal(signal.SIGHUP)
+    assert terminal.process.wait(LIMIT_S) == 130
+
+
+@pytest.mark.parametrize("terminal", ["busy"], indirect=True)
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP], ids=lambda number: number.name)
+def test_a_terminal_that_takes_nothing_more_is_left_by_signal(
+    terminal: Terminal, number: signal.Signals
+) -> None:
+    terminal.until(b"feeds/poll")
+    terminal.until_full()
+    terminal.process.send_signal(number)
+    assert terminal.process.wait(LIMIT_S) == 130
+
+
+@pytest.mark.parametrize("terminal", ["busy"], indirect=True)
+def test_a_terminal_that_takes_some_again_gets_the_whole_picture(terminal: Terminal) -> None:
+    terminal.until(b"feeds/poll")
+    terminal.until_full()
+    terminal.press(b"?")
+    terminal.drawn = b""
+    terminal.until(b"Clear the marks, then the filter")
+    assert terminal.leave() == []
+
+
+def test_ctrl_z_goes_to_the_shell_and_fg_brings_the_console_back(tmp_path: Path) -> None:
+    terminal = Terminal(tmp_path, "plain", shell=True)
+    try:
+        terminal.until(b"feeds/poll")
+        shown = terminal.modes()
+        terminal.press(b"\x1a")
+        terminal.until(b"the shell again")
+        for sequence in RESTORED:
+            assert sequence in terminal.drawn
+        terminal.drawn = b""
+        terminal.press(b'fg; echo "left w""ith $?"\n')
+        terminal.until(b"feeds/poll")
+        assert terminal.modes() == shown
+        terminal.press(b"f")
+        terminal.until(b"FINDING")
+        terminal.press(b"q")
+        terminal.until(b"left with 0")
+    finally:
+        terminal.close()
 
 
 def test_without_a_terminal_it_refuses_and_says_what_to_do_instead(tmp_path: Path) -> None:

@@ -233,12 +233,17 @@ class BulkApplier:
             origin=one_line(going.origin, 60),
             lane=self._lane.current.name,
             action=going.order.verb.value,
-            summary=f"{going.preview.title}: {said}",
+            summary=f"{going.preview.title}: {said}{_copied(going.preview)}",
             reason=going.order.reason,
             results=tuple(told),
             results_total=total,
             partial=partial,
         )
+
+
+def _copied(preview: FrozenPreview) -> str:
+    """Where what is gone can still be read."""
+    return "" if preview.export_to is None else f"; a copy of each is in {one_line(preview.export_to, 300)}"
 
 
 def _share(order: BulkOrder, preview: FrozenPreview, family: str) -> BulkOrder:

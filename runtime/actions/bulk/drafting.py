@@ -237,7 +237,7 @@ class BulkDrafter:
                 ]
                 return [_EFFECTS, *held, *await self._looks.nobody()]
             case BulkVerb.DISCARD:
-                kept = "" if asked.ask.export_to else "; nothing of it is exported first"
+                kept = "" if asked.ask.export_to else ", and no copy is kept"
                 return [f"discarded work can't be brought back{kept}"]
             case BulkVerb.MOVE:
                 return [
