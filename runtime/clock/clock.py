@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
 
 from runtime.clock.client import Dkron
-from runtime.clock.compile import FireTarget, compile_job, job_name, owned, ownership
+from runtime.clock.compile import FindTarget, FireTarget, compile_job, job_name, owned, ownership
 from runtime.clock.diff import Planned, plan
 from runtime.clock.jobs import parse_stamp, stamp
 from runtime.lane_schedules import SCHEDULE_NAME
@@ -19,6 +19,7 @@ from runtime.model import (
     ClockJob,
     ClockReading,
     ClockSource,
+    ConfigError,
     Fire,
     FireAnswer,
     NotFound,
@@ -45,12 +46,12 @@ class Clock:
         dkron: Dkron,
         lane: LaneSource,
         fires: Fires,
-        target: FireTarget | None,
+        target: FindTarget,
         now: Now,
         *,
         ask: AskForFire,
     ) -> None:
-        """``target``: None while nobody has said where the gateway is: then nothing can be compared."""
+        """``target``: while it finds none nothing can be compared, and how a job differs is unknown."""
         self._dkron = dkron
         self._lane = lane
         self._fires = fires
@@ -105,15 +106,14 @@ class Clock:
         else:
             known = fires
         mine = [job for job in every if owned(job, lane.name)]
-        planned = {} if self._target is None else plan(lane.name, self._wanted(lane), every)
+        target = self._reachable()
+        planned = None if target is None else plan(lane.name, self._wanted(lane, target), every)
         now = self._now()
         names = sorted({*lane.schedules, *(job.metadata.get("schedule") or job.name for job in mine)})
         jobs = {job.metadata.get("schedule") or job.name: job for job in mine}
         return ClockReading(
             source=source,
-            schedules=tuple(
-                _reading(name, lane, jobs.get(name), planned.get(name), known, now) for name in names
-            ),
+            schedules=tuple(_reading(name, lane, jobs.get(name), planned, known, now) for name in names),
             foreign=len(every) - len(mine),
             fires_error=error,
         )
@@ -212,20 +212,26 @@ class Clock:
                 )
 
     async def _plan(self) -> dict[str, Planned]:
-        if self._target is None:
+        target = self._target()
+        if target is None:
             raise BoundaryDown(
                 "the gateway's address and token are not known here, so no job can be made",
                 fix="set gateway_url and gateway_token, or start the stack with `joelclaw-tui up`",
             )
         lane = self._lane.current
-        return plan(lane.name, self._wanted(lane), await self._dkron.jobs())
+        return plan(lane.name, self._wanted(lane, target), await self._dkron.jobs())
 
-    def _wanted(self, lane: Lane) -> dict[str, ClockJob]:
-        if self._target is None:
-            return {}
+    def _reachable(self) -> FireTarget | None:
+        """None too where what was kept of it can't be read: the clock itself is read all the same."""
+        try:
+            return self._target()
+        except ConfigError:
+            return None
+
+    def _wanted(self, lane: Lane, target: FireTarget) -> dict[str, ClockJob]:
         now = self._now()
         return {
-            name: compile_job(lane.name, name, schedule, self._target, since=now)
+            name: compile_job(lane.name, name, schedule, target, since=now)
             for name, schedule in lane.schedules.items()
         }
 
@@ -242,8 +248,15 @@ class _Known:
 
 
 def _reading(
-    name: str, lane: Lane, job: ClockJob | None, planned: Planned | None, known: _Known | None, now: float
+    name: str,
+    lane: Lane,
+    job: ClockJob | None,
+    planned: Mapping[str, Planned] | None,
+    known: _Known | None,
+    now: float,
 ) -> ScheduleReading:
+    """``planned``: by schedule; None: it could not be compared."""
+    change = None if planned is None else planned.get(name)
     declared = lane.schedules.get(name)
     missed: tuple[float, int] | None = None
     if known is not None and job is not None and declared is not None:
@@ -260,7 +273,8 @@ def _reading(
         misfire=None if declared is None else declared.misfire,
         enabled=None if job is None else not job.disabled,
         next=None if job is None or job.disabled else job.next,
-        drift=None if planned is None else drift_of(planned.change),
+        drift=None if change is None else drift_of(change.change),
+        drift_known=planned is not None,
         last=None if known is None else known.last.get(name),
         running=None
         if known is None

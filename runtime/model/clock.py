@@ -163,13 +163,15 @@ class ScheduleReading:
     """None: the clock has no job for it."""
     next: float | None
     drift: str | None
-    """How the clock's job differs from the lane file; None: it does not."""
+    """How the clock's job differs from the lane file; None: it does not, or (see ``drift_known``) unknown."""
     last: Fire | None
     running: int | None
     """Fires whose work has not ended; None: unknown."""
     missed: int | None
     """Instants that are overdue now: nobody has fired them in time."""
     overdue_since: float | None
+    drift_known: bool = True
+    """False: where the gateway is was not known, so that nothing could be compared."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -85,7 +85,7 @@ async def open_operator(settings: Settings) -> AsyncIterator[Operator]:
     addresses = Addresses(
         url, targets.restate_admin_url, targets.restate_ingress_url, clock=targets.clock_url
     )
-    target = fire_target(settings, targets)
+    target = fire_target(settings)
     fires = Fires(redis, url, name, keep_s=settings.keep_s)
     artifacts = SandboxReading(settings.state)
     try:

@@ -215,7 +215,9 @@ class ScheduleRow(Part):
     overlap: str | None
     misfire: str | None
     drift: str | None
-    """How the clock's job differs from the lane file, in words; None: it does not."""
+    """How the clock's job differs from the lane file, in words; None: it does not, or it is unknown."""
+    drift_known: bool = True
+    """False: it could not be compared, since the gateway's address is not known."""
 
 
 class ClockData(Part):

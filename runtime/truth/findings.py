@@ -69,6 +69,13 @@ TABLE: tuple[Rule, ...] = (
     Rule("no-gateway", CLOCK, Reads.BEATS, "no live gateway: fires arrive nowhere", clock.no_gateway),
     Rule("schedule-missed", CLOCK, Reads.CLOCK, "instants passed without a fire", clock.missed),
     Rule("schedule-drift", CLOCK, Reads.CLOCK, "the clock is not as the lane file says", clock.drift),
+    Rule(
+        "drift-unknown",
+        CLOCK,
+        Reads.CLOCK,
+        "the clock's jobs can't be compared with the lane file",
+        clock.drift_unknown,
+    ),
     Rule("schedule-disabled", CLOCK, Reads.CLOCK, "a schedule is disabled", clock.disabled),
     Rule("schedule-failing", CLOCK, Reads.CLOCK, "what a schedule started last failed", clock.failing),
     Rule("fires-unknown", CLOCK, Reads.CLOCK, "the history of fires can't be read", clock.fires_unknown),

@@ -71,6 +71,7 @@ IN_SHORT = {
     ("no-gateway", "clock"): "no live gateway",
     ("schedule-missed", "clock"): "missed: {}",
     ("schedule-drift", "clock"): "drifted: {}",
+    ("drift-unknown", "clock"): "drift is unknown",
     ("schedule-disabled", "clock"): "disabled: {}",
     ("schedule-failing", "clock"): "scheduled and failing: {}",
     ("fires-unknown", "clock"): "fires are unknown",

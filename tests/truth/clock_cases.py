@@ -36,6 +36,7 @@ CLOCK_CASES: list[tuple[str, str, Severity, Callable[[World], None]]] = [
     ("no-gateway", "clock", Severity.WARN, _without("gateway")),
     ("schedule-missed", "clock", Severity.WARN, _schedule(missed=2, overdue_since=START - 4000)),
     ("schedule-drift", "clock", Severity.WARN, _schedule(drift="schedule: @daily -> @hourly")),
+    ("drift-unknown", "clock", Severity.WARN, _schedule(drift_known=False)),
     ("schedule-disabled", "clock", Severity.INFO, _schedule(enabled=False, next=None)),
     ("schedule-failing", "clock", Severity.WARN, _schedule(last=fire(outcome="dead", ended_at=START - 60))),
     (

@@ -60,6 +60,7 @@ def schedule_row(schedule: ScheduleReading) -> ScheduleRow:
         overlap=schedule.overlap,
         misfire=schedule.misfire,
         drift=None if schedule.drift is None else one_line(schedule.drift, 300),
+        drift_known=schedule.drift_known,
     )
 
 

@@ -85,6 +85,19 @@ def drift(facts: Facts) -> Iterator[Sighting]:
             )
 
 
+def drift_unknown(facts: Facts) -> Iterator[Sighting]:
+    """Without the gateway's address no job can be compared, and none can be started now."""
+    reading = facts.clock_now
+    if reading is not None and any(not schedule.drift_known for schedule in reading.schedules):
+        yield Sighting(
+            Severity.WARN,
+            "schedules",
+            "whether the clock is as the lane file says is unknown, and nothing can be started by hand: the "
+            "gateway's address or token is not known here (settings gateway_url and gateway_token)",
+            next_actions=tuple(facts.commands.start_stack()) or (facts.commands.doctor(),),
+        )
+
+
 def disabled(facts: Facts) -> Iterator[Sighting]:
     reading = facts.clock_now
     for schedule in () if reading is None else reading.schedules:
