@@ -367,7 +367,7 @@ class ConsoleApp(App[int]):
                 if isinstance(again, Problem):
                     self.tell(again, "Not possible")
                     return None
-                if again.ids == preview.ids:
+                if again.stands_on_the_same(preview):
                     return again
                 self.hint("What it would touch has changed meanwhile: look again.")
                 preview = again

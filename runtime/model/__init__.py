@@ -127,6 +127,7 @@ from .pressure import (
     Outcome,
     Pause,
     Paused,
+    PausedAnew,
     PauseKind,
     PauseMode,
     PressureControl,
@@ -142,6 +143,7 @@ from .pressure import (
     Settler,
     SettleResult,
     WorkItem,
+    hold_stamp,
 )
 from .pressure_health import PressureNode, PressureReplica, SlowCommand
 from .previews import (
@@ -249,6 +251,7 @@ __all__ = [
     "PauseKind",
     "PauseMode",
     "Paused",
+    "PausedAnew",
     "PayloadError",
     "PayloadTooLarge",
     "PressureControl",
@@ -310,6 +313,7 @@ __all__ = [
     "asked_fire_id",
     "family_tag",
     "fire_id_of",
+    "hold_stamp",
     "new_item_id",
     "new_item_ids",
     "parse_run_id",

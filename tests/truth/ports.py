@@ -35,6 +35,7 @@ from runtime.model import (
     Outcome,
     Pause,
     Paused,
+    PausedAnew,
     PauseKind,
     PauseMode,
     PressureReading,
@@ -51,6 +52,7 @@ from runtime.model import (
     VerbResult,
     WorkItem,
     fire_id_of,
+    hold_stamp,
     new_item_id,
     run_id_of,
 )
@@ -251,7 +253,11 @@ class MemoryPressure:
         reason: str | None,
         for_s: float | None,
         mode: PauseMode = PauseMode.HOLD,
+        epoch: int | None = None,
     ) -> Paused:
+        for known in self.families:
+            if known.family == family and epoch not in (None, known.pause_epoch):
+                raise PausedAnew(family, known.pause)
         await self._write("pause", family, actor, reason, for_s)
         until = None if for_s is None else self.clock() + for_s
         made = Pause(by=actor, kind=kind, reason=reason, since=self.clock(), until=until, mode=mode)
@@ -268,15 +274,25 @@ class MemoryPressure:
         return ExtendResult.NOT_PAUSED
 
     async def hold_lane(
-        self, families: Sequence[str], *, actor: str, reason: str | None, for_s: float | None
+        self,
+        families: Sequence[str],
+        *,
+        actor: str,
+        reason: str | None,
+        for_s: float | None,
+        over: str | None = None,
     ) -> Mapping[str, Paused]:
+        if over not in (None, hold_stamp(self.lane_hold)):
+            raise PausedAnew("the lane", self.lane_hold)
         kind = PauseKind.PERSON
         return {
             name: await self.pause(name, actor=actor, kind=kind, reason=reason, for_s=for_s)
             for name in families
         }
 
-    async def release_lane(self, families: Sequence[str], *, actor: str) -> Mapping[str, ResumeResult]:
+    async def release_lane(
+        self, families: Sequence[str], *, actor: str, hold: str | None = None
+    ) -> Mapping[str, ResumeResult]:
         return {name: await self.resume(name, actor=actor, kind=PauseKind.PERSON) for name in families}
 
     async def restore(self, family: str) -> int:
