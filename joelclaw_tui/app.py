@@ -260,9 +260,10 @@ class ConsoleApp(App[int]):
         self._show()
 
     def _show(self) -> None:
-        """Only the screen on top: below an open dialog nothing moves until it is closed."""
-        if isinstance(self.screen, ConsoleScreen):
-            self.screen.show(self._view)
+        """Every screen that can be seen: behind a dialog the figures go on, as their age in the header does."""
+        for screen in self.screen_stack:
+            if isinstance(screen, ConsoleScreen) and screen.in_sight:
+                screen.show(self._view)
 
     # --- actions
 

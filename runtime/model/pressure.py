@@ -288,6 +288,7 @@ class FamilyReading:
     settled_per_min: int
     """Runs that ended in the last 55 to 60 seconds, well or not; ``failed_per_min`` are part of them."""
     failed_per_min: int
+    """Those whose work failed; not those that somebody cancelled or killed."""
     succeeded_total: int
     failed_total: int
     breaker_behind: Pause | None = None

@@ -83,7 +83,7 @@ class Reading(OnLane):
       told or false, rate('e', now), rate('s', now), rate('f', now), stats[1], stats[2],
       call('HGET', base .. 'pause', 'epoch'), parked, room == math.huge and -1 or room,
       call('HLEN', base .. 'items'), meta[1], meta[2], paused(now, 'hold') and 1 or 0, stats[3],
-      aside_since and int(aside_since) or false, meta[3], behind}
+      aside_since and int(aside_since) or false, meta[3], behind, rate('c', now)}
     """,
         Kind.LOOKS,
     )
@@ -352,11 +352,13 @@ def _reading(family: str, row: Sequence[Any], rules: FamilyRules | None, lane: _
     levels = (row[1], row[2], row[3], row[4])
     delayed, leased, admitting, flight, dead, quarantined, oldest, pause_text = row[5:13]
     parked, rate_room, stored, stored_bytes, removed, hold, enqueued, aside_since, tat, behind = row[19:29]
+    settled = row[14] + row[15] + row[29]
     if hold and aside_since and (not oldest or int(aside_since) < int(oldest)):
         oldest = aside_since  # held is held, whatever else it would wait for
     runnable = sum(levels)
     pause = unpack_pause(pause_text)
-    full = rules is not None and leased + admitting + flight >= rules.max_in_flight
+    busy = leased + admitting + flight
+    full = rules is not None and busy >= rules.max_in_flight
     age = None if not oldest else max(0.0, (now - int(oldest)) * MICROSECOND)
     held = runnable if hold else 0
     by: dict[str, int] = {}
@@ -369,6 +371,11 @@ def _reading(family: str, row: Sequence[Any], rules: FamilyRules | None, lane: _
             by = {"rate": runnable - parked, "concurrency": parked}
         else:
             by = {"concurrency": parked}
+        if rules is not None and not full and (busy or settled):
+            # Of a family that moves, what has no room is throttled also in the moment in which some is free:
+            # without this the word of all would change with every look.
+            room = rules.max_in_flight - busy
+            by["max_in_flight"] = max(0, runnable - sum(by.values()) - room)
         if rules is not None and lane.throttled_by is not None:  # what its own limits let through
             by[lane.throttled_by] = runnable - sum(by.values())
     throttled = sum(by.values())
@@ -389,7 +396,7 @@ def _reading(family: str, row: Sequence[Any], rules: FamilyRules | None, lane: _
         pause=pause,
         breaker_behind=unpack_pause(behind),
         enqueued_per_min=row[13],
-        settled_per_min=row[14] + row[15],
+        settled_per_min=settled,
         failed_per_min=row[15],
         succeeded_total=int(row[16] or 0),
         failed_total=int(row[17] or 0),

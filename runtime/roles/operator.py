@@ -18,6 +18,7 @@ from runtime.ledger.beats import ALIVE_WITHIN_S, Heartbeats
 from runtime.ledger.connection import connect
 from runtime.ledger.fires import Fires
 from runtime.ledger.series import Series
+from runtime.ledger.sightings import Sightings
 from runtime.model import BacklogSelector, FamilyRules
 from runtime.pressure.reading import Reading
 from runtime.sandbox.reading import Reading as SandboxReading
@@ -120,6 +121,7 @@ async def open_operator(settings: Settings) -> AsyncIterator[Operator]:
                 sandbox=artifacts,
                 series=Series(redis, url, name),
                 selector=selector,
+                sightings=Sightings(redis, url, name),
             )
 
             def actions() -> Actions:

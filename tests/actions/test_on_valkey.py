@@ -108,7 +108,7 @@ async def room(valkey: ValkeyServer, tmp_path: Path, monkeypatch: pytest.MonkeyP
         "now": time.time,
         "addresses": Addresses(url, "unix:/nowhere/admin.sock", "unix:/nowhere/ingress.sock"),
     }
-    reader = Reader(**shared, selector=lambda: Selector(redis, url, "main"))
+    reader = Reader(**shared, selector=lambda: Selector(redis, url, "main"), patience_s=0.0)
     backlog = Backlog(
         Selector(redis, url, "main"),
         Bulk(redis, url, "main", rules=lambda _family: FamilyRules()),

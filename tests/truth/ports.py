@@ -502,9 +502,11 @@ def make_world(
     *,
     schedules: MemorySchedules | None = None,
     series: SeriesReader | None = None,
+    patience_s: float = 0.0,
     **settings: Any,
 ) -> World:
-    """``schedules``: a clock, and the lane's schedule on it; None: there is no clock."""
+    """``schedules``: a clock, and the lane's schedule on it; None: there is no clock. ``patience_s``: by default what
+    misses a look is unknown at once."""
     path = folder / "lane.toml"
     path.write_text(LANE if schedules is None else LANE + SCHEDULE)
     clock = Clock()
@@ -522,5 +524,6 @@ def make_world(
         addresses=ADDRESSES,
         clock=schedules,
         series=series,
+        patience_s=patience_s,
     )
     return World(loaded, lane, clock, pressure, durable, beats, audit, reader, schedules)

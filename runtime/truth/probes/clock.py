@@ -12,8 +12,10 @@ from runtime.truth.probes.probe import Observation, Probe
 RUNNING = "running"
 
 
-def clock_probe(reader: ClockReader, *, deadline_s: float, now: Now) -> Probe[ClockReading]:
-    return Probe("clock", reader.read, deadline_s=deadline_s, now=now)
+def clock_probe(
+    reader: ClockReader, *, deadline_s: float, now: Now, patience_s: float = 0.0
+) -> Probe[ClockReading]:
+    return Probe("clock", reader.read, deadline_s=deadline_s, now=now, patience_s=patience_s)
 
 
 def clock_boundary(
