@@ -262,7 +262,7 @@ class ConsoleApp(App[int]):
     def _show(self) -> None:
         """Every screen that can be seen: behind a dialog the figures go on, as their age in the header does."""
         for screen in self.screen_stack:
-            if isinstance(screen, ConsoleScreen) and screen.in_sight:
+            if isinstance(screen, ConsoleScreen) and screen.is_seen:
                 screen.show(self._view)
 
     # --- actions

@@ -116,7 +116,7 @@ class ConsoleScreen(RoomGuard[None]):
             line.draw()
 
     @property
-    def in_sight(self) -> bool:
+    def is_seen(self) -> bool:
         """On top, or behind nothing but dialogs, beside which it can be seen."""
         for screen in reversed(self.app.screen_stack):
             if screen is self:

@@ -68,7 +68,7 @@ class RunScreen(DrillScreen):
         """Only while it is looked at. One reading at a time: a slow one is waited for, so that its trouble is
         told."""
         idle = self._read_by is None or self._read_by.is_finished
-        if self.in_sight and idle and not self.host.view.held:
+        if self.is_seen and idle and not self.host.view.held:
             self.action_read_again()
 
     def action_read_again(self) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Collection, Mapping
+from typing import Any
 
 from runtime.ledger.connection import Redis, redis_errors
 from runtime.ledger.keys import lane_key
@@ -48,7 +49,7 @@ class Sightings:
     async def read(self) -> Mapping[Seen, float]:
         """Seconds since the epoch, by finding. What is no record of ours is left out. Raises `BoundaryDown`."""
         with redis_errors(self._where):
-            rows = await self._redis.hgetall(self._keys[0])
+            rows: Any = await self._redis.hgetall(self._keys[0])
         found = {}
         for field, at in rows.items():
             if (seen := _parse(field)) is not None and (began := _time(at)) is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import shutil
 import tempfile
 from collections.abc import AsyncIterator
@@ -15,7 +16,7 @@ from runtime.roles.local import local_stack
 from runtime.roles.operator import Operator, open_operator
 from runtime.settings import Settings
 from runtime.stack.endpoints import StackPaths, read_kept
-from runtime.truth.document import ScheduleRow
+from runtime.truth.document import ScheduleRow, Severity
 from tests.lane.operating import until
 
 LANE = """
@@ -55,6 +56,12 @@ async def run_now(operator: Operator) -> TargetResult:
     return receipt.results[0]
 
 
+async def grave(operator: Operator) -> set[str]:
+    """What is told as wrong now. That the clock's jobs differ until they are applied is true."""
+    found = (await operator.reader.snapshot()).verdict.findings
+    return {f.code for f in found if f.severity is not Severity.INFO} - {"schedule-drift", "drift-unknown"}
+
+
 async def applied(operator: Operator) -> bool:
     """Never a false figure on the way: what is told as no drift was compared."""
     shown = await row(operator)
@@ -76,8 +83,14 @@ async def test_an_operator_from_before_the_first_start_knows_the_gateway_and_tha
     async with open_operator(settings) as operator:
         operator.actions  # noqa: B018 - composed before anything runs, as by a console that starts the stack
         assert await row(operator) is None
+        assert await grave(operator) == {"stack-stopped"}
         stack = local_stack(settings)
-        await stack.up(silently)
+        told: set[str] = set()
+        rising = asyncio.ensure_future(stack.up(silently))
+        while not rising.done():
+            told |= await grave(operator)
+        await rising
+        assert told <= {"stack-stopped"}, "a start is no fault"
         await until(lambda: applied(operator), "the clock has what the lane file says")
         await until(lambda: started(operator), "run now starts it")
         assert await operator.reader.schedule_changes() == []

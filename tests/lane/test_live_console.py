@@ -25,7 +25,7 @@ lane = "live"
 [families."a/b"]
 handler = "noop"
 """
-LIMIT_S = 60.0
+LIMIT_S = 30.0
 
 
 class Screen:
@@ -62,8 +62,11 @@ class Screen:
         deadline = time.monotonic() + LIMIT_S
         while self.process.poll() is None and time.monotonic() < deadline:
             readable, _, _ = select.select([self._ours], [], [], 0.05)
-            if readable:
-                os.read(self._ours, 65536)
+            try:
+                if readable:
+                    os.read(self._ours, 65536)
+            except OSError:  # its end has closed the terminal
+                break
         self.process.kill()
         self.process.wait()
         os.close(self._ours)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from pathlib import Path
+from typing import Any
 
 from runtime.model import ExitCode, RunStatus
 from runtime.truth.document import BoundaryStatus, Severity, Snapshot, VerdictStatus
@@ -13,7 +14,7 @@ from runtime.truth.schema import snapshot_schema
 from runtime.truth.verdict import IN_SHORT, exit_code
 from tests.truth.ports import REFUSED, START, Hang, World, beat, family, make_world, pause, run, run_id
 
-ELSEWHERE = {
+ELSEWHERE: dict[str, Any] = {
     "redis_url": "redis://cache:6379/3",
     "restate_admin_url": "http://127.0.0.1:9070",
     "restate_ingress_url": "http://127.0.0.1:8080",
