@@ -227,6 +227,42 @@ async def test_a_hold_of_the_lane_by_somebody_else_since_the_preview_is_left_alo
     assert (await row(room)).paused is None
 
 
+@pytest.mark.parametrize("outcome", [Outcome.CANCELLED, Outcome.KILLED])
+async def test_what_somebody_ended_does_not_make_its_family_failing(room: Room, outcome: Outcome) -> None:
+    for ends in (outcome, Outcome.FAILED):
+        await room.add()
+        leases = await room.queue.claim(
+            {FAMILY: (9, 9, 9, 9)}, {FAMILY: FamilyRules(max_in_flight=9)}, owner="d"
+        )
+        await room.queue.admitted(await room.queue.begin_admit(leases))
+        await room.queue.settle(leases[0].run_id, FAMILY, ends, "it ended")
+        told = await row(room)
+        assert (told.failing, told.failed_per_min) == ((False, 0) if ends is outcome else (True, 1))
+    assert (told.settled_per_min, told.dead) == (2, 2)
+
+
+async def test_what_has_no_room_under_its_limit_is_throttled_whether_or_not_a_place_is_free_just_now(
+    room: Room,
+) -> None:
+    most = 20  # of the lane file
+    for _ in range(most + 5):
+        await room.add()
+    assert (await row(room)).waiting == most + 5, "nothing moves: no limit keeps it back"
+    leases = await room.queue.claim(
+        {FAMILY: (most, most, most, most)}, {FAMILY: FamilyRules(max_in_flight=most)}, owner="d"
+    )
+    await room.queue.admitted(await room.queue.begin_admit(leases))
+    told = [await row(room)]
+    for lease in leases[:2]:
+        await room.queue.settle(lease.run_id, FAMILY, Outcome.SUCCEEDED)
+        told.append(await row(room))
+    assert [(one.waiting, one.throttled_by) for one in told] == [
+        (0, {"max_in_flight": 5}),
+        (1, {"max_in_flight": 4}),
+        (2, {"max_in_flight": 3}),
+    ]
+
+
 async def row(room: Room) -> FamilyRow:
     data = (await room.reader.snapshot()).boundaries.pressure.data
     assert data is not None
