@@ -333,9 +333,10 @@ class ConsoleApp(App[int]):
         self._show()
 
     def _show(self) -> None:
-        """Only the screen on top: below an open dialog nothing moves until it is closed."""
-        if self.screen_stack and isinstance(self.screen, ConsoleScreen):  # none: the console is ending
-            self.screen.show(self._view)
+        """Every screen that can be seen: behind a dialog the figures go on, as their age in the header does."""
+        for screen in self.screen_stack:
+            if isinstance(screen, ConsoleScreen) and screen.is_seen:
+                screen.show(self._view)
 
     # --- actions
 
@@ -445,7 +446,7 @@ class ConsoleApp(App[int]):
                 if isinstance(again, Problem):
                     self.tell(again, "Not possible")
                     return None
-                if again.ids == preview.ids:
+                if again.stands_on_the_same(preview):
                     return again
                 self.hint("What it would touch has changed meanwhile: look again.")
                 preview = again

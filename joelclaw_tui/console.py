@@ -34,7 +34,7 @@ async def _starter(settings: Settings) -> Starter | None:
         return None
 
     async def start(progress: Progress) -> ConsoleOperator | None:
-        # The sockets have fixed places, so the operator that is open already reaches what starts.
+        # The operator that is open looks up what is chosen now when it needs it.
         await stack.up(progress)
         return None
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from joelclaw_tui.widgets.state import undecided
 from runtime.model import RunStatus
 from runtime.truth.document import ArtifactRow, FamilyRow, RunRow, ScheduleRow
 
@@ -32,7 +31,10 @@ _SCHEDULE: Mapping[str, Callable[[ScheduleRow], bool]] = {
     "schedule_verb('schedule-enable')": lambda s: s.enabled is False,
     "schedule_verb('schedule-disable')": lambda s: s.enabled is True,
 }
-_ARTIFACT: Mapping[str, Callable[[ArtifactRow], bool]] = {"promote": undecided, "reject": undecided}
+_ARTIFACT: Mapping[str, Callable[[ArtifactRow], bool]] = {
+    "promote": lambda a: a.undecided,
+    "reject": lambda a: a.undecided,
+}
 
 
 def family_offers(action: str, rows: Sequence[FamilyRow], everything: Sequence[FamilyRow]) -> bool:

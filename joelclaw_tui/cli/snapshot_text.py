@@ -368,7 +368,13 @@ def _clock(boundary: Boundary[ClockData], now: datetime, width: int, rows: int) 
         (sum(row.missed or 0 for row in schedules.items) if known else None, "missed", Tone.WARN),
         (sum(bool(row.late) for row in schedules.items) if known else None, "late", Tone.WARN),
         (sum(row.enabled is False for row in schedules.items), "disabled", Tone.WARN),
-        (sum(row.drift is not None for row in schedules.items), "drifted", Tone.WARN),
+        (
+            sum(row.drift is not None for row in schedules.items)
+            if all(row.drift_known for row in schedules.items)
+            else None,
+            "drifted",
+            Tone.WARN,
+        ),
     )
     lines += flow(
         [*_as_of(boundary, now), units.many(schedules.total, "schedule"), *_figures(figures)], width
@@ -610,6 +616,8 @@ def _schedule_facts(row: ScheduleRow) -> list[Span]:
     facts: list[Span] = []
     if row.enabled is None and row.drift is None:
         facts.append(Span("the clock has no job for it", Tone.WARN))
+    if not row.drift_known:
+        facts.append(Span(f"drift {units.UNKNOWN}: the gateway's address is not known here", Tone.WARN))
     if row.missed is None:
         facts.append(Span("the record of its fires can't be read", Tone.WARN))
     if row.missed:

@@ -23,7 +23,7 @@ from joelclaw_tui.widgets.state import BOUNDARY, READABLE
 from joelclaw_tui.widgets.table_box import TableBox
 from joelclaw_tui.widgets.tones import flowed, mark_content, toned
 from runtime.text import one_line
-from runtime.truth.document import Boundary, Snapshot
+from runtime.truth.document import Boundary, BoundaryStatus, Snapshot
 
 ONE_LINE_WIDTH = 112
 """From this width on the totals fit on one line. The height must not change with the figures:
@@ -172,7 +172,8 @@ class BasePane(Vertical):
     def _status(self, boundary: Boundary[object]) -> Content:
         mark = mark_content(BOUNDARY[boundary.status])
         parts: list[Content] = [toned(f"{self.SYSTEM} ", Tone.DIM), mark]
-        if boundary.status in READABLE:
+        missed = boundary.status is BoundaryStatus.DEGRADED and boundary.error is not None
+        if boundary.status in READABLE and not missed:
             if boundary.latency_ms is not None:
                 parts.append(toned(f" {boundary.latency_ms:.0f} ms", Tone.DIM))
         else:

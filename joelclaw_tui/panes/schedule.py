@@ -147,6 +147,8 @@ def schedule_sentence(schedule: ScheduleRow, *, opens: str = "its fires") -> Con
         return advice(
             f"The clock's job is not the lane file's: {one_line(schedule.drift, 120)}.", "f", "what to do"
         )
+    if not schedule.drift_known:
+        return advice("Whether it drifted is unknown: the gateway's address is not known.", "f", "what to do")
     if not fires_known(schedule):
         return advice("The record of its fires can't be read.", "f", "what to do")
     if not schedule.enabled:
@@ -211,7 +213,11 @@ def _totals(data: ClockData, now: float) -> list[Content]:
         (sum(s.missed or 0 for s in schedules) if known else None, "missed", Tone.WARN),
         (sum(bool(s.late) for s in schedules) if known else None, "late", Tone.WARN),
         (sum(s.enabled is False for s in schedules), "disabled", Tone.HELD),
-        (sum(s.drift is not None for s in schedules), "drifted", Tone.WARN),
+        (
+            sum(s.drift is not None for s in schedules) if all(s.drift_known for s in schedules) else None,
+            "drifted",
+            Tone.WARN,
+        ),
     )
     parts += [tally(number, word, tone) for number, word, tone in figures]
     parts.append(

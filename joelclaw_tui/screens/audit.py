@@ -47,11 +47,7 @@ class AuditScreen(ListingScreen):
 
     def _live(self) -> None:
         """One reading at a time: a slow one is waited for, so that its trouble is told."""
-        if (
-            self.is_current
-            and not self.host.view.held
-            and (self._read_by is None or self._read_by.is_finished)
-        ):
+        if self.is_seen and not self.host.view.held and (self._read_by is None or self._read_by.is_finished):
             self.action_read_again()
 
     def action_read_again(self) -> None:

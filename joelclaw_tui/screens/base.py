@@ -115,6 +115,16 @@ class ConsoleScreen(RoomGuard[None]):
         for line in self.query(StatusLine):
             line.draw()
 
+    @property
+    def is_seen(self) -> bool:
+        """On top, or behind nothing but dialogs, beside which it can be seen."""
+        for screen in reversed(self.app.screen_stack):
+            if screen is self:
+                return True
+            if not screen.is_modal:
+                break
+        return False
+
     def action_read_again(self) -> None:
         self.host.read_now()
 

@@ -1,4 +1,4 @@
-"""One item: what it is, where it stands, what failed before, and its payload."""
+"""One item: what it is, where it stands, what failed before, and its payload. Read again while it is looked at."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import ClassVar
 
 from textual.binding import BindingType
 from textual.content import Content
+from textual.worker import Worker
 
 from joelclaw_tui.keymap import Scope, bindings
 from joelclaw_tui.removed import why_removed
@@ -21,6 +22,8 @@ from runtime.actions.intents import ActionName, Intent
 from runtime.model import BULK_STATES, BulkVerb, ItemState, WorkItem, run_id_of
 from runtime.text import many_lines, one_line
 
+EVERY_S = 2.0
+"""How often it is read again."""
 _PAYLOAD_SHOWN = 20_000
 """Characters of a payload on the screen."""
 
@@ -32,27 +35,43 @@ class ItemScreen(DetailScreen):
         super().__init__()
         self.item_id = item_id
         self.item: WorkItem | None = None
+        self._read_at: float | None = None
+        self._read_by: Worker[None] | None = None
 
     def on_mount(self) -> None:
+        self.set_interval(EVERY_S, self._live)
         self.fill(f"item {one_line(self.item_id, 60)}", [toned("Reading …", Tone.DIM)], Content())
         self.action_read_again()
 
+    def _live(self) -> None:
+        """Only while it is looked at. One reading at a time: a slow one is waited for, so that its trouble is
+        told."""
+        idle = self._read_by is None or self._read_by.is_finished
+        if self.is_seen and idle and not self.host.view.held:
+            self.action_read_again()
+
     def action_read_again(self) -> None:
-        self.run_worker(self._read(), exclusive=True)
+        self._read_by = self.run_worker(self._read(), exclusive=True)
 
     async def _read(self) -> None:
         title = f"item {one_line(self.item_id, 60)}"
         found = await self.host.look(self.host.source.item(self.item_id), title)
         if isinstance(found, Problem):
-            self.fill(title, [problem_content(found)], toned("ctrl+r reads again", Tone.DIM))
+            known, text = [], toned("ctrl+r reads again", Tone.DIM)
+            if self.item is not None and self._read_at is not None:
+                was = f"This is how it was {age(self.host.now() - self._read_at)} ago."
+                known = [toned(was, Tone.WARN), *item_facts(self.item, self.host.now())]
+                text = item_text(self.item)
+            self.fill(title, [problem_content(found), *known], text)
         elif found is None:
+            self.item = None
             self.fill(
                 title,
                 [toned("There is no such item: it was settled and forgotten, or never was.", Tone.WARN)],
                 Content(),
             )
         else:
-            self.item = found
+            self.item, self._read_at = found, self.host.now()
             self.fill(title, item_facts(found, self.host.now()), item_text(found))
 
     def offers(self, action: str) -> bool:

@@ -1,4 +1,4 @@
-"""One run: where it stands, its last failure in full, and its journal. Read again while it lives."""
+"""One run: where it stands, its last failure in full, and its journal. Read again while it is looked at."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from textual.binding import BindingType
 from textual.content import Content
 from textual.widget import Widget
 from textual.widgets import Static
+from textual.worker import Worker
 
 from joelclaw_tui.keymap import Scope, bindings
 from joelclaw_tui.screens.base import DrillScreen
@@ -28,7 +29,7 @@ from runtime.text import many_lines, one_line
 
 JOURNAL_LIMIT = 200
 EVERY_S = 2.0
-"""How often a live run is read again."""
+"""How often it is read again: an ended one too, whose ages go on and which may be purged or restarted."""
 
 
 class RunScreen(DrillScreen):
@@ -38,6 +39,8 @@ class RunScreen(DrillScreen):
         super().__init__()
         self.run_id = run_id
         self.view: RunView | None = None
+        self._read_at: float | None = None
+        self._read_by: Worker[None] | None = None
         self.table = LiveTable(
             (
                 Column("#", 4, align="right"),
@@ -63,23 +66,26 @@ class RunScreen(DrillScreen):
         self.action_read_again()
 
     def _live(self) -> None:
-        """Only while it is looked at, and only until it ended."""
-        ended = self.view is not None and self.view.status is RunStatus.COMPLETED
-        if self.is_current and not ended and not self.host.view.held:
+        """Only while it is looked at. One reading at a time: a slow one is waited for, so that its trouble is
+        told."""
+        idle = self._read_by is None or self._read_by.is_finished
+        if self.is_seen and idle and not self.host.view.held:
             self.action_read_again()
 
     def action_read_again(self) -> None:
-        self.run_worker(self._read(), exclusive=True)
+        self._read_by = self.run_worker(self._read(), exclusive=True)
 
     async def _read(self) -> None:
         what = f"run {one_line(self.run_id, 60)}"
         found = await self.host.look(self.host.source.run(self.run_id), what)
         facts = self.query_one("#facts", Static)
         if isinstance(found, Problem):
-            facts.update(problem_content(found))
+            known = [] if self.view is None else run_facts(self.view, self.host.now())
+            facts.update(Content("\n").join([problem_content(found), *self._as_it_was(), *known]))
             self.table.set_empty("? Its journal can't be read", "ctrl+r reads again")
             return
         if found is None:
+            self.view = None
             facts.update(
                 toned(
                     "Restate doesn't know this run: it was not admitted yet, or its journal's time is over.",
@@ -88,13 +94,15 @@ class RunScreen(DrillScreen):
             )
             self.table.set_empty("No journal", "i opens the item")
             return
-        self.view = found
+        self.view, self._read_at = found, self.host.now()
         facts.update(Content("\n").join(run_facts(found, self.host.now())))
         entries = await self.host.look(
             self.host.source.journal(found.invocation_id, limit=JOURNAL_LIMIT), "its journal"
         )
         if isinstance(entries, Problem):
             self.table.set_empty(f"? {entries.message}", entries.fix or "ctrl+r reads again")
+            journal = toned("Its journal can't be read now: this is how it was.", Tone.WARN)
+            facts.update(Content("\n").join([journal, *run_facts(found, self.host.now())]))
         else:
             self.table.set_empty("The journal is empty", "")
             self.table.set_rows(_rows(entries, self.host.now()))
@@ -103,6 +111,11 @@ class RunScreen(DrillScreen):
         """An ended run is neither cancelled, killed nor resumed."""
         ended = self.view is not None and self.view.status is RunStatus.COMPLETED
         return not (ended and action.startswith("run_verb"))
+
+    def _as_it_was(self) -> list[Content]:
+        if self._read_at is None:
+            return []
+        return [toned(f"This is how it was {age(self.host.now() - self._read_at)} ago.", Tone.WARN)]
 
     def action_run_verb(self, name: str) -> None:
         self.host.act(Intent(ActionName(name), (self.run_id,)), lambda _receipt: self.action_read_again())

@@ -161,6 +161,8 @@ def _facts(row: ScheduleRow, now: float) -> list[Content]:
         ),
         tally(row.missed, "missed", Tone.WARN),
     ]
+    if not row.drift_known:
+        facts.append(toned("drift unknown", Tone.WARN))
     if row.drift is not None:
         facts.append(toned(f"drift: {one_line(row.drift, 200)}", Tone.WARN))
     return facts

@@ -113,7 +113,8 @@ ITEM: dict[ItemState, Mark] = {
     ItemState.DISCARDED: Mark("⊘", "discarded", Tone.DIM),
 }
 
-_FAILED = frozenset({Outcome.FAILED, Outcome.KILLED, ItemState.DEAD, ItemState.QUARANTINED})
+_FAILED = frozenset({Outcome.FAILED, ItemState.DEAD, ItemState.QUARANTINED})
+"""Not what somebody cancelled or killed: the work itself did not fail."""
 
 _SCHEDULE: tuple[tuple[Callable[[ScheduleRow], bool], Mark], ...] = (
     (lambda s: s.enabled is None, Mark("?", "unapplied", Tone.WARN)),

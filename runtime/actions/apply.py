@@ -149,6 +149,7 @@ class Actions:
             destructive=draft.destructive,
             expected=draft.expected,
             pause_epochs=draft.pause_epochs,
+            lane_hold=draft.lane_hold,
         )
         self._freezer.keep(preview)
         return preview

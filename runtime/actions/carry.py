@@ -9,11 +9,10 @@ from runtime.actions.calling import Calls
 from runtime.actions.intents import ActionName, Preview
 from runtime.actions.pauses import PauseCarrier
 from runtime.actions.restoring import carry_out_restore
-from runtime.actions.schedules import ScheduleCarrier
+from runtime.actions.schedules import ClockLooks, ScheduleCarrier
 from runtime.actions.tally import Tally
 from runtime.lanefile import Lane
 from runtime.model import (
-    ClockControl,
     Now,
     PressureControl,
     ReceiptOutcome,
@@ -61,7 +60,7 @@ class Carrier:
         runs: RunControl,
         addresses: Addresses,
         now: Now,
-        clock: ClockControl | None = None,
+        clock: ClockLooks | None = None,
         sandbox: SandboxControl | None = None,
         call_deadline_s: float = CALL_DEADLINE_S,
         pause_wait_s: float = PAUSE_WAIT_S,
@@ -98,7 +97,7 @@ class Carrier:
                 | ActionName.SCHEDULE_DISABLE
                 | ActionName.SCHEDULE_APPLY
             ):
-                await self._schedules.carry_out(preview, tally, actor=actor)
+                await self._schedules.carry_out(preview, tally, lane, actor=actor)
             case ActionName.PROMOTE | ActionName.REJECT:
                 await self._artifacts.carry_out(preview, tally, actor=actor)
             case (

@@ -25,6 +25,7 @@ class Draft:
     destructive: bool = False
     expected: tuple[str, ...] = ()
     pause_epochs: tuple[int, ...] = ()
+    lane_hold: str = ""
 
 
 def bounded_lines(lines: Sequence[str]) -> tuple[str, ...]:

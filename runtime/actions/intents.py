@@ -105,10 +105,21 @@ class Preview:
     destructive: bool
     """True when it can't be undone: a confirmation is always asked for."""
     expected: tuple[str, ...] = ()
-    """schedule-apply: for each id, the digest of the change that was shown; another one is not carried out."""
+    """schedule-*: for each id, the digest of what was shown (the change, the job, what is declared); where it
+    is another by now, nothing is done."""
     pause_epochs: tuple[int, ...] = ()
-    """resume, extend: the epoch of each id's pause; one that was paused anew since is left alone."""
+    """pause, resume, extend: the epoch of each id's pause; one that was paused or resumed since is left alone."""
+    lane_hold: str = ""
+    """hold-lane, release-lane: the `hold_stamp` of the hold that was shown; another one is left alone."""
     bulk: FrozenPreview | None = None
     """Bulk actions: what is frozen, and kept in the ledger for as long as it says."""
     kept: bool = False
     """Bulk actions: it is in the ledger, to be applied from any process."""
+
+    def stands_on_the_same(self, other: Preview) -> bool:
+        """Whether both were made of the same targets in the same state: a yes to one is a yes to the other."""
+        return _ground(self) == _ground(other)
+
+
+def _ground(preview: Preview) -> tuple[object, ...]:
+    return preview.ids, preview.expected, preview.pause_epochs, preview.lane_hold

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any, TypeVar
 
 from runtime.actions.calling import Calls
 from runtime.actions.draft import Draft, bounded_lines, few, many
@@ -18,6 +19,7 @@ from runtime.model import (
     Now,
     OperatorError,
     Pause,
+    PausedAnew,
     PauseKind,
     PauseMode,
     PressureControl,
@@ -26,12 +28,15 @@ from runtime.model import (
     ReceiptOutcome,
     Refused,
     ResumeResult,
+    hold_stamp,
 )
 from runtime.text import one_line
 from runtime.truth.instants import instant
 from runtime.truth.words import count, length
 
 PAUSE_POLL_S = 0.05
+
+T = TypeVar("T")
 
 _RESUMED = {
     ResumeResult.RESUMED: (ReceiptOutcome.DONE, "resumed"),
@@ -113,6 +118,7 @@ class PauseDrafter:
             lines=bounded_lines(lines),
             warnings=bounded_lines(warnings),
             target=self._looks.target(lane, reading),
+            pause_epochs=tuple(known[name].pause_epoch if name in known else 0 for name in ids),
         )
 
     async def _resume(self, intent: Intent) -> Draft:
@@ -217,13 +223,17 @@ class PauseDrafter:
             lines.append(f"paused already, and still so when the lane is released: {few(paused)}")
         if intent.until is not None:
             lines.append(_ends(intent.until))
+        hold = reading.lane_hold
         return Draft(
             ids=ids,
             matching=len(ids),
             title=f"Hold the whole lane {lane.name}",
             lines=bounded_lines(lines),
-            warnings=(),
+            warnings=()
+            if hold is None
+            else (f"it is held already {self._by(hold)}; this hold replaces that",),
             target=self._looks.target(lane, reading),
+            lane_hold=hold_stamp(hold),
         )
 
     async def _release(self) -> Draft:
@@ -250,12 +260,13 @@ class PauseDrafter:
             ),
             warnings=bounded_lines(await self._looks.nobody()),
             target=self._looks.target(lane, reading),
+            lane_hold=hold_stamp(reading.lane_hold),
         )
 
     def _paused_by(self, family: FamilyReading) -> str:
-        pause = family.pause
-        if pause is None:
-            return ""
+        return "" if family.pause is None else self._by(family.pause)
+
+    def _by(self, pause: Pause) -> str:
         machine = " (a machine)" if pause.kind is PauseKind.MACHINE else ""
         why = f": {one_line(pause.reason, 120)}" if pause.reason else ""
         return f"by {one_line(pause.by, 60)}{machine} for {length(self._now() - pause.since)}{why}"
@@ -286,7 +297,7 @@ class PauseCarrier:
     async def _pause(self, preview: Preview, tally: Tally, lane: Lane, actor: str) -> None:
         waiting: set[str] = set()
         mode = preview.intent.mode
-        for family in preview.ids:
+        for family, epoch in zip(preview.ids, preview.pause_epochs, strict=True):
             if family not in lane.families:
                 tally.put(family, ReceiptOutcome.REFUSED, _UNDECLARED)
                 continue
@@ -297,9 +308,12 @@ class PauseCarrier:
                 reason=preview.intent.reason,
                 for_s=self._left(preview),
                 mode=mode,
+                epoch=epoch,
             )
-            paused = await self._calls.redis(pause, (family,), tally)
-            if paused is not None and self._put(
+            paused = await self._calls.redis(_or_anew(pause), (family,), tally)
+            if isinstance(paused, PausedAnew):
+                tally.put(family, ReceiptOutcome.MOVED_ON, _left_to(paused.pause))
+            elif paused is not None and self._put(
                 family, 0 if mode is PauseMode.DRAIN else paused.still_admitting, mode, tally
             ):
                 waiting.add(family)
@@ -307,10 +321,17 @@ class PauseCarrier:
 
     async def _hold(self, preview: Preview, tally: Tally, actor: str) -> None:
         hold = self._pressure.hold_lane(
-            preview.ids, actor=actor, reason=preview.intent.reason, for_s=self._left(preview)
+            preview.ids,
+            actor=actor,
+            reason=preview.intent.reason,
+            for_s=self._left(preview),
+            over=preview.lane_hold,
         )
-        paused = await self._calls.redis(hold, preview.ids, tally)
-        if paused is not None:
+        paused = await self._calls.redis(_or_anew(hold), preview.ids, tally)
+        if isinstance(paused, PausedAnew):
+            for family in preview.ids:
+                tally.put(family, ReceiptOutcome.MOVED_ON, _left_to(paused.pause))
+        elif paused is not None:
             for family in paused:  # also one that was new since the preview and is being admitted
                 tally.also(family)
             await self._until_in_force(
@@ -363,7 +384,7 @@ class PauseCarrier:
                 tally.put(family, *_RESUMED[result])
 
     async def _release(self, preview: Preview, tally: Tally, actor: str) -> None:
-        release = self._pressure.release_lane(preview.ids, actor=actor)
+        release = self._pressure.release_lane(preview.ids, actor=actor, hold=preview.lane_hold)
         results = await self._calls.redis(release, preview.ids, tally)
         for family in preview.ids if results is not None else ():
             tally.put(family, *_RELEASED[(results or {})[family]])
@@ -371,6 +392,25 @@ class PauseCarrier:
     def _left(self, preview: Preview) -> float | None:
         until = preview.intent.until
         return None if until is None else until - self._now()
+
+
+async def _or_anew(change: Coroutine[Any, Any, T]) -> T | PausedAnew:
+    """What somebody else did meanwhile is a result of its own, not a failure."""
+    try:
+        return await change
+    except PausedAnew as anew:
+        return anew
+
+
+def _left_to(pause: Pause | None) -> str:
+    """Of what was changed since the preview, by whom and why."""
+    if pause is None:
+        return "left alone: its pause was lifted since the preview; look again"
+    by = f"{one_line(pause.by, 60)}{' (a machine)' if pause.kind is PauseKind.MACHINE else ''}"
+    what = "the whole lane was held" if pause.whole_lane else "it was paused"
+    until = "" if pause.until is None else f", until {_at(pause.until)}"
+    why = "" if not pause.reason else f": {one_line(pause.reason, 120)}"
+    return f"left alone: {what} by {by} since the preview{until}{why}; look again"
 
 
 def diagnosis_lines(pause: Pause) -> Sequence[str]:

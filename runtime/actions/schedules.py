@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Collection, Coroutine, Sequence
 from fnmatch import fnmatchcase
 from typing import Any, Protocol, TypeVar
@@ -9,12 +10,13 @@ from typing import Any, Protocol, TypeVar
 from runtime.actions.draft import Draft, bounded_lines
 from runtime.actions.intents import ActionName, Intent, Preview
 from runtime.actions.tally import Tally
-from runtime.lanefile import LaneSource
+from runtime.lanefile import Lane, LaneSource
 from runtime.model import (
     STARTING,
     BoundaryDown,
     ChangeKind,
     ClockControl,
+    ClockJob,
     ClockReader,
     FireDecision,
     Now,
@@ -51,6 +53,8 @@ _NOT_FIRED = {
     FireDecision.MISSED: "it had passed",
     FireDecision.NOT_DUE: "it is not due",
 }
+
+_CHANGED = "somebody changed it since the preview; look again"
 
 T = TypeVar("T")
 
@@ -101,6 +105,7 @@ class ScheduleDrafter:
             lines=bounded_lines(lines),
             warnings=bounded_lines(warnings),
             target=f"lane {lane.name} ({lane.path}) through its gateway",
+            expected=tuple(_declared(lane, name) for name in ids),
         )
 
     async def switch(self, intent: Intent) -> Draft:
@@ -143,6 +148,7 @@ class ScheduleDrafter:
             lines=bounded_lines(lines),
             warnings=(),
             target=await self._target(clock),
+            expected=tuple(_job_digest(jobs[name]) for name in ids),
         )
 
     async def apply(self, intent: Intent) -> Draft:
@@ -212,12 +218,12 @@ class ScheduleDrafter:
 
 
 class ScheduleCarrier:
-    def __init__(self, clock: ClockControl | None, addresses: Addresses, *, deadline_s: float) -> None:
+    def __init__(self, clock: ClockLooks | None, addresses: Addresses, *, deadline_s: float) -> None:
         self._clock = clock
         self._addresses = addresses
         self._deadline_s = deadline_s
 
-    async def carry_out(self, preview: Preview, tally: Tally, *, actor: str) -> None:
+    async def carry_out(self, preview: Preview, tally: Tally, lane: Lane, *, actor: str) -> None:
         """One result a schedule. Raises `BoundaryDown` when it makes no sense to go on."""
         clock = self._clock
         if clock is None:
@@ -227,7 +233,7 @@ class ScheduleCarrier:
             try:
                 outcome, said = await within(
                     self._deadline_s,
-                    self._one(clock, preview, place, actor),
+                    self._one(clock, preview, place, lane, actor),
                     boundary="the clock",
                     address=self._addresses.clock,
                 )
@@ -243,7 +249,7 @@ class ScheduleCarrier:
             tally.put(name, outcome, said)
 
     async def _one(
-        self, clock: ClockControl, preview: Preview, place: int, actor: str
+        self, clock: ClockLooks, preview: Preview, place: int, lane: Lane, actor: str
     ) -> tuple[ReceiptOutcome, str]:
         name = preview.ids[place]
         match preview.intent.action:
@@ -254,6 +260,9 @@ class ScheduleCarrier:
                 return ReceiptOutcome.MOVED_ON, "it is no longer the change that was shown; nothing was done"
             case ActionName.SCHEDULE_ENABLE | ActionName.SCHEDULE_DISABLE:
                 enable = preview.intent.action is ActionName.SCHEDULE_ENABLE
+                job = (await clock.jobs()).get(name)
+                if job is not None and job.disabled is enable and _job_digest(job) != preview.expected[place]:
+                    return ReceiptOutcome.MOVED_ON, f"left alone: {_CHANGED}"
                 changed = await clock.set_enabled(name, enable)
                 word = "enabled" if enable else "disabled"
                 return (
@@ -261,6 +270,8 @@ class ScheduleCarrier:
                     if changed
                     else (ReceiptOutcome.MOVED_ON, f"it was {word} already")
                 )
+        if _declared(lane, name) != preview.expected[place]:
+            return ReceiptOutcome.MOVED_ON, f"not started: {_CHANGED}"
         answer = await clock.fire(name, actor=actor)
         if answer.decision is None:
             return ReceiptOutcome.ACCEPTED, f"accepted as {answer.fire_id}; not decided yet"
@@ -268,6 +279,22 @@ class ScheduleCarrier:
             held = ", held: its family is paused" if answer.decision is FireDecision.HELD else ""
             return ReceiptOutcome.ACCEPTED, f"started {answer.work_id} as {answer.fire_id}{held}"
         return ReceiptOutcome.MOVED_ON, f"not started: {answer.reason or _NOT_FIRED[answer.decision]}"
+
+
+def _declared(lane: Lane, name: str) -> str:
+    """Of what a start of it means: the schedule as it is declared now."""
+    schedule = lane.schedules.get(name)
+    return "" if schedule is None else _digest(schedule.model_dump_json())
+
+
+def _job_digest(job: ClockJob) -> str:
+    """Of what is ours to say of the job, and since when it counts: enabling it writes that anew."""
+    said = (job.disabled, job.schedule, job.timezone, sorted(job.metadata.items()))
+    return _digest(repr((said, sorted(job.executor_config.items()))))
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def change_lines(change: ScheduleChange) -> list[str]:

@@ -9,7 +9,7 @@ import asyncio
 
 from runtime.lanefile import LaneSource
 from runtime.ledger.series import LATE_S, MINUTE_S
-from runtime.model import OperatorError, PressureReader, SeriesWriter
+from runtime.model import FamilyReading, OperatorError, PressureReader, SeriesWriter
 from runtime.text import one_line
 
 AGAIN_AFTER_S = 2.0
@@ -49,7 +49,7 @@ class Recorder:
                 continue
 
     async def look(self) -> float:
-        """Records the present minute if it has just begun. Returns the seconds until the next one.
+        """Records the present minute if it has just begun, and of new families in any case. Returns the seconds until the next one.
 
         Raises `OperatorError`; families that could be recorded then are.
         """
@@ -59,4 +59,14 @@ class Recorder:
         if past_s <= LATE_S:
             await self._series.record(int(minute), reading.families)
             self.last_error = None
+        else:
+            # Nothing ever came to these, so that it is known what this minute began with: without it the first
+            # burst of a new lane would be counted from nothing, and be unknown.
+            untouched = [family for family in reading.families if _untouched(family)]
+            await self._series.record(int(minute), untouched)
         return MINUTE_S - past_s + BEYOND_S
+
+
+def _untouched(family: FamilyReading) -> bool:
+    """Nothing was ever taken in, and nothing is there."""
+    return not (family.enqueued_total or family.succeeded_total or family.failed_total or family.stored)

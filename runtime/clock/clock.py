@@ -9,7 +9,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from runtime.clock.client import Dkron
-from runtime.clock.compile import FireTarget, compile_job, job_name, owned, ownership
+from runtime.clock.compile import FindTarget, FireTarget, compile_job, job_name, owned, ownership
 from runtime.clock.diff import Planned, fingerprint, plan
 from runtime.clock.jobs import parse_stamp, stamp
 from runtime.cron import Grid
@@ -25,6 +25,7 @@ from runtime.model import (
     ClockJob,
     ClockReading,
     ClockSource,
+    ConfigError,
     Fire,
     FireAnswer,
     NotFound,
@@ -60,13 +61,13 @@ class Clock:
         lane: LaneSource,
         fires: Fires,
         applied: Applied,
-        target: FireTarget | None,
+        target: FindTarget,
         now: Now,
         *,
         ask: AskForFire,
         stands: StandOfFires,
     ) -> None:
-        """``target``: None while nobody has said where the gateway is: then nothing can be compared."""
+        """``target``: while it finds none nothing can be compared, and how a job differs is unknown."""
         self._dkron = dkron
         self._lane = lane
         self._fires = fires
@@ -133,9 +134,10 @@ class Clock:
         else:
             known = fires
         mine = [job for job in every if owned(job, lane.name)]
+        target = self._reachable()
         now = self._now()
         record = None if known is None else known.applied
-        planned = {} if self._target is None else plan(lane.name, self._wanted(lane, record, now), every)
+        planned = None if target is None else plan(lane.name, self._wanted(lane, target, record, now), every)
         names = sorted({*lane.schedules, *(job.metadata.get("schedule") or job.name for job in mine)})
         jobs = {job.metadata.get("schedule") or job.name: job for job in mine}
         failing = {
@@ -146,7 +148,7 @@ class Clock:
             source=source,
             schedules=tuple(
                 replace(
-                    _reading(name, lane, jobs.get(name), planned.get(name), known, now),
+                    _reading(name, lane, jobs.get(name), planned, known, now),
                     call_failed_at=failing.get(name),
                     call_error=reasons.get(name),
                 )
@@ -304,7 +306,8 @@ class Clock:
                 await self._fires.note_began({schedule: since})
 
     async def _plan(self) -> dict[str, Planned]:
-        if self._target is None:
+        target = self._target()
+        if target is None:
             raise BoundaryDown(
                 "the gateway's address and token are not known here, so no job can be made",
                 fix="set gateway_url and gateway_token, or start the stack with `joelclaw-tui up`",
@@ -316,16 +319,23 @@ class Clock:
         if any(job_name(lane.name, name) not in there for name in lane.schedules):
             # Only a job that is made anew takes up what was remembered of it.
             record = await self._applied.read()
-        return plan(lane.name, self._wanted(lane, record, now), jobs)
+        return plan(lane.name, self._wanted(lane, target, record, now), jobs)
 
-    def _wanted(self, lane: Lane, record: AppliedRecord | None, now: float) -> dict[str, ClockJob]:
+    def _reachable(self) -> FireTarget | None:
+        """None too where what was kept of it can't be read: the clock itself is read all the same."""
+        try:
+            return self._target()
+        except ConfigError:
+            return None
+
+    def _wanted(
+        self, lane: Lane, target: FireTarget, record: AppliedRecord | None, now: float
+    ) -> dict[str, ClockJob]:
         """The lane's jobs as they would be made now. One that the clock lost counts from when it was applied
         first, and stays disabled if it was: what it did not start in between was missed."""
-        if self._target is None:
-            return {}
         wanted = {}
         for name, schedule in lane.schedules.items():
-            job = compile_job(lane.name, name, schedule, self._target, since=now)
+            job = compile_job(lane.name, name, schedule, target, since=now)
             was = None if record is None else record.jobs.get(name)
             if was is not None and (was.schedule, was.timezone) == (job.schedule, job.timezone):
                 since = stamp(min(was.since, now)) or ""
@@ -335,7 +345,12 @@ class Clock:
 
     def _whole(self, lane: Lane) -> str:
         """Names the lane file, the clock and the gateway together: another of these is applied anew."""
-        return fingerprint(lane.sha256, self._dkron.addresses, self._wanted(lane, None, 0.0))
+        target = self._reachable()
+        return fingerprint(
+            lane.sha256,
+            self._dkron.addresses,
+            {} if target is None else self._wanted(lane, target, None, 0.0),
+        )
 
     async def _remember(self, schedule: str, job: ClockJob) -> None:
         """Without it only a later loss of the clock's data would be told worse: no reason to fail now."""
@@ -385,12 +400,19 @@ class _Known:
 
 
 def _reading(
-    name: str, lane: Lane, job: ClockJob | None, planned: Planned | None, known: _Known | None, now: float
+    name: str,
+    lane: Lane,
+    job: ClockJob | None,
+    planned: Mapping[str, Planned] | None,
+    known: _Known | None,
+    now: float,
 ) -> ScheduleReading:
+    """``planned``: by schedule; None: it could not be compared."""
+    change = None if planned is None else planned.get(name)
     declared = lane.schedules.get(name)
     missed: tuple[float, int] | None = None
     # A job that the clock lost is judged as it would be made again.
-    judged = job or (None if planned is None else planned.after)
+    judged = job or (None if change is None else change.after)
     if known is not None and judged is not None and declared is not None:
         missed = _missed(name, lane, judged, known.instants, now)
     grid = None if declared is None else declared.grid
@@ -409,7 +431,8 @@ def _reading(
         misfire=None if declared is None else declared.misfire,
         enabled=None if job is None else not job.disabled,
         next=None if job is None or job.disabled else _next(job, grid, now),
-        drift=None if planned is None else drift_of(planned.change),
+        drift=None if change is None else drift_of(change.change),
+        drift_known=planned is not None,
         last=None if known is None else known.last.get(name),
         running=stand(WorkStand.RUNNING),
         held=stand(WorkStand.HELD),

@@ -12,6 +12,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import json
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from runtime.clock.jobs import stamp
@@ -33,6 +34,11 @@ class FireTarget:
     gateway_url: str
     """``http(s)://host:port`` as seen from the clock."""
     gateway_token: str = field(repr=False)
+
+
+FindTarget = Callable[[], FireTarget | None]
+"""Asked at each use, because a stack that starts later, or anew, has another address and token. None while
+nobody has said where the gateway is. Raises `ConfigError` where what was kept of it can't be read."""
 
 
 def fire_token(gateway_token: str, lane: str, schedule: str) -> str:

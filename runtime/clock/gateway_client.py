@@ -9,7 +9,7 @@ from urllib.parse import quote
 
 import httpx
 
-from runtime.clock.compile import FireTarget, fire_token
+from runtime.clock.compile import FindTarget, FireTarget, fire_token
 from runtime.closable import Closable
 from runtime.model import (
     BoundaryDown,
@@ -29,7 +29,7 @@ _BY_CODE: dict[str, type[OperatorError]] = {"read-only": ReadOnly, "unknown-sche
 class GatewayFires(Closable):
     """Connects at first use."""
 
-    def __init__(self, target: FireTarget | None, lane: str) -> None:
+    def __init__(self, target: FindTarget, lane: str) -> None:
         self._target = target
         self._lane = lane
         self._client: httpx.AsyncClient | None = None
@@ -51,12 +51,13 @@ class GatewayFires(Closable):
         return await self._post(target, schedule, {"missed": 0}, token)
 
     def _known(self) -> FireTarget:
-        if self._target is None:
+        target = self._target()
+        if target is None:
             raise BoundaryDown(
                 "the gateway's address or token is not known here",
                 fix="set gateway_url and gateway_token, or start the stack with `joelclaw-tui up`",
             )
-        return self._target
+        return target
 
     async def _post(self, target: FireTarget, schedule: str, body: dict[str, Any], token: str) -> FireAnswer:
         where = without_credentials(target.gateway_url)

@@ -74,7 +74,10 @@ class Admin(Closable):
                     if len(data) > ANSWER_MAX:
                         raise self.down(f"gave an answer of more than {ANSWER_MAX:,} bytes")
         except httpx.TimeoutException:
-            raise self.down("gave no answer in time") from None
+            raise self.down("gave no answer in time", "timed-out") from None
+        except (httpx.ReadError, httpx.WriteError, httpx.RemoteProtocolError) as error:
+            # A connection that was there and broke is no refused one: the next try may do.
+            raise self.down(f"broke off: {str(error) or type(error).__name__}", "no-answer") from None
         except (httpx.HTTPError, httpx.InvalidURL, OSError) as error:
             raise self.down(f"can't be reached: {str(error) or type(error).__name__}") from None
         return self._answer(response.status_code, bytes(data))
@@ -87,13 +90,15 @@ class Admin(Closable):
                 raise self.down("gave an answer that is not JSON") from None
         said = one_line(_message(data), _SAID_MAX)
         if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
-            raise self.down(f"answered {status}: {said}")
+            raise self.down(f"answered {status}: {said}", "no-answer")
         raise AdminRefused(status, said)
 
-    def down(self, what: str) -> BoundaryDown:
+    def down(self, what: str, code: str | None = None) -> BoundaryDown:
+        """``code``: ``timed-out`` or ``no-answer`` where a server is there all the same."""
         return BoundaryDown(
             f"Restate's admin API at {without_credentials(self.url)} {one_line(what)}",
             fix="see `joelclaw-tui doctor`; is the address right?",
+            code=code,
         )
 
     def _open(self) -> httpx.AsyncClient:

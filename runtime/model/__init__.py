@@ -138,6 +138,7 @@ from .pressure import (
     Outcome,
     Pause,
     Paused,
+    PausedAnew,
     PauseKind,
     PauseMode,
     PressureControl,
@@ -153,6 +154,7 @@ from .pressure import (
     Settler,
     SettleResult,
     WorkItem,
+    hold_stamp,
 )
 from .pressure_health import PressureNode, PressureReplica, SlowCommand
 from .previews import (
@@ -262,6 +264,7 @@ __all__ = [
     "PauseKind",
     "PauseMode",
     "Paused",
+    "PausedAnew",
     "PayloadError",
     "PayloadTooLarge",
     "PressureControl",
@@ -332,6 +335,7 @@ __all__ = [
     "fire_form",
     "fire_id_of",
     "fire_of",
+    "hold_stamp",
     "new_item_id",
     "new_item_ids",
     "parse_run_id",

@@ -226,7 +226,7 @@ class ScheduleReading:
     """None: the clock has no job for it."""
     next: float | None
     drift: str | None
-    """How the clock's job differs from the lane file; None: it does not."""
+    """How the clock's job differs from the lane file; None: it does not, or (see ``drift_known``) unknown."""
     last: Fire | None
     running: int | None
     """Fires whose work runs; None: unknown."""
@@ -241,6 +241,8 @@ class ScheduleReading:
     """When the clock's own last call of the gateway failed, and nothing decided about it since."""
     call_error: str | None = None
     """What the clock says of that; None: nothing, or it was not asked."""
+    drift_known: bool = True
+    """False: where the gateway is was not known, so that nothing could be compared."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Protocol
 
-from .errors import ExitCode, OperatorError
+from .errors import ExitCode, OperatorError, Refused
 from .names import Priority, run_id_of
 from .pressure_health import PressureNode
 
@@ -288,6 +288,7 @@ class FamilyReading:
     settled_per_min: int
     """Runs that ended in the last 55 to 60 seconds, well or not; ``failed_per_min`` are part of them."""
     failed_per_min: int
+    """Those whose work failed; not those that somebody cancelled or killed."""
     succeeded_total: int
     failed_total: int
     breaker_behind: Pause | None = None
@@ -349,6 +350,24 @@ class SettleResult(StrEnum):
     """The item has a newer attempt, or was discarded: nothing changed."""
     UNKNOWN = "unknown"
     """No such item: nothing changed."""
+
+
+class PausedAnew(Refused):
+    """Somebody changed the pause since it was looked at: nothing was done."""
+
+    code = "paused-anew"
+
+    def __init__(self, what: str, pause: Pause | None) -> None:
+        super().__init__(
+            f"the pause of {what} is another than the one shown: it was left alone", fix="look again"
+        )
+        self.pause = pause
+        """What is in force instead; None: nothing is any more."""
+
+
+def hold_stamp(hold: Pause | None) -> str:
+    """By which one hold of the whole lane is told from the next; empty: there is none."""
+    return "" if hold is None else str(round(hold.since * 1e6))
 
 
 class ExtendResult(StrEnum):
@@ -575,7 +594,11 @@ class PressureControl(Protocol):
         reason: str | None,
         for_s: float | None,
         mode: PauseMode = PauseMode.HOLD,
-    ) -> Paused: ...
+        epoch: int | None = None,
+    ) -> Paused:
+        """``epoch``: only over what was in force then. Raises `PausedAnew`."""
+        ...
+
     async def still_admitting(self, family: str) -> int: ...
     async def extend(self, family: str, *, actor: str, for_s: float | None, epoch: int) -> ExtendResult:
         """The pause in force ends ``for_s`` seconds from now (None: when somebody resumes)."""
@@ -588,13 +611,22 @@ class PressureControl(Protocol):
         ...
 
     async def hold_lane(
-        self, families: Sequence[str], *, actor: str, reason: str | None, for_s: float | None
+        self,
+        families: Sequence[str],
+        *,
+        actor: str,
+        reason: str | None,
+        for_s: float | None,
+        over: str | None = None,
     ) -> Mapping[str, Paused]:
-        """Holds every family at once, those not yet declared included."""
+        """Holds every family at once, those not yet declared included. ``over``: only over the hold of this
+        `hold_stamp`. Raises `PausedAnew`."""
         ...
 
-    async def release_lane(self, families: Sequence[str], *, actor: str) -> Mapping[str, ResumeResult]:
-        """Lifts the lane's hold; the families' own pauses stay."""
+    async def release_lane(
+        self, families: Sequence[str], *, actor: str, hold: str | None = None
+    ) -> Mapping[str, ResumeResult]:
+        """Lifts the lane's hold; the families' own pauses stay. ``hold``: none but that of this `hold_stamp`."""
         ...
 
     async def restore(self, family: str) -> int:

@@ -14,6 +14,7 @@ from runtime.model import (
     ExtendResult,
     Pause,
     Paused,
+    PausedAnew,
     PauseKind,
     PauseMode,
     ResumeResult,
@@ -26,6 +27,8 @@ from runtime.pressure.records import unpack_pause
 from runtime.pressure.script import Call, Script
 
 REASON_LIMIT = 500
+ANY = "any"
+"""Whichever hold there is, or none."""
 LANE = "lane"
 """The field of a family's pauses where the whole lane's hold stands."""
 
@@ -35,6 +38,9 @@ class Control(OnLane):
 
     _PAUSE = Script("""
     local now = now_us(ARGV[1])
+    if ARGV[5] ~= '' and ARGV[5] ~= (call('HGET', base .. 'pause', 'epoch') or '0') then
+      return {false, 0, foremost(now) or false}
+    end
     local ends = ARGV[4] == '' and 'null' or '"' .. int(now + ARGV[4]) .. '"'
     return {set_pause(ARGV[2], ARGV[3], now, ends), call('ZCARD', base .. 'admitting')}
     """)
@@ -48,16 +54,26 @@ class Control(OnLane):
         reason: str | None,
         for_s: float | None,
         mode: PauseMode = PauseMode.HOLD,
+        epoch: int | None = None,
     ) -> Paused:
         """From the moment the script has run nothing begins to be admitted; what was admitting
         already is counted. ``for_s``: its length in seconds, by the server's clock; None: until somebody
-        resumes. Raises `UsageError` for a length that is none, `BoundaryDown`.
+        resumes. ``epoch``: as it was read with the pause that this one may replace; another one by then is
+        left alone. Raises `PausedAnew`, `UsageError` for a length that is none, `BoundaryDown`.
         """
         fields = _fields(actor, kind, reason, mode)
         with redis_errors(self._where):
-            text, admitting = await self._PAUSE(
-                self._redis, self._base(family), self._now, kind.value, fields, _length(for_s)
+            text, admitting, *instead = await self._PAUSE(
+                self._redis,
+                self._base(family),
+                self._now,
+                kind.value,
+                fields,
+                _length(for_s),
+                "" if epoch is None else epoch,
             )
+        if text is None:
+            raise PausedAnew(family, unpack_pause(instead[0] if instead else None))
         return Paused(family=family, pause=_made(text), still_admitting=admitting)
 
     async def still_admitting(self, family: str) -> int:
@@ -130,31 +146,55 @@ class Control(OnLane):
     _HOLD_LANE = """#!lua flags=allow-oom
     local t = redis.call('TIME')
     local now = ARGV[1] ~= '' and tonumber(ARGV[1]) or t[1] * 1000000 + t[2]
+    local had = redis.call('GET', KEYS[1])
+    if ARGV[4] ~= 'any' and ARGV[4] ~= (had and cjson.decode(had).since or '') then return had or '' end
     local ends = ARGV[3] == '' and 'null' or string.format('"%.0f"', now + ARGV[3])
     local text = string.sub(ARGV[2], 1, -2) .. string.format(',"since":"%.0f","until":', now) .. ends .. '}'
     redis.call('SET', KEYS[1], text)
     if ARGV[3] ~= '' then redis.call('PEXPIRE', KEYS[1], math.max(1, math.floor(ARGV[3] / 1000 + 0.5))) end
+    return false
+    """
+    _RELEASE_LANE = """#!lua flags=allow-oom
+    local had = redis.call('GET', KEYS[1])
+    if had and ARGV[1] ~= 'any' and ARGV[1] ~= cjson.decode(had).since then return 0 end
+    redis.call('DEL', KEYS[1])
+    return 1
     """
 
     async def hold_lane(
-        self, families: Sequence[str], *, actor: str, reason: str | None, for_s: float | None
+        self,
+        families: Sequence[str],
+        *,
+        actor: str,
+        reason: str | None,
+        for_s: float | None,
+        over: str | None = None,
     ) -> Mapping[str, Paused]:
         """Holds ``families`` and every one that ever had an item, and by a key of the lane's own each one
         that is new: a drainer looks at it before it claims, and again before it admits what it claimed.
 
         The key is set first and the families of the queue are read after it: what was claimed before is of
         one of them, what is claimed later is seen to be held. Returns ``families`` and, beside them, what is
-        still being admitted of another. Raises `UsageError` for a length that is none, `BoundaryDown`."""
+        still being admitted of another. ``over``: the `hold_stamp` of the hold that this one may replace; another
+        one by then is left alone. Raises `PausedAnew`, `UsageError` for a length that is none, `BoundaryDown`."""
         fields = json.dumps(
             json.loads(_fields(actor, PauseKind.PERSON, reason, PauseMode.HOLD)) | {"lane": True}
         )
         length = _length(for_s)
         with redis_errors(self._where):
-            await self._redis.eval(
-                self._HOLD_LANE, 1, lane_key(self._lane, HOLD), self._now, fields, str(length)
+            stands: Any = await self._redis.eval(
+                self._HOLD_LANE,
+                1,
+                lane_key(self._lane, HOLD),
+                self._now,
+                fields,
+                str(length),
+                ANY if over is None else over,
             )
+            if stands is not None:
+                raise PausedAnew(f"the whole lane {self._lane}", unpack_pause(stands))
             names = await self._with_known(families)
-            calls = [Call(self._base(name), (self._now, LANE, fields, length)) for name in names]
+            calls = [Call(self._base(name), (self._now, LANE, fields, length, "")) for name in names]
             replies = await self._PAUSE.many(self._redis, calls)
             _raise_first(replies)
         return {
@@ -167,12 +207,19 @@ class Control(OnLane):
         known: Any = await self._redis.hvals(families_key(self._lane))
         return [*families, *sorted(set(known) - set(families))]
 
-    async def release_lane(self, families: Sequence[str], *, actor: str) -> Mapping[str, ResumeResult]:
-        """Lifts the lane's hold; the families' own pauses stay. Returns the results of ``families``.
+    async def release_lane(
+        self, families: Sequence[str], *, actor: str, hold: str | None = None
+    ) -> Mapping[str, ResumeResult]:
+        """Lifts the lane's hold; the families' own pauses stay. Returns the results of ``families``. ``hold``:
+        the `hold_stamp` of the one that is meant; another one by then is left alone.
 
         Raises `BoundaryDown`."""
         with redis_errors(self._where):
-            await self._redis.delete(lane_key(self._lane, HOLD))
+            lifted: Any = await self._redis.eval(
+                self._RELEASE_LANE, 1, lane_key(self._lane, HOLD), ANY if hold is None else hold
+            )
+            if not lifted:
+                return dict.fromkeys(families, ResumeResult.PAUSED_ANEW)
             names = await self._with_known(families)
             calls = [Call(self._base(name), (self._now, LANE, actor, self._wake, "")) for name in names]
             replies = await self._RESUME.many(self._redis, calls)

@@ -83,7 +83,7 @@ class Reading(OnLane):
       told or false, rate('e', now), rate('s', now), rate('f', now), stats[1], stats[2],
       call('HGET', base .. 'pause', 'epoch'), parked, room == math.huge and -1 or room,
       call('HLEN', base .. 'items'), meta[1], meta[2], paused(now, 'hold') and 1 or 0, stats[3],
-      aside_since and int(aside_since) or false, meta[3], behind, int(select(2, left_alone(now)))}
+      aside_since and int(aside_since) or false, meta[3], behind, int(select(2, left_alone(now))), rate('c', now)}
     """,
         Kind.LOOKS,
     )
@@ -355,11 +355,13 @@ def _reading(family: str, row: Sequence[Any], rules: FamilyRules | None, lane: _
         19:30
     ]
     alone_s = (int(alone) - now) * MICROSECOND if int(alone) else None
+    settled = row[14] + row[15] + row[30]
     if hold and aside_since and (not oldest or int(aside_since) < int(oldest)):
         oldest = aside_since  # held is held, whatever else it would wait for
     runnable = sum(levels)
     pause = unpack_pause(pause_text)
-    full = rules is not None and leased + admitting + flight >= rules.max_in_flight
+    busy = leased + admitting + flight
+    full = rules is not None and busy >= rules.max_in_flight
     age = None if not oldest else max(0.0, (now - int(oldest)) * MICROSECOND)
     held = runnable if hold else 0
     by: dict[str, int] = {}
@@ -374,6 +376,11 @@ def _reading(family: str, row: Sequence[Any], rules: FamilyRules | None, lane: _
             by = {"rate": runnable - parked, "concurrency": parked}
         else:
             by = {"concurrency": parked}
+        if rules is not None and not full and (busy or settled):
+            # Of a family that moves, what has no room is throttled also in the moment in which some is free:
+            # without this the word of all would change with every look.
+            room = rules.max_in_flight - busy
+            by["max_in_flight"] = max(0, runnable - sum(by.values()) - room)
         if rules is not None and lane.throttled_by is not None:  # what its own limits let through
             by[lane.throttled_by] = runnable - sum(by.values())
     throttled = sum(by.values())
@@ -394,7 +401,7 @@ def _reading(family: str, row: Sequence[Any], rules: FamilyRules | None, lane: _
         pause=pause,
         breaker_behind=unpack_pause(behind),
         enqueued_per_min=row[13],
-        settled_per_min=row[14] + row[15],
+        settled_per_min=settled,
         failed_per_min=row[15],
         succeeded_total=int(row[16] or 0),
         failed_total=int(row[17] or 0),

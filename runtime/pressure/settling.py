@@ -33,7 +33,7 @@ class Settling(OnLane):
 
     _SETTLE = Script("""
     local now, failures, window = now_us(ARGV[1]), tonumber(ARGV[3]), tonumber(ARGV[4])
-    local out, well, badly, ids, seen = {}, 0, 0, {}, {}
+    local out, well, badly, cut, ids, seen = {}, 0, 0, 0, {}, {}
     local closed, bytes, scored, ends = {}, 0, {}, {}
     for i = 6, #ARGV, 4 do ids[#ids + 1] = ARGV[i] end
     local records = call('HMGET', base .. 'items', unpack(ids))
@@ -68,6 +68,7 @@ class Settling(OnLane):
         call('HDEL', base .. 'deaths', id)
         add_failure(id, attempt, outcome, message, now)
         badly = badly + 1
+        if outcome ~= 'failed' then cut = cut + 1 end -- ended by somebody: the work itself did not fail
         if outcome == 'failed' and failures > 0 then
           call('LPUSH', base .. 'recent', cjson.encode({at=int(now), id=id, message=message}))
           call('LTRIM', base .. 'recent', 0, failures - 1)
@@ -92,7 +93,8 @@ class Settling(OnLane):
     end
     if badly > 0 then
       call('HINCRBY', base .. 'stats', 'failed', badly)
-      bump('f', now, badly)
+      if badly > cut then bump('f', now, badly - cut) end
+      if cut > 0 then bump('c', now, cut) end
     end
     if badly > 0 and failures > 0 and call('LLEN', base .. 'recent') >= failures and not pause_of('machine', now) then
       local recent = call('LRANGE', base .. 'recent', 0, -1)

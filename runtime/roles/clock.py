@@ -40,7 +40,7 @@ async def run_clock(settings: Settings, stop: asyncio.Event) -> None:
     path = find_lane(settings)
     lane = LaneSource(path, time.time, last_good=last_good_lane(settings, path), keep=True)
     targets = resolve_targets(settings)
-    target = fire_target(settings, targets)
+    target = fire_target(settings)
     paths = StackPaths.of(settings)
     name = lane.current.name
     async with AsyncExitStack() as stack:

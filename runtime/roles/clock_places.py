@@ -8,17 +8,23 @@ import os
 import socket
 from pathlib import Path
 
-from runtime.clock.compile import FireTarget
+from runtime.clock.compile import FindTarget, FireTarget
 from runtime.model import ConfigError
 from runtime.settings import Settings
-from runtime.stack.endpoints import Bind, Targets
+from runtime.stack.endpoints import Bind, peek_targets
 from runtime.stack.folders import PRIVATE, folder_problem
 
 BACKLOG = 64
 
 
-def fire_target(settings: Settings, targets: Targets) -> FireTarget | None:
-    """None while the gateway's address or token is not known."""
+def fire_target(settings: Settings) -> FindTarget:
+    """Looks each time it is asked: a console may be open before the first start chooses the gateway's
+    address, and through a later start that chooses another."""
+    return lambda: _fire_target(settings)
+
+
+def _fire_target(settings: Settings) -> FireTarget | None:
+    targets = peek_targets(settings)
     bind = targets.gateway_bind
     url = settings.gateway_url or (None if bind is None else f"http://{_reachable(bind)}")
     if url is None or targets.gateway_token is None:

@@ -14,11 +14,13 @@ from runtime.gateway.bind import check_exposure, is_loopback, listen
 from runtime.gateway.serve import serve_gateway
 from runtime.ledger.beats import Heartbeats
 from runtime.ledger.connection import connect
+from runtime.ledger.sightings import Sightings
 from runtime.settings import Settings
 from runtime.stack.endpoints import resolve_targets
 
 from .operator import open_operator
 from .process import Detail, RoleProcess, log, until_stopped
+from .watching import watch_findings
 
 
 async def run_gateway(settings: Settings, stop: asyncio.Event) -> None:
@@ -51,6 +53,13 @@ async def run_gateway(settings: Settings, stop: asyncio.Event) -> None:
             process,
             serve_gateway(app, listener, process.stop),
             process.beat(Heartbeats(redis, targets.redis_url, name), operator.lane, detail),
+            watch_findings(
+                operator.reader,
+                Sightings(redis, targets.redis_url, name),
+                process.process_id,
+                process.stop,
+                log,
+            ),
         )
         await caller.aclose()
     await redis.aclose()

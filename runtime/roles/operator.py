@@ -19,6 +19,7 @@ from runtime.ledger.beats import ALIVE_WITHIN_S, Heartbeats
 from runtime.ledger.connection import connect
 from runtime.ledger.fires import Fires
 from runtime.ledger.series import Series
+from runtime.ledger.sightings import Sightings
 from runtime.ledger.waits import Waits
 from runtime.model import BacklogSelector, FamilyRules
 from runtime.pressure.reading import Reading
@@ -88,7 +89,7 @@ async def open_operator(settings: Settings) -> AsyncIterator[Operator]:
     addresses = Addresses(
         url, targets.restate_admin_url, targets.restate_ingress_url, clock=targets.clock_url
     )
-    target = fire_target(settings, targets)
+    target = fire_target(settings)
     fires = Fires(redis, url, name, keep_s=settings.keep_s)
     artifacts = SandboxReading(settings.state)
     try:
@@ -134,6 +135,7 @@ async def open_operator(settings: Settings) -> AsyncIterator[Operator]:
                 series=Series(redis, url, name),
                 waits=Waits(redis, url, name),
                 selector=selector,
+                sightings=Sightings(redis, url, name),
             )
 
             def actions() -> Actions:

@@ -231,6 +231,9 @@ class ScheduleRow(Part):
     """When the clock's own last call of the gateway failed, and nothing decided about it since."""
     call_error: str | None = None
     """What the clock says of that."""
+    """How the clock's job differs from the lane file, in words; None: it does not, or it is unknown."""
+    drift_known: bool = True
+    """False: it could not be compared, since the gateway's address is not known."""
 
 
 class ClockData(Part):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from runtime.lanefile import Lane
 from runtime.model import (
@@ -16,10 +17,17 @@ from runtime.model import (
 )
 from runtime.truth.addresses import Addresses
 from runtime.truth.commands import Commands
-from runtime.truth.document import NextAction, Severity
+from runtime.truth.document import BoundaryStatus, NextAction, Severity
 from runtime.truth.flow import LaneFlow, lane_flow
 from runtime.truth.probes.probe import Observation
-from runtime.truth.processes import DRAINER, WORKER, Processes
+from runtime.truth.probes.stack import CLOCK as STACK_CLOCK
+from runtime.truth.probes.stack import REDIS as STACK_REDIS
+from runtime.truth.probes.stack import RESTATE as STACK_RESTATE
+from runtime.truth.probes.stack import StackView
+from runtime.truth.processes import CLOCK, DRAINER, GATEWAY, WORKER, Processes
+
+PRIMARY = ("master", "primary")
+"""What a server that takes writes calls itself."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,8 +50,79 @@ class Facts:
     """None: this profile has no clock."""
     sandbox: Observation[SandboxReading] | None = None
     """None: this profile has no sandbox."""
-    running: frozenset[str] = frozenset()
-    """Missing roles whose process in the local stack of this machine runs nevertheless: it hangs."""
+    stack: StackView | None = None
+    """The local stack on this machine; None: none of the servers is its own."""
+
+    @property
+    def running(self) -> frozenset[str]:
+        """Missing roles whose process in the local stack of this machine runs nevertheless: it hangs."""
+        missing = (
+            ()
+            if self.processes_now is None
+            else (role for role in (DRAINER, WORKER, GATEWAY, CLOCK) if not self.processes_now.alive(role))
+        )
+        return frozenset() if self.stack is None else self.stack.alive.intersection(missing)
+
+    @property
+    def starting(self) -> bool:
+        """The local stack has only just been started: what is missing of it is on its way."""
+        return self.stack is not None and self.stack.starting
+
+    @property
+    def stopped(self) -> bool:
+        """Nothing of the local stack lives, and none of the servers that are its own can be reached."""
+        if self.stack is None or self.stack.alive:
+            return False
+        return all(
+            seen is None or seen.status is BoundaryStatus.DOWN
+            for server, seen in self._servers()
+            if server in self.stack.servers
+        )
+
+    def told_elsewhere(self, server: str) -> bool:
+        """That ``server`` can't be reached follows from what is said of the local stack as a whole."""
+        return (
+            self.stack is not None and server in self.stack.servers and (self.stopped or self.stack.starting)
+        )
+
+    def _servers(self) -> tuple[tuple[str, Observation[Any] | None], ...]:
+        return (STACK_REDIS, self.pressure), (STACK_RESTATE, self.durable), (STACK_CLOCK, self.clock)
+
+    @property
+    def awaited(self) -> tuple[str, ...]:
+        """What of a stack that was just started is not there yet."""
+        if self.stack is None or not self.stack.starting:
+            return ()
+        servers = [
+            server
+            for server, seen in self._servers()
+            if server in self.stack.servers and seen is not None and not seen.fresh
+        ]
+        processes = self.processes_now
+        roles = [
+            role
+            for role in (WORKER, DRAINER, GATEWAY, CLOCK)
+            if processes is not None and not processes.alive(role)
+        ]
+        unregistered = (
+            ["the worker's registration"]
+            if self.durable_now is not None
+            and self.durable_now.source.deployment is None
+            and WORKER not in roles
+            else []
+        )
+        return (*servers, *roles, *unregistered)
+
+    @property
+    def deaf(self) -> bool:
+        """Redis takes no writes: no sign of life arrives there, so that silence proves nothing."""
+        reading = self.pressure_now
+        if reading is None:
+            return False
+        nodes = reading.source.nodes
+        if not nodes:
+            return reading.source.role not in PRIMARY
+        return any(node.role not in PRIMARY or node.append_written is False for node in nodes)
 
     @property
     def pressure_now(self) -> PressureReading | None:
@@ -89,8 +168,9 @@ class Facts:
         return lane_flow(reading, nobody_drains=bool(self.missing_roles()))
 
     def missing_roles(self) -> tuple[str, ...]:
-        """Roles of which no live process is known, though the processes could be read."""
-        return missing_roles(self.processes_now)
+        """Roles of which no live process is known, though their signs of life could be read and could arrive,
+        and though they have had the time to begin."""
+        return () if self.deaf or self.starting else missing_roles(self.processes_now)
 
 
 def missing_roles(processes: Processes | None) -> tuple[str, ...]:
@@ -108,5 +188,7 @@ class Sighting:
     subject: str
     message: str
     since: float | None = None
-    """Only where a fact says so; else the time of the first sighting stands in."""
+    """Only where a fact says so that all who look can read; else the time of the first sighting stands in."""
     next_actions: tuple[NextAction, ...] = ()
+    noticed: float | None = None
+    """When this process noticed it, where that is not the first sighting: stands in as that does."""

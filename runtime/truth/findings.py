@@ -2,18 +2,43 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
+from runtime.ledger.sightings import Seen
 from runtime.text import one_line
-from runtime.truth.document import Finding, Severity
+from runtime.truth.document import BoundaryStatus, Finding, Severity
 from runtime.truth.facts import Facts, Sighting
 from runtime.truth.instants import instant_or_none
 from runtime.truth.rules import clock, durable, pressure, reconciling, runtime, sandbox, servers
 
 PRESSURE, DURABLE, CLOCK, SANDBOX, RUNTIME = "pressure", "durable", "clock", "sandbox", "runtime"
 MESSAGE_LENGTH = 600
+
+_EFFECT = 3
+_CAUSE = {
+    **dict.fromkeys(("stack-stopped", "boundary-down", "boundary-unknown"), 0),
+    **dict.fromkeys(("replica", "append-file-failing", "loading", "boundary-slow"), 1),
+    **dict.fromkeys(
+        (
+            "processes-unknown",
+            "no-drainer",
+            "no-worker",
+            "no-gateway",
+            "no-clock-role",
+            "not-registered",
+            "split-brain",
+            "lane-refused",
+            "no-isolation",
+            "process-silent",
+        ),
+        2,
+    ),
+    **dict.fromkeys(("dead", "quarantined", "undeclared-family", "removed-family", "schedule-failing"), 4),
+}
+"""What brings others about stands before them: a server before the roles on it, these before the work that
+waits for them, and what is only left over from before comes last. What is not named is `_EFFECT`."""
 
 _GRAVEST_FIRST = {Severity.CRIT: 0, Severity.WARN: 1, Severity.INFO: 2}
 
@@ -40,6 +65,18 @@ class Rule:
 
 
 TABLE: tuple[Rule, ...] = (
+    Rule("stack-stopped", RUNTIME, Reads.NOTHING, "the local stack does not run", runtime.stack_stopped),
+    Rule(
+        "starting",
+        RUNTIME,
+        Reads.NOTHING,
+        "the local stack was just started: what is missing may still come",
+        runtime.starting,
+    ),
+    Rule("boundary-slow", PRESSURE, Reads.NOTHING, "Redis missed a look", runtime.pressure_slow),
+    Rule("boundary-slow", DURABLE, Reads.NOTHING, "Restate missed a look", runtime.durable_slow),
+    Rule("boundary-slow", CLOCK, Reads.NOTHING, "the clock missed a look", clock.slow),
+    Rule("boundary-slow", SANDBOX, Reads.NOTHING, "the sandbox folders missed a look", sandbox.slow),
     Rule("boundary-down", PRESSURE, Reads.NOTHING, "Redis refuses connections", runtime.pressure_down),
     Rule(
         "boundary-unknown",
@@ -78,6 +115,13 @@ TABLE: tuple[Rule, ...] = (
     ),
     Rule("schedule-missed", CLOCK, Reads.CLOCK, "instants passed without a fire", clock.missed),
     Rule("schedule-drift", CLOCK, Reads.CLOCK, "the clock is not as the lane file says", clock.drift),
+    Rule(
+        "drift-unknown",
+        CLOCK,
+        Reads.CLOCK,
+        "the clock's jobs can't be compared with the lane file",
+        clock.drift_unknown,
+    ),
     Rule("schedule-disabled", CLOCK, Reads.CLOCK, "a schedule is disabled", clock.disabled),
     Rule("schedule-refused", CLOCK, Reads.CLOCK, "what a schedule was to start was refused", clock.refused),
     Rule("schedule-failing", CLOCK, Reads.CLOCK, "what a schedule started last failed", clock.failing),
@@ -227,32 +271,66 @@ TABLE: tuple[Rule, ...] = (
 )
 
 
+@dataclass(frozen=True, slots=True)
+class Began:
+    """What whoever keeps the beginnings of findings may write down after one look."""
+
+    known: Mapping[Seen, float]
+    """When each of the present findings began, where that is known."""
+    over: frozenset[Seen]
+    """On record, and seen to be no more."""
+
+
 class Memory:
     """Remembers since when each finding has been seen, for as long as this process looks.
 
-    What was wrong already at the first look has no known beginning: its ``since`` is None,
-    unless a fact tells it. What could not be looked at in between is not taken for mended.
+    What is on record with the lane counts before that, so that all who look say the same. What was wrong
+    already at the first look, and is not on record, has no known beginning: its ``since`` is None, unless a
+    fact tells it. What could not be looked at in between is not taken for mended; and what a boundary said
+    before it missed a look stands until it is given up.
     """
 
     def __init__(self) -> None:
-        self._first: dict[tuple[str, str, str], float | None] = {}
+        self._first: dict[Seen, float | None] = {}
         self._looked: set[Reads] = set()
+        self._sightings: dict[tuple[str, str], tuple[Sighting, ...]] = {}
+        self.began = Began({}, frozenset())
 
-    def judge(self, facts: Facts) -> list[Finding]:
-        """All findings of one snapshot, the gravest first, within a severity the oldest."""
+    def judge(self, facts: Facts, recorded: Mapping[Seen, float] | None = None) -> list[Finding]:
+        """All findings of one snapshot: the gravest first, of these causes before what follows from them, then
+        the oldest. ``recorded``: since when each is on record, in seconds since the epoch."""
+        on_record = recorded or {}
         readable = _readable(facts)
         findings: list[Finding] = []
-        first: dict[tuple[str, str, str], float | None] = {}
+        first: dict[Seen, float | None] = {}
+        watched: set[tuple[str, str]] = set()
         for rule in TABLE:
-            for sighting in rule.see(facts):
-                key = (rule.code, rule.boundary, sighting.subject)
+            name = (rule.code, rule.boundary)
+            if _stands(rule, facts):
+                sightings = self._sightings.get(name, ())
+            else:
+                sightings = self._sightings[name] = tuple(rule.see(facts))
+            for sighting in sightings:
+                key = (*name, sighting.subject)
                 began = facts.now if rule.reads in self._looked else None
-                first[key] = self._first.get(key, began)
-                findings.append(_finding(rule, sighting, first[key]))
-            if rule.reads not in readable:
-                first |= {key: at for key, at in self._first.items() if key[:2] == (rule.code, rule.boundary)}
+                first[key] = self._first.get(key, began if sighting.noticed is None else sighting.noticed)
+                findings.append(_finding(rule, sighting, on_record.get(key, first[key])))
+            if rule.reads in readable:
+                watched.add(name)
+            else:
+                first |= {key: at for key, at in self._first.items() if key[:2] == name}
         self._first = first
         self._looked |= readable
+        present = {(f.code, f.boundary, f.subject): f.since for f in findings}
+        known = {(rule.code, rule.boundary) for rule in TABLE}
+        self.began = Began(
+            {key: since.timestamp() for key, since in present.items() if since is not None},
+            frozenset(
+                key
+                for key in on_record
+                if key not in present and (key[:2] in watched or key[:2] not in known)
+            ),
+        )
         return sorted(findings, key=_gravest_and_oldest_first)
 
 
@@ -266,6 +344,28 @@ def _readable(facts: Facts) -> set[Reads]:
         Reads.NOTHING: True,
     }
     return {source for source, fresh in seen.items() if fresh}
+
+
+def _stands(rule: Rule, facts: Facts) -> bool:
+    """Whether what ``rule`` is about missed a look, no more: what was said last is not taken back for that."""
+    looks = {
+        (Reads.REDIS, PRESSURE): facts.pressure,
+        (Reads.RESTATE, DURABLE): facts.durable,
+        (Reads.BEATS, None): facts.beats,
+        (Reads.CLOCK, CLOCK): facts.clock,
+        (Reads.SANDBOX, SANDBOX): facts.sandbox,
+    }
+    return rule.reads is not Reads.NOTHING and any(
+        look is not None
+        and look.status is BoundaryStatus.DEGRADED
+        # How grave a missing role is, the backlog tells: of the same Redis as its signs of life.
+        and (
+            rule.reads is reads
+            or rule.boundary == boundary
+            or (rule.reads, reads) == (Reads.BEATS, Reads.REDIS)
+        )
+        for (reads, boundary), look in looks.items()
+    )
 
 
 def _finding(rule: Rule, sighting: Sighting, first_seen: float | None) -> Finding:
@@ -282,4 +382,11 @@ def _finding(rule: Rule, sighting: Sighting, first_seen: float | None) -> Findin
 
 def _gravest_and_oldest_first(finding: Finding) -> tuple[object, ...]:
     began = float("inf") if finding.since is None else finding.since.timestamp()
-    return _GRAVEST_FIRST[finding.severity], began, finding.boundary, finding.code, finding.subject
+    return (
+        _GRAVEST_FIRST[finding.severity],
+        _CAUSE.get(finding.code, _EFFECT),
+        began,
+        finding.boundary,
+        finding.code,
+        finding.subject,
+    )

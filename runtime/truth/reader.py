@@ -7,9 +7,10 @@ import re
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from runtime.lanefile import LaneSource
+from runtime.ledger.sightings import Seen
 from runtime.model import (
     Artifact,
     AuditTrail,
@@ -48,8 +49,6 @@ from runtime.model import (
     tag_of,
 )
 from runtime.settings import Settings
-from runtime.stack.endpoints import StackPaths
-from runtime.stack.marks import read_mark
 from runtime.text import one_line
 from runtime.truth.addresses import Addresses
 from runtime.truth.commands import Commands
@@ -66,26 +65,35 @@ from runtime.truth.document import (
     Snapshot,
     Transitional,
 )
-from runtime.truth.facts import Facts, missing_roles
-from runtime.truth.findings import Memory
+from runtime.truth.facts import Facts
+from runtime.truth.findings import Began, Memory
 from runtime.truth.flow import Flow, LaneFlow, flow_of, is_failing
 from runtime.truth.instants import instant
 from runtime.truth.probes.clock import clock_boundary, clock_probe
 from runtime.truth.probes.durable import durable_boundary, durable_probe
 from runtime.truth.probes.pressure import family_row, pressure_boundary, pressure_data, pressure_probe
-from runtime.truth.probes.probe import Observation
+from runtime.truth.probes.probe import Observation, Probe
 from runtime.truth.probes.processes import processes_probe, runtime_info
 from runtime.truth.probes.sandbox import sandbox_boundary, sandbox_probe
 from runtime.truth.probes.series import HISTORY_MINUTES, SeriesWatch, history
+from runtime.truth.probes.stack import CLOCK, REDIS, RESTATE, look_at_stack
 from runtime.truth.processes import ALIVE_WITHIN_S, BeatReader, Processes, judge_beats
 from runtime.truth.verdict import verdict_of
 
 T = TypeVar("T")
 
+PATIENCE_S = 10.0
+"""One answer that is late, or two, are no evidence that nothing is there."""
 PAGE_BOUND = 1000
 """Most rows of one look-up."""
 
 _INVOCATION_ID = re.compile(r"inv_[0-9A-Za-z]{1,80}")
+
+
+class SightingsReader(Protocol):
+    async def read(self) -> Mapping[Seen, float]:
+        """Since when each finding is on record. Raises `BoundaryDown`."""
+        ...
 
 
 class Reader:
@@ -108,10 +116,13 @@ class Reader:
         series: SeriesReader | None = None,
         waits: WaitsReader | None = None,
         selector: Callable[[], BacklogSelector] | None = None,
+        sightings: SightingsReader | None = None,
+        patience_s: float = PATIENCE_S,
     ) -> None:
         """``clock``: None where there is none; one without schedules and without a stack of ours to run
         it is absent too. ``alive_within_s``: a process whose last beat is older is not counted as alive.
-        ``selector``: made when something is looked for by conditions; most looks don't."""
+        ``selector``: made when something is looked for by conditions; most looks don't. ``sightings``: since when findings are on record. ``patience_s``: for how long
+        a boundary that misses looks is told as slow, with its last figures, before it is unknown."""
         deadline_s = settings.probe_deadline_s
         self._settings = settings
         self._lane = lane
@@ -128,14 +139,24 @@ class Reader:
             lane_max_in_flight=settings.lane_max_in_flight,
             deadline_s=deadline_s,
             now=now,
+            patience_s=patience_s,
         )
-        self._durable_probe = durable_probe(durable, deadline_s=deadline_s, now=now)
+        self._durable_probe = durable_probe(durable, deadline_s=deadline_s, now=now, patience_s=patience_s)
         self._clock = clock
-        self._clock_probe = None if clock is None else clock_probe(clock, deadline_s=deadline_s, now=now)
-        self._processes_probe = processes_probe(beats, deadline_s=deadline_s, now=now)
+        self._clock_probe = (
+            None
+            if clock is None
+            else clock_probe(clock, deadline_s=deadline_s, now=now, patience_s=patience_s)
+        )
+        self._processes_probe = processes_probe(beats, deadline_s=deadline_s, now=now, patience_s=patience_s)
+        self._sightings_probe = (
+            None if sightings is None else Probe("findings", sightings.read, deadline_s=deadline_s, now=now)
+        )
         self._sandbox = sandbox
         self._sandbox_probe = (
-            None if sandbox is None else sandbox_probe(sandbox, deadline_s=deadline_s, now=now)
+            None
+            if sandbox is None
+            else sandbox_probe(sandbox, deadline_s=deadline_s, now=now, patience_s=patience_s)
         )
         self._series = series
         self._selector = selector
@@ -149,12 +170,13 @@ class Reader:
         """The whole truth at one instant. Never raises for what a boundary does, and ends
         within about one probe's deadline."""
         self._lane.refresh()
-        (pressure, series), durable, beats, clock, sandbox = await asyncio.gather(
+        (pressure, series), durable, beats, clock, sandbox, recorded = await asyncio.gather(
             self._look_at_pressure(),
             self._durable_probe.look(),
             self._processes_probe.look(),
             self._look_at_clock(),
             self._look_at_sandbox(),
+            self._look_at_sightings(),
         )
         now = self._now()
         processes = self._judged(beats, pressure)
@@ -169,11 +191,11 @@ class Reader:
             durable=durable,
             beats=beats,
             processes=processes,
-            running=self._running(missing_roles(processes)) if beats.fresh else frozenset(),
+            stack=look_at_stack(self._settings, now),
             clock=clock,
             sandbox=sandbox,
         )
-        findings = self._memory.judge(facts)
+        findings = self._memory.judge(facts, recorded)
         if facts.pressure_now is not None and facts.flow is not None:
             self._told = _told(facts, facts.pressure_now, facts.flow, series)
         return Snapshot(
@@ -184,12 +206,21 @@ class Reader:
             verdict=verdict_of(findings, self._told.totals if self._told and pressure.fresh else None),
             boundaries=Boundaries(
                 pressure=pressure_boundary(
-                    pressure, self._told, _status("pressure", pressure, findings), self._addresses
+                    pressure,
+                    self._told,
+                    _status("pressure", pressure, findings, facts.told_elsewhere(REDIS)),
+                    self._addresses,
                 ),
-                durable=durable_boundary(durable, _status("durable", durable, findings), self._addresses),
+                durable=durable_boundary(
+                    durable,
+                    _status("durable", durable, findings, facts.told_elsewhere(RESTATE)),
+                    self._addresses,
+                ),
                 clock=Boundary[ClockData](**_ABSENT)
                 if clock is None
-                else clock_boundary(clock, _status("clock", clock, findings), self._addresses),
+                else clock_boundary(
+                    clock, _status("clock", clock, findings, facts.told_elsewhere(CLOCK)), self._addresses
+                ),
                 sandbox=Boundary[SandboxData](**_ABSENT)
                 if sandbox is None
                 else sandbox_boundary(sandbox, _status("sandbox", sandbox, findings)),
@@ -390,6 +421,17 @@ class Reader:
             return seen, {}
         return seen, await self._series_watch.look(seen.value)
 
+    async def _look_at_sightings(self) -> Mapping[Seen, float]:
+        """As last read: a record that can't be read now does not make what is known begin anew."""
+        if self._sightings_probe is None:
+            return {}
+        return (await self._sightings_probe.look()).value or {}
+
+    @property
+    def began(self) -> Began:
+        """Of the last snapshot's findings: for whoever keeps them with the lane."""
+        return self._memory.began
+
     async def _look_at_clock(self) -> Observation[ClockReading] | None:
         settings = self._settings
         wanted = settings.dkron_url is not None or settings.wants_local_stack or self._lane.current.schedules
@@ -454,6 +496,8 @@ class Reader:
         )
         if self._clock_probe is not None:
             await self._clock_probe.aclose()
+        if self._sightings_probe is not None:
+            await self._sightings_probe.aclose()
         if self._sandbox_probe is not None:
             await self._sandbox_probe.aclose()
         if self._series_watch is not None:
@@ -471,11 +515,6 @@ class Reader:
         )
         if all(known.family != family for known in reading.families):
             self._lane.current.family(family)
-
-    def _running(self, roles: Sequence[str]) -> frozenset[str]:
-        """Those roles whose process in the local stack of this machine lives, heard of or not."""
-        marks = StackPaths.of(self._settings).marks
-        return frozenset(role for role in roles if read_mark(marks / role) is not None)
 
     def _judged(
         self, beats: Observation[Sequence[Beat]], pressure: Observation[PressureReading]
@@ -517,9 +556,13 @@ def _status(
     | Observation[ClockReading]
     | Observation[SandboxReading],
     findings: Sequence[Finding],
+    starting: bool = False,
 ) -> BoundaryStatus:
-    """A boundary that answers is degraded while something is wrong with it."""
+    """A boundary that answers is degraded while something is wrong with it. ``starting``: that it refuses is
+    no evidence yet, unless nothing runs at all."""
     if not seen.fresh:
+        if starting and not any(f.code == "stack-stopped" for f in findings):
+            return BoundaryStatus.UNKNOWN
         return seen.status
     wrong = any(f.boundary == boundary and f.severity is not Severity.INFO for f in findings)
     return BoundaryStatus.DEGRADED if wrong else BoundaryStatus.OK

@@ -23,6 +23,12 @@ SUBJECTS_TOLD = 2
 SUBJECT_LENGTH = 40
 
 IN_SHORT = {
+    ("stack-stopped", "runtime"): "the local stack does not run",
+    ("starting", "runtime"): "the local stack starts",
+    ("boundary-slow", "pressure"): "Redis is slow",
+    ("boundary-slow", "durable"): "Restate is slow",
+    ("boundary-slow", "clock"): "the clock is slow",
+    ("boundary-slow", "sandbox"): "sandboxes are slow to read",
     ("boundary-down", "pressure"): "Redis is down",
     ("boundary-unknown", "pressure"): "Redis is unknown",
     ("boundary-down", "durable"): "Restate is down",
@@ -57,7 +63,7 @@ IN_SHORT = {
     ("slow-command", "pressure"): "slow: {}",
     ("memory", "pressure"): "Redis is short of memory",
     ("loading", "pressure"): "Redis is loading",
-    ("replica", "pressure"): "Redis is a replica",
+    ("replica", "pressure"): "Redis is read-only",
     ("clock-skew", "pressure"): "clocks disagree",
     ("not-registered", "durable"): "no worker is registered",
     ("backing-off", "durable"): "backing off: {}",
@@ -75,6 +81,7 @@ IN_SHORT = {
     ("call-failed", "clock"): "not called: {}",
     ("schedule-missed", "clock"): "missed: {}",
     ("schedule-drift", "clock"): "drifted: {}",
+    ("drift-unknown", "clock"): "drift is unknown",
     ("schedule-disabled", "clock"): "disabled: {}",
     ("schedule-refused", "clock"): "scheduled and refused: {}",
     ("schedule-failing", "clock"): "scheduled and failing: {}",
@@ -145,6 +152,9 @@ def _group(words: str, subjects: Sequence[str]) -> str:
 
 
 def _calm(findings: Sequence[Finding], totals: Totals | None) -> str:
+    for finding in findings:
+        if finding.code == "starting":
+            return f"Starting: {finding.message}."
     if totals is None:
         return "Nothing is known to be wrong."
     throttled = f"{totals.throttled:,} throttled, " if totals.throttled else ""

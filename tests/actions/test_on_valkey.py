@@ -27,6 +27,7 @@ from runtime.model import (
     ItemState,
     NotFound,
     Outcome,
+    PauseKind,
     Priority,
     ReceiptOutcome,
     Refused,
@@ -43,7 +44,7 @@ from runtime.pressure.reading import Reading
 from runtime.pressure.selecting import Selector
 from runtime.settings import load_settings
 from runtime.truth.addresses import Addresses
-from runtime.truth.document import BoundaryStatus, Totals
+from runtime.truth.document import BoundaryStatus, FamilyRow, Totals
 from runtime.truth.reader import Reader
 from runtime.truth.verdict import exit_code
 from tests.servers import ValkeyServer
@@ -107,7 +108,7 @@ async def room(valkey: ValkeyServer, tmp_path: Path, monkeypatch: pytest.MonkeyP
         "now": time.time,
         "addresses": Addresses(url, "unix:/nowhere/admin.sock", "unix:/nowhere/ingress.sock"),
     }
-    reader = Reader(**shared, selector=lambda: Selector(redis, url, "main"))
+    reader = Reader(**shared, selector=lambda: Selector(redis, url, "main"), patience_s=0.0)
     backlog = Backlog(
         Selector(redis, url, "main"),
         Bulk(redis, url, "main", rules=lambda _family: FamilyRules()),
@@ -169,6 +170,103 @@ async def test_a_lane_s_hold_tells_what_is_being_admitted_of_a_family_that_was_n
     assert outcomes.pop(new) is ReceiptOutcome.ACCEPTED
     assert set(outcomes) == set(preview.ids)
     assert set(outcomes.values()) == {ReceiptOutcome.DONE}
+
+
+@pytest.mark.parametrize("before", [None, "an old one"])
+async def test_a_pause_of_somebody_else_since_the_preview_is_left_alone_and_told(
+    room: Room, before: str | None
+) -> None:
+    control = Control(room.redis, room.server.url, "main")
+    if before is not None:
+        await control.pause(FAMILY, actor="cas", kind=PauseKind.PERSON, reason=before, for_s=None)
+    preview = await room.actions.preview(Intent(ActionName.PAUSE, (FAMILY,), reason="mine"))
+    await control.pause(FAMILY, actor="bob", kind=PauseKind.PERSON, reason="CMS is down", for_s=7200)
+    result = (await room.actions.apply(preview, actor="ana", origin="console")).results[0]
+    assert result.outcome is ReceiptOutcome.MOVED_ON
+    assert result.detail is not None
+    assert "paused by bob since the preview, until" in result.detail
+    assert "CMS is down" in result.detail
+    told = await row(room)
+    assert told.paused is not None
+    assert (told.paused.by, told.paused.reason) == ("bob", "CMS is down")
+    assert told.paused.until is not None
+
+    again = await room.actions.preview(Intent(ActionName.PAUSE, (FAMILY,), reason="mine"))
+    assert any("CMS is down" in warning for warning in again.warnings)
+    await control.resume(FAMILY, actor="bob", kind=PauseKind.PERSON)
+    result = (await room.actions.apply(again, actor="ana", origin="console")).results[0]
+    assert (result.outcome, result.detail) == (
+        ReceiptOutcome.MOVED_ON,
+        "left alone: its pause was lifted since the preview; look again",
+    )
+    assert (await row(room)).paused is None
+
+
+async def test_a_hold_of_the_lane_by_somebody_else_since_the_preview_is_left_alone(room: Room) -> None:
+    control = Control(room.redis, room.server.url, "main")
+    hold = await room.actions.preview(Intent(ActionName.HOLD_LANE, (), reason="mine"))
+    await control.hold_lane([FAMILY], actor="bob", reason="the CMS moves", for_s=3600)
+    receipt = await room.actions.apply(hold, actor="ana", origin="console")
+    assert {result.outcome for result in receipt.results} == {ReceiptOutcome.MOVED_ON}
+    assert all(
+        "held by bob" in (r.detail or "") and "the CMS moves" in (r.detail or "") for r in receipt.results
+    )
+    told = (await row(room)).paused
+    assert told is not None and told.by == "bob"
+
+    over = await room.actions.preview(Intent(ActionName.HOLD_LANE, (), reason="mine"))
+    assert any("the CMS moves" in warning for warning in over.warnings)
+    release = await room.actions.preview(Intent(ActionName.RELEASE_LANE, ()))
+    receipt = await room.actions.apply(over, actor="ana", origin="console")
+    assert {result.outcome for result in receipt.results} == {ReceiptOutcome.DONE}
+    receipt = await room.actions.apply(release, actor="bob", origin="console")
+    assert {result.outcome for result in receipt.results} == {ReceiptOutcome.MOVED_ON}
+    told = (await row(room)).paused
+    assert told is not None and (told.by, told.reason) == ("ana", "mine")
+    await act(room, ActionName.RELEASE_LANE)
+    assert (await row(room)).paused is None
+
+
+@pytest.mark.parametrize("outcome", [Outcome.CANCELLED, Outcome.KILLED])
+async def test_what_somebody_ended_does_not_make_its_family_failing(room: Room, outcome: Outcome) -> None:
+    for ends in (outcome, Outcome.FAILED):
+        await room.add()
+        leases = await room.queue.claim(
+            {FAMILY: (9, 9, 9, 9)}, {FAMILY: FamilyRules(max_in_flight=9)}, owner="d"
+        )
+        await room.queue.admitted(await room.queue.begin_admit(leases))
+        await room.queue.settle(leases[0].run_id, FAMILY, ends, "it ended")
+        told = await row(room)
+        assert (told.failing, told.failed_per_min) == ((False, 0) if ends is outcome else (True, 1))
+    assert (told.settled_per_min, told.dead) == (2, 2)
+
+
+async def test_what_has_no_room_under_its_limit_is_throttled_whether_or_not_a_place_is_free_just_now(
+    room: Room,
+) -> None:
+    most = 20  # of the lane file
+    for _ in range(most + 5):
+        await room.add()
+    assert (await row(room)).waiting == most + 5, "nothing moves: no limit keeps it back"
+    leases = await room.queue.claim(
+        {FAMILY: (most, most, most, most)}, {FAMILY: FamilyRules(max_in_flight=most)}, owner="d"
+    )
+    await room.queue.admitted(await room.queue.begin_admit(leases))
+    told = [await row(room)]
+    for lease in leases[:2]:
+        await room.queue.settle(lease.run_id, FAMILY, Outcome.SUCCEEDED)
+        told.append(await row(room))
+    assert [(one.waiting, one.throttled_by) for one in told] == [
+        (0, {"max_in_flight": 5}),
+        (1, {"max_in_flight": 4}),
+        (2, {"max_in_flight": 3}),
+    ]
+
+
+async def row(room: Room) -> FamilyRow:
+    data = (await room.reader.snapshot()).boundaries.pressure.data
+    assert data is not None
+    return next(family for family in data.families.items if family.name == FAMILY)
 
 
 async def test_what_the_lane_s_rate_keeps_back_is_throttled_in_the_document_and_its_totals(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -121,6 +122,23 @@ async def test_a_paused_family_is_warned_of_before_its_schedule_is_run(tmp_path:
     world.pressure.families = [family(pause=pause())]
     preview = await actions_on(world).preview(Intent(ActionName.SCHEDULE_RUN, ("feeds-hourly",)))
     assert preview.warnings == ("content/updated is paused: the work is held until it is resumed",)
+
+
+async def test_a_schedule_that_somebody_changed_since_the_preview_is_left_alone_and_told(
+    tmp_path: Path,
+) -> None:
+    world = timed(tmp_path)
+    actions, clock = actions_on(world), clock_of(world)
+    disable = await actions.preview(Intent(ActionName.SCHEDULE_DISABLE, ("feeds-hourly",)))
+    run = await actions.preview(Intent(ActionName.SCHEDULE_RUN, ("feeds-hourly",)))
+    clock.schedules[0] = replace(clock.schedules[0], cron="0 0 3 * * *")
+    lane = world.lane.current.path
+    lane.write_text(lane.read_text().replace('family = "content/updated"', 'family = "mail/send"'))
+    for preview in (disable, run):
+        result = (await actions.apply(preview, actor="ana", origin="test")).results[0]
+        assert result.outcome is ReceiptOutcome.MOVED_ON
+        assert result.detail is not None and "somebody changed it since the preview" in result.detail
+    assert not clock.asked
 
 
 async def test_a_clock_that_is_down_is_an_error_and_a_receipt(tmp_path: Path) -> None:

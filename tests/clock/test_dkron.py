@@ -146,7 +146,7 @@ async def hands(
     async with Dkron(url) as dkron:
         applied = Applied(redis, valkey.url, name)
         stands = FireStands(Reading(redis, valkey.url, name), lane)
-        clock = Clock(dkron, lane, fires, applied, target, time.time, ask=ask, stands=stands)
+        clock = Clock(dkron, lane, fires, applied, lambda: target, time.time, ask=ask, stands=stands)
         try:
             yield Hands(clock, dkron, fires, lane, file)
         finally:

@@ -527,7 +527,7 @@ class FamilyModel:
             row.place, row.at, row.deaths = "dead", self.now, 0
             self._fail(row, outcome, message)
             self.failed += 1
-            self.events.append(("f", self.now))
+            self.events.append(("f" if outcome is Outcome.FAILED else "c", self.now))
             if outcome is Outcome.FAILED and breaker is not None:
                 self.recent = [(self.now, item_id, message), *self.recent][: breaker.failures]
         return SettleResult.SETTLED
@@ -795,6 +795,7 @@ class FamilyModel:
         parked = places["parked"]
         levels = Counter(row.level for row in runnable)
         by: dict[str, int] = {}
+        settled = sum(self.per_minute(kind) for kind in "sfc")
         if not self.held:
             if self.busy >= rules.max_in_flight:
                 by["max_in_flight"] = len(runnable)
@@ -802,6 +803,9 @@ class FamilyModel:
                 by["concurrency"] = parked
                 if self.rate_is_used(rules, len(unparked)):
                     by["rate"] = len(unparked)
+                if self.busy or settled:
+                    room = rules.max_in_flight - self.busy
+                    by["max_in_flight"] = max(0, len(runnable) - sum(by.values()) - room)
         by = {name: count for name, count in by.items() if count}
         held = len(runnable) if self.held else 0
         aged = runnable if self.held else unparked
@@ -826,7 +830,7 @@ class FamilyModel:
             breaker_behind=tripped.shown() if found and found[0] == "lane" and tripped else None,
             pause_epoch=self.epoch,
             enqueued_per_min=self.per_minute("e"),
-            settled_per_min=self.per_minute("s") + self.per_minute("f"),
+            settled_per_min=settled,
             failed_per_min=self.per_minute("f"),
             succeeded_total=self.succeeded,
             failed_total=self.failed,

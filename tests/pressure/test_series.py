@@ -115,12 +115,24 @@ async def test_a_minute_that_nobody_recorded_is_a_gap_and_the_one_after_has_no_e
 async def test_it_records_only_in_the_first_seconds_and_tells_how_long_until_the_next_minute(
     minutes: Minutes,
 ) -> None:
+    await minutes.settle(Outcome.SUCCEEDED)
     assert await minutes.record(0, past_s=LATE_S + 1) == pytest.approx(60 - LATE_S - 1, abs=0.1)
     assert not await minutes.bench.redis.exists(minutes.key())
     assert await minutes.record(0, past_s=59.99) < 0.1
     assert not await minutes.bench.redis.exists(minutes.key())
     await minutes.record(1, past_s=LATE_S - 1)
     assert (await minutes.read(1, 1, past_s=LATE_S)).points[0].recorded
+
+
+async def test_the_first_burst_of_a_new_family_is_counted_in_its_minute_whenever_the_recorder_began(
+    minutes: Minutes,
+) -> None:
+    await minutes.record(0, past_s=40)
+    for _ in range(3):
+        await minutes.settle(Outcome.SUCCEEDED)
+    await minutes.record(0, past_s=50, by=minutes.another())  # it has a past by now: left as it is on record
+    await minutes.record(1)
+    assert events((await minutes.read(1, 1)).points) == [(3, 3, 0)]
 
 
 async def test_the_present_minute_is_no_gap_before_it_may_have_been_recorded(minutes: Minutes) -> None:
@@ -250,6 +262,7 @@ async def test_the_recorder_says_why_a_minute_is_missing_and_goes_on(
 
 
 async def test_what_went_wrong_is_told_until_a_minute_is_on_record_again(minutes: Minutes) -> None:
+    await minutes.bench.add()
     await minutes.bench.redis.hset(minutes.key("a"), "x", "y")
     minutes.bench.at(0.1)
     stop = asyncio.Event()

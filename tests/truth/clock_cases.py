@@ -39,6 +39,7 @@ CLOCK_CASES: list[tuple[str, str, Severity, Callable[[World], None]]] = [
     ("call-failed", "clock", Severity.WARN, _schedule(call_failed_at=START - 60, call_error="HTTP 503")),
     ("schedule-missed", "clock", Severity.WARN, _schedule(missed=2, overdue_since=START - 4000)),
     ("schedule-drift", "clock", Severity.WARN, _schedule(drift="schedule: @daily -> @hourly")),
+    ("drift-unknown", "clock", Severity.WARN, _schedule(drift_known=False)),
     ("schedule-disabled", "clock", Severity.INFO, _schedule(enabled=False, next=None)),
     (
         "schedule-refused",

@@ -36,6 +36,7 @@ from runtime.model import (
     Outcome,
     Pause,
     Paused,
+    PausedAnew,
     PauseKind,
     PauseMode,
     PressureReading,
@@ -52,6 +53,7 @@ from runtime.model import (
     VerbResult,
     WorkItem,
     fire_id_of,
+    hold_stamp,
     new_item_id,
     run_id_of,
 )
@@ -252,7 +254,11 @@ class MemoryPressure:
         reason: str | None,
         for_s: float | None,
         mode: PauseMode = PauseMode.HOLD,
+        epoch: int | None = None,
     ) -> Paused:
+        for known in self.families:
+            if known.family == family and epoch not in (None, known.pause_epoch):
+                raise PausedAnew(family, known.pause)
         await self._write("pause", family, actor, reason, for_s)
         until = None if for_s is None else self.clock() + for_s
         made = Pause(by=actor, kind=kind, reason=reason, since=self.clock(), until=until, mode=mode)
@@ -269,15 +275,25 @@ class MemoryPressure:
         return ExtendResult.NOT_PAUSED
 
     async def hold_lane(
-        self, families: Sequence[str], *, actor: str, reason: str | None, for_s: float | None
+        self,
+        families: Sequence[str],
+        *,
+        actor: str,
+        reason: str | None,
+        for_s: float | None,
+        over: str | None = None,
     ) -> Mapping[str, Paused]:
+        if over not in (None, hold_stamp(self.lane_hold)):
+            raise PausedAnew("the lane", self.lane_hold)
         kind = PauseKind.PERSON
         return {
             name: await self.pause(name, actor=actor, kind=kind, reason=reason, for_s=for_s)
             for name in families
         }
 
-    async def release_lane(self, families: Sequence[str], *, actor: str) -> Mapping[str, ResumeResult]:
+    async def release_lane(
+        self, families: Sequence[str], *, actor: str, hold: str | None = None
+    ) -> Mapping[str, ResumeResult]:
         return {name: await self.resume(name, actor=actor, kind=PauseKind.PERSON) for name in families}
 
     async def restore(self, family: str) -> int:
@@ -493,9 +509,11 @@ def make_world(
     *,
     schedules: MemorySchedules | None = None,
     series: SeriesReader | None = None,
+    patience_s: float = 0.0,
     **settings: Any,
 ) -> World:
-    """``schedules``: a clock, and the lane's schedule on it; None: there is no clock."""
+    """``schedules``: a clock, and the lane's schedule on it; None: there is no clock. ``patience_s``: by default what
+    misses a look is unknown at once."""
     path = folder / "lane.toml"
     path.write_text(LANE if schedules is None else LANE + SCHEDULE)
     clock = Clock()
@@ -513,5 +531,6 @@ def make_world(
         addresses=ADDRESSES,
         clock=schedules,
         series=series,
+        patience_s=patience_s,
     )
     return World(loaded, lane, clock, pressure, durable, beats, audit, reader, schedules)

@@ -97,6 +97,7 @@ def sandbox_world(folder: Path, *, declared: bool = True) -> tuple[World, Memory
     world.reader = Reader(
         settings=world.settings, lane=world.lane, pressure=world.pressure, durable=world.durable, beats=world.beats,
         audit=world.audit, now=world.clock, addresses=ADDRESSES, sandbox=sandbox,
+        patience_s=0.0,
     )  # fmt: skip
     return world, sandbox
 

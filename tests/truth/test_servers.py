@@ -229,7 +229,7 @@ async def test_a_replica_that_is_read_tells_of_its_lost_primary_and_of_who_works
         pair.primary.launch()
     wait_until(pair.linked)
 
-    assert split["replica"].severity is Severity.WARN
+    assert split["replica"].severity is Severity.CRIT
     assert "works on another Redis" in split["split-brain"].message
     assert "link to the primary has been down" in cut_off["replica"].message
 

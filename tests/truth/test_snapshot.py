@@ -5,17 +5,24 @@ from __future__ import annotations
 import asyncio
 import json
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import pytest
 
 from runtime.model import ExitCode, RunStatus
-from runtime.truth.document import BoundaryStatus, Snapshot, VerdictStatus
+from runtime.truth.document import BoundaryStatus, Severity, Snapshot, VerdictStatus
 from runtime.truth.findings import TABLE
 from runtime.truth.schema import snapshot_schema
 from runtime.truth.verdict import IN_SHORT, exit_code
 from tests.sample import artifact_row
 from tests.truth.ports import REFUSED, START, Hang, World, beat, family, make_world, pause, run, run_id
+
+ELSEWHERE: dict[str, Any] = {
+    "redis_url": "redis://cache:6379/3",
+    "restate_admin_url": "http://127.0.0.1:9070",
+    "restate_ingress_url": "http://127.0.0.1:8080",
+}
+"""Settings of a profile without a local stack."""
 
 
 async def test_figures_are_those_of_the_boundary(world: World) -> None:
@@ -65,9 +72,8 @@ async def test_a_boundary_that_was_never_read_has_no_data_and_its_address_is_nam
     assert snapshot.boundaries.durable.source["admin_url"] == "http://127.0.0.1:9070"
     assert snapshot.verdict.status is VerdictStatus.DOWN
     assert exit_code(snapshot) is ExitCode.DOWN
-    down = [f for f in snapshot.verdict.findings if f.code == "boundary-down"]
-    assert [f.boundary for f in down] == ["durable", "pressure"]
-    assert down[0].next_actions[0].command == "joelclaw-tui up"
+    assert [f.code for f in snapshot.verdict.findings if f.severity is Severity.CRIT] == ["stack-stopped"]
+    assert snapshot.verdict.findings[0].next_actions[0].command == "joelclaw-tui up"
 
 
 async def test_a_boundary_that_goes_down_keeps_its_last_good_figures_and_their_time(world: World) -> None:
@@ -86,7 +92,8 @@ async def test_a_boundary_that_goes_down_keeps_its_last_good_figures_and_their_t
     assert "dead" not in {f.code for f in snapshot.verdict.findings}
 
 
-async def test_the_summary_is_short_and_repeats_no_finding(world: World) -> None:
+async def test_the_summary_is_short_and_repeats_no_finding(tmp_path: Path) -> None:
+    world = make_world(tmp_path, **ELSEWHERE)
     world.pressure.trouble = world.durable.trouble = world.beats.trouble = REFUSED
     snapshot = await world.reader.snapshot()
     assert snapshot.verdict.summary == "Down: Restate is down; Redis is down."
@@ -98,7 +105,7 @@ async def test_the_summary_is_short_and_repeats_no_finding(world: World) -> None
     world.beats.beats = [beat("worker")]
     snapshot = await world.reader.snapshot()
     assert snapshot.verdict.summary == (
-        "Needs attention: dead: content/removed, content/updated and 1 more; no live drainer; "
+        "Needs attention: no live drainer; dead: content/removed, content/updated and 1 more; "
         "quarantined: old/import; 1 more."
     )
 

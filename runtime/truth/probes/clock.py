@@ -12,8 +12,10 @@ from runtime.truth.probes.probe import Observation, Probe
 RUNNING = "running"
 
 
-def clock_probe(reader: ClockReader, *, deadline_s: float, now: Now) -> Probe[ClockReading]:
-    return Probe("clock", reader.read, deadline_s=deadline_s, now=now)
+def clock_probe(
+    reader: ClockReader, *, deadline_s: float, now: Now, patience_s: float = 0.0
+) -> Probe[ClockReading]:
+    return Probe("clock", reader.read, deadline_s=deadline_s, now=now, patience_s=patience_s)
 
 
 def clock_boundary(
@@ -66,6 +68,7 @@ def schedule_row(schedule: ScheduleReading) -> ScheduleRow:
         last_reason=None if last is None or last.reason is None else one_line(last.reason, 300),
         call_failed_at=instant_or_none(schedule.call_failed_at),
         call_error=None if schedule.call_error is None else one_line(schedule.call_error, 300),
+        drift_known=schedule.drift_known,
     )
 
 

@@ -14,11 +14,13 @@ from runtime.truth.probes.probe import Observation, Probe
 FAILURE_LENGTH = 300
 
 
-def durable_probe(reader: DurableReader, *, deadline_s: float, now: Now) -> Probe[DurableReading]:
+def durable_probe(
+    reader: DurableReader, *, deadline_s: float, now: Now, patience_s: float = 0.0
+) -> Probe[DurableReading]:
     async def read() -> DurableReading:
         return await reader.read(limit=LIST_BOUND)
 
-    return Probe("durable", read, deadline_s=deadline_s, now=now)
+    return Probe("durable", read, deadline_s=deadline_s, now=now, patience_s=patience_s)
 
 
 def durable_boundary(

@@ -36,7 +36,13 @@ REASON_LENGTH = 200
 
 
 def pressure_probe(
-    reader: PressureReader, lane: LaneSource, *, lane_max_in_flight: int, deadline_s: float, now: Now
+    reader: PressureReader,
+    lane: LaneSource,
+    *,
+    lane_max_in_flight: int,
+    deadline_s: float,
+    now: Now,
+    patience_s: float = 0.0,
 ) -> Probe[PressureReading]:
     """Reads every family of the lane as it is declared at that instant. ``lane_max_in_flight``: where the
     lane file says none."""
@@ -45,7 +51,7 @@ def pressure_probe(
         declared = lane.current
         return under_hold(await reader.read(declared.rules, declared.limits(lane_max_in_flight)))
 
-    return Probe("pressure", read, deadline_s=deadline_s, now=now)
+    return Probe("pressure", read, deadline_s=deadline_s, now=now, patience_s=patience_s)
 
 
 def pressure_boundary(

@@ -22,7 +22,8 @@ class Observation(Generic[T]):
     """What one look at one boundary came to."""
 
     status: BoundaryStatus
-    """ok, down (it refused) or unknown (no answer in time, or one that can't be understood)."""
+    """ok, down (it refused), degraded (no answer lately, so that ``value`` still stands with its age) or
+    unknown (no answer in time for longer, or none that can be understood, or never one)."""
     value: T | None
     """This look's value when ok, else the last good one; None when there never was one."""
     observed_at: float | None
@@ -45,11 +46,21 @@ class Probe(Generic[T]):
     """Looks at one boundary. Looks that overlap share one read, so that a hung boundary
     has one outstanding read however often it is looked at; its result is taken when it comes."""
 
-    def __init__(self, name: str, read: Callable[[], Awaitable[T]], *, deadline_s: float, now: Now) -> None:
+    def __init__(
+        self,
+        name: str,
+        read: Callable[[], Awaitable[T]],
+        *,
+        deadline_s: float,
+        now: Now,
+        patience_s: float = 0.0,
+    ) -> None:
+        """``patience_s``: for how long after a good look one that is missed is slowness, no more."""
         self._name = name
         self._read = read
         self._deadline_s = deadline_s
         self._now = now
+        self._patience_s = patience_s
         self._task: asyncio.Task[T] | None = None
         self._value: T | None = None
         self._observed_at: float | None = None
@@ -98,6 +109,9 @@ class Probe(Generic[T]):
     def _failed(self, status: BoundaryStatus, error: str) -> Observation[T]:
         if self._failing_since is None and self._observed_at is not None:
             self._failing_since = self._now()
+        failing = self._failing_since
+        if status is BoundaryStatus.UNKNOWN and failing is not None and self._slow_only(failing):
+            status = BoundaryStatus.DEGRADED
         return Observation(
             status,
             self._value,
@@ -107,6 +121,11 @@ class Probe(Generic[T]):
             self._failing_since,
         )
 
+    def _slow_only(self, failing_since: float) -> bool:
+        """One answer that is late is no evidence that nothing is there. Ages by a clock that was put back say
+        nothing."""
+        return 0 <= self._now() - failing_since < self._patience_s
+
 
 def _told(error: BaseException) -> tuple[BoundaryStatus, str]:
     """An error made where its cause is known speaks for itself; any other is an answer not understood."""
@@ -114,6 +133,8 @@ def _told(error: BaseException) -> tuple[BoundaryStatus, str]:
         isinstance(error, OperatorError) and error.code == "timed-out"
     ):
         return BoundaryStatus.UNKNOWN, str(error) or "timed out"
+    if isinstance(error, OperatorError) and error.code == "no-answer":
+        return BoundaryStatus.UNKNOWN, error.message
     if isinstance(error, OperatorError):
         return BoundaryStatus.DOWN, error.message
     if isinstance(error, OSError):

@@ -16,8 +16,10 @@ DETAIL_BOUND = 60
 """Most details of one process that are told."""
 
 
-def processes_probe(beats: BeatReader, *, deadline_s: float, now: Now) -> Probe[Sequence[Beat]]:
-    return Probe("processes", beats.read, deadline_s=deadline_s, now=now)
+def processes_probe(
+    beats: BeatReader, *, deadline_s: float, now: Now, patience_s: float = 0.0
+) -> Probe[Sequence[Beat]]:
+    return Probe("processes", beats.read, deadline_s=deadline_s, now=now, patience_s=patience_s)
 
 
 def runtime_info(

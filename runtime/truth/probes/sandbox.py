@@ -18,11 +18,13 @@ from runtime.truth.instants import instant, instant_or_none
 from runtime.truth.probes.probe import Observation, Probe
 
 
-def sandbox_probe(reader: SandboxReader, *, deadline_s: float, now: Now) -> Probe[SandboxReading]:
+def sandbox_probe(
+    reader: SandboxReader, *, deadline_s: float, now: Now, patience_s: float = 0.0
+) -> Probe[SandboxReading]:
     async def read() -> SandboxReading:
         return await reader.read(limit=LIST_BOUND)
 
-    return Probe("sandbox", read, deadline_s=deadline_s, now=now)
+    return Probe("sandbox", read, deadline_s=deadline_s, now=now, patience_s=patience_s)
 
 
 def sandbox_boundary(

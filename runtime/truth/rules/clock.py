@@ -19,11 +19,14 @@ from runtime.truth.document import BoundaryStatus, NextAction, Severity
 from runtime.truth.facts import Facts, Sighting
 from runtime.truth.instants import instant
 from runtime.truth.probes.clock import outcome_of
+from runtime.truth.probes.stack import CLOCK as STACK_CLOCK
 from runtime.truth.processes import CLOCK, GATEWAY
+from runtime.truth.rules.runtime import slow as slow_server
 from runtime.truth.words import count, length
 
 _OF_THE_LANE_FILE = frozenset({"schema", PayloadError.code, PayloadTooLarge.code, UnknownFamily.code})
-FAILED = frozenset({"failed", "killed", "dead", "quarantined"})
+FAILED = frozenset({"failed", "dead", "quarantined"})
+"""Not one that somebody cancelled or killed: its work did not fail."""
 
 
 def absent(facts: Facts) -> Iterator[Sighting]:
@@ -44,6 +47,8 @@ def no_keeper(facts: Facts) -> Iterator[Sighting]:
     processes = facts.processes_now
     if processes is None or facts.clock_now is None or not facts.lane.schedules or processes.alive(CLOCK):
         return
+    if facts.deaf or facts.starting:
+        return
     last = min((process.age_s for process in processes.of(CLOCK)), default=None)
     heard = "none is known" if last is None else f"the last sign of one was {length(last)} ago"
     yield Sighting(
@@ -51,7 +56,7 @@ def no_keeper(facts: Facts) -> Iterator[Sighting]:
         CLOCK,
         f"no live clock role ({heard}): schedules are not applied, and what is missed is not caught up",
         None if last is None else facts.now - last,
-        (*facts.commands.start_role(CLOCK), facts.commands.logs(CLOCK)),
+        _back(facts, CLOCK),
     )
 
 
@@ -60,11 +65,13 @@ def no_gateway(facts: Facts) -> Iterator[Sighting]:
     processes = facts.processes_now
     if processes is None or facts.clock_now is None or not facts.lane.schedules or processes.alive(GATEWAY):
         return
+    if facts.deaf or facts.starting:
+        return
     yield Sighting(
         Severity.WARN,
         GATEWAY,
         "no live gateway: the clock's fires arrive nowhere",
-        next_actions=(*facts.commands.start_role(GATEWAY), facts.commands.logs(GATEWAY)),
+        next_actions=_back(facts, GATEWAY),
     )
 
 
@@ -113,6 +120,13 @@ def call_failed(facts: Facts) -> Iterator[Sighting]:
             )
 
 
+def _back(facts: Facts, role: str) -> tuple[NextAction, ...]:
+    """By which a role that is missed comes back; `up` alone would find one that hangs running."""
+    hangs = role in facts.running
+    start = facts.commands.restart_stack() if hangs else facts.commands.start_role(role)
+    return (facts.commands.logs(role), *start) if hangs else (*start, facts.commands.logs(role))
+
+
 def missed(facts: Facts) -> Iterator[Sighting]:
     reading = facts.clock_now
     for schedule in () if reading is None else reading.schedules:
@@ -142,6 +156,24 @@ def drift(facts: Facts) -> Iterator[Sighting]:
                 f"schedule {name} is not as the lane file says: {schedule.drift}",
                 next_actions=(facts.commands.schedule("diff"), facts.commands.schedule("apply")),
             )
+
+
+def slow(facts: Facts) -> Iterator[Sighting]:
+    if facts.clock is not None:
+        yield from slow_server(facts, facts.clock, STACK_CLOCK)
+
+
+def drift_unknown(facts: Facts) -> Iterator[Sighting]:
+    """Without the gateway's address no job can be compared, and none can be started now."""
+    reading = facts.clock_now
+    if reading is not None and any(not schedule.drift_known for schedule in reading.schedules):
+        yield Sighting(
+            Severity.WARN,
+            "schedules",
+            "whether the clock is as the lane file says is unknown, and nothing can be started by hand: the "
+            "gateway's address or token is not known here (settings gateway_url and gateway_token)",
+            next_actions=tuple(facts.commands.start_stack()) or (facts.commands.doctor(),),
+        )
 
 
 def disabled(facts: Facts) -> Iterator[Sighting]:
@@ -216,8 +248,11 @@ def fires_unknown(facts: Facts) -> Iterator[Sighting]:
 
 def _unreadable(facts: Facts, status: BoundaryStatus, how: str) -> Iterator[Sighting]:
     seen = facts.clock
-    if seen is None or seen.status is not status:
+    if seen is None or seen.status is not status or facts.told_elsewhere(STACK_CLOCK):
         return
+    # One that takes connections and says nothing is found running by `up`. A Dkron is nobody's to restart here.
+    ours = facts.stack is not None and STACK_CLOCK in facts.stack.servers
+    hangs = ours and (status is BoundaryStatus.UNKNOWN or CLOCK in facts.running)
     old = (
         f"its figures are {length(facts.now - seen.observed_at)} old"
         if seen.observed_at is not None
@@ -227,6 +262,8 @@ def _unreadable(facts: Facts, status: BoundaryStatus, how: str) -> Iterator[Sigh
         Severity.CRIT,
         "clock",
         f"the clock at {facts.addresses.clock} {how}: {seen.error}; {old}",
-        seen.failing_since,
-        (*facts.commands.start_role(CLOCK), facts.commands.doctor()),
+        next_actions=(facts.commands.doctor(), *facts.commands.restart_stack())
+        if hangs
+        else (*facts.commands.start_role(CLOCK), facts.commands.doctor()),
+        noticed=seen.failing_since,
     )

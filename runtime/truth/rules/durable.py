@@ -20,7 +20,7 @@ RUNS_NAMED = 3
 
 def not_registered(facts: Facts) -> Iterator[Sighting]:
     reading = facts.durable_now
-    if reading is not None and reading.source.deployment is None:
+    if reading is not None and reading.source.deployment is None and not facts.starting:
         service = one_line(reading.source.service, 100)
         processes = facts.processes_now
         alive = processes is not None and bool(processes.alive(WORKER))

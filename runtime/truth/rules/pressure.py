@@ -97,7 +97,7 @@ def broken(facts: Facts) -> Iterator[Sighting]:
 
 def stuck(facts: Facts) -> Iterator[Sighting]:
     for family, flow in _flows(facts):
-        if flow is not Flow.STUCK:
+        if flow is not Flow.STUCK or facts.starting:
             continue
         age = family.oldest_runnable_age_s or 0.0
         missing = facts.missing_roles()

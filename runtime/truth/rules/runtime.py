@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 from runtime.model import Beat, DurableReading, PressureReading
 from runtime.text import one_line
 from runtime.truth.document import BoundaryStatus, Severity
 from runtime.truth.facts import Facts, Sighting
 from runtime.truth.probes.probe import Observation
-from runtime.truth.processes import DRAINER, WORKER
+from runtime.truth.probes.stack import REDIS, RESTATE
+from runtime.truth.processes import CLOCK, DRAINER, GATEWAY, WORKER
 from runtime.truth.words import length
 
 SHA_SHOWN = 12
@@ -18,38 +20,105 @@ UPTIME_STEP_S = 1.0
 
 
 def pressure_down(facts: Facts) -> Iterator[Sighting]:
-    if facts.pressure.status is BoundaryStatus.DOWN:
+    if facts.pressure.status is BoundaryStatus.DOWN and not facts.told_elsewhere(REDIS):
         yield _unreadable(facts, facts.pressure, "Redis", facts.addresses.redis, "can't be reached")
 
 
 def pressure_unknown(facts: Facts) -> Iterator[Sighting]:
-    if facts.pressure.status is BoundaryStatus.UNKNOWN:
+    if facts.pressure.status is BoundaryStatus.UNKNOWN and not facts.told_elsewhere(REDIS):
         yield _unreadable(
             facts, facts.pressure, "Redis", facts.addresses.redis, "does not answer as it should"
         )
 
 
 def durable_down(facts: Facts) -> Iterator[Sighting]:
-    if facts.durable.status is BoundaryStatus.DOWN:
+    if facts.durable.status is BoundaryStatus.DOWN and not facts.told_elsewhere(RESTATE):
         yield _unreadable(facts, facts.durable, "Restate", facts.addresses.restate_admin, "can't be reached")
 
 
 def durable_unknown(facts: Facts) -> Iterator[Sighting]:
-    if facts.durable.status is BoundaryStatus.UNKNOWN:
+    if facts.durable.status is BoundaryStatus.UNKNOWN and not facts.told_elsewhere(RESTATE):
         yield _unreadable(
             facts, facts.durable, "Restate", facts.addresses.restate_admin, "does not answer as it should"
         )
 
 
+def pressure_slow(facts: Facts) -> Iterator[Sighting]:
+    yield from slow(facts, facts.pressure, "Redis")
+
+
+def durable_slow(facts: Facts) -> Iterator[Sighting]:
+    yield from slow(facts, facts.durable, "Restate")
+
+
+def slow(
+    facts: Facts,
+    seen: Observation[Any],
+    server: str,
+) -> Iterator[Sighting]:
+    """A look that was missed, with a good one shortly before it: no evidence that nothing is there."""
+    if (
+        seen.status is BoundaryStatus.DEGRADED
+        and seen.observed_at is not None
+        and not facts.told_elsewhere(server)
+    ):
+        yield Sighting(
+            Severity.WARN,
+            server,
+            f"{server} is slow: {seen.error}; its figures are {length(facts.now - seen.observed_at)} old",
+            next_actions=(facts.commands.doctor(),),
+            noticed=seen.failing_since,
+        )
+
+
+def stack_stopped(facts: Facts) -> Iterator[Sighting]:
+    """One thing is wrong, whatever follows from it."""
+    if facts.stopped and facts.stack is not None:
+        seen = facts.pressure
+        old = (
+            ""
+            if seen.observed_at is None
+            else f"; the figures are {length(facts.now - seen.observed_at)} old"
+        )
+        yield Sighting(
+            Severity.CRIT,
+            "stack",
+            f"the local stack does not run: nothing of {', '.join(sorted(facts.stack.servers))} can be reached, "
+            f"and nothing is lost{old}",
+            next_actions=(*facts.commands.start_stack(), facts.commands.doctor()),
+            noticed=seen.failing_since,
+        )
+
+
+def starting(facts: Facts) -> Iterator[Sighting]:
+    """What a stack that was just started lacks is no fault yet."""
+    awaited = facts.awaited
+    if awaited and facts.stack is not None and facts.stack.started_s is not None:
+        yield Sighting(
+            Severity.INFO,
+            "stack",
+            f"the local stack was started {length(facts.stack.started_s)} ago: not there yet: {', '.join(awaited)}",
+            facts.now - facts.stack.started_s,
+            (facts.commands.logs(WORKER),),
+        )
+
+
 def processes_unknown(facts: Facts) -> Iterator[Sighting]:
     """Only where Redis itself could be read: else that finding says it already."""
-    if not facts.beats.fresh and facts.pressure.fresh:
+    if facts.beats.status in (BoundaryStatus.DOWN, BoundaryStatus.UNKNOWN) and facts.pressure.fresh:
         yield Sighting(
             Severity.WARN,
             "processes",
             f"which processes live is unknown: {facts.beats.error}",
-            facts.beats.failing_since,
-            (facts.commands.doctor(),),
+            next_actions=(facts.commands.doctor(),),
+            noticed=facts.beats.failing_since,
+        )
+    elif facts.deaf:
+        yield Sighting(
+            Severity.WARN,
+            "processes",
+            "which processes live is unknown: Redis takes no writes, so that no sign of life arrives",
+            next_actions=(facts.commands.doctor(),),
         )
 
 
@@ -62,14 +131,14 @@ def no_worker(facts: Facts) -> Iterator[Sighting]:
 
 
 def silent(facts: Facts) -> Iterator[Sighting]:
-    """A silent process beside live ones of its role; where none lives, that finding says it."""
+    """A silent process beside live ones of its role; where none lives and another finding says so, it is not
+    said twice. A stack that was just started has not replaced everything yet."""
     processes = facts.processes_now
-    if processes is None:
+    if processes is None or facts.deaf or facts.starting:
         return
-    missing = facts.missing_roles()
     for process in processes.lost():
         beat = process.beat
-        if beat.role in missing:
+        if not processes.alive(beat.role) and role_is_told(facts, beat.role):
             continue
         role = one_line(beat.role, 20)
         yield Sighting(
@@ -159,11 +228,20 @@ def _unreadable(
         Severity.CRIT,
         server,
         f"{server} {how}: {seen.error}; {old}; it is at {address}",
-        seen.failing_since,
-        (*facts.commands.start_stack(), facts.commands.doctor())
+        next_actions=(*facts.commands.start_stack(), facts.commands.doctor())
         if seen.status is BoundaryStatus.DOWN
         else (facts.commands.doctor(), *facts.commands.restart_stack()),
+        noticed=seen.failing_since,
     )
+
+
+def role_is_told(facts: Facts, role: str) -> bool:
+    """Whether the table has a finding of its own for a role of which no process lives, as things are now."""
+    if role in (DRAINER, WORKER):
+        return True
+    if role == CLOCK and facts.clock is not None and not facts.clock.fresh:
+        return True  # the embedded clock's own boundary says it
+    return role in (GATEWAY, CLOCK) and facts.clock_now is not None and bool(facts.lane.schedules)
 
 
 def _missing(facts: Facts, role: str, effect: str) -> Iterator[Sighting]:
@@ -174,11 +252,13 @@ def _missing(facts: Facts, role: str, effect: str) -> Iterator[Sighting]:
     heard = "none is known" if last is None else f"the last sign of one was {length(last)} ago"
     waits = facts.runnable_now
     work = f"; {waits:,} runnable wait" if waits else ""
+    flying = sum(family.in_flight for family in facts.families_now) if role == WORKER else 0
+    work += f"; {flying:,} in flight stand still" if flying else ""
     hangs = role in facts.running
     why = ", though its process in the local stack runs" if hangs else ""
     start = facts.commands.restart_stack() if hangs else facts.commands.start_role(role)
     yield Sighting(
-        Severity.CRIT if waits else Severity.WARN,
+        Severity.CRIT if waits or flying else Severity.WARN,
         role,
         f"no live {role} ({heard}{why}): {effect}{work}",
         None if last is None else facts.now - last,

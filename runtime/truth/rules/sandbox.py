@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from runtime.text import one_line
 from runtime.truth.document import BoundaryStatus, Severity
 from runtime.truth.facts import Facts, Sighting
+from runtime.truth.rules.runtime import slow as slow_server
 from runtime.truth.words import count, length
 
 BEAT_LIMIT_S = 5.0
@@ -27,8 +28,8 @@ def unreadable(facts: Facts) -> Iterator[Sighting]:
             Severity.CRIT,
             "sandbox",
             f"the sandbox folders can't be read: {seen.error}",
-            seen.failing_since,
-            (facts.commands.doctor(),),
+            next_actions=(facts.commands.doctor(),),
+            noticed=seen.failing_since,
         )
 
 
@@ -39,9 +40,14 @@ def unknown(facts: Facts) -> Iterator[Sighting]:
             Severity.CRIT,
             "sandbox",
             f"what the sandboxes do is unknown: {seen.error}",
-            seen.failing_since,
-            (facts.commands.doctor(),),
+            next_actions=(facts.commands.doctor(),),
+            noticed=seen.failing_since,
         )
+
+
+def slow(facts: Facts) -> Iterator[Sighting]:
+    if facts.sandbox is not None:
+        yield from slow_server(facts, facts.sandbox, "sandbox")
 
 
 def no_isolation(facts: Facts) -> Iterator[Sighting]:

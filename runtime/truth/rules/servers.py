@@ -135,10 +135,10 @@ def replica(facts: Facts) -> Iterator[Sighting]:
             yield _sighting(
                 facts,
                 node,
-                Severity.WARN,
+                Severity.CRIT,
                 "role",
-                f"{_redis(facts, node, 'this Redis')} is a {one_line(node.role, 20)}: figures lag and changes are "
-                f"refused{cut}",
+                f"{_redis(facts, node, 'this Redis')} is a {one_line(node.role, 20)} and read-only: it takes no "
+                f"work, no change and no sign of life, and figures lag{cut}",
             )
 
 
