@@ -20,10 +20,12 @@ from pydantic_settings import BaseSettings, InitSettingsSource, PydanticBaseSett
 
 from runtime.given_path import given_path
 from runtime.model import LAYOUT_VERSION, ConfigError
+from runtime.text_file import UnreadableFile, read_text_file
 
 APP = "joelclaw-tui"
 DEMO_PROFILE = "demo"
 """Always there: its servers, lane and state are the demo's own, apart from everything else."""
+CONFIG_BYTES_MOST = 1024 * 1024
 SOCKET_PATH_MAX = 100
 """Bytes. ``sockaddr_un`` holds 108 on Linux and 104 on macOS, the ending NUL included."""
 
@@ -173,10 +175,14 @@ def _config_values(*earlier: PydanticBaseSettingsSource) -> dict[str, Any]:
     """What ``config.toml`` says for the profile that the earlier sources chose."""
     path = config_file()
     try:
-        data = tomllib.loads(path.read_text(encoding="utf-8"))
+        data = tomllib.loads(read_text_file(path, most=CONFIG_BYTES_MOST))
     except FileNotFoundError:
         data = {}
-    except (OSError, ValueError, RecursionError) as error:
+    except UnreadableFile as error:
+        raise ConfigError(f"{path} {error}", fix="correct the file, or move it away") from None
+    except RecursionError:
+        raise ConfigError(f"{path}: nested too deep", fix="correct the file, or move it away") from None
+    except ValueError as error:
         raise ConfigError(f"{path}: {error}", fix="correct the file, or move it away") from None
     profiles = data.pop("profiles", {})
     name = data.get("profile", "local")
