@@ -59,7 +59,11 @@ def test_a_lane_is_parsed_into_typed_values() -> None:
         ('handler = "command"|plan = "nightly"', 11, "plan: plans are not supported by this version"),
         ('handler = "command"|handeler = "command"', 11, "unknown key 'handeler'"),
         ('handler = "command"|', 10, "handler: is missing"),
-        ("[families.notes]|[families.faajb4]\nhandler='noop'\n[families.fabaih]", 12, "same id tag as 'faajb4'"),
+        (
+            "[families.notes]|[families.faajb4]\nhandler='noop'\n[families.fabaih]",
+            12,
+            "same id tag as 'faajb4'",
+        ),
         ("[families.notes]|[families.sub.retry]\ntries = 3\n[families.notes]", 10, "handler: is missing"),
         ('lane = "main"|lane = "main', 1, "TOML"),
     ],

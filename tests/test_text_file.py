@@ -116,7 +116,9 @@ def test_a_huge_file_is_not_read(tmp_path: Path) -> None:
         load_lane(path, lambda: 1.0)
 
 
-def test_a_file_that_grows_while_it_is_read_is_not_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_that_grows_while_it_is_read_is_not_taken(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Half of a lane file may be a good one, without half of its families."""
     path = tmp_path / "lane.toml"
     path.write_text(LANE)

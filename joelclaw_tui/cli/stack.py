@@ -18,6 +18,7 @@ from runtime.model import ExitCode, OperatorError
 if TYPE_CHECKING:
     from runtime.stack.doctor import Check
     from runtime.stack.local import StackState
+    from runtime.stack.supervise import ProgramState
 
 
 def up(session: Session) -> ExitCode:
@@ -49,6 +50,7 @@ def up(session: Session) -> ExitCode:
             lines,
             {**_state_document(state), "endpoints": endpoints},
             ExitCode.OK if state.healthy else ExitCode.ATTENTION,
+            _not_at_work(state),
             next_steps=(
                 NextStep(prefix, "open the console"),
                 NextStep(f"{prefix} config show gateway", "the gateway's address, and where its token is"),
@@ -130,6 +132,22 @@ def logs(session: Session) -> ExitCode:
 COMMANDS: dict[str, Callable[[Session], ExitCode]] = {"up": up, "down": down, "doctor": doctor, "logs": logs}
 
 
+def _not_at_work(state: StackState) -> OperatorError | None:
+    """What `up` waited for in vain."""
+    if not state.missing:
+        return None
+    from runtime.stack.logs import LOG_NAMES
+
+    said = "; ".join(f"{part}: {why}" for part, why in state.missing.items())
+    role = next((part for part in state.missing if part in LOG_NAMES), None)
+    logs = f"see `{PROGRAM} logs {role}`; " if role is not None else ""
+    return OperatorError(
+        f"the stack was started and is not at work yet: {said}",
+        fix=f"{logs}what is missing is tried again all the time, and `{PROGRAM} up` waits for it again",
+        code="not-at-work",
+    )
+
+
 def _state_lines(state: StackState, width: int) -> list[Line]:
     columns = [
         Column("PART"),
@@ -141,9 +159,9 @@ def _state_lines(state: StackState, width: int) -> list[Line]:
         Row(
             (
                 program.name,
-                Span(program.status.value, Tone.GOOD if program.status == "running" else Tone.WARN),
+                _status(program, state),
                 "-" if program.pid is None else str(program.pid),
-                Span(safe(program.detail, 200), Tone.DIM),
+                Span(safe(state.missing.get(program.name, program.detail), 200), Tone.DIM),
             )
         )
         for program in state.programs
@@ -151,10 +169,18 @@ def _state_lines(state: StackState, width: int) -> list[Line]:
     return table(columns, rows, width, indent="")
 
 
+def _status(program: ProgramState, state: StackState) -> Span:
+    """A process that runs is not yet one that works."""
+    if program.status != "running":
+        return Span(program.status.value, Tone.WARN)
+    return Span("waits", Tone.WARN) if program.name in state.missing else Span("running", Tone.GOOD)
+
+
 def _state_document(state: StackState) -> dict[str, Any]:
     return {
         "running": state.running,
         "healthy": state.healthy,
+        "missing": dict(state.missing),
         "lane_file": None if state.lane_path is None else str(state.lane_path),
         "programs": [
             {

@@ -20,7 +20,7 @@ BACKLOG = 64
 def fire_target(settings: Settings, targets: Targets) -> FireTarget | None:
     """None while the gateway's address or token is not known."""
     bind = targets.gateway_bind
-    url = settings.gateway_url or (None if bind is None else f"http://{_reachable(bind)}")
+    url = settings.gateway_url or (None if bind is None else f"http://{reachable(bind)}")
     if url is None or targets.gateway_token is None:
         return None
     return FireTarget(url, targets.gateway_token)
@@ -64,7 +64,7 @@ def _answers(path: Path) -> bool:
     return True
 
 
-def _reachable(bind: Bind) -> Bind:
+def reachable(bind: Bind) -> Bind:
     """An address that means "all of them" is reached on loopback."""
     try:
         unspecified = ipaddress.ip_address(bind.host).is_unspecified

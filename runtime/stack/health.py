@@ -31,7 +31,15 @@ class UnixConnection(http.client.HTTPConnection):
 def http_answers(path: Path, target: str, timeout: float = 1.0, *, json: str | None = None) -> bool:
     """True when ``GET target`` (with ``json``: ``POST``) over the socket ``path`` answers 2xx within
     ``timeout`` seconds."""
-    connection = UnixConnection(path, timeout)
+    return _answers(UnixConnection(path, timeout), target, json)
+
+
+def tcp_http_answers(host: str, port: int, target: str, timeout: float = 1.0) -> bool:
+    """True when ``GET target`` from ``host:port`` answers 2xx within ``timeout`` seconds."""
+    return _answers(http.client.HTTPConnection(host, port, timeout=timeout), target, None)
+
+
+def _answers(connection: http.client.HTTPConnection, target: str, json: str | None) -> bool:
     try:
         if json is None:
             connection.request("GET", target)
