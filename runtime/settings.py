@@ -98,6 +98,9 @@ class Settings(BaseSettings):
     probe_deadline_s: float = Field(default=2.0, gt=0, le=60)
     """How long one boundary may take to answer before it is shown as unknown."""
 
+    start_within_s: float = Field(default=60.0, gt=0, le=3600)
+    """How long ``up`` waits, once all processes run, for each to be at work. What is missing then is told."""
+
     refresh_s: float = Field(default=1.0, ge=0.2, le=60)
     """How often the console looks."""
 

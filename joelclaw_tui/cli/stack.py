@@ -26,9 +26,6 @@ def up(session: Session) -> ExitCode:
     from runtime.roles.local import local_stack
     from runtime.stack.endpoints import StackPaths, peek_targets
 
-    prefix = (
-        PROGRAM if session.settings.profile == "local" else f"{PROGRAM} --profile {session.settings.profile}"
-    )
     state = asyncio.run(local_stack(session.settings).up(session.out.note))
     targets = peek_targets(session.settings)
     gateway = f"http://{targets.gateway_bind}" if targets.gateway_bind is not None else None
@@ -52,9 +49,9 @@ def up(session: Session) -> ExitCode:
             ExitCode.OK if state.healthy else ExitCode.ATTENTION,
             _not_at_work(state),
             next_steps=(
-                NextStep(prefix, "open the console"),
-                NextStep(f"{prefix} config show gateway", "the gateway's address, and where its token is"),
-                NextStep(f"{prefix} down", "stop the stack; nothing is lost"),
+                NextStep(PROGRAM, "open the console"),
+                NextStep(f"{PROGRAM} config show gateway", "the gateway's address, and where its token is"),
+                NextStep(f"{PROGRAM} down", "stop the stack; nothing is lost"),
             ),
         )
     )
@@ -94,7 +91,12 @@ def doctor(session: Session) -> ExitCode:
     error = OperatorError(f"{len(failed)} of {len(checks)} checks failed", code="unfit") if failed else None
     result = {
         "checks": [
-            {"name": check.name, "status": str(check.status), "message": check.message, "fix": check.fix}
+            {
+                "name": check.name,
+                "status": str(check.status),
+                "message": as_called(check.message, sentence=True),
+                "fix": None if check.fix is None else as_called(check.fix),
+            }
             for check in checks
         ]
     }
@@ -205,7 +207,10 @@ _CHECK = {
 def _check_lines(check: Check, width: int) -> list[Line]:
     mark = _CHECK[str(check.status)]
     lines = paragraph(
-        f"{safe(check.name, 60)}: {safe(check.message, 500)}", width, first=(mark,), rest="      "
+        f"{safe(check.name, 60)}: {as_called(safe(check.message, 500), sentence=True)}",
+        width,
+        first=(mark,),
+        rest="      ",
     )
     if check.fix and check.status != "ok":
         lines += paragraph(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import ipaddress
 import os
 import socket
 from pathlib import Path
@@ -11,7 +10,7 @@ from pathlib import Path
 from runtime.clock.compile import FireTarget
 from runtime.model import ConfigError
 from runtime.settings import Settings
-from runtime.stack.endpoints import Bind, Targets
+from runtime.stack.endpoints import Targets
 from runtime.stack.folders import PRIVATE, folder_problem
 
 BACKLOG = 64
@@ -20,7 +19,7 @@ BACKLOG = 64
 def fire_target(settings: Settings, targets: Targets) -> FireTarget | None:
     """None while the gateway's address or token is not known."""
     bind = targets.gateway_bind
-    url = settings.gateway_url or (None if bind is None else f"http://{reachable(bind)}")
+    url = settings.gateway_url or (None if bind is None else f"http://{bind.reachable}")
     if url is None or targets.gateway_token is None:
         return None
     return FireTarget(url, targets.gateway_token)
@@ -62,12 +61,3 @@ def _answers(path: Path) -> bool:
         except OSError:
             return False
     return True
-
-
-def reachable(bind: Bind) -> Bind:
-    """An address that means "all of them" is reached on loopback."""
-    try:
-        unspecified = ipaddress.ip_address(bind.host).is_unspecified
-    except ValueError:
-        unspecified = False
-    return Bind("::1" if ":" in bind.host else "127.0.0.1", bind.port) if unspecified else bind

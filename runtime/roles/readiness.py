@@ -6,8 +6,8 @@ import asyncio
 import socket
 import time
 from collections.abc import Mapping
-from pathlib import Path
 from contextlib import aclosing
+from pathlib import Path
 
 from runtime.lanefile import load_lane
 from runtime.ledger.beats import ALIVE_WITHIN_S, Heartbeats
@@ -18,8 +18,6 @@ from runtime.stack.endpoints import StackPaths, peek_targets
 from runtime.stack.health import http_answers, tcp_http_answers
 from runtime.stack.programs import ROLE_NAMES
 from runtime.text import one_line
-
-from .clock_places import reachable
 
 REDIS = "redis"
 ANSWERS_WITHIN_S = 2.0
@@ -92,7 +90,7 @@ class Readiness:
         bind = peek_targets(self._settings).gateway_bind
         if bind is None:
             return "has no address yet"
-        at = reachable(bind)
+        at = bind.reachable
         fine = tcp_http_answers(at.host, at.port, "/v1/healthz", ANSWERS_WITHIN_S)
         return None if fine else f"does not answer at {bind}"
 

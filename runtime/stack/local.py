@@ -18,6 +18,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequenc
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from runtime.call import Call
 from runtime.given_path import given_path
 from runtime.lanefile import load_lane
 from runtime.model import BoundaryDown, ConfigError, OperatorError, Refused
@@ -33,7 +34,7 @@ from runtime.stack.endpoints import (
 from runtime.stack.fetch import find_restate
 from runtime.stack.find import find_valkey
 from runtime.stack.folders import prepare_sockets, prepare_state
-from runtime.stack.health import why_not_bindable
+from runtime.stack.health import is_silent_http, why_not_bindable
 from runtime.stack.lock import only_one
 from runtime.stack.logs import LOG_NAMES, read_log, tail
 from runtime.stack.marks import Mark, live_marks, read_mark, signal_marked
@@ -62,10 +63,12 @@ SUPERVISOR_WITHIN_S = 20.0
 SERVERS_WITHIN_S = 90.0
 """Valkey answers only once its file is loaded, which may be large."""
 ROLES_WITHIN_S = 30.0
-AT_WORK_WITHIN_S = 60.0
-"""From a role's process to its first sign that it works."""
 SILENT_S = 3.0
 """A server of ours that says nothing for so long hangs."""
+ROLE_SILENT_S = 10.0
+"""The same for a role that listens: it may have much in hand."""
+ROLE_BEGINS_S = 20.0
+"""A role listens before it is ready to answer: one that was started so lately is not judged."""
 LOCK_WITHIN_S = 180.0
 LAST_TRY = 3
 """So many failed starts of a program in a row end `up`."""
@@ -77,8 +80,8 @@ _UP = (ProgramStatus.RUNNING, ProgramStatus.STARTING)
 
 def restart(settings: Settings) -> str:
     """What to do about a stack that runs and does not react, in words."""
-    command = "joelclaw-tui" if settings.profile == "local" else f"joelclaw-tui --profile {settings.profile}"
-    return f"run `{command} down`, then `{command} up`"
+    call = Call.of(settings)
+    return f"run `{call.command('down')}`, then `{call.command('up')}`"
 
 
 class StartFailed(OperatorError):
@@ -125,15 +128,13 @@ class LocalStack:
         *,
         roles: Sequence[Program] | None = None,
         missing: Missing | None = None,
-        at_work_within_s: float = AT_WORK_WITHIN_S,
     ) -> None:
         """``lane_path``: needed by `up` only. ``roles``: instead of worker, drainer, gateway and clock.
-        ``missing``: what `up` waits for beyond their processes, for at most ``at_work_within_s`` seconds."""
+        ``missing``: what `up` waits for beyond their processes, for as long as the settings say."""
         self._settings = settings
         self._lane_path = lane_path
         self._roles = roles
         self._missing = missing
-        self._at_work_within_s = at_work_within_s
         self._paths = StackPaths.of(settings)
         self._supervisor = Supervisor(self._paths.supervisor_socket)
 
@@ -202,8 +203,8 @@ class LocalStack:
         return StackState(running, programs, lane_path)
 
     async def hung(self) -> tuple[str, ...]:
-        """Programs that live and do not react, each in words: stopped ones, and servers that take a
-        connection and say nothing for `SILENT_S` seconds. Reads only."""
+        """Programs that live and do not react, each in words: stopped ones, and those that take a
+        connection and say nothing for `SILENT_S` seconds (roles: `ROLE_SILENT_S`). Reads only."""
         marks = await asyncio.to_thread(live_marks, self._paths.marks)
         told = await asyncio.gather(*(asyncio.to_thread(self._how_it_hangs, mark) for mark in marks))
         return tuple(how for how in told if how is not None)
@@ -214,6 +215,8 @@ class LocalStack:
         silent = {
             VALKEY: lambda: valkey_silent(self._paths.valkey_socket, SILENT_S),
             RESTATE: lambda: restate_silent(self._paths.restate_base, SILENT_S),
+            "clock": lambda: self._is_silent_role("clock", self._paths.clock_socket, "/health"),
+            "gateway": lambda: self._is_silent_role("gateway", self._gateway_address(), "/v1/healthz"),
         }.get(mark.name)
         if silent is not None and silent():
             # A program with threads is seen as stopped only once all of them are: look again.
@@ -221,6 +224,25 @@ class LocalStack:
                 return _stopped(mark)
             return f"{mark.name} (pid {mark.pid}) runs but does not answer: it hangs"
         return None
+
+    def _is_silent_role(self, role: str, address: Path | tuple[str, int] | None, target: str) -> bool:
+        try:
+            began = (self._paths.marks / role).stat().st_mtime
+        except OSError:
+            return False
+        return (
+            address is not None
+            and time.time() - began > ROLE_BEGINS_S
+            and is_silent_http(address, target, ROLE_SILENT_S)
+        )
+
+    def _gateway_address(self) -> tuple[str, int] | None:
+        """None for a role's address that is not known, or can't be used."""
+        try:
+            bind = peek_targets(self._settings).gateway_bind
+        except ConfigError:
+            return None
+        return None if bind is None else (bind.reachable.host, bind.port)
 
     def logs(self, name: str, *, follow: bool = False, lines: int = 100) -> AsyncIterator[str]:
         """See `runtime.stack.logs.read_log`."""
@@ -344,11 +366,11 @@ class LocalStack:
             )
 
     async def _until_at_work(self, roles: Sequence[Program], progress: Progress) -> Mapping[str, str]:
-        """What is still missing when all is well, or after `at_work_within_s`. Raises `StartFailed` when
+        """What is still missing when all is well, or after the settings' time. Raises `StartFailed` when
         there is no supervisor any more."""
         if self._missing is None:
             return {}
-        deadline = time.monotonic() + self._at_work_within_s
+        deadline = time.monotonic() + self._settings.start_within_s
         tell_at = time.monotonic() + _TELL_EVERY_S
         while True:
             marks = {role.name: await asyncio.to_thread(self._mark, role.name) for role in roles}

@@ -12,6 +12,7 @@ from __future__ import annotations
 import os
 import sys
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 from supervisor import loggers
@@ -33,7 +34,7 @@ class LenientLog(loggers.RotatingFileHandler):  # type: ignore[misc]  # supervis
     def _open_again(self) -> None:
         with suppress(OSError, ValueError):
             self.stream.close()
-        self.stream = open(self.baseFilename, self.mode)  # noqa: SIM115 - held for life
+        self.stream = Path(self.baseFilename).open(self.mode)  # noqa: SIM115 - held for life
         self.closed = False
 
 
