@@ -45,7 +45,7 @@ class FireDoor:
         if instant is None:
             raise Refused(
                 f"schedule {schedule} has no instant before now",
-                fix="a schedule that is run by hand only: `joelclaw-tui schedule run`",
+                fix="a schedule that is run by hand only: `joelclaw-tui schedule run SCHEDULE`",
                 code="no-instant",
             )
         late = missed is not None or due is None or due.late
