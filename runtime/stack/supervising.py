@@ -21,6 +21,8 @@ from supervisor import loggers
 class LenientLog(loggers.RotatingFileHandler):  # type: ignore[misc]  # supervisor has no types
     """A log file whose failure is nobody's end."""
 
+    stream: Any
+
     def emit(self, record: Any) -> None:
         try:
             super().emit(record)
@@ -61,7 +63,7 @@ class LenientStderr:
 
 def main() -> None:
     loggers.RotatingFileHandler = LenientLog
-    sys.stdout = sys.stderr = LenientStderr()  # type: ignore[assignment]
+    sys.stdout = sys.stderr = LenientStderr()
     from supervisor import supervisord  # now: it keeps the streams that it finds when it is loaded
 
     supervisord.main()
