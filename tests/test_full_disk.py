@@ -17,6 +17,7 @@ from runtime.ledger.connection import connect
 from runtime.model import OperatorError, Receipt, WritesRefused
 from runtime.roles.local import local_stack
 from runtime.roles.operator import open_operator
+from runtime.sandbox.capture import Capture
 from runtime.settings import Settings
 from runtime.stack.endpoints import StackPaths
 from runtime.stack.launch import write_mark
@@ -216,6 +217,19 @@ async def test_a_receipt_that_found_no_room_is_told_and_does_not_swallow_the_nex
         assert (told[0], told[-1]) == ("first", "next") and len(told) == 3
     finally:
         await redis.aclose()
+
+
+@pytest.mark.parametrize("disk", ["64k"], indirect=True)
+def test_what_a_sandboxed_program_says_on_a_full_disk_is_logged_at_its_end(disk: Disk) -> None:
+    log = Capture(disk.folder / "agent.log", ["s3cret"])
+    log.add(b"before\n")
+    disk.fill()
+    for number in range(2000):
+        log.add(f"line {number} of s3cret\n".encode())
+    disk.free()
+    log.close()
+    lines = (disk.folder / "agent.log").read_text(encoding="utf-8").splitlines()
+    assert lines == ["before", *(f"line {number} of ***" for number in range(2000))]
 
 
 def is_json(line: str) -> bool:
