@@ -51,6 +51,7 @@ from joelclaw_tui.type_ahead import SIGHT_S, TypeAhead
 from joelclaw_tui.view import Problem, View
 from runtime.actions.actor import os_actor
 from runtime.actions.intents import BULK_ACTIONS, Intent, Preview
+from runtime.call import as_called
 from runtime.model import ExitCode, Now, OperatorError, Receipt, Refused, UsageError
 from runtime.text import one_line
 from runtime.truth.deadline import within
@@ -553,7 +554,9 @@ def _interrupted(preview: Preview, at: Stopped) -> Problem:
         message=one_line(
             f"{preview.title}: interrupted {far}. What is done stays done; the rest is as it was.", 600
         ),
-        fix=f"`joelclaw-tui queue apply {preview.preview_id}` goes on from there; or mark anew, and look again",
+        fix=as_called(
+            f"`joelclaw-tui queue apply {preview.preview_id}` goes on from there; or mark anew, and look again"
+        ),
         code="interrupted",
     )
 
@@ -599,7 +602,8 @@ def _need_a_terminal() -> None:
     for name, stream in (("standard input", sys.__stdin__), ("standard error", sys.__stderr__)):
         if stream is None or not stream.isatty():
             raise UsageError(
-                f"the console needs a terminal: {name} is none", fix="joelclaw-tui --once prints the snapshot"
+                f"the console needs a terminal: {name} is none",
+                fix="`joelclaw-tui --once` prints the snapshot",
             )
 
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from runtime.call import as_called
 from runtime.model import WorkItem
 from runtime.text import one_line
 
 
 def why_removed(item: WorkItem) -> str:
     family = one_line(item.family, 100)
-    return (
+    return as_called(
         f"quarantined with all of {family}, which the lane file no longer declared: declare it again, "
         f"then `joelclaw-tui queue restore {family}`"
     )

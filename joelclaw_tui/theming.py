@@ -17,6 +17,7 @@ from textual.theme import Theme
 
 from runtime.settings import config_dir
 from runtime.text import one_line
+from runtime.text_file import UnreadableFile, read_text_file
 
 DEFAULT_THEME = "joelclaw-dark"
 COLOR_NAMES = (
@@ -93,7 +94,9 @@ def parse_theme(text: str) -> Theme:
     """One theme file's text. Raises `ThemeError`."""
     try:
         data = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+    except RecursionError:
+        raise ThemeError("nested too deep") from None
+    except ValueError as error:  # TOML's own errors, and numbers too long to be one
         raise ThemeError(f"not valid TOML: {error}") from None
     unknown = sorted(set(data) - {"name", "dark", "colors"})
     if unknown:
@@ -162,16 +165,11 @@ def _files(folder: Path) -> list[Path]:
 
 def _text(path: Path) -> str:
     try:
-        with path.open("rb") as file:
-            data = file.read(_FILE_BYTES_MAX + 1)
-    except OSError as error:
-        raise ThemeError(error.strerror or "can't be read") from None
-    if len(data) > _FILE_BYTES_MAX:
-        raise ThemeError(f"larger than {_FILE_BYTES_MAX // 1024} KiB")
-    try:
-        return data.decode("utf-8")
-    except UnicodeDecodeError:
-        raise ThemeError("not UTF-8") from None
+        return read_text_file(path, most=_FILE_BYTES_MAX)
+    except FileNotFoundError as error:  # a link to nowhere
+        raise ThemeError(error.strerror) from None
+    except UnreadableFile as error:
+        raise ThemeError(str(error)) from None
 
 
 _FALLBACK = _theme(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from runtime.call import as_called
 from runtime.model import OperatorError
 from runtime.settings import Settings
 from runtime.text import one_line
@@ -21,8 +22,8 @@ class Problem:
     @classmethod
     def of(cls, error: OperatorError) -> Problem:
         return cls(
-            message=one_line(error.message, 600),
-            fix=None if error.fix is None else one_line(error.fix, 600),
+            message=one_line(as_called(error.message, sentence=True), 600),
+            fix=None if error.fix is None else one_line(as_called(error.fix), 600),
             code=error.code,
         )
 

@@ -10,6 +10,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationInfo, field_validator
 
 from runtime.cron import CronError, Grid, ZoneError, cron_of_every, grid_of, parse_every
+from runtime.lane_values import BadEntry
 from runtime.model import FAMILY_NAME_MAX
 
 SCHEDULE_NAME = re.compile(r"[a-z0-9_-]{1,60}")
@@ -18,12 +19,8 @@ DATA_MAX = 64 * 1024
 _NOT_YET = {"overlap": ("queue", "cancel-previous"), "misfire": ("all",)}
 
 
-class BadSchedule(Exception):
-    """``where``: the keys that lead to what is wrong."""
-
-    def __init__(self, where: tuple[str, ...], reason: str) -> None:
-        super().__init__(reason)
-        self.where = where
+class BadSchedule(BadEntry):
+    """A schedule that the lane can't have."""
 
 
 class Schedule(BaseModel):

@@ -8,8 +8,6 @@ time a payload could make as long as it likes.
 from __future__ import annotations
 
 import json
-import os
-import stat
 from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Annotated, Any
@@ -17,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from pydantic import BeforeValidator, ValidationInfo
 
 from runtime.text import one_line
+from runtime.text_file import UnreadableFile, read_text_file
 
 if TYPE_CHECKING:
     from jsonschema_rs import Validator
@@ -91,27 +90,12 @@ def schema_path(folder: Path, name: str) -> Path:
 def read_schema_file(folder: Path, name: str) -> str:
     """Raises `ValueError`."""
     shown = one_line(name, 200)
-    path = schema_path(folder, name)
     try:
-        # Not blocking: a FIFO must not hold the lane up.
-        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-    except OSError as error:
+        return read_text_file(schema_path(folder, name), most=SCHEMA_BYTES_MOST)
+    except FileNotFoundError as error:
         raise ValueError(f"schema file {shown} can't be read: {error.strerror}") from None
-    try:
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            raise ValueError(f"schema file {shown} is not a regular file")
-        with os.fdopen(descriptor, "rb", closefd=False) as file:
-            raw = file.read(SCHEMA_BYTES_MOST + 1)
-    except OSError as error:
-        raise ValueError(f"schema file {shown} can't be read: {error.strerror}") from None
-    finally:
-        os.close(descriptor)
-    if len(raw) > SCHEMA_BYTES_MOST:
-        raise ValueError(f"schema file {shown} has more than {SCHEMA_BYTES_MOST:,} bytes")
-    try:
-        return raw.decode("utf-8")
-    except UnicodeDecodeError as error:
-        raise ValueError(f"schema file {shown} is not UTF-8: byte {error.start}") from None
+    except UnreadableFile as error:
+        raise ValueError(f"schema file {shown} {error}") from None
 
 
 def _schema(value: object, info: ValidationInfo) -> PayloadSchema:

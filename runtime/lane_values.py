@@ -35,6 +35,14 @@ def parse_size(text: str) -> int:
     return int(found[1]) * _UNITS_BYTES[found[2]]
 
 
+class BadEntry(Exception):
+    """What a table alone can't say. ``where``: the keys that lead to what is wrong."""
+
+    def __init__(self, where: tuple[str, ...], reason: str) -> None:
+        super().__init__(reason)
+        self.where = where
+
+
 class Table(BaseModel):
     """A table in which an unknown key is an error and nothing changes once it is read."""
 

@@ -26,6 +26,7 @@ from pydantic import (
     field_validator,
     model_validator,
 )
+from pydantic_core import ErrorDetails
 
 from runtime.given_path import given_path
 from runtime.lane_headers import Headers
@@ -33,7 +34,7 @@ from runtime.lane_pressure import Backlog, Breaker, Concurrency, Rate
 from runtime.lane_sandbox import Sandbox
 from runtime.lane_schedules import BadSchedule, Schedule, check_schedules
 from runtime.lane_schema import PayloadSchema, SchemaField, SchemaFiles, schema_path
-from runtime.lane_values import Duration, SecretRef, Table, check_env, parse_duration
+from runtime.lane_values import BadEntry, Duration, SecretRef, Table, check_env, parse_duration
 from runtime.model import (
     FAMILY_NAME,
     FAMILY_NAME_MAX,
@@ -51,6 +52,7 @@ from runtime.model import (
 )
 from runtime.settings import DEMO_PROFILE, Settings, config_dir
 from runtime.text import few_names
+from runtime.text_file import UnreadableFile, read_text_file
 from runtime.whole_file import write_whole
 
 __all__ = [
@@ -69,6 +71,10 @@ __all__ = [
 ]
 
 MAX_IN_FLIGHT_DEFAULT = 200
+LANE_BYTES_MOST = 1024 * 1024
+"""Some thousand families."""
+KEPT_SCHEMAS_MOST = 256 * 1024 * 1024
+"""Our own file; each schema in it was bounded when it was loaded."""
 
 
 def _priority(value: object) -> Priority:
@@ -203,20 +209,6 @@ class LaneFile(Table):
     families: dict[str, Family] = Field(min_length=1)
     schedules: dict[str, Schedule] = Field(default_factory=dict)
 
-    @field_validator("families")
-    @classmethod
-    def _names(cls, families: dict[str, Family]) -> dict[str, Family]:
-        tags: dict[str, str] = {}
-        for name in families:
-            if not FAMILY_NAME.fullmatch(name) or len(name) > FAMILY_NAME_MAX:
-                raise ValueError(
-                    f"{name!r}: a family is lower case letters, digits, . _ - in parts joined by /"
-                )
-            other = tags.setdefault(family_tag(name), name)
-            if other != name:
-                raise ValueError(f"{name!r} and {other!r} have the same id tag: rename one of them")
-        return families
-
 
 @dataclass(frozen=True, slots=True)
 class Lane:
@@ -306,28 +298,16 @@ def parse_lane(
         raise ConfigError(f"{path}: not valid TOML: {error}", fix="correct that line") from None
     try:
         parsed = LaneFile.model_validate(data, context=schemas)
+        _check_families(parsed.families)
         check_schedules(parsed.schedules, parsed.families)
         _check_data(parsed)
-    except BadSchedule as bad:
-        line = _line_of(text, list(bad.where))
-        place = f"{path}:{line}" if line else str(path)
-        raise ConfigError(f"{place}: {'.'.join(bad.where)}: {bad}", fix="correct that line") from None
+    except BadEntry as bad:
+        raise _refused(text, path, bad.where, str(bad)) from None
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        where = [str(part) for part in first["loc"] if not _ANNOTATED.match(str(part))]
-        line = _line_of(text, where)
-        reason = first["msg"].removeprefix("Value error, ")
-        if first["type"] == "extra_forbidden":
-            name = where[-1]
-            reason = (
-                f"{NOT_YET[name]} are not supported by this version"
-                if name in NOT_YET
-                else f"unknown key {name!r}"
-            )
-        place = f"{path}:{line}" if line else str(path)
-        raise ConfigError(
-            f"{place}: {'.'.join(where) or 'lane file'}: {reason}", fix="correct that line"
-        ) from None
+        # An unknown key explains what is missing beside it (a misspelt handler, a plan instead of one).
+        first = min(error.errors(include_url=False), key=_rank)
+        where = tuple(str(part) for part in first["loc"] if not _ANNOTATED.match(str(part)))
+        raise _refused(text, path, where, _reason(first["type"], where, first["msg"])) from None
     return Lane(
         name=parsed.lane,
         families=parsed.families,
@@ -340,6 +320,42 @@ def parse_lane(
         rate_per_s=parsed.rate,
         schema_texts=schemas.texts,
     )
+
+
+def _refused(text: str, path: Path, where: tuple[str, ...], reason: str) -> ConfigError:
+    line = _line_of(text, list(where))
+    place = f"{path}:{line}" if line else str(path)
+    return ConfigError(f"{place}: {'.'.join(where) or 'lane file'}: {reason}", fix="correct that line")
+
+
+def _rank(error: ErrorDetails) -> int:
+    if error["type"] != "extra_forbidden":
+        return 2
+    return 0 if error["loc"][-1] in NOT_YET else 1
+
+
+def _reason(kind: str, where: tuple[str, ...], message: str) -> str:
+    if kind == "extra_forbidden":
+        name = where[-1]
+        return (
+            f"{NOT_YET[name]} are not supported by this version"
+            if name in NOT_YET
+            else f"unknown key {name!r}"
+        )
+    return "is missing" if kind == "missing" else message.removeprefix("Value error, ")
+
+
+def _check_families(families: Mapping[str, Family]) -> None:
+    """What a table alone can't say: its name, and the others'. Raises `BadEntry`."""
+    tags: dict[str, str] = {}
+    for name in families:
+        if not FAMILY_NAME.fullmatch(name) or len(name) > FAMILY_NAME_MAX:
+            raise BadEntry(
+                ("families", name), "a family is lower case letters, digits, . _ - in parts joined by /"
+            )
+        other = tags.setdefault(family_tag(name), name)
+        if other != name:
+            raise BadEntry(("families", name), f"has the same id tag as {other!r}: rename one of them")
 
 
 def _check_data(parsed: LaneFile) -> None:
@@ -361,15 +377,13 @@ def _digest(text: str, schema_texts: Mapping[str, str]) -> str:
 def load_lane(path: Path, now: Now) -> Lane:
     """Raises `ConfigError`."""
     try:
-        text = path.read_text(encoding="utf-8")
+        text = read_text_file(path, most=LANE_BYTES_MOST)
     except FileNotFoundError:
         raise ConfigError(
             f"lane file {path} does not exist", fix="give --lane FILE or set JOELCLAW_LANE"
         ) from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(
-            f"lane file {path} can't be read: {error}", fix="check the path and its rights"
-        ) from None
+    except UnreadableFile as error:
+        raise ConfigError(f"lane file {path} {error}", fix="check the path and its rights") from None
     return parse_lane(text, path.absolute(), loaded_at=now())
 
 
@@ -389,7 +403,7 @@ def find_lane(settings: Settings) -> Path:
     if settings.profile == DEMO_PROFILE:
         return demo_lane_file(settings)
     for candidate in (Path.cwd() / "lane.toml", config_dir() / "lane.toml"):
-        if candidate.is_file():
+        if os.path.lexists(candidate):  # one that can't be used is told, not passed over for another lane
             return candidate
     raise ConfigError(
         f"no lane file: looked for ./lane.toml and {config_dir() / 'lane.toml'}",
@@ -417,11 +431,11 @@ class LaneSource:
         try:
             self.current: Lane = load_lane(path, now)
         except ConfigError as error:
-            if last_good is None or not last_good.is_file():
+            if last_good is None:
                 raise
             try:
                 self.current = _read_kept(last_good, path)
-            except (OSError, ValueError, ConfigError):
+            except (OSError, ValueError, UnreadableFile, ConfigError):
                 raise error from None
             self.error = error.message
         self._schema_paths = _schema_paths(path, self._schema_paths)
@@ -470,10 +484,10 @@ def _kept_schemas(last_good: Path) -> Path:
 
 
 def _read_kept(last_good: Path, path: Path) -> Lane:
-    """The lane of ``path`` as it was last loaded. Raises `OSError`, `ValueError`, `ConfigError`."""
-    text = last_good.read_text(encoding="utf-8")
+    """The lane of ``path`` as it was last loaded. Raises `OSError`, `ValueError`, `UnreadableFile`, `ConfigError`."""
+    text = read_text_file(last_good, most=LANE_BYTES_MOST)
     try:
-        kept = json.loads(_kept_schemas(last_good).read_text(encoding="utf-8"))
+        kept = json.loads(read_text_file(_kept_schemas(last_good), most=KEPT_SCHEMAS_MOST))
     except FileNotFoundError:  # it names none
         kept = {}
     schema_texts = {str(name): str(schema) for name, schema in kept.items()} if isinstance(kept, dict) else {}
@@ -484,8 +498,8 @@ def _read_kept(last_good: Path, path: Path) -> Lane:
 def _schema_paths(path: Path, before: frozenset[Path]) -> frozenset[Path]:
     """The schema files that the lane file names, be it good or bad; ``before`` while it can't be parsed."""
     try:
-        families = tomllib.loads(path.read_text(encoding="utf-8")).get("families")
-    except (OSError, ValueError, RecursionError):
+        families = tomllib.loads(read_text_file(path, most=LANE_BYTES_MOST)).get("families")
+    except (OSError, UnreadableFile, ValueError, RecursionError):
         return before
     tables = families.values() if isinstance(families, dict) else ()
     found: set[Path] = set()
@@ -533,10 +547,11 @@ def _line_of(text: str, where: list[str]) -> int | None:
 def _table_start(lines: list[str], where: list[str]) -> int:
     if not where:
         return 0
-    header = re.compile(
-        r"\s*\[\s*" + r"\s*\.\s*".join(rf"""["']?{re.escape(part)}["']?""" for part in where) + r"\s*\]"
-    )
-    for number, line in enumerate(lines):
-        if header.match(line):
-            return number
+    name = r"\s*\.\s*".join(rf"""["']?{re.escape(part)}["']?""" for part in where)
+    # Its own header; else the first of a table inside it, or a key written in one with it.
+    for form in (rf"\s*\[\s*{name}\s*\]", rf"\s*\[?\s*{name}\s*\."):
+        pattern = re.compile(form)
+        for number, line in enumerate(lines):
+            if pattern.match(line):
+                return number
     return 0

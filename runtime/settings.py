@@ -21,10 +21,12 @@ from pydantic_settings import BaseSettings, InitSettingsSource, PydanticBaseSett
 
 from runtime.given_path import given_path
 from runtime.model import LAYOUT_VERSION, ConfigError
+from runtime.text_file import UnreadableFile, read_text_file
 
 APP = "joelclaw-tui"
 DEMO_PROFILE = "demo"
 """Always there: its servers, lane and state are the demo's own, apart from everything else."""
+CONFIG_BYTES_MOST = 1024 * 1024
 SOCKET_PATH_MAX = 100
 """Bytes. ``sockaddr_un`` holds 108 on Linux and 104 on macOS, the ending NUL included."""
 
@@ -97,6 +99,9 @@ class Settings(BaseSettings):
 
     probe_deadline_s: float = Field(default=2.0, gt=0, le=60)
     """How long one boundary may take to answer before it is shown as unknown."""
+
+    start_within_s: float = Field(default=60.0, gt=0, le=3600)
+    """How long ``up`` waits, once all processes run, for each to be at work. What is missing then is told."""
 
     refresh_s: float = Field(default=1.0, ge=0.2, le=60)
     """How often the console looks."""
@@ -186,10 +191,14 @@ def _config_values(*earlier: PydanticBaseSettingsSource) -> dict[str, Any]:
     """What ``config.toml`` says for the profile that the earlier sources chose."""
     path = config_file()
     try:
-        data = tomllib.loads(path.read_text(encoding="utf-8"))
+        data = tomllib.loads(read_text_file(path, most=CONFIG_BYTES_MOST))
     except FileNotFoundError:
         data = {}
-    except (OSError, ValueError, RecursionError) as error:
+    except UnreadableFile as error:
+        raise ConfigError(f"{path} {error}", fix="correct the file, or move it away") from None
+    except RecursionError:
+        raise ConfigError(f"{path}: nested too deep", fix="correct the file, or move it away") from None
+    except ValueError as error:
         raise ConfigError(f"{path}: {error}", fix="correct the file, or move it away") from None
     profiles = data.pop("profiles", {})
     name = data.get("profile", "local")

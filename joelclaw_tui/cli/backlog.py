@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import shlex
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -19,6 +18,7 @@ from joelclaw_tui.cli.paper import INDENT, Column, Line, Row, Span, Tone, line, 
 from joelclaw_tui.cli.progress import Meter
 from joelclaw_tui.cli.session import Session, with_operator
 from runtime.actions.intents import ActionName, Bulk, Intent
+from runtime.call import Call
 from runtime.model import (
     BULK_STATES,
     ITEM_ID,
@@ -123,13 +123,8 @@ async def _applied(session: Session, operator: Operator, preview_id: str, reason
 
 
 def _apply_command(session: Session, preview_id: str) -> str:
-    """As it can be typed: for the profile and the lane file that this command was given."""
-    words = ["joelclaw-tui"]
-    for name in ("profile", "lane"):
-        given = getattr(session.arguments, name, None)
-        if given is not None:
-            words += [f"--{name}", str(given)]
-    return shlex.join([*words, "queue", "apply", preview_id])
+    """For the profile and the lane file that this command was given."""
+    return Call.of(session.settings).command("queue", "apply", preview_id)
 
 
 def previews(session: Session) -> ExitCode:

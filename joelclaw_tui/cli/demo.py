@@ -13,7 +13,7 @@ import random
 import time
 from collections.abc import Callable
 
-from joelclaw_tui.cli.calling import called_by_make, program
+from joelclaw_tui.cli.calling import called_by_make
 from joelclaw_tui.cli.demo_lane import (
     CHANGE,
     FIX,
@@ -30,6 +30,7 @@ from joelclaw_tui.cli.parser import PROGRAM
 from joelclaw_tui.cli.session import Session
 from runtime.actions.actor import os_actor
 from runtime.actions.intents import ActionName, Intent
+from runtime.call import Call
 from runtime.lanefile import demo_lane_file
 from runtime.model import Priority, TimedOut
 from runtime.roles.local import demo_port, keep_demo_port, local_stack
@@ -53,6 +54,8 @@ def run_demo(session: Session, *, console: bool, open_console: Callable[[Setting
     settings = load_settings(
         profile=DEMO_PROFILE, theme=given.theme, read_only=given.read_only, state_dir=given.state_dir
     )
+    if settings.lane is not None:  # somebody's JOELCLAW_LANE: the demo has a lane of its own
+        settings = settings.model_copy(update={"lane": demo_lane_file(settings)})
     begun = time.monotonic()
     port = demo_port(settings)
     if port is None:
@@ -64,9 +67,9 @@ def run_demo(session: Session, *, console: bool, open_console: Callable[[Setting
     out.note(f"lane file: {files.lane}")
     asyncio.run(_work(settings, out))
     out.note(f"ready after {time.monotonic() - begun:.1f} s")
-    command = f"{program()} --profile {DEMO_PROFILE}"
-    stop = "make down" if called_by_make() else f"{command} down"
-    stays = f"The stack stays up. Look again: `{command}`. Stop it: `{stop}`."
+    call = Call.of(settings)
+    stop = "make down" if called_by_make() else call.command("down")
+    stays = f"The stack stays up. Look again: `{call.prefix}`. Stop it: `{stop}`."
     if console:
         code = open_console(settings)
     else:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from joelclaw_tui.cli.output import Output, StdoutClosed
 from joelclaw_tui.cli.parser import HelpShown, parse
+from runtime.call import Call, called_as
 from runtime.model import ExitCode, OperatorError, UsageError
 
 if TYPE_CHECKING:
@@ -23,19 +25,22 @@ def run(argv: Sequence[str], *, open_console: OpenConsole) -> int:
     """Carries out one command line. ``open_console`` opens the full-screen console."""
     out = Output(_named(argv), as_json="--json" in argv)
     folder: list[Path] = []
-    try:
-        return int(_dispatch(argv, out, folder, open_console))
-    except StdoutClosed:
-        return ExitCode.OK
-    except KeyboardInterrupt:
-        return ExitCode.INTERRUPTED
-    except OperatorError as error:
-        return out.error(error)
-    except Exception as error:  # noqa: BLE001 - the last stop: what nobody foresaw becomes one line and a file
-        return out.crash(error, folder[0] if folder else None)
+    with ExitStack() as calling:
+        try:
+            return int(_dispatch(argv, out, folder, calling, open_console))
+        except StdoutClosed:
+            return ExitCode.OK
+        except KeyboardInterrupt:
+            return ExitCode.INTERRUPTED
+        except OperatorError as error:
+            return out.error(error)
+        except Exception as error:  # noqa: BLE001 - the last stop: what nobody foresaw becomes one line and a file
+            return out.crash(error, folder[0] if folder else None)
 
 
-def _dispatch(argv: Sequence[str], out: Output, folder: list[Path], open_console: OpenConsole) -> int:
+def _dispatch(
+    argv: Sequence[str], out: Output, folder: list[Path], calling: ExitStack, open_console: OpenConsole
+) -> int:
     try:
         arguments = parse(argv)
     except HelpShown as shown:
@@ -46,6 +51,7 @@ def _dispatch(argv: Sequence[str], out: Output, folder: list[Path], open_console
 
     settings = _settings(arguments)
     folder.append(settings.state)
+    calling.enter_context(called_as(Call.of(settings)))
     session = Session(arguments, settings, out)
     if arguments.once:
         from joelclaw_tui.cli.once import once

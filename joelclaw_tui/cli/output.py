@@ -226,7 +226,7 @@ class Output:
                 [
                     line(
                         Span(f"  $ {as_called(safe(step.command))}", Tone.DIM),
-                        Span(f"  # {safe(step.description)}", Tone.DIM),
+                        Span(f"  # {as_called(safe(step.description))}", Tone.DIM),
                     )
                 ]
             )
@@ -279,7 +279,10 @@ class Output:
     def _error_lines(self, error: OperatorError) -> list[Line]:
         width = self.width
         lines = paragraph(
-            safe(error.message, 1000), width, first=line(Span("error: ", Tone.BAD)), rest="       "
+            as_called(safe(error.message, 1000), sentence=True),
+            width,
+            first=line(Span("error: ", Tone.BAD)),
+            rest="       ",
         )
         if error.fix:
             lines += paragraph(
@@ -294,9 +297,14 @@ class Output:
             "ok": code is ExitCode.OK,
             "command": self.command,
             "result": result,
-            "error": None if error is None else {"code": error.code, "message": error.message},
-            "fix": None if error is None else error.fix,
-            "next_actions": [{"command": step.command, "description": step.description} for step in steps],
+            "error": None
+            if error is None
+            else {"code": error.code, "message": as_called(error.message, sentence=True)},
+            "fix": None if error is None or error.fix is None else as_called(error.fix),
+            "next_actions": [
+                {"command": as_called(step.command), "description": as_called(step.description)}
+                for step in steps
+            ],
         }
 
 

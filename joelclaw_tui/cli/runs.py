@@ -83,7 +83,7 @@ async def _run(operator: Operator, run_id: str) -> RunView:
     if run is None:
         raise NotFound(
             f"Restate knows no run {safe(run_id, 80)}",
-            fix="journals are kept for 24 h; its item may still be there: joelclaw-tui queue show ITEM_ID",
+            fix="journals are kept for 24 h; its item may still be there: `joelclaw-tui queue show ITEM_ID`",
         )
     return run
 

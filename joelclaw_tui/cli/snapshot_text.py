@@ -26,6 +26,7 @@ from joelclaw_tui.cli.paper import (
     table,
 )
 from joelclaw_tui.words import cut_reason, throttled_words
+from runtime.call import as_called as called
 from runtime.model import STARTING, ItemState, Outcome
 from runtime.truth.document import (
     ArtifactRow,
@@ -315,7 +316,7 @@ def _pressure(boundary: Boundary[PressureData], now: datetime, width: int, rows:
     families = boundary.data.families
     if families.items:
         lines += family_lines(families.items[:rows], now, width)
-    lines += _rest(families.total, len(families.items), rows, "families: joelclaw-tui queue list", width)
+    lines += _rest(families.total, len(families.items), rows, "families: `joelclaw-tui queue list`", width)
     return lines
 
 
@@ -343,7 +344,7 @@ def _durable(boundary: Boundary[DurableData], now: datetime, width: int, rows: i
     runs = boundary.data.runs
     if runs.items:
         lines += run_lines(runs.items[:rows], now, width)
-    lines += _rest(runs.total, len(runs.items), rows, "runs: joelclaw-tui runs list", width)
+    lines += _rest(runs.total, len(runs.items), rows, "runs: `joelclaw-tui runs list`", width)
     return lines
 
 
@@ -382,7 +383,7 @@ def _clock(boundary: Boundary[ClockData], now: datetime, width: int, rows: int) 
     if schedules.items:
         lines += schedule_lines(schedules.items[:rows], now, width)
     lines += _rest(
-        schedules.total, len(schedules.items), rows, "schedules: joelclaw-tui schedule list", width
+        schedules.total, len(schedules.items), rows, "schedules: `joelclaw-tui schedule list`", width
     )
     return lines
 
@@ -413,12 +414,12 @@ def _sandbox(boundary: Boundary[SandboxData], now: datetime, width: int, rows: i
     if data.running.items:
         lines += sandbox_run_lines(data.running.items[:rows], now, width)
     lines += _rest(
-        data.running.total, len(data.running.items), rows, "sandbox runs: joelclaw-tui runs list", width
+        data.running.total, len(data.running.items), rows, "sandbox runs: `joelclaw-tui runs list`", width
     )
     if artifacts.items:
         lines += artifact_lines(artifacts.items[:rows], now, width)
     lines += _rest(
-        artifacts.total, len(artifacts.items), rows, "artifacts: joelclaw-tui artifacts list", width
+        artifacts.total, len(artifacts.items), rows, "artifacts: `joelclaw-tui artifacts list`", width
     )
     return lines
 
@@ -438,7 +439,7 @@ def _rest(total: int, listed: int, rows: int, pointer: str, width: int) -> list[
     shown = min(listed, rows)
     if total <= shown:
         return []
-    text = pointer if listed > shown else pointer.partition(":")[0] + " than this list holds"
+    text = called(pointer) if listed > shown else pointer.partition(":")[0] + " than this list holds"
     return flow([Span(f"{units.count(total - shown)} more {text}", Tone.DIM)], width)
 
 

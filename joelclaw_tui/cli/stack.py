@@ -18,6 +18,7 @@ from runtime.model import ExitCode, OperatorError
 if TYPE_CHECKING:
     from runtime.stack.doctor import Check
     from runtime.stack.local import StackState
+    from runtime.stack.supervise import ProgramState
 
 
 def up(session: Session) -> ExitCode:
@@ -26,9 +27,6 @@ def up(session: Session) -> ExitCode:
     from runtime.roles.local import local_stack
     from runtime.stack.endpoints import StackPaths, peek_targets
 
-    prefix = (
-        PROGRAM if session.settings.profile == "local" else f"{PROGRAM} --profile {session.settings.profile}"
-    )
     state = asyncio.run(local_stack(session.settings).up(session.out.note))
     # A Dkron of one's own is not started here, and the clock role runs beside one that is down too.
     dkrons = asyncio.run(clock_checks(session.settings))
@@ -55,10 +53,11 @@ def up(session: Session) -> ExitCode:
             ExitCode.OK
             if state.healthy and all(check.status == "ok" for check in dkrons)
             else ExitCode.ATTENTION,
+            _not_at_work(state),
             next_steps=(
-                NextStep(prefix, "open the console"),
-                NextStep(f"{prefix} config show gateway", "the gateway's address, and where its token is"),
-                NextStep(f"{prefix} down", "stop the stack; nothing is lost"),
+                NextStep(PROGRAM, "open the console"),
+                NextStep(f"{PROGRAM} config show gateway", "the gateway's address, and where its token is"),
+                NextStep(f"{PROGRAM} down", "stop the stack; nothing is lost"),
             ),
         )
     )
@@ -132,6 +131,22 @@ def logs(session: Session) -> ExitCode:
 COMMANDS: dict[str, Callable[[Session], ExitCode]] = {"up": up, "down": down, "doctor": doctor, "logs": logs}
 
 
+def _not_at_work(state: StackState) -> OperatorError | None:
+    """What `up` waited for in vain."""
+    if not state.missing:
+        return None
+    from runtime.stack.logs import LOG_NAMES
+
+    said = "; ".join(f"{part}: {why}" for part, why in state.missing.items())
+    role = next((part for part in state.missing if part in LOG_NAMES), None)
+    logs = f"see `{PROGRAM} logs {role}`; " if role is not None else ""
+    return OperatorError(
+        f"the stack was started and is not at work yet: {said}",
+        fix=f"{logs}what is missing is tried again all the time, and `{PROGRAM} up` waits for it again",
+        code="not-at-work",
+    )
+
+
 def _state_lines(state: StackState, width: int) -> list[Line]:
     columns = [
         Column("PART"),
@@ -143,9 +158,9 @@ def _state_lines(state: StackState, width: int) -> list[Line]:
         Row(
             (
                 program.name,
-                Span(program.status.value, Tone.GOOD if program.status == "running" else Tone.WARN),
+                _status(program, state),
                 "-" if program.pid is None else str(program.pid),
-                Span(safe(program.detail, 200), Tone.DIM),
+                Span(safe(state.missing.get(program.name, program.detail), 200), Tone.DIM),
             )
         )
         for program in state.programs
@@ -153,10 +168,18 @@ def _state_lines(state: StackState, width: int) -> list[Line]:
     return table(columns, rows, width, indent="")
 
 
+def _status(program: ProgramState, state: StackState) -> Span:
+    """A process that runs is not yet one that works."""
+    if program.status != "running":
+        return Span(program.status.value, Tone.WARN)
+    return Span("waits", Tone.WARN) if program.name in state.missing else Span("running", Tone.GOOD)
+
+
 def _state_document(state: StackState) -> dict[str, Any]:
     return {
         "running": state.running,
         "healthy": state.healthy,
+        "missing": dict(state.missing),
         "lane_file": None if state.lane_path is None else str(state.lane_path),
         "programs": [
             {
@@ -172,7 +195,12 @@ def _state_document(state: StackState) -> dict[str, Any]:
 
 
 def _check_document(check: Check) -> dict[str, str | None]:
-    return {"name": check.name, "status": str(check.status), "message": check.message, "fix": check.fix}
+    return {
+        "name": check.name,
+        "status": str(check.status),
+        "message": as_called(check.message, sentence=True),
+        "fix": None if check.fix is None else as_called(check.fix),
+    }
 
 
 _CHECK = {
@@ -185,7 +213,10 @@ _CHECK = {
 def _check_lines(check: Check, width: int) -> list[Line]:
     mark = _CHECK[str(check.status)]
     lines = paragraph(
-        f"{safe(check.name, 60)}: {safe(check.message, 500)}", width, first=(mark,), rest="      "
+        f"{safe(check.name, 60)}: {as_called(safe(check.message, 500), sentence=True)}",
+        width,
+        first=(mark,),
+        rest="      ",
     )
     if check.fix and check.status != "ok":
         lines += paragraph(

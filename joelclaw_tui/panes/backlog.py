@@ -21,6 +21,7 @@ from joelclaw_tui.widgets.state import family_mark
 from joelclaw_tui.widgets.tones import advice, joined, tally, toned
 from joelclaw_tui.words import diagnosis_words, throttled_words
 from runtime.actions.intents import ActionName, Intent
+from runtime.call import as_called
 from runtime.text import one_line
 from runtime.truth.document import Boundary, FamilyRow, PauseInfo, PressureData, Snapshot
 
@@ -99,7 +100,7 @@ class BacklogPane(BasePane):
     def empty_of(self, snapshot: Snapshot) -> tuple[str, str]:
         return (
             "No families and nothing queued",
-            "Declare one in the lane file, then: joelclaw-tui enqueue FAMILY",
+            as_called("Declare one in the lane file, then: `joelclaw-tui enqueue FAMILY`"),
         )
 
     # --- keys

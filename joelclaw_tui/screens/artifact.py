@@ -25,6 +25,7 @@ from joelclaw_tui.widgets.line_view import LineView, TextLine, split_lines
 from joelclaw_tui.widgets.state import PROMOTION, VERIFIED
 from joelclaw_tui.widgets.tones import flowed, mark_content, toned
 from runtime.actions.intents import ActionName, Intent
+from runtime.call import as_called
 from runtime.model import Artifact, Promotion
 from runtime.text import one_line
 
@@ -134,7 +135,7 @@ class ArtifactScreen(DrillScreen):
         if more:
             lines.append(TextLine(f"… {more:,} more lines are not shown", Tone.WARN))
         if _was_cut(text):
-            whole = f"joelclaw-tui artifacts export {short_id(artifact.artifact_id)}"
+            whole = as_called(f"joelclaw-tui artifacts export {short_id(artifact.artifact_id)} NEW_FOLDER")
             lines.append(TextLine(f"… cut after {FILE_LIMIT:,} bytes; the whole of it: {whole}", Tone.WARN))
         return lines
 

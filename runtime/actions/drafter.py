@@ -187,7 +187,7 @@ class Drafter:
         if intent.targets and intent.action in _OF_THE_LANE:
             raise UsageError(
                 f"{intent.action.value} is for the whole lane: it has no targets",
-                fix="single families are paused with `joelclaw-tui queue pause`",
+                fix="single families are paused with `joelclaw-tui queue pause FAMILY`",
             )
         most = self._settings.action_ceiling
         if len(intent.targets) > most:

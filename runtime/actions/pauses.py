@@ -243,7 +243,7 @@ class PauseDrafter:
         if not held:
             raise Refused(
                 f"nothing to release: the lane {lane.name} is not held as a whole",
-                fix="single families are resumed with `joelclaw-tui queue resume`",
+                fix="single families are resumed with `joelclaw-tui queue resume FAMILY`",
                 code="nothing-to-do",
             )
         ids = tuple(sorted({*lane.families, *(family.family for family in held)}))

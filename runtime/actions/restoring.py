@@ -95,7 +95,7 @@ def _nothing(names: Sequence[str], undeclared: Sequence[str], lane: Lane) -> Ref
         )
     return Refused(
         f"nothing to restore: {_few(names)} {'is' if len(names) == 1 else 'are'} not quarantined as one",
-        fix="single items are replayed: `joelclaw-tui queue replay`",
+        fix="single items are replayed: `joelclaw-tui queue replay ITEM_ID`",
         code="nothing-to-do",
     )
 

@@ -49,7 +49,7 @@ class FireDoor:
         if instant is None:
             raise Refused(
                 f"schedule {schedule} has no instant before now",
-                fix="a schedule that is run by hand only: `joelclaw-tui schedule run`",
+                fix="a schedule that is run by hand only: `joelclaw-tui schedule run SCHEDULE`",
                 code="no-instant",
             )
         return await self._decider.decide(

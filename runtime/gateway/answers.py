@@ -9,6 +9,7 @@ from typing import Any
 
 from starlette.responses import Response
 
+from runtime.call import as_called
 from runtime.model import AckNotKept, BacklogFull, BoundaryDown, Draining, OperatorError, TimedOut
 from runtime.text import json_safe, one_line
 
@@ -38,8 +39,8 @@ def refusal(
     status: int, code: str, message: str, *, fix: str | None = None, headers: Mapping[str, str] | None = None
 ) -> Response:
     body = {
-        "error": {"code": code, "message": one_line(message, MESSAGE_MOST)},
-        "fix": one_line(fix, MESSAGE_MOST) if fix else None,
+        "error": {"code": code, "message": one_line(as_called(message, sentence=True), MESSAGE_MOST)},
+        "fix": one_line(as_called(fix), MESSAGE_MOST) if fix else None,
     }
     return answer(body, status, headers)
 
@@ -57,8 +58,11 @@ def refusal_of(error: OperatorError) -> Response:
 def told_of(error: OperatorError) -> dict[str, Any]:
     """An error as the body of an answer, or of one line of it."""
     return {
-        "error": {"code": error.code, "message": one_line(error.message, MESSAGE_MOST)},
-        "fix": one_line(error.fix, MESSAGE_MOST) if error.fix else None,
+        "error": {
+            "code": error.code,
+            "message": one_line(as_called(error.message, sentence=True), MESSAGE_MOST),
+        },
+        "fix": one_line(as_called(error.fix), MESSAGE_MOST) if error.fix else None,
     }
 
 

@@ -84,12 +84,13 @@ class Audit:
 
 def _append(path: Path, document: str) -> None:
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
-    try:
-        os.write(descriptor, document.encode() + b"\n")
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    with os.fdopen(os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o600), "rb+", buffering=0) as file:
+        # A line that a full disk cut short must not swallow this one.
+        cut = file.seek(0, os.SEEK_END) > 0 and file.seek(-1, os.SEEK_END) >= 0 and file.read(1) != b"\n"
+        rest = memoryview((b"\n" if cut else b"") + document.encode() + b"\n")
+        while rest:  # a write that finds room for a part only says so, and the next one fails
+            rest = rest[file.write(rest) :]
+        os.fsync(file.fileno())
 
 
 def _tail(path: Path, limit: int) -> list[str]:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
 from contextlib import AsyncExitStack
+from typing import Any
 
 from ulid import ULID
 
@@ -89,7 +90,7 @@ async def run_clock(settings: Settings, stop: asyncio.Event) -> None:
             read_only=settings.read_only,
         )
         embedded: EmbeddedClock | None = None
-        tasks = [keeper.run(process.stop)]
+        tasks: list[Coroutine[Any, Any, None]] = []
         if settings.dkron_url is None:
             store = Store(paths.clock_file)
             stack.callback(store.close)
@@ -99,6 +100,7 @@ async def run_clock(settings: Settings, stop: asyncio.Event) -> None:
                 embedded.run(process.stop),
                 serve_gateway(build_api(embedded, time.time), listener, process.stop),
             ]
+        tasks.append(keeper.run(process.stop))  # once nothing before it can fail any more
 
         def detail() -> Detail:
             return {

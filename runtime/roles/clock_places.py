@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import ipaddress
 import os
 import socket
 from pathlib import Path
@@ -11,7 +10,7 @@ from pathlib import Path
 from runtime.clock.compile import FindTarget, FireTarget
 from runtime.model import ConfigError
 from runtime.settings import Settings
-from runtime.stack.endpoints import Bind, peek_targets
+from runtime.stack.endpoints import peek_targets
 from runtime.stack.folders import PRIVATE, folder_problem
 
 BACKLOG = 64
@@ -26,7 +25,7 @@ def fire_target(settings: Settings) -> FindTarget:
 def _fire_target(settings: Settings) -> FireTarget | None:
     targets = peek_targets(settings)
     bind = targets.gateway_bind
-    url = settings.gateway_url or (None if bind is None else f"http://{_reachable(bind)}")
+    url = settings.gateway_url or (None if bind is None else f"http://{bind.reachable}")
     if url is None or targets.gateway_token is None:
         return None
     return FireTarget(url, targets.gateway_token)
@@ -68,12 +67,3 @@ def _answers(path: Path) -> bool:
         except OSError:
             return False
     return True
-
-
-def _reachable(bind: Bind) -> Bind:
-    """An address that means "all of them" is reached on loopback."""
-    try:
-        unspecified = ipaddress.ip_address(bind.host).is_unspecified
-    except ValueError:
-        unspecified = False
-    return Bind("::1" if ":" in bind.host else "127.0.0.1", bind.port) if unspecified else bind

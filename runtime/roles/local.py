@@ -13,16 +13,19 @@ from runtime.stack.local import LocalStack
 from runtime.stack.programs import Program, python_path, role_programs
 from runtime.whole_file import write_whole
 
+from .readiness import Readiness
+
 DEMO_SERVER = "demo-server"
 
 
 def local_stack(settings: Settings) -> LocalStack:
     """The profile's local stack, ready to be brought up. Raises `ConfigError` without a lane file."""
     lane = find_lane(settings)
+    missing = Readiness(settings, lane)
     if settings.profile != DEMO_PROFILE:
-        return LocalStack(settings, lane)
+        return LocalStack(settings, lane, missing=missing)
     programs = (*role_programs(settings, lane), _demo_server(settings))
-    return LocalStack(settings, lane, roles=programs)
+    return LocalStack(settings, lane, roles=programs, missing=missing)
 
 
 async def agents_at_work(settings: Settings) -> tuple[str, ...]:

@@ -9,6 +9,7 @@ import traceback
 from collections.abc import Sequence
 from pathlib import Path
 
+from runtime.call import Call, called_as
 from runtime.model import ExitCode, OperatorError, UsageError
 from runtime.settings import Settings, load_settings
 
@@ -45,9 +46,10 @@ async def _run_all(roles: Sequence[str]) -> None:
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    async with asyncio.TaskGroup() as group:
-        for role in roles:
-            group.create_task(run_role(role, settings, stop))
+    with called_as(Call.of(settings)):
+        async with asyncio.TaskGroup() as group:
+            for role in roles:
+                group.create_task(run_role(role, settings, stop))
 
 
 def main(argv: Sequence[str] | None = None) -> int:

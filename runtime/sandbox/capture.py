@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 
 HEAD_MAX = 256 * 1024
@@ -82,8 +83,8 @@ class Capture:
     def close(self) -> None:
         self._put(self._redactor.end())
         if self._dropped:
-            self._file.write(f"\n… {self._dropped:,} bytes left out …\n".encode())
-        self._file.write(self._tail)
+            self._write(f"\n… {self._dropped:,} bytes left out …\n".encode())
+        self._write(bytes(self._tail))
         self._file.close()
 
     def last_line(self) -> str:
@@ -92,16 +93,24 @@ class Capture:
         lines = [line for line in text.decode("utf-8", "replace").splitlines() if line.strip()]
         return lines[-1].strip() if lines else ""
 
+    def _write(self, data: bytes) -> int:
+        """How much there was room for: a full disk costs lines of a log, and not the run."""
+        written = 0
+        with suppress(OSError):
+            while written < len(data):
+                written += self._file.write(data[written:])
+        return written
+
     def _head_end(self) -> bytes:
         path = Path(str(self._file.name))
         return path.read_bytes()[-4096:]
 
     def _put(self, data: bytes) -> None:
         if self._room:
-            self._file.write(data[: self._room])
-            rest = data[self._room :]
-            self._room = max(0, self._room - len(data))
-            data = rest
+            written = self._write(data[: self._room])
+            full = written < len(data[: self._room])  # what has no room now is kept for the end
+            self._room = 0 if full else self._room - written
+            data = data[written:]
         self._tail += data
         over = len(self._tail) - TAIL_MAX
         if over > 0:

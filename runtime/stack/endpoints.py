@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import json
 import os
 import random
@@ -35,6 +36,15 @@ class Bind:
 
     def __str__(self) -> str:
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+    @property
+    def reachable(self) -> Bind:
+        """Where it is reached from here: an address that means "all of them" is reached on loopback."""
+        try:
+            unspecified = ipaddress.ip_address(self.host).is_unspecified
+        except ValueError:
+            unspecified = False
+        return Bind("::1" if ":" in self.host else LOOPBACK, self.port) if unspecified else self
 
     @classmethod
     def parse(cls, text: str, setting: str) -> Bind:

@@ -31,7 +31,15 @@ class UnixConnection(http.client.HTTPConnection):
 def http_answers(path: Path, target: str, timeout: float = 1.0, *, json: str | None = None) -> bool:
     """True when ``GET target`` (with ``json``: ``POST``) over the socket ``path`` answers 2xx within
     ``timeout`` seconds."""
-    connection = UnixConnection(path, timeout)
+    return _answers(UnixConnection(path, timeout), target, json)
+
+
+def tcp_http_answers(host: str, port: int, target: str, timeout: float = 1.0) -> bool:
+    """True when ``GET target`` from ``host:port`` answers 2xx within ``timeout`` seconds."""
+    return _answers(http.client.HTTPConnection(host, port, timeout=timeout), target, None)
+
+
+def _answers(connection: http.client.HTTPConnection, target: str, json: str | None) -> bool:
     try:
         if json is None:
             connection.request("GET", target)
@@ -55,13 +63,13 @@ def valkey_answers(path: Path, timeout: float = 1.0) -> bool:
         return False
 
 
-def is_silent(path: Path, request: bytes, timeout: float) -> bool:
-    """True when somebody listens on the socket ``path`` and says nothing for ``timeout`` seconds: it hangs.
+def is_silent(address: Path | tuple[str, int], request: bytes, timeout: float) -> bool:
+    """True when somebody listens at the socket's path, or host and port, and says nothing for ``timeout`` seconds: it hangs.
 
     False where nobody listens, and for any answer, also one that refuses.
     """
     try:
-        with _connected(path, timeout) as connection:
+        with _connected(address, timeout) as connection:
             connection.sendall(request)
             connection.recv(1)
     except (TimeoutError, BlockingIOError):  # the second: its queue of connections is full
@@ -69,6 +77,12 @@ def is_silent(path: Path, request: bytes, timeout: float) -> bool:
     except OSError:
         return False
     return False
+
+
+def is_silent_http(address: Path | tuple[str, int], target: str, timeout: float) -> bool:
+    """`is_silent` for ``GET target``."""
+    request = f"GET {target} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
+    return is_silent(address, request.encode(), timeout)
 
 
 def valkey_settings(path: Path, names: tuple[str, ...], timeout: float = 1.0) -> dict[str, str] | None:
@@ -85,11 +99,13 @@ def valkey_settings(path: Path, names: tuple[str, ...], timeout: float = 1.0) ->
     return dict(zip(words[::2], words[1::2], strict=False))
 
 
-def _connected(path: Path, timeout: float) -> socket.socket:
+def _connected(address: Path | tuple[str, int], timeout: float) -> socket.socket:
+    if not isinstance(address, Path):
+        return socket.create_connection(address, timeout)
     connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
         connection.settimeout(timeout)
-        connection.connect(str(path))
+        connection.connect(str(address))
     except BaseException:
         connection.close()
         raise

@@ -21,6 +21,8 @@ from runtime.stack.marks import Mark, started_at
 
 LOCK_WITHIN_S = 5.0
 """A predecessor that was killed may have left a child that still ends (Valkey's rewrite of its file)."""
+MARK_BYTES = 256
+"""More than any mark; the rest is spaces, which JSON passes over."""
 EXIT_ALREADY_RUNS = 75
 EXIT_CANNOT_START = 78
 _BASICS = ("PATH", "HOME", "USER", "LANG", "LC_ALL", "TZ", "TMPDIR")
@@ -61,8 +63,7 @@ def _become(programs_file: Path, name: str) -> tuple[int, str]:
         if not _lock(descriptor):
             return EXIT_ALREADY_RUNS, f"{name} runs already: its lock {mark} is held"
         pid = os.getpid()
-        os.ftruncate(descriptor, 0)
-        os.write(descriptor, Mark(name, pid, started_at(pid) or "").to_json().encode())
+        write_mark(descriptor, Mark(name, pid, started_at(pid) or ""))
         os.set_inheritable(descriptor, True)
         inherited = os.environ if spec["inherit"] else _basics()
         environment = {key: value for key, value in inherited.items() if not key.startswith("SUPERVISOR_")}
@@ -70,6 +71,13 @@ def _become(programs_file: Path, name: str) -> tuple[int, str]:
         os.execvpe(spec["argv"][0], spec["argv"], environment | spec["env"])  # noqa: S606
     except (OSError, ValueError, KeyError) as error:
         return EXIT_CANNOT_START, f"{name} can't start: {error}"
+
+
+def write_mark(descriptor: int, mark: Mark) -> None:
+    """Over what is there, at one length: a disk that is full by now does not keep a program from starting
+    again, as it would if the file were emptied first."""
+    os.pwrite(descriptor, mark.to_json().encode().ljust(MARK_BYTES), 0)
+    os.ftruncate(descriptor, MARK_BYTES)
 
 
 def _basics() -> dict[str, str]:

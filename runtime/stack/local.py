@@ -14,10 +14,11 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from runtime.call import Call
 from runtime.given_path import given_path
 from runtime.lanefile import load_lane
 from runtime.model import BoundaryDown, ConfigError, OperatorError, Refused
@@ -33,7 +34,7 @@ from runtime.stack.endpoints import (
 from runtime.stack.fetch import find_restate
 from runtime.stack.find import find_valkey
 from runtime.stack.folders import prepare_sockets, prepare_state
-from runtime.stack.health import why_not_bindable
+from runtime.stack.health import is_silent_http, why_not_bindable
 from runtime.stack.lock import only_one
 from runtime.stack.logs import LOG_NAMES, read_log, tail
 from runtime.stack.marks import Mark, live_marks, read_mark, signal_marked
@@ -64,17 +65,23 @@ SERVERS_WITHIN_S = 90.0
 ROLES_WITHIN_S = 30.0
 SILENT_S = 3.0
 """A server of ours that says nothing for so long hangs."""
+ROLE_SILENT_S = 10.0
+"""The same for a role that listens: it may have much in hand."""
+ROLE_BEGINS_S = 20.0
+"""A role listens before it is ready to answer: one that was started so lately is not judged."""
 LOCK_WITHIN_S = 180.0
 LAST_TRY = 3
 """So many failed starts of a program in a row end `up`."""
 _LOOK_EVERY_S = 0.05
+_ASK_EVERY_S = 0.25
+_TELL_EVERY_S = 10.0
 _UP = (ProgramStatus.RUNNING, ProgramStatus.STARTING)
 
 
 def restart(settings: Settings) -> str:
     """What to do about a stack that runs and does not react, in words."""
-    command = "joelclaw-tui" if settings.profile == "local" else f"joelclaw-tui --profile {settings.profile}"
-    return f"run `{command} down`, then `{command} up`"
+    call = Call.of(settings)
+    return f"run `{call.command('down')}`, then `{call.command('up')}`"
 
 
 class StartFailed(OperatorError):
@@ -98,30 +105,45 @@ class StackState:
     programs: tuple[ProgramState, ...]
     lane_path: Path | None
     """The lane file that its roles work on; None before the first start."""
+    missing: Mapping[str, str] = field(default_factory=dict)
+    """By part, why it is not at work although its process runs. Told by `LocalStack.up` only."""
 
     @property
     def healthy(self) -> bool:
-        return self.running and all(program.status is ProgramStatus.RUNNING for program in self.programs)
+        running = all(program.status is ProgramStatus.RUNNING for program in self.programs)
+        return self.running and running and not self.missing
+
+
+Missing = Callable[[Mapping[str, int]], Awaitable[Mapping[str, str]]]
+"""Asks the processes, by name and pid: by part, why it is not at work; empty when all are."""
 
 
 class LocalStack:
     """The local stack of one profile."""
 
     def __init__(
-        self, settings: Settings, lane_path: Path | None = None, *, roles: Sequence[Program] | None = None
+        self,
+        settings: Settings,
+        lane_path: Path | None = None,
+        *,
+        roles: Sequence[Program] | None = None,
+        missing: Missing | None = None,
     ) -> None:
-        """``lane_path``: needed by `up` only. ``roles``: instead of worker, drainer and gateway."""
+        """``lane_path``: needed by `up` only. ``roles``: instead of worker, drainer, gateway and clock.
+        ``missing``: what `up` waits for beyond their processes, for as long as the settings say."""
         self._settings = settings
         self._lane_path = lane_path
         self._roles = roles
+        self._missing = missing
         self._paths = StackPaths.of(settings)
         self._supervisor = Supervisor(self._paths.supervisor_socket)
 
     async def up(self, progress: Progress) -> StackState:
-        """Starts what does not run and returns once servers answer and roles run.
+        """Starts what does not run and returns once servers answer and roles are at work.
 
-        A second call says that all runs and returns at once; with another lane file it
-        restarts the roles on it. When it fails or is interrupted, what it started is
+        What is not at work in time is told in the state (`StackState.missing`), and goes on: it may wait
+        for somebody else's server. A second call says that all runs and returns at once; with another
+        lane file it restarts the roles on it. When it fails or is interrupted, what it started is
         stopped again. Raises `ConfigError`, `Refused`, `PartMissing`, `StartFailed`,
         `BoundaryDown`.
         """
@@ -140,10 +162,10 @@ class LocalStack:
         roles = tuple(self._roles) if self._roles is not None else role_programs(self._settings, lane_path)
         async with self._alone(progress):
             if self._mark(SUPERVISOR) is not None:
-                await self._join(roles, lane_path, progress)
+                missing = await self._join(roles, lane_path, progress)
             else:
-                await self._start(roles, lane_path, progress)
-        return await self.state()
+                missing = await self._start(roles, lane_path, progress)
+        return replace(await self.state(), missing=missing)
 
     async def down(self, progress: Progress) -> bool:
         """Stops all that `up` started, roles first, and returns once it is gone. Data stays.
@@ -181,8 +203,8 @@ class LocalStack:
         return StackState(running, programs, lane_path)
 
     async def hung(self) -> tuple[str, ...]:
-        """Programs that live and do not react, each in words: stopped ones, and servers that take a
-        connection and say nothing for `SILENT_S` seconds. Reads only."""
+        """Programs that live and do not react, each in words: stopped ones, and those that take a
+        connection and say nothing for `SILENT_S` seconds (roles: `ROLE_SILENT_S`). Reads only."""
         marks = await asyncio.to_thread(live_marks, self._paths.marks)
         told = await asyncio.gather(*(asyncio.to_thread(self._how_it_hangs, mark) for mark in marks))
         return tuple(how for how in told if how is not None)
@@ -193,6 +215,8 @@ class LocalStack:
         silent = {
             VALKEY: lambda: valkey_silent(self._paths.valkey_socket, SILENT_S),
             RESTATE: lambda: restate_silent(self._paths.restate_base, SILENT_S),
+            "clock": lambda: self._is_silent_role("clock", self._paths.clock_socket, "/health"),
+            "gateway": lambda: self._is_silent_role("gateway", self._gateway_address(), "/v1/healthz"),
         }.get(mark.name)
         if silent is not None and silent():
             # A program with threads is seen as stopped only once all of them are: look again.
@@ -200,6 +224,25 @@ class LocalStack:
                 return _stopped(mark)
             return f"{mark.name} (pid {mark.pid}) runs but does not answer: it hangs"
         return None
+
+    def _is_silent_role(self, role: str, address: Path | tuple[str, int] | None, target: str) -> bool:
+        try:
+            began = (self._paths.marks / role).stat().st_mtime
+        except OSError:
+            return False
+        return (
+            address is not None
+            and time.time() - began > ROLE_BEGINS_S
+            and is_silent_http(address, target, ROLE_SILENT_S)
+        )
+
+    def _gateway_address(self) -> tuple[str, int] | None:
+        """None for a role's address that is not known, or can't be used."""
+        try:
+            bind = peek_targets(self._settings).gateway_bind
+        except ConfigError:
+            return None
+        return None if bind is None else (bind.reachable.host, bind.port)
 
     def logs(self, name: str, *, follow: bool = False, lines: int = 100) -> AsyncIterator[str]:
         """See `runtime.stack.logs.read_log`."""
@@ -215,7 +258,9 @@ class LocalStack:
         load_lane(lane_path, time.time)  # a bad one is refused before anything starts
         return lane_path
 
-    async def _start(self, roles: Sequence[Program], lane_path: Path, progress: Progress) -> None:
+    async def _start(
+        self, roles: Sequence[Program], lane_path: Path, progress: Progress
+    ) -> Mapping[str, str]:
         await self._end_orphans(progress)
         kept = keep_endpoints(self._settings)
         if not self._paths.identity_pem.is_file():
@@ -228,12 +273,15 @@ class LocalStack:
         await asyncio.to_thread(self._write_files, programs, lane_path)
         try:
             await self._launch(programs, progress)
+            missing = await self._until_at_work(roles, progress)
         except BaseException:
             progress("stopping what was started")
             await self._end(lambda line: None)
             raise
         settle_endpoints(self._paths, kept)
-        progress(f"the local stack runs; its state is in {self._paths.state}")
+        if not missing:
+            progress(f"the local stack runs; its state is in {self._paths.state}")
+        return missing
 
     async def _servers(self, progress: Progress) -> list[Program]:
         servers: list[Program] = []
@@ -317,7 +365,27 @@ class LocalStack:
                 program=role.name,
             )
 
-    async def _join(self, roles: Sequence[Program], lane_path: Path, progress: Progress) -> None:
+    async def _until_at_work(self, roles: Sequence[Program], progress: Progress) -> Mapping[str, str]:
+        """What is still missing when all is well, or after the settings' time. Raises `StartFailed` when
+        there is no supervisor any more."""
+        if self._missing is None:
+            return {}
+        deadline = time.monotonic() + self._settings.start_within_s
+        tell_at = time.monotonic() + _TELL_EVERY_S
+        while True:
+            marks = {role.name: await asyncio.to_thread(self._mark, role.name) for role in roles}
+            missing = await self._missing({name: mark.pid for name, mark in marks.items() if mark})
+            now = time.monotonic()
+            if not missing or now > deadline:
+                return missing
+            if self._mark(SUPERVISOR) is None:
+                raise self._start_failed("the stack", None, "because the supervisor ended")
+            if now > tell_at:
+                progress("waiting: " + "; ".join(f"{part} {why}" for part, why in missing.items()))
+                tell_at = now + _TELL_EVERY_S
+            await asyncio.sleep(_ASK_EVERY_S)
+
+    async def _join(self, roles: Sequence[Program], lane_path: Path, progress: Progress) -> Mapping[str, str]:
         """`up` on a stack that runs: the lane file's roles anew if it is another, and what is down."""
         if hung := await self.hung():
             raise BoundaryDown("; ".join(hung), fix=restart(self._settings), code="hung")
@@ -339,16 +407,18 @@ class LocalStack:
             why = f"lane file is now {lane_path} (was {before})" if moved else "their settings changed"
             progress(f"{why}: restarting {', '.join(role.name for role in roles)}")
             await self._restart_roles(roles, lane_path, progress)
-            return
-        missing = [role for role in roles if states[role.name].status not in _UP]
+            return await self._until_at_work(roles, progress)
+        down = [role for role in roles if states[role.name].status not in _UP]
         for name in (VALKEY, RESTATE):
             if name in wanted and states[name].status not in _UP:
                 progress(f"starting {name}")
                 await asyncio.to_thread(self._supervisor.start, name)
-        if missing:
-            await self._start_roles(missing, progress)
-        else:
+        if down:
+            await self._start_roles(down, progress)
+        missing = await self._until_at_work(roles, progress)
+        if not down and not missing:
             progress(f"the local stack runs already, on lane file {lane_path}")
+        return missing
 
     async def _restart_roles(self, roles: Sequence[Program], lane_path: Path, progress: Progress) -> None:
         table = {**self._program_table(), **program_table(roles)}

@@ -110,8 +110,9 @@ def supervisor_program(paths: StackPaths) -> Program:
     """The supervisor itself. It works in the sockets' folder; every path in its file is relative to that."""
     return Program(
         SUPERVISOR,
-        (sys.executable, "-P", "-m", "supervisor.supervisord", "-c", "state/supervisord.ini"),
+        (sys.executable, "-P", "-m", "runtime.stack.supervising", "-c", "state/supervisord.ini"),
         cwd=paths.sockets,
+        env=python_path(),
         inherit=True,
     )
 

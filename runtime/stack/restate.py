@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from runtime.stack.health import http_answers, is_silent
+from runtime.stack.health import http_answers, is_silent_http
 
 NODE_NAME = "local"
 """Names the folder of the node's data and sockets under the base folder; it must never change."""
@@ -80,5 +80,4 @@ def restate_ready(base: Path) -> bool:
 
 def restate_silent(base: Path, timeout: float) -> bool:
     """True when its admin takes connections and says nothing for so many seconds."""
-    request = b"GET /health HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
-    return is_silent(restate_sockets(base).admin, request, timeout)
+    return is_silent_http(restate_sockets(base).admin, "/health", timeout)

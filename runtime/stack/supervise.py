@@ -20,7 +20,9 @@ from runtime.text import one_line
 CALL_TIMEOUT_S = 5.0
 LOG_BYTES = "10MB"
 LOG_BACKUPS = 3
-START_RETRIES = 10
+START_RETRIES = 1_000_000
+"""For ever, each pause a second longer than the one before: whatever keeps a program from starting (a disk
+that is full for an hour) may end, and nobody else would start it again."""
 
 
 class ProgramStatus(StrEnum):

@@ -5,21 +5,19 @@ The only place that knows how the command line spells what a finding or an error
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Sequence
 
+from runtime.call import Call
 from runtime.model import RunStatus
 from runtime.text import one_line
 from runtime.truth.document import NextAction
 
-PROGRAM = "joelclaw-tui"
-
 
 class Commands:
-    """The command line's words for one profile."""
+    """The command line's words for one profile and lane file."""
 
-    def __init__(self, profile: str, *, local_stack: bool) -> None:
-        self._prefix = [PROGRAM] if profile == "local" else [PROGRAM, "--profile", profile]
+    def __init__(self, call: Call, *, local_stack: bool) -> None:
+        self._call = call
         self.local_stack = local_stack
         """True when `up` can start what is missing."""
 
@@ -105,5 +103,5 @@ class Commands:
         return self._say(described[verb], "artifacts", verb, *words)
 
     def _say(self, description: str, *words: str) -> NextAction:
-        command = shlex.join([*self._prefix, *(one_line(word, 200) for word in words)])
+        command = self._call.command(*(one_line(word, 200) for word in words))
         return NextAction(command=command, description=description)

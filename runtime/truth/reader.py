@@ -9,6 +9,7 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import Any, Protocol, TypeVar
 
+from runtime.call import Call
 from runtime.lanefile import LaneSource
 from runtime.ledger.sightings import Seen
 from runtime.model import (
@@ -132,7 +133,7 @@ class Reader:
         self._now = now
         self._addresses = addresses
         self._alive_within_s = alive_within_s
-        self._commands = Commands(settings.profile, local_stack=settings.wants_local_stack)
+        self._commands = Commands(Call.of(settings), local_stack=settings.wants_local_stack)
         self._pressure_probe = pressure_probe(
             pressure,
             lane,
@@ -471,7 +472,7 @@ class Reader:
             limit -= len(data)
         if not parts:
             raise NotFound(
-                f"the artifact has no {one_line(name, 20)}", fix="see `joelclaw-tui artifacts show`"
+                f"the artifact has no {one_line(name, 20)}", fix="see `joelclaw-tui artifacts show ARTIFACT`"
             )
         return "\n".join(parts)
 

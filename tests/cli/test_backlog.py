@@ -157,10 +157,10 @@ def test_a_dry_run_is_kept_and_applied_once_by_its_id(desk: Desk) -> None:
     assert preview["counts"] == [{"family": FAMILY, "state": "dead", "matching": 3}]
     assert (preview["kept"], preview["total"], preview["matching"]) == (True, 3, 3)
     preview_id = preview["preview_id"]
-    assert told["next_actions"][0]["command"] == f"joelclaw-tui queue apply {preview_id}"
+    lane = str(desk.lane.lane_file)
+    assert told["next_actions"][0]["command"] == f"joelclaw-tui --lane {lane} queue apply {preview_id}"
     (listed,) = desk.tells("queue", "previews")["result"]["previews"]
     assert (listed["preview_id"], listed["state"]) == (preview_id, "ready")
-    lane = str(desk.lane.lane_file)
     again = desk.tells("--lane", lane, "queue", "replay", FAMILY, "--dry-run")
     assert again["next_actions"][0]["command"].startswith(f"joelclaw-tui --lane {lane} queue apply ")
     code, _, err = desk.says("queue", "apply", preview_id)
@@ -410,7 +410,7 @@ def test_cut_off_in_the_middle_it_goes_on_where_it_was_and_does_each_item_once(
     assert (kept["state"], 0 < kept["batches_done"] < kept["batches"]) == ("applying", True)
     if how is signal.SIGINT:
         assert process.returncode == 130
-        assert f"`joelclaw-tui queue apply {preview_id}` goes on from there".encode() in err
+        assert f" --lane {desk.lane.lane_file} queue apply {preview_id}` goes on from there".encode() in err
         (partial,) = desk.tells("audit")["result"]["receipts"]
         assert partial["partial"] is True
         assert f"of {many:,}" in partial["summary"]

@@ -248,7 +248,9 @@ def test_with_redis_hung_what_lives_is_unknown_and_a_restart_is_proposed(
     error = envelope(refused)
     assert (refused.returncode, error["error"]["code"]) == (3, "timed-out")
     assert "hangs" in error["error"]["message"]
-    assert "`joelclaw-tui down`, then `joelclaw-tui up`" in error["fix"]
+    down, up = re.findall(r"`([^`]+ (?:down|up))`", error["fix"])
+    for command, word in ((down, "down"), (up, "up")):
+        assert command.endswith(f" -m joelclaw_tui --lane {lane.lane_file} {word}")
 
 
 # --- how it was called ---
@@ -270,7 +272,7 @@ def test_proposed_commands_can_be_typed_as_they_stand(lane: LaneProcesses) -> No
     assert proposed
     assert all(program.endswith("bin/joelclaw-tui") for program in proposed)
     first = Snapshot.model_validate_json(document).verdict.findings[0].next_actions[0]
-    assert first.command.startswith("joelclaw-tui ")
+    assert f" -m joelclaw_tui --lane {lane.lane_file} " in first.command
 
 
 def test_the_gateway_s_address_and_token_are_printed_for_a_shell(lane: LaneProcesses) -> None:
@@ -291,7 +293,7 @@ def test_before_the_first_up_the_gateway_has_no_address(lane: LaneProcesses, tmp
     new.environment = {**environment, "JOELCLAW_STATE_DIR": str(tmp_path / "state")}
     done = new.command("config", "show", "gateway", "--json")
     assert (done.returncode, envelope(done)["error"]["code"]) == (2, "config")
-    assert "joelclaw-tui up" in envelope(done)["fix"]
+    assert f" -m joelclaw_tui --lane {lane.lane_file} up`" in envelope(done)["fix"]
 
 
 # --- intake ---

@@ -223,7 +223,7 @@ def test_hostile_text_is_shown_and_not_obeyed() -> None:
 def test_a_long_list_says_how_much_it_leaves_out() -> None:
     text = shown(families=200)
     assert text.count("bulk/f") == ROWS_SHOWN - 5
-    assert "180 more families: joelclaw-tui queue list" in text
+    assert "180 more families: `joelclaw-tui queue list`" in text
 
 
 def test_panes_are_chosen_by_name() -> None:
