@@ -15,6 +15,7 @@ import httpx
 import pytest
 
 from joelclaw_tui.app import ConsoleApp
+from runtime.sandbox.isolation.bubblewrap import availability
 from runtime.stack.endpoints import StackPaths
 from tests.console.driving import ready
 from tests.lane.operating import operator_of, settings_of, until
@@ -24,9 +25,10 @@ from tests.lane.walk.accounting import account
 from tests.lane.walk.declared import WalkSink, lane_text
 from tests.lane.walk.direct import NOT_KEPT, Direct
 from tests.lane.walk.doors import CONSOLE, GATEWAY, ONCE, Doors
-from tests.lane.walk.steps import calm, step_of
+from tests.lane.walk.steps import calm, open_with, step
 from tests.lane.walk.walker import MOST_DIFFERENCES, SHORT_S, Walker, planned
 from tests.lane.walk.warranted import ROLES
+from tests.sandbox.making import a_repository
 from tests.servers import RestateServer, ValkeyServer
 
 SEED = "JOELCLAW_WALK_SEED"
@@ -58,13 +60,14 @@ async def walk_over(
         plan = planned(walk.chance, faults)
         at = dict(zip(sorted(walk.chance.sample(range(3, operations), faults)), plan, strict=True))
         try:
+            await open_with(walk)
             await walk.check([GATEWAY, CONSOLE, ONCE])
             for number in range(1, operations + 1):
                 walk.number = number
                 if fault := at.get(number - 1):
                     await walk.break_off(fault)
                     for _ in range(walk.chance.randint(0, 2)):
-                        walk.log(await step_of(walk)(walk))
+                        await step(walk)
                     if fault.long:
                         await walk.named()
                         await walk.check([CONSOLE])
@@ -74,7 +77,7 @@ async def walk_over(
                     await walk.settled()
                     await walk.check([GATEWAY, CONSOLE, ONCE])
                 walk.watch()
-                walk.log(await step_of(walk)(walk))
+                await step(walk)
                 await walk.check()
                 if len(walk.differences) > MOST_DIFFERENCES:
                     break
@@ -83,10 +86,24 @@ async def walk_over(
             await walk.check([GATEWAY, CONSOLE, ONCE])
             await account(walk)
             walk.watch()
+            walk.log(f"compared: {dict(walk.compared)}")
         finally:
             walk.release()
+        assert not told_too_little(walk, operations)
         told = [f"at operation {', '.join(map(str, at))}: {what}" for what, at in walk.differences.items()]
         assert not told, "\n".join([f"{SEED}={seed}: {len(told)} differences", *told])
+
+
+def told_too_little(walk: Walker, operations: int) -> list[str]:
+    """A walk that met nothing but a lane on the move has shown nothing."""
+    least = {GATEWAY: operations // 2, CONSOLE: operations // 2, ONCE: operations // 8}
+    names = ("pressure", "durable", "clock", "findings")
+    return [
+        f"{door} {name}: {walk.compared[f'{door} {name}']} looks compared of {operations} operations"
+        for door, most in least.items()
+        for name in names
+        if walk.compared[f"{door} {name}"] < most
+    ]
 
 
 @asynccontextmanager
@@ -95,7 +112,8 @@ async def walking(
 ) -> AsyncIterator[Walker]:
     """The lane's processes, a console in front of it, and the ways to its servers."""
     async with listening(WalkSink()) as sink:
-        lane = LaneProcesses(folder, valkey, restate, lane_text(sink.url))
+        repo = a_repository(folder / "repo") if availability().available else None
+        lane = LaneProcesses(folder, valkey, restate, lane_text(sink.url, repo))
         lane.environment["JOELCLAW_REFRESH_S"] = str(REFRESH_S)
         lane.environment["JOELCLAW_PROBE_DEADLINE_S"] = str(DEADLINE_S)
         settings = settings_of(lane)
@@ -141,6 +159,7 @@ async def walking(
                         http,
                         sink,
                         {"valkey": valkey, "restate": restate},
+                        repo,
                     )
         finally:
             await direct.aclose()

@@ -7,6 +7,8 @@ from tests.lane.walk.direct import ASIDE, DELAYED, PARKED, WAITING
 from tests.lane.walk.walker import Walker
 
 CLOSED = ("settled", "discarded")
+RECEIPTS = 50
+"""The newest ones, that are compared."""
 OVERLAP_S = 30.0
 """A call that was cut by a fault is made again within this after it."""
 AGAIN_AFTER = ("worker", "restate")
@@ -31,7 +33,7 @@ async def account(walk: Walker) -> None:
                 if row is None:
                     walk.differ(f"{current} is {where} and has no row of how it ended")
                 elif row.endswith(":moved"):
-                    current = await _moved_to(walk, current, family)
+                    current = await _moved_to(walk, f"{current}.{row.split(':')[1]}", family)
                     if current == "":
                         walk.differ(f"{item_id} was moved from {family}, and is in no other family")
                         break
@@ -51,16 +53,20 @@ async def account(walk: Walker) -> None:
     if live:
         walk.differ(f"runs that go on after all has ended: {live}")
     _effects(walk)
+    kept = sorted(await walk.direct.receipts(RECEIPTS), key=lambda row: -row["at"])
+    told = await walk.operator.reader.audit(RECEIPTS)
+    if [one.receipt_id for one in told] != [row["receipt_id"] for row in kept]:
+        walk.differ("the audit that is told is not the trail that Redis has")
     walk.log(
         f"{len(walk.given)} items acknowledged, {len(final)} succeeded, {len(walk.sink.effects)} effects"
     )
 
 
-async def _moved_to(walk: Walker, item_id: str, family: str) -> str:
-    """A move is an enqueue with the old id as its dedup key."""
+async def _moved_to(walk: Walker, attempt: str, family: str) -> str:
+    """A move is an enqueue whose dedup key names the item and the attempt that were moved."""
     seen = await walk.direct.pressure()
     for name in seen.families:
-        if name != family and (found := await walk.direct.dedup(name, item_id)):
+        if name != family and (found := await walk.direct.dedup(name, f"moved:{attempt}")):
             return found
     return ""
 

@@ -183,7 +183,7 @@ def _compare_backlog_cells(seen: Findings, told: Told, rows: dict[str, Any]) -> 
                 seen.equal(f"{name} cell {title}", cells[name][title], age(rows[name][key]))
 
 
-def compare_durable(told: Told, before: DurableSeen, after: DurableSeen) -> list[Difference]:
+def compare_durable(told: Told, before: DurableSeen) -> list[Difference]:
     seen = Findings(told.door)
     data = told.boundary("durable")["data"]
     if data is None:
@@ -261,6 +261,17 @@ def compare_clock(
     return seen.rows
 
 
+def compare_sandbox(told: Told, artifacts: int) -> list[Difference]:
+    """``artifacts``: how many folders of them there were, before and after."""
+    seen = Findings(told.door)
+    data = told.boundary("sandbox")["data"]
+    if data is None:
+        seen.equal("artifacts, of no sandbox", 0, artifacts)
+    else:
+        seen.equal("artifacts in all", data["artifacts"]["total"], artifacts)
+    return seen.rows
+
+
 def _goes_on(fire: dict[str, Any], seen: PressureSeen, durable: DurableSeen) -> bool | None:
     """Whether a fire's work is in hand; None where either word is right: it waits for nobody's pause, or it has
     ended and nobody has noted so yet. What waits held is not running (rule 3)."""
@@ -279,4 +290,4 @@ def _goes_on(fire: dict[str, Any], seen: PressureSeen, durable: DurableSeen) -> 
     pause = told_pause(seen.families[family], seen.hold)
     if where[0] in "wqd" and pause is not None and pause["mode"] == "hold":
         return False
-    return False if where in ("dead", "quarantined") else None
+    return None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 import tomllib
 from collections import defaultdict
+from pathlib import Path
 from typing import Any
 
 from aiohttp import web
@@ -16,6 +17,8 @@ OFTEN_S, DIRECT_S = 20, 30
 """Periods of the two schedules that fire by themselves."""
 REMOVABLE = "removable/one"
 ENDLESS = "long/hang"
+BOXED = "code/change"
+"""Declared where this machine can hold a sandbox."""
 HTTP = ("web/post", "web/flaky", "web/keyed")
 """Whose effects the sink counts."""
 FILLED = ("quick/noop", *HTTP, "web/one", "slow/step", "always/fails", "trips/breaker", ENDLESS, REMOVABLE)
@@ -102,9 +105,27 @@ overlap = "allow"
 BAD = '\n[families."typo"]\nhandlr = 1\n'
 
 
-def lane_text(sink: str, *, removable: bool = True, minute: int = 0) -> str:
-    """``minute``: of the nightly schedule, which an edit moves."""
+_BOXED = """
+[families."code/change"]
+handler = "sandbox"
+max_in_flight = 2
+retry = {{ tries = 3, initial = "200ms" }}
+[families."code/change".sandbox]
+repo = "{repo}"
+agent = ["sh", "-c", "cat > payload.txt; sleep 1; echo 42 > answer.txt"]
+verify = [["grep", "42", "answer.txt"]]
+timeout = "2m"
+memory = "256M"
+disk = "32M"
+scratch = "8M"
+"""
+
+
+def lane_text(sink: str, repo: Path | None, *, removable: bool = True, minute: int = 0) -> str:
+    """``repo``: of the sandboxed family; None: there is none. ``minute``: of the nightly schedule, which an
+    edit moves."""
     families = _FAMILIES.format(sink=sink) + (_REMOVABLE if removable else "")
+    families += "" if repo is None else _BOXED.format(repo=repo)
     return families + _SCHEDULES.format(minute=minute)
 
 

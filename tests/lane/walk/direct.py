@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -149,8 +150,9 @@ class Direct:
         await self._admin.aclose()
         await self._clock.aclose()
 
-    async def pressure(self) -> PressureSeen:
-        names = sorted(set(await self.redis.hvals(lane_key("families"))))
+    async def pressure(self, declared: Iterable[str] = ()) -> PressureSeen:
+        """Of every family that ever had an item, and of those that are ``declared``."""
+        names = sorted({*await self.redis.hvals(lane_key("families")), *declared})
         last = await self.redis.hgetall(lane_key("fires:last"))
         newest = {name: fire_id for name, fire_id in last.items() if not name.endswith("@")}
         opened = await self.redis.zrange(lane_key("fires:open"), 0, -1)

@@ -13,7 +13,7 @@ import httpx
 from runtime.actions.intents import ActionName, Bulk, Intent
 from runtime.model import BoundaryDown, OperatorError, PauseMode, Priority, Receipt, Refused, TimedOut
 from tests.lane.walk.comparing import told_pause
-from tests.lane.walk.declared import ENDLESS, FILLED, REMOVABLE
+from tests.lane.walk.declared import BOXED, ENDLESS, FILLED, REMOVABLE
 from tests.lane.walk.direct import WAITING, PressureSeen
 from tests.lane.walk.walker import Given, Walker
 
@@ -22,15 +22,19 @@ COMMAND_SHARE = 0.15
 """Of what both can do, that goes through a command's process and not through its layer in this one."""
 FILLING, ENDLESS_MOST = 4, 6
 _OF_LATE = (503, 504)
+NOTHING = ""
+"""What a step says that found nothing to be about."""
+DRAWS = 8
 Step = Callable[[Walker], Awaitable[str]]
 
 
 async def seen_of(walk: Walker) -> PressureSeen | None:
-    return None if walk.down("valkey") else await walk.direct.pressure()
+    return None if walk.down("valkey") else await walk.direct.pressure(families(walk))
 
 
 def families(walk: Walker) -> list[str]:
-    return [name for name in FILLED if walk.removable or name != REMOVABLE]
+    names = [name for name in FILLED if walk.removable or name != REMOVABLE]
+    return names if walk.repo is None else [*names, BOXED]
 
 
 def filled(walk: Walker, seen: PressureSeen | None) -> str:
@@ -87,7 +91,7 @@ async def post_one(walk: Walker) -> str:
 async def post_many(walk: Walker) -> str:
     seen = await seen_of(walk)
     family, key, many = filled(walk, seen), key_of(walk), walk.chance.randint(2, 8)
-    if family == ENDLESS:
+    if family in (ENDLESS, BOXED):
         family = "quick/noop"
     try:
         answer = await walk.http.post(
@@ -150,7 +154,7 @@ async def enqueue_again(walk: Walker) -> str:
     item_id, given = walk.chance.choice(known)
     seen = await seen_of(walk)
     if not takes_in(seen, given.family):
-        return "again: its family takes nothing in"
+        return NOTHING
     try:
         made = await walk.operator.intake.enqueue(
             given.family, payload(walk), origin="walk", dedup_key=given.key
@@ -237,7 +241,7 @@ async def resume(walk: Walker) -> str:
         ]
     )
     if not held or seen is None:
-        return "resume: nothing is paused"
+        return NOTHING
     name = walk.chance.choice(held)
     receipt = await act(walk, ActionName.RESUME, name)
     after = await seen_of(walk)
@@ -255,22 +259,25 @@ async def extend(walk: Walker) -> str:
         else [n for n, one in seen.families.items() if "person" in one.pauses() and n in families(walk)]
     )
     if not held or (seen is not None and seen.hold is not None):
-        return "extend: nothing is paused"
+        return NOTHING
     name = walk.chance.choice(held)
     await act(walk, ActionName.EXTEND, name, until=time.time() + 1800)
     return f"extend {name}"
 
 
 async def hold_lane(walk: Walker) -> str:
+    seen = await seen_of(walk)
+    if seen is None or seen.hold is not None:
+        return NOTHING
     walk.disturbed = True
-    await act(walk, ActionName.HOLD_LANE, until=time.time() + 3600)
+    await act(walk, ActionName.HOLD_LANE, until=time.time() + walk.chance.choice([15.0, 3600.0]))
     return "hold the lane"
 
 
 async def release_lane(walk: Walker) -> str:
     seen = await seen_of(walk)
     if seen is None or seen.hold is None:
-        return "release: the lane is not held"
+        return NOTHING
     await act(walk, ActionName.RELEASE_LANE)
     after = await seen_of(walk)
     if after is not None and after.hold is not None:
@@ -297,7 +304,7 @@ async def _some(walk: Walker, *sets: str) -> tuple[str, list[str]] | None:
 async def replay(walk: Walker) -> str:
     some = await _some(walk, "dead", "quarantined")
     if some is None:
-        return "replay: nothing is dead"
+        return NOTHING
     name, ids = some
     if walk.chance.random() < 0.3:
         await act(walk, ActionName.REPLAY, name, bulk=Bulk(rate_per_s=walk.chance.choice([None, 5.0])))
@@ -309,7 +316,7 @@ async def replay(walk: Walker) -> str:
 async def discard(walk: Walker) -> str:
     some = await _some(walk, "dead", "quarantined", *WAITING)
     if some is None:
-        return "discard: nothing to discard"
+        return NOTHING
     receipt = await act(walk, ActionName.DISCARD, *some[1])
     if receipt is not None and not walk.down("valkey"):
         for row in receipt.results:
@@ -323,7 +330,7 @@ async def discard(walk: Walker) -> str:
 async def reprioritize(walk: Walker) -> str:
     some = await _some(walk, *WAITING)
     if some is None:
-        return "reprioritize: nothing waits"
+        return NOTHING
     level = Priority(walk.chance.randrange(4))
     await act(walk, ActionName.REPRIORITIZE, *some[1], bulk=Bulk(priority=level))
     return f"reprioritize {some[1]} to {level.name}"
@@ -332,8 +339,8 @@ async def reprioritize(walk: Walker) -> str:
 async def move(walk: Walker) -> str:
     some = await _some(walk, *WAITING, "dead")
     if some is None:
-        return "move: nothing to move"
-    to = walk.chance.choice([name for name in families(walk) if name not in (some[0], ENDLESS)])
+        return NOTHING
+    to = walk.chance.choice([name for name in families(walk) if name not in (some[0], ENDLESS, BOXED)])
     await act(walk, ActionName.MOVE, *some[1], bulk=Bulk(to_family=to))
     return f"move {some[1]} to {to}"
 
@@ -341,7 +348,7 @@ async def move(walk: Walker) -> str:
 async def delay(walk: Walker) -> str:
     some = await _some(walk, *WAITING)
     if some is None:
-        return "delay: nothing waits"
+        return NOTHING
     await act(walk, ActionName.DELAY, *some[1], bulk=Bulk(delay_s=walk.chance.choice([2.0, 1800.0])))
     return f"delay {some[1]}"
 
@@ -349,7 +356,7 @@ async def delay(walk: Walker) -> str:
 async def quarantine(walk: Walker) -> str:
     some = await _some(walk, *WAITING, "dead")
     if some is None:
-        return "quarantine: nothing waits"
+        return NOTHING
     await act(walk, ActionName.QUARANTINE, *some[1])
     return f"quarantine {some[1]}"
 
@@ -357,7 +364,7 @@ async def quarantine(walk: Walker) -> str:
 async def end_run(walk: Walker) -> str:
     """Cancels or kills a run that goes on."""
     if walk.down("restate"):
-        return "end a run: Restate is gone"
+        return NOTHING
     runs = await walk.direct.durable()
     live = sorted(
         run_id
@@ -365,7 +372,7 @@ async def end_run(walk: Walker) -> str:
         if run["status"] in ("running", "suspended", "backing-off") and run_id not in walk.asked_to_end
     )
     if not live:
-        return "end a run: nothing runs"
+        return NOTHING
     run_id = walk.chance.choice(live)
     action = walk.chance.choice([ActionName.RUN_CANCEL, ActionName.RUN_KILL])
     receipt = await act(walk, action, run_id)
@@ -384,7 +391,7 @@ async def run_now(walk: Walker) -> str:
 
 async def switch(walk: Walker) -> str:
     if walk.down("clock"):
-        return "switch: the clock is gone"
+        return NOTHING
     jobs = await walk.direct.jobs()
     name = walk.chance.choice(["often", "direct", "nightly"])
     off = bool(jobs[name]["disabled"])
@@ -398,7 +405,7 @@ async def switch(walk: Walker) -> str:
 async def edit_lane(walk: Walker) -> str:
     """A bad edit, the good one again, a family out of it and back in, a schedule's time."""
     if walk.broken is not None:
-        return "edit: something is broken"
+        return NOTHING
     if walk.refused:
         walk.refused = False
         what = "edit: good again"
@@ -441,8 +448,8 @@ STEPS: tuple[tuple[Step, int], ...] = (
     (pause, 5),
     (resume, 5),
     (extend, 2),
-    (hold_lane, 1),
-    (release_lane, 3),
+    (hold_lane, 2),
+    (release_lane, 12),
     (replay, 3),
     (discard, 2),
     (reprioritize, 2),
@@ -456,8 +463,21 @@ STEPS: tuple[tuple[Step, int], ...] = (
 )
 
 
-def step_of(walk: Walker) -> Step:
-    return walk.chance.choices([step for step, _ in STEPS], [weight for _, weight in STEPS])[0]
+async def open_with(walk: Walker) -> None:
+    """Something of each family, so that the first operations have what they can be about."""
+    for name in families(walk):
+        for _ in range(2):
+            made = await walk.operator.intake.enqueue(name, payload(walk), origin="walk")
+            walk.given[made.item_id] = Given(name)
+
+
+async def step(walk: Walker) -> None:
+    """One operation of any kind that has something to be about now."""
+    kinds, weights = [kind for kind, _ in STEPS], [weight for _, weight in STEPS]
+    for _ in range(DRAWS):
+        if told := await walk.chance.choices(kinds, weights)[0](walk):
+            walk.log(told)
+            return
 
 
 async def calm(walk: Walker) -> None:
@@ -497,4 +517,4 @@ async def calm(walk: Walker) -> None:
     await walk.until(rest, "everything that may run has ended", within_s=120)
 
 
-__all__ = ["STEPS", "act", "calm", "seen_of", "step_of"]
+__all__ = ["STEPS", "act", "calm", "open_with", "seen_of", "step"]

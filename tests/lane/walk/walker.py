@@ -8,9 +8,12 @@ import os
 import random
 import signal
 import time
+from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
 
 import httpx
 from redis.exceptions import RedisError
@@ -22,6 +25,7 @@ from tests.lane.walk.comparing import (
     compare_clock,
     compare_durable,
     compare_pressure,
+    compare_sandbox,
     stands_still,
 )
 from tests.lane.walk.declared import BAD, WalkSink, declared, lane_text
@@ -32,6 +36,7 @@ from tests.lane.walk.warranted import (
     SERVERS,
     Failures,
     LaneState,
+    Name,
     judge,
     part_of,
     permitted,
@@ -52,6 +57,12 @@ CLEARED_WITHIN_S = 60.0
 ONCE_EVERY = 3
 """Of the operations; a command's own start takes longer than all else here."""
 MOST_DIFFERENCES = 60
+_WITHOUT = {
+    "valkey": {"pressure", "clock", "findings"},
+    "restate": {"durable", "clock", "findings"},
+    "clock": {"clock"},
+}
+"""What can't be warranted while a server is gone: it is looked at by `Walker.named` then."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +84,16 @@ class Given:
     times: int = 1
 
 
+@dataclass(frozen=True, slots=True)
+class Around:
+    """The servers at one side of a door's look; None: the one that is broken."""
+
+    pressure: PressureSeen | None
+    durable: DurableSeen | None
+    jobs: dict[str, dict[str, Any]] | None
+    artifacts: int
+
+
 @dataclass
 class Walker:
     chance: random.Random
@@ -83,6 +104,8 @@ class Walker:
     http: httpx.AsyncClient
     sink: WalkSink
     servers: dict[str, Server]
+    repo: Path | None
+    """Of the sandboxed family; None: this machine holds no sandbox."""
     given: dict[str, Given] = field(default_factory=dict)
     """Acknowledged items by id."""
     asked_to_end: dict[str, str] = field(default_factory=dict)
@@ -102,12 +125,14 @@ class Walker:
     """Something was broken, paused or disabled: an instant may have passed."""
     last_good: dict[str, Told] = field(default_factory=dict)
     stopped: list[int] = field(default_factory=list)
+    compared: Counter[str] = field(default_factory=Counter)
+    """Looks that could be compared, by door and boundary: the others met a lane on the move."""
 
     # --- what is known
 
     @property
     def text(self) -> str:
-        return lane_text(self.sink.url, removable=self.removable, minute=self.minute)
+        return lane_text(self.sink.url, self.repo, removable=self.removable, minute=self.minute)
 
     def state(self) -> LaneState:
         said = declared(self.text)
@@ -187,101 +212,85 @@ class Walker:
 
     async def _check(self, door: str) -> list[Difference]:
         deadline = time.monotonic() + STILL_WITHIN_S
-        wants = {"pressure", "durable", "clock"} - {
-            SERVERS.get(self.broken.victim, "clock")
-            if self.broken and self.broken.victim in (*SERVERS, "clock")
-            else ""
-        }
-        if self.down("valkey"):
-            wants.discard("clock")
+        wants = self._comparable()
         wrong: list[Difference] = []
-        judged = False
-        while wants or not judged:
-            state = self.state()
-            before, runs_before, jobs_before = await self._direct()
+        while wants:
+            state, before = self.state(), await self._around()
             try:
                 told = await self.doors.look(door)
             except NoAnswer as error:
                 return [*wrong, Difference(door, str(error), "a snapshot")]
-            after, runs_after, jobs_after = await self._direct()
-            late = time.monotonic() > deadline
-            if before is None or after is None:
-                wants.discard("pressure")
-            elif "pressure" in wants and stands_still(before, after, state.families):
-                wrong += compare_pressure(told, before, after, state.families)
-                wants.discard("pressure")
-            if runs_before is None or runs_after is None:
-                wants.discard("durable")
-            elif "durable" in wants and runs_before == runs_after:
-                wrong += compare_durable(told, runs_before, runs_after)
-                wants.discard("durable")
-            if (
-                "clock" in wants
-                and before is not None
-                and after is not None
-                and jobs_before is not None
-                and runs_before is not None
-                and runs_before == runs_after
-                and jobs_before == jobs_after
-                and before.print == after.print
-            ):
-                wrong += compare_clock(
-                    told,
-                    before,
-                    after,
-                    jobs_before,
-                    state.schedules,
-                    runs_before,
-                    untouched=not self.disturbed,
-                )
-                wants.discard("clock")
-            if not judged and before and after and runs_before and runs_after:
-                must = warranted(before, runs_before, jobs_before, state) & warranted(
-                    after, runs_after, jobs_after, state
-                )
-                may = set().union(
-                    *(
-                        function
-                        for seen, runs, jobs in (
-                            (before, runs_before, jobs_before),
-                            (after, runs_after, jobs_after),
-                        )
-                        for function in (
-                            warranted(seen, runs, jobs, state),
-                            permitted(seen, runs, jobs, state, self._noted(seen)),
-                        )
-                    )
-                )
-                if self.broken is not None and self.broken.victim in ("clock", "valkey", "restate"):
-                    must = {name for name in must if name[0] in ("dead", "paused", "breaker", "quarantined")}
-                    if self.down("valkey"):
-                        must = set()
-                wrong += judge(told, must, may, slow_log=bool(after.slow))
-                judged = True
-            elif not judged and self.broken is not None:
-                judged = True  # half of what warrants a finding can't be read: `named` looks for its own
-            if late and wants:
+            after = await self._around()
+            for name in sorted(wants):
+                found = self._compare(name, told, before, after, state)
+                if found is not None:
+                    wrong += found
+                    wants.discard(name)
+                    self.compared[f"{door} {name}"] += 1
+            if wants and time.monotonic() > deadline:
                 self.log(f"{door}: {', '.join(sorted(wants))} did not stand still")
-                break
-            if not late and not wants and judged:
+                return wrong
+            if not wants and self.broken is None:
                 self.last_good[door] = told
         return wrong
 
-    def _noted(self, seen: PressureSeen) -> Failures:
-        self.failures.note(seen)
-        return self.failures
+    def _comparable(self) -> set[str]:
+        """What the servers that answer now warrant."""
+        names = {"pressure", "durable", "clock", "findings"} | ({"sandbox"} if self.repo else set())
+        if self.broken is None or self.broken.victim not in _WITHOUT:
+            return names
+        return names - _WITHOUT[self.broken.victim]
 
-    async def _direct(
-        self,
-    ) -> tuple[PressureSeen | None, DurableSeen | None, dict[str, dict[str, object]] | None]:
-        pressure = durable = jobs = None
-        if not self.down("valkey"):
-            pressure = await self.direct.pressure()
-        if not self.down("restate"):
-            durable = await self.direct.durable()
-        if not self.down("clock"):
-            jobs = await self.direct.jobs()
-        return pressure, durable, jobs
+    def _compare(
+        self, name: str, told: Told, before: Around, after: Around, state: LaneState
+    ) -> list[Difference] | None:
+        """None: the lane moved meanwhile."""
+        one, two = before.pressure, after.pressure
+        runs, jobs = before.durable, before.jobs
+        runs_still, jobs_still = runs == after.durable, jobs == after.jobs
+        if name == "sandbox":
+            return compare_sandbox(told, before.artifacts) if before.artifacts == after.artifacts else None
+        if name == "durable":
+            return compare_durable(told, runs) if runs is not None and runs_still else None
+        if one is None or two is None:
+            return []
+        if name == "pressure":
+            still = stands_still(one, two, state.families)
+            return compare_pressure(told, one, two, state.families) if still else None
+        if name == "clock":
+            if jobs is None or runs is None or not (runs_still and jobs_still and one.print == two.print):
+                return None
+            quiet = not self.disturbed
+            return compare_clock(told, one, two, jobs, state.schedules, runs, untouched=quiet)
+        return self._findings(told, before, after, state)
+
+    def _findings(self, told: Told, before: Around, after: Around, state: LaneState) -> list[Difference]:
+        """Of any moment: what must be told before and after, and what may be told at either."""
+        must: list[set[Name]] = []
+        may: set[Name] = set()
+        slow = False
+        for around in (before, after):
+            seen, runs = around.pressure, around.durable
+            if seen is None or runs is None:
+                return []
+            self.failures.note(seen)
+            must.append(warranted(seen, runs, around.jobs, state))
+            may |= must[-1] | permitted(seen, runs, around.jobs, state, self.failures)
+            slow = slow or bool(seen.slow)
+        return judge(told, must[0] & must[1], may, slow_log=slow)
+
+    def _artifacts(self) -> int:
+        """Folders that are named like an artifact."""
+        kept = self.lane.folder / "state" / "sandbox" / "artifacts"
+        return sum(len(path.name) == 64 for path in kept.iterdir()) if kept.is_dir() else 0
+
+    async def _around(self) -> Around:
+        return Around(
+            None if self.down("valkey") else await self.direct.pressure(self.state().families),
+            None if self.down("restate") else await self.direct.durable(),
+            None if self.down("clock") else await self.direct.jobs(),
+            self._artifacts(),
+        )
 
     # --- breaking
 
