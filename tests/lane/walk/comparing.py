@@ -98,9 +98,9 @@ def told_pause(family: FamilySeen, hold: dict[str, Any] | None) -> dict[str, Any
         mine = {"lane": mine.get("lane", hold), **mine}
     ordered = list(mine.values())
     holding = [pause for pause in ordered if pause["mode"] == "hold"]
-    chosen = (holding or ordered or [None])[0]
-    if chosen is None:
+    if not ordered:
         return None
+    chosen = (holding or ordered)[0]
     return {
         "by": chosen["by"],
         "kind": chosen["kind"],

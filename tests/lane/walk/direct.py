@@ -136,7 +136,7 @@ class DurableSeen:
 
 class Direct:
     def __init__(self, valkey: Path, restate_admin: Path, clock: Path) -> None:
-        self.redis = Redis(
+        self.redis: Any = Redis(
             unix_socket_path=str(valkey),
             decode_responses=True,
             socket_timeout=5,

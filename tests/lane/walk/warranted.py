@@ -232,9 +232,9 @@ def judge(told: Told, must: set[Name], may: set[Name], *, slow_log: bool) -> lis
         wrong.append(Difference(f"{told.door}: verdict", told.document["verdict"]["status"], status))
     if told.door == ONCE:
         unread = any(row["status"] in ("down", "unknown") for row in told.document["boundaries"].values())
-        code = 3 if unread else 0 if status == "ok" else 1
-        if told.exit_code != code:
-            wrong.append(Difference("--once: exit code", told.exit_code, code))
+        right = 3 if unread else 0 if status == "ok" else 1
+        if told.exit_code != right:
+            wrong.append(Difference("--once: exit code", told.exit_code, right))
     if told.door == CONSOLE and status not in told.text:
         wrong.append(Difference("console: the header's verdict", "not on the screen", status))
     return wrong
