@@ -515,6 +515,3 @@ async def calm(walk: Walker) -> None:
         return not busy and not live
 
     await walk.until(rest, "everything that may run has ended", within_s=120)
-
-
-__all__ = ["STEPS", "act", "calm", "open_with", "seen_of", "step"]

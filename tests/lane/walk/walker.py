@@ -43,7 +43,7 @@ from tests.lane.walk.warranted import (
     required_of_fault,
     warranted,
 )
-from tests.servers import RestateServer, Server, ValkeyServer, stop_process
+from tests.servers import Server, stop_process
 
 KILL, STOP = "kill", "stop"
 STILL_WITHIN_S = 30.0
@@ -81,7 +81,7 @@ class Given:
 
     family: str
     key: str | None = None
-    times: int = 1
+    """Its dedup key."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,7 +143,6 @@ class Walker:
             schedules=said["schedules"],
             refused=self.refused,
             broken=self.broken.victim if self.broken else None,
-            how=self.broken.how if self.broken else "",
             once_broken=bool(self.broken_spans) or self.broken is not None,
         )
 
@@ -429,6 +428,3 @@ def planned(chance: random.Random, faults: int) -> list[Fault]:
         replace(fault, long=True) if index % 2 == 0 and faults < len(every) else fault
         for index, fault in enumerate(chosen)
     ]
-
-
-__all__ = ["Fault", "Given", "RestateServer", "ValkeyServer", "Walker", "planned"]

@@ -5,10 +5,11 @@ Findings are named by code and subject, and a boundary's by its name: what they 
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass, field
 from typing import Any
 
-from tests.lane.walk.comparing import PERIODS, Difference, figures, told_pause
+from tests.lane.walk.comparing import PERIODS, Difference, figures
 from tests.lane.walk.declared import LANE
 from tests.lane.walk.direct import US, DurableSeen, PressureSeen
 from tests.lane.walk.doors import CONSOLE, ONCE, Told
@@ -43,8 +44,6 @@ class LaneState:
     """The file on disk is a bad one."""
     broken: str | None
     """The role or server that is killed or stopped now, or is coming back."""
-    how: str = ""
-    """``kill`` or ``stop``."""
     once_broken: bool = False
     """Something was broken before."""
 
@@ -57,8 +56,6 @@ class Failures:
     """(family, item, attempt) -> (outcome, when in seconds)."""
 
     def note(self, pressure: PressureSeen) -> None:
-        import json
-
         for name, family in pressure.families.items():
             for item_id, lines in family.hashes["fails"].items():
                 for line in lines.split("\n"):
@@ -148,7 +145,6 @@ def permitted(
 ) -> set[Name]:
     """What may be told beside it: where the design leaves the moment open, or it is true of an instant only."""
     may: set[Name] = {
-        ("unreadable-absent", "sandbox"),
         ("boundary-absent", "sandbox"),
         ("artifacts-waiting", "artifacts"),
     }
@@ -178,9 +174,11 @@ def permitted(
             instant = (seen.at / US - period / 2) // period * period
             if instant > seen.last_instants.get(name, 0.0):
                 may.add(("schedule-missed", name))
-        schedule = lane.schedules.get(name)
-        if schedule is None:
+        if name not in lane.schedules:
             may.add(("schedule-drift", name))
+    for name, fire in seen.fires.items():
+        if fire["missed_before"] or fire["decision"] == "misfire":
+            may.add(("schedule-missed", name))  # it says itself what was not made up for
     for role in ROLES:
         if not seen.alive(role):
             may |= {
@@ -238,16 +236,3 @@ def judge(told: Told, must: set[Name], may: set[Name], *, slow_log: bool) -> lis
     if told.door == CONSOLE and status not in told.text:
         wrong.append(Difference("console: the header's verdict", "not on the screen", status))
     return wrong
-
-
-__all__ = [
-    "Failures",
-    "LaneState",
-    "Name",
-    "judge",
-    "part_of",
-    "permitted",
-    "required_of_fault",
-    "told_pause",
-    "warranted",
-]
