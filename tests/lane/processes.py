@@ -78,6 +78,19 @@ class LaneProcesses:
         finally:
             process.send_signal(signal.SIGCONT)
 
+    def pid(self, role: str) -> int:
+        """Of the role's process that was started last."""
+        return self._running[role][-1].pid
+
+    def ended(self) -> list[str]:
+        """Roles with a process that ended without having been killed; it is forgotten by the asking."""
+        found = []
+        for role, processes in self._running.items():
+            for process in [one for one in processes if one.poll() is not None]:
+                processes.remove(process)
+                found.append(role)
+        return found
+
     def stop(self) -> None:
         for processes in self._running.values():
             for process in processes:

@@ -6,7 +6,7 @@ import json
 from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, TypeVar
 
 from aiohttp import web
 
@@ -37,9 +37,17 @@ class Sink:
         return web.json_response({"ok": True})
 
 
+S = TypeVar("S", bound=Sink)
+
+
 @asynccontextmanager
 async def open_sink() -> AsyncIterator[Sink]:
-    sink = Sink()
+    async with listening(Sink()) as sink:
+        yield sink
+
+
+@asynccontextmanager
+async def listening(sink: S) -> AsyncIterator[S]:
     app = web.Application()
     app.router.add_route("*", "/{tail:.*}", sink.take)
     runner = web.AppRunner(app)
