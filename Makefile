@@ -41,6 +41,7 @@ lint: env
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/python -m tests.lint_lua
 
 format: env
 	$(BIN)/ruff check --fix .

@@ -63,7 +63,7 @@ class Ours:
             self.last = ids[-1]
 
     async def floor(self, count: int, payload: str) -> None:
-        empty, text = Script("return 0"), quoted(payload)
+        empty, text = Script.of("return 0"), quoted(payload)
         for start in range(0, count, CHUNK):
             calls = [Call(FAMILY, (text,)) for _ in range(min(CHUNK, count - start))]
             await empty.many(self.redis, calls)

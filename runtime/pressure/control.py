@@ -10,6 +10,7 @@ from redis.exceptions import RedisError
 
 from runtime.ledger.connection import redis_errors
 from runtime.ledger.keys import lane_key
+from runtime.ledger.lua import LuaScript
 from runtime.model import (
     ExtendResult,
     Pause,
@@ -22,9 +23,8 @@ from runtime.model import (
 )
 from runtime.pressure.keys import HOLD, families_key
 from runtime.pressure.place import OnLane
-from runtime.pressure.prelude import PAUSES_KEPT
 from runtime.pressure.records import unpack_pause
-from runtime.pressure.script import Call, Script
+from runtime.pressure.script import LUA, Call, Script
 
 REASON_LIMIT = 500
 ANY = "any"
@@ -36,14 +36,7 @@ LANE = "lane"
 class Control(OnLane):
     """`runtime.model.PressureControl` on one lane."""
 
-    _PAUSE = Script("""
-    local now = now_us(ARGV[1])
-    if ARGV[5] ~= '' and ARGV[5] ~= (call('HGET', base .. 'pause', 'epoch') or '0') then
-      return {false, 0, foremost(now) or false}
-    end
-    local ends = ARGV[4] == '' and 'null' or '"' .. int(now + ARGV[4]) .. '"'
-    return {set_pause(ARGV[2], ARGV[3], now, ends), call('ZCARD', base .. 'admitting')}
-    """)
+    _PAUSE = Script("pause")
 
     async def pause(
         self,
@@ -81,19 +74,7 @@ class Control(OnLane):
         with redis_errors(self._where):
             return int(await self._redis.zcard(self._base(family) + "admitting"))
 
-    _EXTEND = Script(f"""
-    local now = now_us(ARGV[1])
-    if ARGV[2] ~= (call('HGET', base .. 'pause', 'epoch') or '0') then return 'paused-anew' end
-    local text, kind = foremost(now)
-    if not text then return 'not-paused' end
-    local ends = ARGV[3] == '' and 'null' or '"' .. int(now + ARGV[3]) .. '"'
-    text = string.gsub(text, '"until":[^,]*}}$', '"until":' .. ends .. '}}')
-    call('HSET', base .. 'pause', kind, text)
-    call('HINCRBY', base .. 'pause', 'epoch', 1)
-    call('LPUSH', base .. 'pauses', cjson.encode({{extended=int(now), by=ARGV[4]}}))
-    call('LTRIM', base .. 'pauses', 0, {PAUSES_KEPT - 1})
-    return 'extended'
-    """)
+    _EXTEND = Script("extend_pause")
 
     async def extend(self, family: str, *, actor: str, for_s: float | None, epoch: int) -> ExtendResult:
         """The pause in force ends ``for_s`` seconds from now; None: when somebody resumes. Who paused, why
@@ -104,24 +85,7 @@ class Control(OnLane):
             )
         return ExtendResult(reply)
 
-    _RESUME = Script(f"""
-    local now = now_us(ARGV[1])
-    if ARGV[5] ~= '' and ARGV[5] ~= (call('HGET', base .. 'pause', 'epoch') or '0') then
-      return 'paused-anew'
-    end
-    local had, was = 0, false
-    for _, kind in ipairs(ARGV[2] == 'person' and {{'person', 'machine'}} or {{ARGV[2]}}) do
-      was = pause_of(kind, now) and true or was -- one that has run out is no more in force
-      had = had + call('HDEL', base .. 'pause', kind)
-    end
-    if ARGV[2] ~= 'lane' then call('DEL', base .. 'recent') end -- a breaker counts anew
-    if had == 0 then return 'not-paused' end
-    call('HINCRBY', base .. 'pause', 'epoch', 1)
-    call('LPUSH', base .. 'pauses', cjson.encode({{resumed=int(now), by=ARGV[3], kind=ARGV[2]}}))
-    call('LTRIM', base .. 'pauses', 0, {PAUSES_KEPT - 1})
-    call('PUBLISH', ARGV[4], '')
-    return was and 'resumed' or 'not-paused'
-    """)
+    _RESUME = Script("resume")
 
     async def resume(
         self, family: str, *, actor: str, kind: PauseKind, epoch: int | None = None
@@ -143,23 +107,8 @@ class Control(OnLane):
 
     # --- the whole lane
 
-    _HOLD_LANE = """#!lua flags=allow-oom
-    local t = redis.call('TIME')
-    local now = ARGV[1] ~= '' and tonumber(ARGV[1]) or t[1] * 1000000 + t[2]
-    local had = redis.call('GET', KEYS[1])
-    if ARGV[4] ~= 'any' and ARGV[4] ~= (had and cjson.decode(had).since or '') then return had or '' end
-    local ends = ARGV[3] == '' and 'null' or string.format('"%.0f"', now + ARGV[3])
-    local text = string.sub(ARGV[2], 1, -2) .. string.format(',"since":"%.0f","until":', now) .. ends .. '}'
-    redis.call('SET', KEYS[1], text)
-    if ARGV[3] ~= '' then redis.call('PEXPIRE', KEYS[1], math.max(1, math.floor(ARGV[3] / 1000 + 0.5))) end
-    return false
-    """
-    _RELEASE_LANE = """#!lua flags=allow-oom
-    local had = redis.call('GET', KEYS[1])
-    if had and ARGV[1] ~= 'any' and ARGV[1] ~= cjson.decode(had).since then return 0 end
-    redis.call('DEL', KEYS[1])
-    return 1
-    """
+    _HOLD_LANE = LuaScript(LUA, "hold_lane")
+    _RELEASE_LANE = LuaScript(LUA, "release_lane")
 
     async def hold_lane(
         self,
@@ -182,14 +131,9 @@ class Control(OnLane):
         )
         length = _length(for_s)
         with redis_errors(self._where):
-            stands: Any = await self._redis.eval(
-                self._HOLD_LANE,
-                1,
-                lane_key(self._lane, HOLD),
-                self._now,
-                fields,
-                str(length),
-                ANY if over is None else over,
+            hold = (lane_key(self._lane, HOLD),)
+            stands = await self._HOLD_LANE(
+                self._redis, hold, self._now, fields, length, ANY if over is None else over
             )
             if stands is not None:
                 raise PausedAnew(f"the whole lane {self._lane}", unpack_pause(stands))
@@ -215,9 +159,8 @@ class Control(OnLane):
 
         Raises `BoundaryDown`."""
         with redis_errors(self._where):
-            lifted: Any = await self._redis.eval(
-                self._RELEASE_LANE, 1, lane_key(self._lane, HOLD), ANY if hold is None else hold
-            )
+            key = (lane_key(self._lane, HOLD),)
+            lifted = await self._RELEASE_LANE(self._redis, key, ANY if hold is None else hold)
             if not lifted:
                 return dict.fromkeys(families, ResumeResult.PAUSED_ANEW)
             names = await self._with_known(families)
@@ -230,18 +173,7 @@ class Control(OnLane):
 
     # --- a family that was removed
 
-    _RESTORE = Script("""
-    local waits, left = 0, 0
-    for level = 0, 3 do
-      for _, kind in ipairs({'w', 'd'}) do
-        waits = waits + pour(base .. 'x' .. kind .. level, base .. kind .. level)
-        left = left + call('ZCARD', base .. 'x' .. kind .. level)
-      end
-    end
-    if left == 0 then call('HDEL', base .. 'meta', 'removed') end
-    call('PUBLISH', ARGV[2], '')
-    return {waits, left}
-    """)
+    _RESTORE = Script("restore")
 
     async def restore(self, family: str) -> int:
         """Takes a removed family's backlog out of quarantine, exactly as it was, before what came in since.

@@ -29,7 +29,7 @@ from runtime.pressure.place import OnLane
 from runtime.pressure.prelude import FAILURES_KEPT
 from runtime.pressure.records import pack_meta
 from runtime.pressure.scopes import SELECTABLE
-from runtime.pressure.script import Call, Kind, Script
+from runtime.pressure.script import Call, Script
 from runtime.pressure.selecting import Selector
 from runtime.text import one_line
 
@@ -59,45 +59,9 @@ class Exporter(OnLane):
         super().__init__(redis, url, lane, now_us=now_us)
         self._url = url
 
-    _ROWS = Script(
-        f"""
-    local out, bytes, names = {{}}, 0, {{'flight', 'admitting', 'leased', 'dead', 'quarantined'}}
-    for i = 1, #ARGV do
-      if bytes > {_READ_BYTES} then break end
-      local id, found = ARGV[i], false
-      local record = call('HGET', base .. 'items', id)
-      if record then
-        bytes = bytes + string.len(record)
-        local level = head(record)
-        for _, name in ipairs({{'w', 'd', 'q', 'xw', 'xd'}}) do
-          local score = call('ZSCORE', base .. name .. level, id)
-          if score then found = {{name, score}} break end
-        end
-        if not found then
-          for _, name in ipairs(names) do
-            local score = call('ZSCORE', base .. name, id)
-            if score then found = {{name, score}} break end
-          end
-        end
-      end
-      out[i] = found and {{found[1], found[2], record, call('HGET', base .. 'fails', id), call('HGET', base .. 'deaths', id)}}
-    end
-    return out
-    """,
-        Kind.LOOKS,
-    )
+    _ROWS = Script("export_rows", READ_BYTES=_READ_BYTES)
 
-    _WINDOWS = Script(
-        """
-    local now, out = now_us(ARGV[1]), {}
-    for i = 2, #ARGV, 2 do
-      local left = call('GET', base .. ARGV[i]) == ARGV[i + 1] and call('PTTL', base .. ARGV[i]) or -1
-      out[#out + 1] = left > 0 and int(math.floor(now / 1000) + left) or false
-    end
-    return out
-    """,
-        Kind.LOOKS,
-    )
+    _WINDOWS = Script("export_windows")
 
     async def lines(
         self,
@@ -231,51 +195,9 @@ class Adopter(OnLane):
         self._families = families
         self._payload_limit = payload_limit
 
-    _NEW = Script(
-        """
-    local out = {}
-    for i = 1, #ARGV do
-      out[i] = (call('HEXISTS', base .. 'items', ARGV[i]) == 1 or call('HEXISTS', base .. 'done', ARGV[i]) == 1) and 0 or 1
-    end
-    return out
-    """,
-        Kind.LOOKS,
-    )
+    _NEW = Script("export_new")
 
-    _RESTORE = Script(
-        """
-    local now, out, bytes, added, last = now_us(ARGV[1]), {}, 0, 0, 0
-    if paused(now, 'drain') then return 'draining' end
-    for i = 3, #ARGV, 8 do
-      local id, set, score, record, fails = ARGV[i], ARGV[i + 1], ARGV[i + 2], ARGV[i + 3], ARGV[i + 4]
-      local deaths, suffix, until_ms = tonumber(ARGV[i + 5]), ARGV[i + 6], tonumber(ARGV[i + 7])
-      if call('HEXISTS', base .. 'items', id) == 1 or call('HEXISTS', base .. 'done', id) == 1 then
-        out[#out + 1] = 0
-      else
-        call('HSET', base .. 'items', id, record)
-        -- A runnable row from the future would push all that come after it there too.
-        if score == '' or (string.sub(set, 1, 1) == 'w' and tonumber(score) > now + 60000000) then score = int(now) end
-        call('ZADD', base .. set, score, id)
-        if fails ~= '' then call('HSET', base .. 'fails', id, fails) end
-        if deaths > 0 then call('HSET', base .. 'deaths', id, deaths) end
-        if suffix ~= '' and until_ms * 1000 > now then
-          call('SET', base .. suffix, id, 'NX', 'PX', int(until_ms - math.floor(now / 1000)))
-        end
-        if string.sub(set, 1, 1) == 'w' then last = math.max(last, tonumber(score)) end
-        bytes, added = bytes + string.len(record), added + 1
-        out[#out + 1] = 1
-      end
-    end
-    if added > 0 then
-      call('HINCRBY', base .. 'meta', 'bytes', bytes)
-      call('HINCRBY', base .. 'stats', 'adopted', added)
-      if last > tonumber(call('HGET', base .. 'meta', 'last') or 0) then call('HSET', base .. 'meta', 'last', int(last)) end
-      call('PUBLISH', ARGV[2], '')
-    end
-    return out
-    """,
-        Kind.STORES,
-    )
+    _RESTORE = Script("import_rows")
 
     async def adopt(
         self, path: Path, *, dry_run: bool = False, progress: Callable[[int, int], None] | None = None

@@ -12,44 +12,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from runtime.ledger.keys import lane_key
+from runtime.ledger.lua import LuaScript
 from runtime.model import LaneRules
-from runtime.pressure.script import Kind
+from runtime.pressure.script import LUA
 
-_NOW = """
-local t = redis.call('TIME')
-local now, interval, burst = t[1] * 1000000 + t[2], tonumber(ARGV[1]), tonumber(ARGV[2])
-local function at(n) return tonumber(redis.call('GET', KEYS[n]) or 0) end
-local function room(tat) return math.max(0, math.floor((burst * interval - (tat - now)) / interval + 1e-6)) end
-"""
-TAKE = (
-    Kind.MOVES.value
-    + _NOW
-    + """
-local tat = math.max(now, at(1))
-local taken = math.min(tonumber(ARGV[3]), room(tat)) -- below 0: given back
-local function keep(key, till) redis.call('SET', key, string.format('%.0f', till), 'PX', math.ceil((till - now) / 1000) + 60000) end
-if taken == 0 then
-  -- Later than this rate ever makes it: it was slower when that was written, or the clock went back.
-  if tat > now + burst * interval then
-    keep(KEYS[1], now + burst * interval)
-    keep(KEYS[2], now + interval)
-  end
-  return 0
-end
-tat = tat + taken * interval
-keep(KEYS[1], math.max(now, tat))
-if room(tat) == 0 then keep(KEYS[2], tat - (burst - 1) * interval) elseif taken < 0 then redis.call('DEL', KEYS[2]) end
-return taken
-"""
-)
-_LOOK = (
-    Kind.LOOKS.value
-    + _NOW
-    + """
-local out = at(2)
-return {room(math.max(now, at(1))), out > 0 and out <= now and string.format('%.0f', now - out) or false}
-"""
-)
+TAKE = LuaScript(LUA, "lane_rate_take")
+_LOOK = LuaScript(LUA, "lane_rate_look")
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +42,7 @@ def asked(lane: str, limits: LaneRules | None) -> list[tuple[Any, ...]]:
     """The command that looks, on a replica too; none where there is no rate. Writes nothing."""
     if limits is None or limits.rate_per_s is None:
         return []
-    return [("EVAL_RO", _LOOK, 2, *keys(lane), *arguments(limits.rate_per_s))]
+    return [("EVAL_RO", _LOOK.source, 2, *keys(lane), *arguments(limits.rate_per_s))]
 
 
 def told(replies: Sequence[Any]) -> LaneRate:

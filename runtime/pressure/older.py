@@ -27,7 +27,7 @@ from runtime.pressure.backlog_file import BacklogRow
 from runtime.pressure.control import Control
 from runtime.pressure.export import Adopter
 from runtime.pressure.place import OnLane
-from runtime.pressure.script import Kind, Script
+from runtime.pressure.script import Script
 from runtime.text import one_line, without_credentials
 
 EVENTS = "joelclaw:queue:events"
@@ -383,7 +383,7 @@ class OlderAdopter(OnLane):
         self._adopter = adopter
         self._control = control
 
-    _HELD = Script("return pause_of('person', now_us(ARGV[1])) and 1 or 0", Kind.LOOKS)
+    _HELD = Script("held_by_person")
 
     async def move(
         self, *, include_pending: bool = False, progress: Callable[[int, int], None] | None = None

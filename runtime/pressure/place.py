@@ -54,7 +54,7 @@ class OnLane:
             replies = dict(
                 zip(
                     arguments,
-                    await (script.folded if small else script.many)(self._redis, calls),
+                    await (script.batched if small else script.many)(self._redis, calls),
                     strict=True,
                 )
             )

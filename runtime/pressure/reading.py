@@ -32,7 +32,7 @@ from runtime.pressure.keys import HOLD, STATE_SETS, families_key, family_base
 from runtime.pressure.lane_rate import LaneRate
 from runtime.pressure.place import OnLane
 from runtime.pressure.records import MICROSECOND, unpack_item, unpack_pause, unpack_settled
-from runtime.pressure.script import Call, Kind, Script
+from runtime.pressure.script import Call, Script
 
 PAGE_LIMIT = 500
 KEPT_ASIDE = tuple(f"{kind}{level}" for kind in ("xw", "xd") for level in range(4))
@@ -48,45 +48,7 @@ PAGE_PAYLOAD = 4096
 class Reading(OnLane):
     """`runtime.model.PressureReader` on one lane."""
 
-    _FAMILY = Script(
-        """
-    local now, interval, burst = now_us(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
-    local function card(name) return call('ZCARD', base .. name) end
-    local function first(name) return call('ZRANGE', base .. name, 0, 0, 'WITHSCORES')[2] or false end
-    local levels, delayed, parked, oldest, aside_since = {}, 0, 0, nil, nil
-    for level = 0, 3 do
-      local due = call('ZCOUNT', base .. 'd' .. level, '-inf', int(now))
-      local aside = card('q' .. level)
-      parked = parked + aside
-      levels[level + 1] = card('w' .. level) + due + aside
-      delayed = delayed + card('d' .. level) - due
-      for _, score in ipairs({first('w' .. level), due > 0 and first('d' .. level)}) do
-        score = tonumber(score or nil)
-        if score and (not oldest or score < oldest) then oldest = score end
-      end
-      local score = aside > 0 and tonumber(first('q' .. level))
-      if score and (not aside_since or score < aside_since) then aside_since = score end
-    end
-    local room = rate_room(now, interval, burst)
-    local told, kind = foremost(now)
-    local behind = kind == 'lane' and pause_of('machine', now) or false
-    local stats = call('HMGET', base .. 'stats', 'succeeded', 'failed', 'enqueued')
-    local meta = call('HMGET', base .. 'meta', 'bytes', 'removed', 'tat')
-    local kept = 0
-    if meta[2] then
-      for level = 0, 3 do
-        for _, kind in ipairs(REMOVED) do kept = kept + card(kind .. level) end
-      end
-    end
-    return {int(now), levels[1], levels[2], levels[3], levels[4], delayed, card('leased'),
-      card('admitting'), card('flight'), card('dead'), card('quarantined') + kept, oldest and int(oldest) or false,
-      told or false, rate('e', now), rate('s', now), rate('f', now), stats[1], stats[2],
-      call('HGET', base .. 'pause', 'epoch'), parked, room == math.huge and -1 or room,
-      call('HLEN', base .. 'items'), meta[1], meta[2], paused(now, 'hold') and 1 or 0, stats[3],
-      aside_since and int(aside_since) or false, meta[3], behind, int(select(2, left_alone(now))), rate('c', now)}
-    """,
-        Kind.LOOKS,
-    )
+    _FAMILY = Script("read_family")
 
     async def read(self, rules: Mapping[str, FamilyRules], lane: LaneRules | None = None) -> PressureReading:
         """See `runtime.model.PressureReader.read`: two round trips, whatever the backlog.
@@ -143,34 +105,7 @@ class Reading(OnLane):
 
     # --- single items
 
-    _ITEM = Script(
-        """
-    local now, id = now_us(ARGV[1]), ARGV[2]
-    local done = call('HGET', base .. 'done', id)
-    if done then return {'settled', call('ZSCORE', base .. 'settled', id) or call('ZSCORE', base .. 'discarded', id), done, false, false} end
-    local record = call('HGET', base .. 'items', id)
-    if not record then return false end
-    local names = {'flight', 'admitting', 'leased', 'dead', 'quarantined'}
-    local own = head(record)
-    for level = own or 0, own or 3 do -- a record that can't be read may wait at any
-      for _, kind in ipairs({'d', 'w', 'q', 'xw', 'xd'}) do names[#names + 1] = kind .. int(level) end
-    end
-    for _, name in ipairs(names) do
-      local score = call('ZSCORE', base .. name, id)
-      if score then
-        local aside, place = string.sub(name, 1, 1) == 'x', name
-        if aside then place = 'quarantined' end
-        if string.match(name, '^[wdq]%d$') then
-          place = string.sub(name, 1, 1) == 'd' and tonumber(score) > now and 'delayed' or 'waiting'
-        end
-        return {place, score, record, call('HGET', base .. 'fails', id), call('HGET', base .. 'lease', id),
-          call('HGET', base .. 'deaths', id), aside and removed()}
-      end
-    end
-    return false
-    """,
-        Kind.LOOKS,
-    )
+    _ITEM = Script("read_item")
 
     async def item(self, item_id: str) -> WorkItem | None:
         """One item in whatever state, by its id alone. Raises `NotFound` for what is no id, `BoundaryDown`."""
@@ -200,7 +135,7 @@ class Reading(OnLane):
 
     # --- pages
 
-    _NOW = Script("return int(now_us(ARGV[1]))", Kind.LOOKS)
+    _NOW = Script("read_now")
 
     async def items(
         self, family: str, state: ItemState, *, cursor: str | None = None, limit: int = 100
@@ -288,18 +223,7 @@ class Reading(OnLane):
             beyond = [row for row in rows if not after or row[1] > float(score) or row[0] > last]
         return [(str(item_id), float(at)) for item_id, at in beyond[:count]]
 
-    _PAGE = Script(
-        """
-    local out = {}
-    for i = 2, #ARGV do
-      local record = call('HGET', base .. 'items', ARGV[i])
-      out[#out + 1] = {record and string.sub(record, 1, string.find(record, '\\n', 1, true) + ARGV[1]),
-        call('HGET', base .. 'fails', ARGV[i]), call('HGET', base .. 'lease', ARGV[i]), call('HGET', base .. 'deaths', ARGV[i])}
-    end
-    return out
-    """,
-        Kind.LOOKS,
-    )
+    _PAGE = Script("read_page")
 
     async def _rows(
         self, base: str, family: str, state: ItemState, found: Sequence[tuple[str, float]]

@@ -1,30 +1,22 @@
-"""Lua scripts, sent by their hash."""
+"""The queue's scripts, by the family or for many families in one go."""
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from enum import Enum
-from typing import Any
+from pathlib import Path
+from typing import Any, Self
 from weakref import WeakSet
 
 from redis.exceptions import ClusterCrossSlotError, NoScriptError
 
 from runtime.ledger.cluster import ClusterRedis, NodeReplies, send
 from runtime.ledger.connection import Redis
-from runtime.pressure.prelude import READING, WRITING
+from runtime.ledger.lua import LOOKS, LuaSource, compose_lua, load_lua, sha_of
+from runtime.pressure.prelude import SHARED
 
-
-class Kind(Enum):
-    """What a script does, and so when a server lets it run."""
-
-    LOOKS = "#!lua flags=no-writes\n"
-    """Writes nothing: a replica runs it too."""
-    STORES = "#!lua\n"
-    """Takes memory: refused by a server that is out of it, before anything is changed."""
-    MOVES = "#!lua flags=allow-oom\n"
-    """Takes next to none, and has to run for a full server to be drained."""
+LUA = Path(__file__).with_name("lua")
+"""Where the scripts are; what their heads mean says `runtime.ledger.lua`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,8 +31,8 @@ class Call:
 
 _ONE_SLOT: WeakSet[Redis] = WeakSet()
 """Clients of one address behind which a cluster stands."""
-FOLDED_CALLS = 20
-FOLDED_ARGUMENTS = 600
+BATCHED_CALLS = 20
+BATCHED_ARGUMENTS = 600
 """What one script takes at the most of several families' calls: the server answers nobody else meanwhile."""
 
 _EACH = """
@@ -58,31 +50,29 @@ return out
 """
 
 
-@dataclass(frozen=True, slots=True)
-class _Folded:
-    """A script made to run on several families, one after the other."""
-
-    source: str
-    sha: str
-
-    @classmethod
-    def of(cls, kind: Kind, prelude: str, body: str) -> _Folded:
-        source = f"{kind.value}{prelude}local function one(ARGV)\n{body}\nend{_EACH}"
-        return cls(source, _sha(source))
-
-
 class Script:
     """A script over one family's keys; ``KEYS[1]`` is their base."""
 
-    def __init__(self, body: str, kind: Kind = Kind.MOVES, *, prelude: str | None = None) -> None:
-        """``prelude``: the shared Lua that it needs; what a script doesn't need costs it time."""
-        read_only = kind is Kind.LOOKS
-        shared = prelude or (READING if read_only else WRITING)
-        self.source = kind.value + shared + body
-        self.sha = _sha(self.source)
+    def __init__(self, name: str, **constants: int | float | str) -> None:
+        """``name``: of a file of ``lua/``. ``constants``: those that it names beside `prelude.SHARED`."""
+        self._take(load_lua(LUA, name, {**SHARED, **constants}))
+
+    @classmethod
+    def of(cls, body: str) -> Self:
+        """A script whose body is given: it may write, also on a full server."""
+        made = cls.__new__(cls)
+        made._take(compose_lua(LUA, body, flags="allow-oom", includes=("rows",), constants=SHARED))
+        return made
+
+    def _take(self, lua: LuaSource) -> None:
+        read_only = lua.flags == LOOKS
+        self.source = lua.whole
+        self.sha = sha_of(self.source)
         self._evalsha = "EVALSHA_RO" if read_only else "EVALSHA"
         self._eval = "EVAL_RO" if read_only else "EVAL"
-        self._folded = _Folded.of(kind, shared, body)
+        self.batched_source = f"{lua.first_line}{lua.shared}local function one(ARGV)\n{lua.body}\nend{_EACH}"
+        """Made to run on several families, one after the other."""
+        self._batched_sha = sha_of(self.batched_source)
 
     async def __call__(self, redis: Redis, base: str, *args: str | int | float) -> Any:
         try:
@@ -101,7 +91,7 @@ class Script:
         sent = await send(redis, [*extra, *map(self._by_hash, calls)])
         return [*sent.replies[: len(extra)], *await self._again(redis, calls, sent.replies[len(extra) :])]
 
-    async def folded(self, redis: Redis, calls: Sequence[Call]) -> list[Any]:
+    async def batched(self, redis: Redis, calls: Sequence[Call]) -> list[Any]:
         """Like `many`, for small calls: several families in one script where they lie on one server.
 
         What is shared is the cost of starting a script and of its reply, most of what a look at an idle
@@ -111,18 +101,18 @@ class Script:
         """
         if len(calls) < 2 or isinstance(redis, ClusterRedis) or redis in _ONE_SLOT:
             return await self.many(redis, calls)
-        folds = list(_folds(calls))
-        commands = [(self._evalsha, self._folded.sha, *_together(fold)) for fold in folds]
+        batches = list(_batches(calls))
+        commands = [(self._evalsha, self._batched_sha, *_together(batch)) for batch in batches]
         sent = (await send(redis, commands)).replies
         missing = _unknown(sent)
         if missing:
-            again = [(self._eval, self._folded.source, *_together(folds[index])) for index in missing]
+            again = [(self._eval, self.batched_source, *_together(batches[index])) for index in missing]
             for index, reply in zip(missing, (await send(redis, again)).replies, strict=True):
                 sent[index] = reply
         replies = [
             one
-            for fold, reply in zip(folds, sent, strict=True)
-            for one in ([reply] * len(fold) if isinstance(reply, Exception) else reply)
+            for batch, reply in zip(batches, sent, strict=True)
+            for one in ([reply] * len(batch) if isinstance(reply, Exception) else reply)
         ]
         apart = [index for index, reply in enumerate(replies) if isinstance(reply, ClusterCrossSlotError)]
         if apart:  # refused before any of it ran
@@ -173,28 +163,24 @@ class Script:
         return (self._eval, self.source, 1, call.base, *call.args)
 
 
-def _sha(source: str) -> str:
-    return hashlib.sha1(source.encode(), usedforsecurity=False).hexdigest()
-
-
-def _folds(calls: Sequence[Call]) -> Iterator[list[Call]]:
+def _batches(calls: Sequence[Call]) -> Iterator[list[Call]]:
     """The calls in their order, as many together as one script takes."""
-    fold: list[Call] = []
+    batch: list[Call] = []
     held = 0
     for call in calls:
-        full = len(fold) == FOLDED_CALLS or held + len(call.args) > FOLDED_ARGUMENTS
-        if fold and (full or call.long or fold[-1].long):
-            yield fold
-            fold, held = [], 0
-        fold.append(call)
+        full = len(batch) == BATCHED_CALLS or held + len(call.args) > BATCHED_ARGUMENTS
+        if batch and (full or call.long or batch[-1].long):
+            yield batch
+            batch, held = [], 0
+        batch.append(call)
         held += len(call.args)
-    if fold:
-        yield fold
+    if batch:
+        yield batch
 
 
-def _together(fold: Sequence[Call]) -> tuple[str | int | float, ...]:
-    arguments = (part for call in fold for part in (len(call.args), *call.args))
-    return (len(fold), *(call.base for call in fold), *arguments)
+def _together(batch: Sequence[Call]) -> tuple[str | int | float, ...]:
+    arguments = (part for call in batch for part in (len(call.args), *call.args))
+    return (len(batch), *(call.base for call in batch), *arguments)
 
 
 def _unknown(replies: Sequence[Any]) -> list[int]:

@@ -29,10 +29,10 @@ from runtime.model import (
     family_tag,
     tag_of,
 )
-from runtime.pressure.judging import FILTER, Judge, Row
+from runtime.pressure.judging import Judge, Row
 from runtime.pressure.place import OnLane
-from runtime.pressure.scopes import STATES, Scope, check_selection, groups_of, place_of, scopes_of
-from runtime.pressure.script import Call, Kind, Script
+from runtime.pressure.scopes import FOREVER_US, STATES, Scope, check_selection, groups_of, place_of, scopes_of
+from runtime.pressure.script import Call, Script
 
 PAGE = 1000
 """Rows a script call looks at: about a millisecond of the server."""
@@ -96,78 +96,11 @@ class Selector(OnLane):
     once, never twice. A delayed item whose time has come counts as waiting, as everywhere.
     """
 
-    _COUNT = Script(
-        """
-    local out = {}
-    for i = 1, #ARGV, 3 do out[#out + 1] = call('ZCOUNT', base .. ARGV[i], ARGV[i + 1], ARGV[i + 2]) end
-    return out
-    """,
-        Kind.LOOKS,
-    )
+    _COUNT = Script("count")
 
-    _PAGE = Script(
-        FILTER
-        + f"""
-    local set, low, high, limit, with_scores, last, last_score = unpack(ARGV, own)
-    local key, start = base .. set, nil
-    if last ~= '' and call('ZSCORE', key, last) == last_score then
-      start = call('ZRANK', key, last) + 1
-    else -- gone meanwhile: again from the first of its instant, the caller knows what it had
-      start = call('ZCOUNT', key, '-inf', '(' .. (last ~= '' and last_score or low))
-    end
-    local stop = call('ZCOUNT', key, '-inf', high)
-    local ids = call('ZRANGE', key, int(start), int(math.min(start + limit, stop) - 1))
-    local scanned, bytes, chunk = 0, 0, 4
-    while scanned < #ids and bytes < {_PAGE_BYTES} do
-      local upto = math.min(scanned + chunk, #ids)
-      local records = call('HMGET', base .. 'items', unpack(ids, scanned + 1, upto))
-      for j = 1, #records do
-        local record = records[j]
-        if record then
-          bytes = bytes + #record
-          consider(ids[scanned + j], record)
-        end
-      end
-      scanned = upto
-      chunk = math.max(1, math.min(100, math.floor(({_PAGE_BYTES} - bytes) * scanned / (bytes + 1))))
-    end
-    if scanned > 0 then
-      last = ids[scanned]
-      last_score = call('ZSCORE', key, last)
-    end
-    local scores = {{}}
-    if with_scores == '1' then
-      for i = 1, n do scores[i] = call('ZSCORE', key, ids_found[i]) end
-    end
-    return {{scanned, start + scanned >= stop and 1 or 0, last, last_score, found(), scores}}
-    """,
-        Kind.LOOKS,
-    )
+    _PAGE = Script("select_page", PAGE_BYTES=_PAGE_BYTES, FOREVER_US=FOREVER_US)
 
-    _LOOK = Script(
-        FILTER
-        + """
-    local set, low, high = unpack(ARGV, own)
-    local function bound(text)
-      if text == '-inf' then return -math.huge end
-      return text == '+inf' and math.huge or tonumber(text)
-    end
-    low, high = bound(low), bound(high)
-    local scores = {}
-    for i = own + 3, #ARGV do
-      local score = call('ZSCORE', base .. set, ARGV[i])
-      local record = score and tonumber(score) >= low and tonumber(score) <= high
-        and call('HGET', base .. 'items', ARGV[i])
-      if record then
-        local before = n
-        consider(ARGV[i], record)
-        if n > before then scores[#scores + 1] = score end
-      end
-    end
-    return {found(), scores}
-    """,
-        Kind.LOOKS,
-    )
+    _LOOK = Script("select_ids", FOREVER_US=FOREVER_US)
 
     async def select(
         self,

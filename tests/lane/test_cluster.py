@@ -20,7 +20,7 @@ from tests.servers import RestateServer, ValkeyCluster
 ITEMS = 240
 PRIMARIES = 3
 LANE = "wide"
-TOUCH = Script("return redis.call('HINCRBY', base .. 'stats', 'touched', 1)")
+TOUCH = Script.of("return redis.call('HINCRBY', base .. 'stats', 'touched', 1)")
 
 
 def families() -> list[str]:

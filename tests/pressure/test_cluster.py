@@ -55,7 +55,7 @@ from tests.servers import ValkeyCluster, ValkeyServer, free_ports
 
 PRIMARIES = 3
 P2 = (0, 0, 5, 0)
-PUT = Script("redis.call('HSET', base .. 'put', ARGV[1], ARGV[2]) return ARGV[1]")
+PUT = Script.of("redis.call('HSET', base .. 'put', ARGV[1], ARGV[2]) return ARGV[1]")
 
 
 @dataclass

@@ -32,7 +32,7 @@ from tests.servers import FullDisk, ValkeyPair, ValkeyServer, wait_until
 from tests.troubles import Cutting, filled
 
 RULES = {"a": FamilyRules()}
-PUT = Script("return redis.call('HSET', base .. 'put', ARGV[1], 1)")
+PUT = Script.of("return redis.call('HSET', base .. 'put', ARGV[1], 1)")
 
 
 class Client:

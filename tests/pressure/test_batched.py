@@ -10,11 +10,11 @@ from runtime.ledger.connection import connect
 from runtime.model import FamilyRules, Lease, NewItem, PauseKind, Priority, new_item_ids
 from runtime.pressure.dispatch import DUE_AT_LEAST, DUE_PER_PEEK
 from runtime.pressure.queue import Queue
-from runtime.pressure.script import FOLDED_ARGUMENTS, FOLDED_CALLS
+from runtime.pressure.script import BATCHED_ARGUMENTS, BATCHED_CALLS
 from tests.pressure.conftest import Bench
 from tests.servers import ValkeyCluster
 
-FAMILIES = [f"f{number:02d}" for number in range(2 * FOLDED_CALLS + 5)]
+FAMILIES = [f"f{number:02d}" for number in range(2 * BATCHED_CALLS + 5)]
 ALL = (9, 9, 9, 9)
 RULES = dict.fromkeys(FAMILIES, FamilyRules(max_in_flight=10, aging_s=60.0))
 
@@ -95,7 +95,7 @@ async def test_what_is_known_of_one_family_is_not_taken_for_the_next(bench: Benc
     assert of(leases)["b"] == [first]
 
 
-async def test_a_server_that_lost_its_scripts_is_given_the_folded_ones_too(bench: Bench) -> None:
+async def test_a_server_that_lost_its_scripts_is_given_the_batched_ones_too(bench: Bench) -> None:
     put = {family: [await bench.add(family)] for family in FAMILIES}
     await bench.queue.peek(RULES)
     await bench.redis.script_flush()
@@ -105,7 +105,7 @@ async def test_a_server_that_lost_its_scripts_is_given_the_folded_ones_too(bench
 
 
 async def test_many_rows_of_many_families_are_more_than_one_script(bench: Bench) -> None:
-    each = FOLDED_ARGUMENTS  # two arguments a row: already more than one script takes with others
+    each = BATCHED_ARGUMENTS  # two arguments a row: already more than one script takes with others
     rules = dict.fromkeys(("a", "b", "c"), FamilyRules(max_in_flight=each))
     for family in rules:
         await keyed(bench, family, *[None] * each)
@@ -154,12 +154,12 @@ async def test_families_with_concurrency_keys_are_claimed_from_in_scripts_of_the
 async def test_of_many_families_with_much_that_is_due_one_script_makes_only_some_runnable(
     bench: Bench,
 ) -> None:
-    some = FAMILIES[:FOLDED_CALLS]
+    some = FAMILIES[:BATCHED_CALLS]
     for family in some:
         ids = new_item_ids(family, DUE_PER_PEEK + 20, at_s=1_800_000_000.0)
         await bench.queue.enqueue_many(family, [NewItem(i, "{}", Priority.P2, "t", delay_s=1.0) for i in ids])
     bench.at(2)
     made = [demand.waiting[2] for demand in await bench.queue.peek(dict.fromkeys(some, FamilyRules()))]
-    assert made == [DUE_PER_PEEK] * 4 + [DUE_AT_LEAST] * (FOLDED_CALLS - 4), "each gets on"
+    assert made == [DUE_PER_PEEK] * 4 + [DUE_AT_LEAST] * (BATCHED_CALLS - 4), "each gets on"
     (alone,) = await bench.queue.peek({some[-1]: FamilyRules()})
     assert alone.waiting[2] == DUE_AT_LEAST + DUE_PER_PEEK
