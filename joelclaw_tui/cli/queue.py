@@ -58,7 +58,7 @@ def list_(session: Session) -> ExitCode:
         if arguments.state is not None or arguments.cursor is not None:
             raise UsageError(
                 "--state and --cursor list one family's items",
-                fix="name it: `joelclaw-tui queue list FAMILY ...`",
+                fix="name it: `joelclaw-tui queue list FAMILY`",
             )
         return session.out.answer(boundary_answer(session, Pane.PRESSURE))
     state = arguments.state or ItemState.WAITING
