@@ -25,7 +25,6 @@ from bench.document import Measured, run, spread
 from bench.server import private_valkey
 from runtime.admission.allocate import allocate
 from runtime.admission.drainer import BATCH
-from runtime.ledger.connection import Redis, connect
 from runtime.model import (
     BULK_BATCH,
     BulkOrder,
@@ -42,12 +41,13 @@ from runtime.model import (
     family_tag,
     new_item_ids,
 )
-from runtime.pressure.bulk import Bulk
+from runtime.pressure.bulk import BulkExecutor
 from runtime.pressure.keys import families_key
 from runtime.pressure.queue import Queue
-from runtime.pressure.reading import Reading
+from runtime.pressure.reading import QueueReader
 from runtime.pressure.selecting import Selector
 from runtime.pressure.settling import Settlement
+from runtime.redis_client.connection import Redis, connect
 
 FAMILIES = [f"bench/f{number:02d}" for number in range(100)]
 FAILED, OTHER = "bench/failed", "bench/other"
@@ -85,17 +85,17 @@ class Lane:
     """One lane's hands on the server."""
 
     queue: Queue
-    reading: Reading
+    reading: QueueReader
     selector: Selector
-    bulk: Bulk
+    bulk: BulkExecutor
 
     @classmethod
     def on(cls, redis: Redis, url: str, name: str) -> Lane:
         return cls(
             Queue(redis, url, name),
-            Reading(redis, url, name),
+            QueueReader(redis, url, name),
             Selector(redis, url, name),
-            Bulk(redis, url, name, rules=RULES.get),
+            BulkExecutor(redis, url, name, rules=RULES.get),
         )
 
 

@@ -12,10 +12,10 @@ import json
 import sys
 import time
 
-from runtime.ledger.connection import connect
 from runtime.model import FamilyRules, NewItem, Outcome, Priority, new_item_id
 from runtime.pressure.queue import Queue
 from runtime.pressure.settling import Settlement
+from runtime.redis_client.connection import connect
 
 
 async def pair(queue: Queue, family: str) -> float:

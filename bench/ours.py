@@ -12,7 +12,6 @@ import time
 from bench.peers.wire import Jobs, serve
 from runtime.admission.allocate import allocate
 from runtime.admission.drainer import BATCH
-from runtime.ledger.connection import connect
 from runtime.model import (
     FamilyRules,
     Lease,
@@ -25,9 +24,10 @@ from runtime.model import (
 )
 from runtime.pressure.keys import families_key
 from runtime.pressure.queue import Queue
-from runtime.pressure.reading import Reading
-from runtime.pressure.script import Call, Script
+from runtime.pressure.reading import QueueReader
+from runtime.pressure.script import Script, ScriptCall
 from runtime.pressure.settling import Settlement
+from runtime.redis_client.connection import connect
 
 LANE, FAMILY = "bench", "bench/noop"
 CHUNK = 1000
@@ -47,7 +47,7 @@ class Ours:
     async def open(self, url: str) -> None:
         self.redis = connect(url, timeout_s=60.0)
         self.queue = Queue(self.redis, url, LANE)
-        self.reading = Reading(self.redis, url, LANE)
+        self.reading = QueueReader(self.redis, url, LANE)
         self.last = ""
         await self.redis.hsetnx(families_key(LANE), family_tag(FAMILY), FAMILY)
 
@@ -65,7 +65,7 @@ class Ours:
     async def floor(self, count: int, payload: str) -> None:
         empty, text = Script.of("return 0"), quoted(payload)
         for start in range(0, count, CHUNK):
-            calls = [Call(FAMILY, (text,)) for _ in range(min(CHUNK, count - start))]
+            calls = [ScriptCall(FAMILY, (text,)) for _ in range(min(CHUNK, count - start))]
             await empty.many(self.redis, calls)
 
     async def fetch(self) -> str | None:

@@ -39,7 +39,7 @@ def main() -> int:
 
 def _open_console(settings: Settings) -> int:
     """The full-screen console on the profile's servers; it starts the local stack if none runs."""
-    from joelclaw_tui.console import open_console  # late: Textual loads for the console alone
+    from joelclaw_tui.tui.console import open_console  # late: Textual loads for the console alone
 
     return open_console(settings)
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import re
 import tempfile
 import tomllib
 from pathlib import Path
@@ -19,9 +18,10 @@ import platformdirs
 from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, InitSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
-from runtime.given_path import given_path
+from runtime.common.addresses import split_addresses
+from runtime.common.given_path import given_path
+from runtime.common.text_file import UnreadableFile, read_text_file
 from runtime.model import LAYOUT_VERSION, ConfigError
-from runtime.text_file import UnreadableFile, read_text_file
 
 APP = "joelclaw-tui"
 DEMO_PROFILE = "demo"
@@ -138,7 +138,7 @@ class Settings(BaseSettings):
     @classmethod
     def _dkron_scheme(cls, value: str | None) -> str | None:
         if value is not None:
-            for address in dkron_addresses(value):
+            for address in split_addresses(value):
                 if not address.startswith(("http://", "https://", "unix:/")) or " " in address:
                     raise ValueError(
                         "must start with http://, https:// or unix:/; several have commas between"
@@ -235,12 +235,6 @@ def load_settings(**overrides: Any) -> Settings:
             f"setting {place}: {first['msg']}",
             fix=f"check --options, JOELCLAW_{place.upper()} and {config_file()}",
         ) from None
-
-
-def dkron_addresses(text: str) -> tuple[str, ...]:
-    """The addresses of ``dkron_url``, in order. A comma within a path or a host's name is no separator."""
-    parts = re.split(r"\s*,\s*(?=https?://|unix:/)", text.strip())
-    return tuple(dict.fromkeys(parts))
 
 
 def state_layout_file(state: Path) -> Path:

@@ -7,8 +7,8 @@ import pkgutil
 from collections.abc import Iterator
 
 import runtime
-from runtime.ledger.lua import LuaScript
 from runtime.pressure.script import Script
+from runtime.redis_client.lua import LuaScript
 
 
 def every_script() -> dict[str, str]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from runtime.common.payload import parse_payload
+from runtime.common.text import many_lines, one_line
 from runtime.model import (
     NotFound,
     PayloadError,
@@ -13,8 +15,6 @@ from runtime.model import (
     parse_run_id,
     tag_of,
 )
-from runtime.payload import parse_payload
-from runtime.text import many_lines, one_line
 
 
 @pytest.mark.parametrize(

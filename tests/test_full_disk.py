@@ -13,8 +13,8 @@ import pytest
 from supervisor import loggers
 
 from runtime.ledger.audit import Audit
-from runtime.ledger.connection import connect
 from runtime.model import OperatorError, Receipt, WritesRefused
+from runtime.redis_client.connection import connect
 from runtime.roles.local import local_stack
 from runtime.roles.operator import open_operator
 from runtime.sandbox.capture import Capture
@@ -22,7 +22,7 @@ from runtime.settings import Settings
 from runtime.stack.endpoints import StackPaths
 from runtime.stack.launch import write_mark
 from runtime.stack.local import LocalStack
-from runtime.stack.marks import Mark, live_marks, read_mark
+from runtime.stack.marks import ProcessMark, live_marks, read_mark
 from runtime.stack.programs import Program
 from runtime.stack.supervise import Supervisor
 from runtime.stack.supervising import LenientLog
@@ -192,9 +192,9 @@ def test_a_program_that_ran_before_can_write_its_mark_on_a_full_disk(
 
     monkeypatch.setattr(os, "ftruncate", ftruncate)
     descriptor = os.open(disk.folder / "worker", os.O_RDWR | os.O_CREAT, 0o600)
-    write_mark(descriptor, Mark("worker", 7, "100"))
+    write_mark(descriptor, ProcessMark("worker", 7, "100"))
     disk.fill()
-    write_mark(descriptor, Mark("worker", 12345678, "123456789"))
+    write_mark(descriptor, ProcessMark("worker", 12345678, "123456789"))
     os.close(descriptor)
     told = json.loads((disk.folder / "worker").read_text(encoding="utf-8"))
     assert told == {"name": "worker", "pid": 12345678, "started": "123456789"}

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from runtime.lane_values import parse_size
-from runtime.lanefile import parse_lane
+from runtime.lane.lane_file import parse_lane
+from runtime.lane.values import parse_size
 from runtime.model import ConfigError
 
 HEAD = """lane = "main"

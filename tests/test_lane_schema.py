@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from runtime.lanefile import Family, LaneSource, load_lane
+from runtime.lane.lane_file import Family, LaneSource, load_lane
 from runtime.model import ConfigError
 
 LANE = """\

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from runtime.lanefile import LaneSource, parse_duration, parse_lane
+from runtime.lane.lane_file import LaneSource, parse_duration, parse_lane
 from runtime.model import ConfigError, Priority, UnknownFamily
 
 GOOD = """\

@@ -9,8 +9,8 @@ import pytest
 import redis.asyncio
 
 import runtime
-from runtime.ledger.connection import connect
-from runtime.ledger.lua import BadLua, LuaScript, load_lua
+from runtime.redis_client.connection import connect
+from runtime.redis_client.lua import BadLua, LuaScript, load_lua
 from tests.lua_scripts import every_script
 from tests.servers import ValkeyServer
 

@@ -35,7 +35,7 @@ from runtime.stack.find import find_valkey, look_for_restate
 from runtime.stack.folders import prepare_state
 from runtime.stack.identity import new_seed, private_pem, public_key, public_text
 from runtime.stack.local import LocalStack, PortTaken, StartFailed, restart
-from runtime.stack.marks import Mark, end_marked, live_marks, read_mark, started_at
+from runtime.stack.marks import ProcessMark, end_marked, live_marks, read_mark, started_at
 from runtime.stack.parts import RESTATE_VERSION, PartMissing, cached_restate, restate_home, version_of
 from runtime.stack.programs import Program, program_table, role_programs
 from runtime.stack.restate import restate_silent
@@ -714,7 +714,7 @@ def test_a_stale_mark_whose_pid_a_stranger_has_now_is_nobody_s(
     mark = short_dir / "worker"
     start = started_at(bystander.pid)
     assert start is not None
-    mark.write_text(Mark("worker", bystander.pid, start).to_json(), encoding="utf-8")
+    mark.write_text(ProcessMark("worker", bystander.pid, start).to_json(), encoding="utf-8")
     assert read_mark(mark) is None, "nobody holds its lock"
     assert end_marked(mark, grace_s=0.1) is None
     assert bystander.poll() is None
@@ -724,7 +724,7 @@ def test_a_mark_whose_start_time_is_not_its_pid_s_is_nobody_s(
     short_dir: Path, bystander: subprocess.Popen[bytes]
 ) -> None:
     mark = short_dir / "worker"
-    mark.write_text(Mark("worker", bystander.pid, "12345").to_json(), encoding="utf-8")
+    mark.write_text(ProcessMark("worker", bystander.pid, "12345").to_json(), encoding="utf-8")
     with mark.open("rb") as holder:
         fcntl.flock(holder, fcntl.LOCK_EX)
         assert end_marked(mark, grace_s=0.1) is None

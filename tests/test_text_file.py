@@ -13,11 +13,11 @@ from pathlib import Path
 
 import pytest
 
-from joelclaw_tui.theming import load_themes
-from runtime.lanefile import LANE_BYTES_MOST, LaneSource, find_lane, load_lane, parse_lane
+from joelclaw_tui.tui.theming import load_themes
+from runtime.common.text_file import UnreadableFile, read_text_file
+from runtime.lane.lane_file import LANE_BYTES_MOST, LaneSource, find_lane, load_lane, parse_lane
 from runtime.model import ConfigError
 from runtime.settings import Settings, load_settings
-from runtime.text_file import UnreadableFile, read_text_file
 
 LANE = 'lane = "main"\n[families."a/b"]\nhandler = "noop"\n'
 

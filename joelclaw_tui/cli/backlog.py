@@ -14,11 +14,22 @@ from joelclaw_tui.cli import units
 from joelclaw_tui.cli.acting import DRY_RUN, consent, done_answer, preview_lines
 from joelclaw_tui.cli.documents import kept_document, preview_document
 from joelclaw_tui.cli.output import Answer, NextStep
-from joelclaw_tui.cli.paper import INDENT, Column, Line, Row, Span, Tone, line, paragraph, safe, table
 from joelclaw_tui.cli.progress import Meter
 from joelclaw_tui.cli.session import Session, with_operator
-from runtime.actions.intents import ActionName, Bulk, Intent
-from runtime.call import Call
+from joelclaw_tui.presentation.text_layout import (
+    INDENT,
+    Line,
+    Span,
+    TextColumn,
+    TextRow,
+    TextTone,
+    line,
+    paragraph,
+    safe,
+    table,
+)
+from runtime.actions.intents import ActionName, BulkTerms, Intent
+from runtime.common.command_prefix import CommandPrefix
 from runtime.model import (
     BULK_STATES,
     ITEM_ID,
@@ -39,10 +50,10 @@ if TYPE_CHECKING:
 IDS_MOST_BYTES = 8 * 1024 * 1024
 """Of ``--ids``: more than twice what one action may touch."""
 _STATE_TONE = {
-    PreviewState.READY: Tone.STRONG,
-    PreviewState.APPLYING: Tone.WARN,
-    PreviewState.DONE: Tone.GOOD,
-    PreviewState.EXPIRED: Tone.DIM,
+    PreviewState.READY: TextTone.STRONG,
+    PreviewState.APPLYING: TextTone.WARN,
+    PreviewState.DONE: TextTone.GOOD,
+    PreviewState.EXPIRED: TextTone.DIM,
 }
 
 
@@ -124,7 +135,9 @@ async def _applied(session: Session, operator: Operator, preview_id: str, reason
 
 def _apply_command(session: Session, preview_id: str) -> str:
     """For the profile and the lane file that this command was given."""
-    return Call.of(session.settings).command("queue", "apply", preview_id)
+    return CommandPrefix.of(session.settings.profile, session.settings.lane).command(
+        "queue", "apply", preview_id
+    )
 
 
 def previews(session: Session) -> ExitCode:
@@ -166,7 +179,7 @@ def intent_of(verb: BulkVerb, arguments: argparse.Namespace) -> Intent:
         targets=targets,
         reason=arguments.reason,
         limit=arguments.max,
-        bulk=Bulk(
+        bulk=BulkTerms(
             selection=_selection(verb, arguments, ids, by_id=any(named) or ids is not None),
             rate_per_s=(rate := getattr(arguments, "rate", None)) or None,
             unlimited=rate == 0,
@@ -246,19 +259,23 @@ def _ids(file: BinaryIO, name: str) -> tuple[str, ...]:
 
 def _kept_lines(kept: KeptPreview, width: int) -> list[Line]:
     frozen = kept.preview
-    lines = paragraph(safe(frozen.title), width, first=(), rest=INDENT, tone=Tone.STRONG)
+    lines = paragraph(safe(frozen.title), width, first=(), rest=INDENT, tone=TextTone.STRONG)
     lines += paragraph(
-        f"on {safe(frozen.target.shown, 500)}", width, first=line(INDENT), rest="    ", tone=Tone.DIM
+        f"on {safe(frozen.target.shown, 500)}", width, first=line(INDENT), rest="    ", tone=TextTone.DIM
     )
     ago = units.length(time.time() - frozen.created_at)
-    lines.append(line(INDENT, Span(f"previewed {ago} ago by {safe(frozen.order.actor, 100)}", Tone.DIM)))
+    lines.append(line(INDENT, Span(f"previewed {ago} ago by {safe(frozen.order.actor, 100)}", TextTone.DIM)))
     if kept.begun_at is not None:
-        lines.append(line(INDENT, Span(f"begun: {_progress(kept)}", Tone.WARN)))
+        lines.append(line(INDENT, Span(f"begun: {_progress(kept)}", TextTone.WARN)))
     for fact in frozen.lines:
         lines += paragraph(safe(fact), width, first=line(INDENT), rest="    ")
     for warning in frozen.warnings:
         lines += paragraph(
-            safe(warning), width, first=line(INDENT, Span("! ", Tone.WARN)), rest="    ", tone=Tone.WARN
+            safe(warning),
+            width,
+            first=line(INDENT, Span("! ", TextTone.WARN)),
+            rest="    ",
+            tone=TextTone.WARN,
         )
     return lines
 
@@ -269,20 +286,25 @@ def _progress(kept: KeptPreview) -> str:
 
 def _preview_table(found: Sequence[KeptPreview], now: float, width: int) -> list[Line]:
     if not found:
-        return [line(Span("no previews are kept", Tone.DIM))]
-    columns = [Column("PREVIEW"), Column("STATE"), Column("ITEMS", right=True), Column("AGE", right=True)]
+        return [line(Span("no previews are kept", TextTone.DIM))]
+    columns = [
+        TextColumn("PREVIEW"),
+        TextColumn("STATE"),
+        TextColumn("ITEMS", right=True),
+        TextColumn("AGE", right=True),
+    ]
     rows = []
     for kept in found:
         state = kept.state(now)
         below = paragraph(safe(kept.preview.title), width, first=line("    "), rest="    ")
         if state is PreviewState.APPLYING:
-            below.append(line("    ", Span(f"{_progress(kept)} so far", Tone.WARN)))
+            below.append(line("    ", Span(f"{_progress(kept)} so far", TextTone.WARN)))
         elif kept.receipt is not None:
             below += paragraph(
-                safe(kept.receipt.summary), width, first=line("    "), rest="    ", tone=Tone.DIM
+                safe(kept.receipt.summary), width, first=line("    "), rest="    ", tone=TextTone.DIM
             )
         rows.append(
-            Row(
+            TextRow(
                 (
                     safe(kept.preview.preview_id, 40),
                     Span(state.value, _STATE_TONE[state]),

@@ -6,9 +6,9 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from joelclaw_tui.cli.output import Answer
-from joelclaw_tui.cli.paper import Span, Tone, line
 from joelclaw_tui.cli.session import Session, with_operator
 from joelclaw_tui.cli.snapshot_text import Pane, pane_lines
+from joelclaw_tui.presentation.text_layout import Span, TextTone, line
 from runtime.model import ExitCode
 from runtime.truth.document import LIST_BOUND, Boundary, BoundaryStatus, RunRow, Snapshot, bounded
 
@@ -31,7 +31,11 @@ def boundary_answer(session: Session, pane: Pane, wanted: Callable[[RunRow], boo
         snapshot, cut = _choose(snapshot, wanted)
         if cut:
             notes = [
-                line(Span(f"  chosen among the {LIST_BOUND} runs that are listed; there are more", Tone.WARN))
+                line(
+                    Span(
+                        f"  chosen among the {LIST_BOUND} runs that are listed; there are more", TextTone.WARN
+                    )
+                )
             ]
     boundaries = snapshot.boundaries
     match pane:

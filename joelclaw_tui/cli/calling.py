@@ -1,11 +1,11 @@
-"""How this program was called: see `runtime.call`."""
+"""How this program was called: see `runtime.common.command_prefix`."""
 
 from __future__ import annotations
 
 import os
 import sys
 
-from runtime.call import PROGRAM, as_called, program
+from runtime.common.command_prefix import PROGRAM, as_called, program
 
 __all__ = ["as_called", "called_by_make", "program"]
 

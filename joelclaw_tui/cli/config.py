@@ -8,13 +8,13 @@ from collections.abc import Callable
 from typing import Any
 
 from joelclaw_tui.cli.output import Answer
-from joelclaw_tui.cli.paper import Column, Line, Row, Span, Tone, line, safe, table
 from joelclaw_tui.cli.session import Session
-from runtime.lanefile import find_lane
+from joelclaw_tui.presentation.text_layout import Line, Span, TextColumn, TextRow, TextTone, line, safe, table
+from runtime.common.text import json_safe
+from runtime.lane.lane_file import find_lane
 from runtime.model import ConfigError, ExitCode
 from runtime.settings import Settings, config_file
 from runtime.stack.endpoints import StackPaths, peek_targets
-from runtime.text import json_safe
 
 _USERINFO = re.compile(r"(?<=://).*@")
 """Credentials in an address: all before the last ``@``, which a password may hold unescaped."""
@@ -29,16 +29,16 @@ def show(session: Session) -> ExitCode:
         lane: str | None = str(find_lane(session.settings))
     except ConfigError:
         lane = None
-    columns = [Column("SETTING"), Column("VALUE", least=20)]
-    rows = [Row((name, _shown(value))) for name, value in values.items()]
+    columns = [TextColumn("SETTING"), TextColumn("VALUE", least=20)]
+    rows = [TextRow((name, _shown(value))) for name, value in values.items()]
     lines: list[Line] = [
         line(
-            Span(f"profile {session.settings.profile}", Tone.STRONG),
-            Span(f"  {safe(str(config_file()), 500)}", Tone.DIM),
+            Span(f"profile {session.settings.profile}", TextTone.STRONG),
+            Span(f"  {safe(str(config_file()), 500)}", TextTone.DIM),
         ),
         *table(columns, rows, session.out.width),
-        line("  ", Span(f"state folder {safe(str(session.settings.state), 500)}", Tone.DIM)),
-        line("  ", Span(f"lane file {safe(lane or 'none found', 500)}", Tone.DIM)),
+        line("  ", Span(f"state folder {safe(str(session.settings.state), 500)}", TextTone.DIM)),
+        line("  ", Span(f"lane file {safe(lane or 'none found', 500)}", TextTone.DIM)),
     ]
     result = {
         "config_file": str(config_file()),
@@ -107,7 +107,7 @@ def effective(settings: Settings) -> dict[str, Any]:
 
 def _shown(value: Any) -> Span:
     if value is None:
-        return Span("(not set)", Tone.DIM)
+        return Span("(not set)", TextTone.DIM)
     return Span(safe("yes" if value is True else "no" if value is False else str(value), 500))
 
 
@@ -117,7 +117,7 @@ def _schema(document: str) -> dict[str, Any]:
 
         return snapshot_schema()
     if document == "lane":
-        from runtime.lanefile import LaneFile
+        from runtime.lane.lane_file import LaneFile
 
         return LaneFile.model_json_schema()
     return Settings.model_json_schema()

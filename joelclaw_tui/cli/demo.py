@@ -30,8 +30,8 @@ from joelclaw_tui.cli.parser import PROGRAM
 from joelclaw_tui.cli.session import Session
 from runtime.actions.actor import os_actor
 from runtime.actions.intents import ActionName, Intent
-from runtime.call import Call
-from runtime.lanefile import demo_lane_file
+from runtime.common.command_prefix import CommandPrefix
+from runtime.lane.lane_file import demo_lane_file
 from runtime.model import Priority, TimedOut
 from runtime.roles.local import demo_port, keep_demo_port, local_stack
 from runtime.roles.operator import Operator, open_operator
@@ -67,7 +67,7 @@ def run_demo(session: Session, *, console: bool, open_console: Callable[[Setting
     out.note(f"lane file: {files.lane}")
     asyncio.run(_work(settings, out))
     out.note(f"ready after {time.monotonic() - begun:.1f} s")
-    call = Call.of(settings)
+    call = CommandPrefix.of(settings.profile, settings.lane)
     stop = "make down" if called_by_make() else call.command("down")
     stays = f"The stack stays up. Look again: `{call.prefix}`. Stop it: `{stop}`."
     if console:
@@ -161,7 +161,7 @@ def _succeeded(snapshot: Snapshot) -> dict[str, int]:
 async def _until(
     operator: Operator, missing: Callable[[Snapshot], str | None], within_s: float, what: str
 ) -> None:
-    """Looks until nothing is missing. Raises `TimedOut` with what still is."""
+    """ReadPort until nothing is missing. Raises `TimedOut` with what still is."""
     deadline = time.monotonic() + within_s
     while left := missing(await operator.reader.snapshot()):
         if time.monotonic() > deadline:

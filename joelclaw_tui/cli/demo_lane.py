@@ -11,10 +11,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from runtime import text
+from runtime.common import text
+from runtime.common.files import write_whole
+from runtime.common.text import one_line
 from runtime.model import OperatorError, Refused
-from runtime.text import one_line
-from runtime.whole_file import write_whole
 
 PAGES = {
     "README.md": "# A repository for the demo\n\nIts history is checked by queued work.\n",

@@ -7,10 +7,20 @@ from collections.abc import Callable
 
 from joelclaw_tui.cli import units
 from joelclaw_tui.cli.output import Answer
-from joelclaw_tui.cli.paper import Column, Line, Row, Span, Tone, flow, line, safe, table
 from joelclaw_tui.cli.session import Session
-from runtime.given_path import given_path
-from runtime.lanefile import Family, Lane, find_lane, load_lane
+from joelclaw_tui.presentation.text_layout import (
+    Line,
+    Span,
+    TextColumn,
+    TextRow,
+    TextTone,
+    flow,
+    line,
+    safe,
+    table,
+)
+from runtime.common.given_path import given_path
+from runtime.lane.lane_file import Family, Lane, find_lane, load_lane
 from runtime.model import Ack, ExitCode
 
 
@@ -25,7 +35,7 @@ def check(session: Session) -> ExitCode:
     path = given_path(given) if given is not None else find_lane(session.settings)
     lane = load_lane(path, time.time)
     verdict = line(
-        Span("ok  ", Tone.GOOD),
+        Span("ok  ", TextTone.GOOD),
         f"{safe(str(lane.path), 500)}: lane {lane.name}, {units.many(len(lane.families), 'family', 'families')},"
         f" sha256 {lane.sha256[:12]}",
     )
@@ -37,24 +47,24 @@ COMMANDS: dict[str, Callable[[Session], ExitCode]] = {"list": list_, "check": ch
 
 def _lane_lines(lane: Lane, width: int) -> list[Line]:
     columns = [
-        Column("FAMILY", least=12),
-        Column("PRI"),
-        Column("HANDLER"),
-        Column("MAX IN FLIGHT", right=True, spare=1),
-        Column("TRIES", right=True, spare=1),
-        Column("TIMEOUT", right=True, spare=1),
-        Column("DOES", least=8, spare=1),
+        TextColumn("FAMILY", least=12),
+        TextColumn("PRI"),
+        TextColumn("HANDLER"),
+        TextColumn("MAX IN FLIGHT", right=True, spare=1),
+        TextColumn("TRIES", right=True, spare=1),
+        TextColumn("TIMEOUT", right=True, spare=1),
+        TextColumn("DOES", least=8, spare=1),
     ]
     rows = [
-        Row(
+        TextRow(
             (
-                Span(name, Tone.STRONG),
+                Span(name, TextTone.STRONG),
                 family.priority.name,
                 family.handler,
                 units.count(family.max_in_flight),
                 units.count(family.retry.tries),
                 units.length(_timeout_s(family)),
-                Span(safe(_does(family), 200), Tone.DIM),
+                Span(safe(_does(family), 200), TextTone.DIM),
             ),
             below=tuple(flow([safe(limit, 200) for limit in _limits(family)], width, indent="    ")),
         )
@@ -63,9 +73,9 @@ def _lane_lines(lane: Lane, width: int) -> list[Line]:
     whole = [f"at most {units.count(lane.max_in_flight)} in flight"] if lane.max_in_flight else []
     whole += [_rate(lane.rate_per_s)] if lane.rate_per_s else []
     heading = line(
-        Span(f"lane {lane.name}", Tone.STRONG),
+        Span(f"lane {lane.name}", TextTone.STRONG),
         f"  {', '.join(whole)}" if whole else "",
-        Span(f"  {safe(str(lane.path), 500)}", Tone.DIM),
+        Span(f"  {safe(str(lane.path), 500)}", TextTone.DIM),
     )
     return [heading, *table(columns, rows, width)]
 

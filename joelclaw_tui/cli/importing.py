@@ -23,10 +23,10 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 from joelclaw_tui.cli import units
 from joelclaw_tui.cli.output import Answer, Output
-from joelclaw_tui.cli.paper import Line as Shown
-from joelclaw_tui.cli.paper import Span, Tone, line, safe
 from joelclaw_tui.cli.session import Session, with_operator
-from runtime.lines import Line, line_key, read_lines
+from joelclaw_tui.presentation.text_layout import Line as Shown
+from joelclaw_tui.presentation.text_layout import Span, TextTone, line, safe
+from runtime.common.ndjson import Line, line_key, read_lines
 from runtime.model import (
     AckNotKept,
     BacklogFull,
@@ -67,7 +67,7 @@ class BadLines(PayloadError):
 
 
 @dataclass(slots=True)
-class Tally:
+class ImportTally:
     """How far one import is."""
 
     lines: int = 0
@@ -136,7 +136,7 @@ class _Import:
         """Lines and bytes, once they have been counted."""
         self._wait: bool = self._arguments.wait or session.out.notes_are_seen()
         self._begun = time.monotonic()
-        self.tally = Tally()
+        self.tally = ImportTally()
 
     async def run(self, operator: Operator) -> None:
         intake = operator.intake
@@ -146,7 +146,7 @@ class _Import:
             stamp = _stamp(self._file)
             digest = await self._check(intake, family)
             self._name = self._name or digest
-            bad, self.tally = self.tally, Tally()
+            bad, self.tally = self.tally, ImportTally()
             self.tally.bad, self.tally.refused = bad.bad, bad.refused
             self._total = (bad.lines, bad.bytes_read)
             if bad.refused and not self._arguments.skip_bad:
@@ -308,17 +308,17 @@ class _Import:
         lines: list[Shown] = [
             line(
                 f"{units.many(tally.lines, 'line', 'lines')}: ",
-                Span(f"{tally.stored:,} stored", Tone.GOOD if tally.stored else Tone.PLAIN),
+                Span(f"{tally.stored:,} stored", TextTone.GOOD if tally.stored else TextTone.PLAIN),
                 f", {tally.duplicates:,} stored before, ",
-                Span(f"{tally.refused:,} refused", Tone.WARN if tally.refused else Tone.PLAIN),
+                Span(f"{tally.refused:,} refused", TextTone.WARN if tally.refused else TextTone.PLAIN),
             )
         ]
         lines += [
-            line(Span(f"  line {number}: {safe(reason, 300)}", Tone.WARN))
+            line(Span(f"  line {number}: {safe(reason, 300)}", TextTone.WARN))
             for number, reason in tally.bad[:BAD_LINES_SHOWN]
         ]
         if tally.refused > BAD_LINES_SHOWN:
-            lines.append(line(Span(f"  … and {tally.refused - BAD_LINES_SHOWN:,} more", Tone.DIM)))
+            lines.append(line(Span(f"  … and {tally.refused - BAD_LINES_SHOWN:,} more", TextTone.DIM)))
         result = {
             "family": self._arguments.family,
             "import_name": self._name,

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from joelclaw_tui.cli.output import Output, StdoutClosed
 from joelclaw_tui.cli.parser import HelpShown, parse
-from runtime.call import Call, called_as
+from runtime.common.command_prefix import CommandPrefix, called_as
 from runtime.model import ExitCode, OperatorError, UsageError
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ def _dispatch(
 
     settings = _settings(arguments)
     folder.append(settings.state)
-    calling.enter_context(called_as(Call.of(settings)))
+    calling.enter_context(called_as(CommandPrefix.of(settings.profile, settings.lane)))
     session = Session(arguments, settings, out)
     if arguments.once:
         from joelclaw_tui.cli.once import once

@@ -11,8 +11,8 @@ from joelclaw_tui.cli.calling import as_called
 from joelclaw_tui.cli.output import Output, StdoutClosed
 from joelclaw_tui.cli.session import Session, with_operator
 from joelclaw_tui.cli.snapshot_text import PANE_ALIASES, Pane, snapshot_lines
+from runtime.common.text import json_safe
 from runtime.model import ExitCode
-from runtime.text import json_safe
 from runtime.truth.verdict import exit_code
 
 if TYPE_CHECKING:

@@ -21,9 +21,9 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from joelclaw_tui.cli.calling import as_called
-from joelclaw_tui.cli.paper import Line, Span, Tone, line, paragraph, plain, safe
+from joelclaw_tui.presentation.text_layout import Line, Span, TextTone, line, paragraph, plain, safe
+from runtime.common.text import json_safe
 from runtime.model import ExitCode, OperatorError
-from runtime.text import json_safe
 
 WIDTH_UNKNOWN = 80
 WIDTH_LEAST, WIDTH_MOST = 40, 160
@@ -33,12 +33,12 @@ PROGRESS_NOTE_EVERY_S = 10.0
 """Where nobody watches, a note so often says that it goes on."""
 
 _ANSI = {
-    Tone.PLAIN: "",
-    Tone.DIM: "\x1b[2m",
-    Tone.STRONG: "\x1b[1m",
-    Tone.GOOD: "\x1b[32m",
-    Tone.WARN: "\x1b[33m",
-    Tone.BAD: "\x1b[1;31m",
+    TextTone.PLAIN: "",
+    TextTone.DIM: "\x1b[2m",
+    TextTone.STRONG: "\x1b[1m",
+    TextTone.GOOD: "\x1b[32m",
+    TextTone.WARN: "\x1b[33m",
+    TextTone.BAD: "\x1b[1;31m",
 }
 _ANSI_END = "\x1b[0m"
 
@@ -225,8 +225,8 @@ class Output:
             self.notes(
                 [
                     line(
-                        Span(f"  $ {as_called(safe(step.command))}", Tone.DIM),
-                        Span(f"  # {as_called(safe(step.description))}", Tone.DIM),
+                        Span(f"  $ {as_called(safe(step.command))}", TextTone.DIM),
+                        Span(f"  # {as_called(safe(step.description))}", TextTone.DIM),
                     )
                 ]
             )
@@ -281,12 +281,15 @@ class Output:
         lines = paragraph(
             as_called(safe(error.message, 1000), sentence=True),
             width,
-            first=line(Span("error: ", Tone.BAD)),
+            first=line(Span("error: ", TextTone.BAD)),
             rest="       ",
         )
         if error.fix:
             lines += paragraph(
-                as_called(safe(error.fix, 1000)), width, first=line(Span("  fix: ", Tone.DIM)), rest="       "
+                as_called(safe(error.fix, 1000)),
+                width,
+                first=line(Span("  fix: ", TextTone.DIM)),
+                rest="       ",
             )
         return lines
 

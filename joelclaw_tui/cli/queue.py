@@ -13,27 +13,28 @@ from joelclaw_tui.cli.acting import act
 from joelclaw_tui.cli.boundary import boundary_answer
 from joelclaw_tui.cli.documents import item_document, page_document
 from joelclaw_tui.cli.output import Answer, NextStep
-from joelclaw_tui.cli.paper import (
+from joelclaw_tui.cli.restoring import removed_lines, restore
+from joelclaw_tui.cli.series_text import series_document, series_lines
+from joelclaw_tui.cli.session import Session, with_operator
+from joelclaw_tui.cli.snapshot_text import Pane
+from joelclaw_tui.presentation.sparkline import DAY_MINUTES
+from joelclaw_tui.presentation.text_layout import (
     DETAIL,
     INDENT,
-    Column,
     Line,
-    Row,
     Span,
-    Tone,
+    TextColumn,
+    TextRow,
+    TextTone,
     flow,
     line,
     paragraph,
     safe,
     table,
 )
-from joelclaw_tui.cli.restoring import removed_lines, restore
-from joelclaw_tui.cli.series_text import series_document, series_lines
-from joelclaw_tui.cli.session import Session, with_operator
-from joelclaw_tui.cli.snapshot_text import Pane
-from joelclaw_tui.spark import DAY_MINUTES
-from joelclaw_tui.words import cut_reason
+from joelclaw_tui.presentation.words import cut_reason
 from runtime.actions.intents import ActionName
+from runtime.common.text import many_lines
 from runtime.model import (
     ITEM_ID,
     ExitCode,
@@ -46,7 +47,6 @@ from runtime.model import (
     UsageError,
     WorkItem,
 )
-from runtime.text import many_lines
 
 if TYPE_CHECKING:
     from runtime.roles.operator import Operator
@@ -173,29 +173,29 @@ COMMANDS: dict[str, Callable[[Session], ExitCode]] = {
 
 def _page_lines(page: ItemPage, family: str, state: ItemState, width: int) -> list[Line]:
     word = state.value.replace("_", " ")
-    lines = [line(Span(f"{units.count(page.total)} {word}", Tone.STRONG), f" in {safe(family, 100)}")]
+    lines = [line(Span(f"{units.count(page.total)} {word}", TextTone.STRONG), f" in {safe(family, 100)}")]
     if not page.items:
         return lines
     now = time.time()
     columns = [
-        Column("ITEM"),
-        Column("PRI"),
-        Column("ATTEMPT", right=True, spare=1),
-        Column("SINCE", right=True),
-        Column("ORIGIN", least=6, spare=1),
+        TextColumn("ITEM"),
+        TextColumn("PRI"),
+        TextColumn("ATTEMPT", right=True, spare=1),
+        TextColumn("SINCE", right=True),
+        TextColumn("ORIGIN", least=6, spare=1),
     ]
     rows = []
     for item in page.items:
         facts: list[Span] = []
         if item.due_at is not None and item.state is ItemState.DELAYED:
-            facts.append(Span(f"due in {units.length(item.due_at - now)}", Tone.DIM))
+            facts.append(Span(f"due in {units.length(item.due_at - now)}", TextTone.DIM))
         if item.failures:
             last = cut_reason(safe(item.failures[-1].message, 1000), width - len(DETAIL))
-            facts.append(Span(last, Tone.DIM))
+            facts.append(Span(last, TextTone.DIM))
         elif item.payload:
-            facts.append(Span(safe(item.payload, 200), Tone.DIM))
+            facts.append(Span(safe(item.payload, 200), TextTone.DIM))
         rows.append(
-            Row(
+            TextRow(
                 (
                     item.item_id,
                     item.priority.name,
@@ -208,7 +208,7 @@ def _page_lines(page: ItemPage, family: str, state: ItemState, width: int) -> li
         )
     lines += table(columns, rows, width)
     if state in _SETTLED:
-        lines.append(line(INDENT, Span(_no_origin(state), Tone.DIM)))
+        lines.append(line(INDENT, Span(_no_origin(state), TextTone.DIM)))
     return lines
 
 
@@ -218,7 +218,7 @@ def _no_origin(state: ItemState) -> str:
 
 def _item_lines(item: WorkItem, width: int) -> list[Line]:
     now = time.time()
-    lines = [line(Span(item.item_id, Tone.STRONG), f"  {item.state.value.replace('_', ' ')}")]
+    lines = [line(Span(item.item_id, TextTone.STRONG), f"  {item.state.value.replace('_', ' ')}")]
     lines += flow(
         [
             f"family {safe(item.family, 100)}",
@@ -245,11 +245,11 @@ def _item_lines(item: WorkItem, width: int) -> list[Line]:
         lines += paragraph(
             safe(failure.message, 1000),
             width,
-            first=line(INDENT, Span(f"attempt {failure.attempt} {failure.outcome.value}: ", Tone.BAD)),
+            first=line(INDENT, Span(f"attempt {failure.attempt} {failure.outcome.value}: ", TextTone.BAD)),
             rest=DETAIL,
         )
     if not item.payload:
-        return [*lines, line(INDENT, Span("no payload is kept once an item is settled", Tone.DIM))]
+        return [*lines, line(INDENT, Span("no payload is kept once an item is settled", TextTone.DIM))]
     return [*lines, line(INDENT, "payload"), *(line("    ", text) for text in _pretty(item.payload))]
 
 

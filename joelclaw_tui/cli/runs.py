@@ -11,10 +11,22 @@ from joelclaw_tui.cli.acting import act
 from joelclaw_tui.cli.boundary import boundary_answer
 from joelclaw_tui.cli.documents import journal_document, run_document
 from joelclaw_tui.cli.output import Answer, NextStep
-from joelclaw_tui.cli.paper import INDENT, Column, Line, Row, Span, Tone, flow, line, paragraph, safe, table
 from joelclaw_tui.cli.session import Session, with_operator
 from joelclaw_tui.cli.snapshot_text import Pane
-from joelclaw_tui.words import waits_words
+from joelclaw_tui.presentation.text_layout import (
+    INDENT,
+    Line,
+    Span,
+    TextColumn,
+    TextRow,
+    TextTone,
+    flow,
+    line,
+    paragraph,
+    safe,
+    table,
+)
+from joelclaw_tui.presentation.words import waits_words
 from runtime.actions.intents import ActionName
 from runtime.model import ExitCode, JournalEntry, NotFound, RunView
 
@@ -107,13 +119,16 @@ def _run_lines(run: RunView, width: int) -> list[Line]:
         facts.append(f"next try in {units.length(run.next_try_at - now)}")
     if run.deployment is not None:
         facts.append(f"worker {safe(run.deployment, 200)}")
-    lines = [line(Span(safe(run.run_id, 60), Tone.STRONG), f"  {word}"), *flow(facts, width)]
+    lines = [line(Span(safe(run.run_id, 60), TextTone.STRONG), f"  {word}"), *flow(facts, width)]
     if run.waits_for is not None:
         waits = waits_words(run.waits_for, units.length, now)
-        lines += paragraph(waits, width, first=line(INDENT, Span("waits for: ", Tone.WARN)), rest="    ")
+        lines += paragraph(waits, width, first=line(INDENT, Span("waits for: ", TextTone.WARN)), rest="    ")
     if run.last_failure is not None:
         lines += paragraph(
-            safe(run.last_failure, 2000), width, first=line(INDENT, Span("failure: ", Tone.BAD)), rest="    "
+            safe(run.last_failure, 2000),
+            width,
+            first=line(INDENT, Span("failure: ", TextTone.BAD)),
+            rest="    ",
         )
     return lines
 
@@ -121,25 +136,27 @@ def _run_lines(run: RunView, width: int) -> list[Line]:
 def _journal_lines(run: RunView, entries: Sequence[JournalEntry], limit: int, width: int) -> list[Line]:
     lines = _run_lines(run, width)
     if not entries:
-        return [*lines, line(INDENT, Span("no journal is kept of it any more", Tone.DIM))]
+        return [*lines, line(INDENT, Span("no journal is kept of it any more", TextTone.DIM))]
     columns = [
-        Column("#", right=True),
-        Column("STEP", least=12),
-        Column("NAME", least=8),
-        Column("AFTER", right=True),
+        TextColumn("#", right=True),
+        TextColumn("STEP", least=12),
+        TextColumn("NAME", least=8),
+        TextColumn("AFTER", right=True),
     ]
     rows = []
     for entry in entries:
         after = "-" if entry.at is None or run.created_at is None else _after(entry.at - run.created_at)
         below: list[Line] = []
         if entry.detail:
-            below = flow([Span(safe(entry.detail, 300), Tone.DIM)], width, indent="    ")
+            below = flow([Span(safe(entry.detail, 300), TextTone.DIM)], width, indent="    ")
         rows.append(
-            Row((str(entry.index), safe(entry.kind, 60), safe(entry.name or "-", 100), after), tuple(below))
+            TextRow(
+                (str(entry.index), safe(entry.kind, 60), safe(entry.name or "-", 100), after), tuple(below)
+            )
         )
     lines += table(columns, rows, width)
     if len(entries) >= limit:
-        lines.append(line(INDENT, Span(f"the first {limit}; more with --limit", Tone.DIM)))
+        lines.append(line(INDENT, Span(f"the first {limit}; more with --limit", TextTone.DIM)))
     return lines
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 from joelclaw_tui.cli.session import Session
-from runtime.given_path import given_path
+from runtime.common.given_path import given_path
 from runtime.settings import Settings
 
 

@@ -10,9 +10,19 @@ from typing import TYPE_CHECKING, Any
 from joelclaw_tui.cli.calling import as_called
 from joelclaw_tui.cli.documents import instant
 from joelclaw_tui.cli.output import Answer, NextStep, StdoutClosed
-from joelclaw_tui.cli.paper import Column, Line, Row, Span, Tone, line, paragraph, safe, table
 from joelclaw_tui.cli.parser import PROGRAM
 from joelclaw_tui.cli.session import Session
+from joelclaw_tui.presentation.text_layout import (
+    Line,
+    Span,
+    TextColumn,
+    TextRow,
+    TextTone,
+    line,
+    paragraph,
+    safe,
+    table,
+)
 from runtime.model import ExitCode, OperatorError
 
 if TYPE_CHECKING:
@@ -43,7 +53,10 @@ def up(session: Session) -> ExitCode:
         *(shown for check in dkrons for shown in _check_lines(check, session.out.width)),
         line(
             "  ",
-            Span(f"gateway {gateway}, its token is in {StackPaths.of(session.settings).endpoints}", Tone.DIM),
+            Span(
+                f"gateway {gateway}, its token is in {StackPaths.of(session.settings).endpoints}",
+                TextTone.DIM,
+            ),
         ),
     ]
     return session.out.answer(
@@ -149,18 +162,18 @@ def _not_at_work(state: StackState) -> OperatorError | None:
 
 def _state_lines(state: StackState, width: int) -> list[Line]:
     columns = [
-        Column("PART"),
-        Column("STATE"),
-        Column("PID", right=True),
-        Column("DETAIL", least=10, spare=1),
+        TextColumn("PART"),
+        TextColumn("STATE"),
+        TextColumn("PID", right=True),
+        TextColumn("DETAIL", least=10, spare=1),
     ]
     rows = [
-        Row(
+        TextRow(
             (
                 program.name,
                 _status(program, state),
                 "-" if program.pid is None else str(program.pid),
-                Span(safe(state.missing.get(program.name, program.detail), 200), Tone.DIM),
+                Span(safe(state.missing.get(program.name, program.detail), 200), TextTone.DIM),
             )
         )
         for program in state.programs
@@ -171,8 +184,8 @@ def _state_lines(state: StackState, width: int) -> list[Line]:
 def _status(program: ProgramState, state: StackState) -> Span:
     """A process that runs is not yet one that works."""
     if program.status != "running":
-        return Span(program.status.value, Tone.WARN)
-    return Span("waits", Tone.WARN) if program.name in state.missing else Span("running", Tone.GOOD)
+        return Span(program.status.value, TextTone.WARN)
+    return Span("waits", TextTone.WARN) if program.name in state.missing else Span("running", TextTone.GOOD)
 
 
 def _state_document(state: StackState) -> dict[str, Any]:
@@ -204,9 +217,9 @@ def _check_document(check: Check) -> dict[str, str | None]:
 
 
 _CHECK = {
-    "ok": Span("ok    ", Tone.GOOD),
-    "warn": Span("warn  ", Tone.WARN),
-    "fail": Span("FAIL  ", Tone.BAD),
+    "ok": Span("ok    ", TextTone.GOOD),
+    "warn": Span("warn  ", TextTone.WARN),
+    "fail": Span("FAIL  ", TextTone.BAD),
 }
 
 
@@ -222,7 +235,7 @@ def _check_lines(check: Check, width: int) -> list[Line]:
         lines += paragraph(
             as_called(safe(check.fix, 500)),
             width,
-            first=line(Span("      fix: ", Tone.DIM)),
+            first=line(Span("      fix: ", TextTone.DIM)),
             rest="           ",
         )
     return lines

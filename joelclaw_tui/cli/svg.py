@@ -9,15 +9,15 @@ from collections.abc import Sequence
 from rich.console import Console
 from rich.text import Text
 
-from joelclaw_tui.cli.paper import Line, Tone
+from joelclaw_tui.presentation.text_layout import Line, TextTone
 
 _STYLE = {
-    Tone.PLAIN: "",
-    Tone.DIM: "dim",
-    Tone.STRONG: "bold",
-    Tone.GOOD: "green",
-    Tone.WARN: "yellow",
-    Tone.BAD: "bold red",
+    TextTone.PLAIN: "",
+    TextTone.DIM: "dim",
+    TextTone.STRONG: "bold",
+    TextTone.GOOD: "green",
+    TextTone.WARN: "yellow",
+    TextTone.BAD: "bold red",
 }
 _WEB_FONTS = re.compile(r"\s*@font-face\s*\{.*?\}", re.DOTALL)
 

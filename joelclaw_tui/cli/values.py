@@ -1,4 +1,4 @@
-"""Values of the command line: `joelclaw_tui.values` as argparse wants them, and what only options have."""
+"""Values of the command line: `joelclaw_tui.presentation.values` as argparse wants them, and what only options have."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from collections.abc import Callable
 from functools import wraps
 from typing import TypeVar
 
-from joelclaw_tui import values
-from joelclaw_tui.values import NEGATIVE
+from joelclaw_tui.presentation import values
+from joelclaw_tui.presentation.values import NEGATIVE
 from runtime.model import Ack
 
 __all__ = [

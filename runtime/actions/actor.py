@@ -6,7 +6,7 @@ import getpass
 import os
 import socket
 
-from runtime.text import one_line
+from runtime.common.text import one_line
 
 ACTOR_LENGTH = 100
 

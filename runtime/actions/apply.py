@@ -11,16 +11,18 @@ from ulid import ULID
 from runtime.actions.actor import ACTOR_LENGTH, os_actor
 from runtime.actions.bulk.applying import BulkApplier
 from runtime.actions.bulk.drafting import BulkDrafter
-from runtime.actions.bulk.ports import Backlog, Progress
-from runtime.actions.carry import CALL_DEADLINE_S, PAUSE_WAIT_S, Carrier
+from runtime.actions.bulk.ports import BacklogPorts, BulkProgress
 from runtime.actions.drafter import Drafter
-from runtime.actions.freezer import Freezer
+from runtime.actions.executor import CALL_DEADLINE_S, PAUSE_WAIT_S, Executor
 from runtime.actions.intents import BULK_ACTIONS, Intent, Preview
-from runtime.actions.looking import Looks
-from runtime.actions.recording import Recorder
-from runtime.actions.schedules import ClockLooks
+from runtime.actions.preview_store import PreviewStore
+from runtime.actions.read_port import ReadPort
+from runtime.actions.recording import ReceiptRecorder
+from runtime.actions.schedules import ClockReadPort
 from runtime.actions.tally import RESULTS_BOUND, Tally
-from runtime.lanefile import LaneSource
+from runtime.common.addresses import Addresses
+from runtime.common.text import one_line
+from runtime.lane.lane_file import LaneSource
 from runtime.model import (
     AuditTrail,
     BoundaryDown,
@@ -37,8 +39,6 @@ from runtime.model import (
     SandboxReader,
 )
 from runtime.settings import Settings
-from runtime.text import one_line
-from runtime.truth.addresses import Addresses
 from runtime.truth.processes import BeatReader
 
 REASON_LENGTH = 500
@@ -60,10 +60,10 @@ class Actions:
         audit: AuditTrail,
         now: Now,
         addresses: Addresses,
-        clock: ClockLooks | None = None,
+        clock: ClockReadPort | None = None,
         artifacts: SandboxReader | None = None,
         sandbox: SandboxControl | None = None,
-        backlog: Backlog | None = None,
+        backlog: BacklogPorts | None = None,
         call_deadline_s: float = CALL_DEADLINE_S,
         pause_wait_s: float = PAUSE_WAIT_S,
     ) -> None:
@@ -71,9 +71,9 @@ class Actions:
         pause waits for what is being admitted already before it says how many are."""
         self._settings = settings
         self._lane = lane
-        self._recorder = Recorder(audit)
+        self._recorder = ReceiptRecorder(audit)
         self._now = now
-        self._freezer = Freezer()
+        self._freezer = PreviewStore()
         self._drafter = Drafter(
             settings=settings,
             lane=lane,
@@ -85,7 +85,7 @@ class Actions:
             clock=clock,
             sandbox=artifacts,
         )
-        self._carrier = Carrier(
+        self._carrier = Executor(
             pressure=control,
             lookup=durable,
             runs=runs,
@@ -100,7 +100,9 @@ class Actions:
         self._bulk_drafter: BulkDrafter | None = None
         self._bulk_applier: BulkApplier | None = None
         if backlog is not None:
-            looks = Looks(settings=settings, lane=lane, pressure=pressure, beats=beats, addresses=addresses)
+            looks = ReadPort(
+                settings=settings, lane=lane, pressure=pressure, beats=beats, addresses=addresses
+            )
             self._bulk_drafter = BulkDrafter(
                 settings=settings, lane=lane, pressure=pressure, looks=looks, backlog=backlog, now=now
             )
@@ -116,7 +118,7 @@ class Actions:
             )
 
     async def preview(
-        self, intent: Intent, *, actor: str | None = None, progress: Progress | None = None
+        self, intent: Intent, *, actor: str | None = None, progress: BulkProgress | None = None
     ) -> Preview:
         """What ``intent`` would touch, frozen. Changes no work, so read-only mode allows it; a bulk action's
         is kept in the ledger unless that mode is on. ``actor``: unset, this system's user. ``progress``: of
@@ -154,7 +156,9 @@ class Actions:
         self._freezer.keep(preview)
         return preview
 
-    async def _preview_bulk(self, intent: Intent, actor: str | None, progress: Progress | None) -> Preview:
+    async def _preview_bulk(
+        self, intent: Intent, actor: str | None, progress: BulkProgress | None
+    ) -> Preview:
         if self._backlog is None or self._bulk_drafter is None:
             raise _no_backlog()
         preview_id = _new_id(self._now())
@@ -205,7 +209,7 @@ class Actions:
         actor: str,
         origin: str,
         reason: str | None = None,
-        progress: Progress | None = None,
+        progress: BulkProgress | None = None,
     ) -> Receipt:
         """Applies a kept preview, or goes on with one that was cut off: once, by whichever process. See
         `BulkApplier.apply`; raises `ReadOnly` too."""
@@ -224,7 +228,7 @@ class Actions:
         )
 
     async def apply(
-        self, preview: Preview, *, actor: str, origin: str, progress: Progress | None = None
+        self, preview: Preview, *, actor: str, origin: str, progress: BulkProgress | None = None
     ) -> Receipt:
         """Touches exactly the ids of ``preview``, which `preview` of this object has shown; a bulk action's
         is applied as it is kept, and may have another reason by now (see `apply_kept`).

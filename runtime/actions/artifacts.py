@@ -8,7 +8,10 @@ from typing import Any, TypeVar
 from runtime.actions.draft import Draft, bounded_lines
 from runtime.actions.intents import ActionName, Intent, Preview
 from runtime.actions.tally import Tally
-from runtime.lanefile import LaneSource
+from runtime.common.deadline import within
+from runtime.common.text import one_line
+from runtime.common.units import count, length
+from runtime.lane.lane_file import LaneSource
 from runtime.model import (
     Artifact,
     NotFound,
@@ -23,9 +26,6 @@ from runtime.model import (
     UsageError,
     Verified,
 )
-from runtime.text import one_line
-from runtime.truth.deadline import within
-from runtime.truth.words import count, length
 
 DEADLINE_S = 60.0
 """For one artifact: its files are hashed, and Git writes its objects."""
@@ -134,7 +134,7 @@ class ArtifactDrafter:
         return self._reader
 
 
-class ArtifactCarrier:
+class ArtifactExecutor:
     def __init__(self, control: SandboxControl | None) -> None:
         self._control = control
 

@@ -6,9 +6,9 @@ from collections.abc import Coroutine, Sequence
 from typing import Any, TypeVar
 
 from runtime.actions.tally import Tally
+from runtime.common.addresses import Addresses
+from runtime.common.deadline import within
 from runtime.model import BoundaryDown, OperatorError, ReceiptOutcome, WritesRefused
-from runtime.truth.addresses import Addresses
-from runtime.truth.deadline import within
 
 T = TypeVar("T")
 

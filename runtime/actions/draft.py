@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from runtime.text import one_line
-from runtime.truth.words import count
+from runtime.common.text import one_line
+from runtime.common.units import count
 
 LINES_BOUND = 40
 NAMES_SHOWN = 3

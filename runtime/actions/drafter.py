@@ -1,4 +1,4 @@
-"""From an intent to exactly what it would touch. Looks only; writes nothing."""
+"""From an intent to exactly what it would touch. ReadPort only; writes nothing."""
 
 from __future__ import annotations
 
@@ -11,11 +11,15 @@ from runtime.actions.artifacts import ArtifactDrafter
 from runtime.actions.draft import Draft, many
 from runtime.actions.draft import bounded_lines as _bounded
 from runtime.actions.intents import ActionName, Intent
-from runtime.actions.looking import Looks
 from runtime.actions.pauses import PauseDrafter
+from runtime.actions.read_port import ReadPort
 from runtime.actions.restoring import draft_restore
-from runtime.actions.schedules import ClockLooks, ScheduleDrafter
-from runtime.lanefile import LaneSource
+from runtime.actions.schedules import ClockReadPort, ScheduleDrafter
+from runtime.common.addresses import Addresses
+from runtime.common.deadline import within
+from runtime.common.text import one_line
+from runtime.common.units import count, length
+from runtime.lane.lane_file import LaneSource
 from runtime.model import (
     LENGTH_MOST_S,
     ItemState,
@@ -33,11 +37,7 @@ from runtime.model import (
     parse_run_id,
 )
 from runtime.settings import Settings
-from runtime.text import one_line
-from runtime.truth.addresses import Addresses
-from runtime.truth.deadline import within
 from runtime.truth.processes import WORKER, BeatReader
-from runtime.truth.words import count, length
 
 TARGET_LENGTH = 200
 LOOKUP_BATCH = 100
@@ -60,10 +60,12 @@ class Drafter:
         beats: BeatReader,
         now: Now,
         addresses: Addresses,
-        clock: ClockLooks | None = None,
+        clock: ClockReadPort | None = None,
         sandbox: SandboxReader | None = None,
     ) -> None:
-        self._looks = Looks(settings=settings, lane=lane, pressure=pressure, beats=beats, addresses=addresses)
+        self._looks = ReadPort(
+            settings=settings, lane=lane, pressure=pressure, beats=beats, addresses=addresses
+        )
         self._artifacts = ArtifactDrafter(sandbox, lane, now)
         self._pauses = PauseDrafter(looks=self._looks, lane=lane, now=now, most=self._most)
         self._settings = settings

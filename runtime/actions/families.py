@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from fnmatch import fnmatchcase
 
-from runtime.lanefile import Lane
+from runtime.common.text import few_names, one_line
+from runtime.lane.lane_file import Lane
 from runtime.model import UnknownFamily
-from runtime.text import few_names, one_line
 
 _GLOB = frozenset("*?[")
 

@@ -41,7 +41,7 @@ BULK_ACTIONS = {ActionName(verb.value): verb for verb in BulkVerb}
 
 
 @dataclass(frozen=True, slots=True)
-class Bulk:
+class BulkTerms:
     """What a bulk action means beyond its targets."""
 
     selection: Selection | None = None
@@ -76,7 +76,7 @@ class Intent:
     """pause, extend, hold-lane: when it ends by itself, in seconds since the epoch."""
     mode: PauseMode = PauseMode.HOLD
     """pause only."""
-    bulk: Bulk | None = None
+    bulk: BulkTerms | None = None
     """Bulk actions only."""
     branch: str | None = None
     """promote only: the new branch's name. Unset: ``joelclaw/`` and the short run id."""

@@ -10,9 +10,12 @@ from runtime.actions.calling import Calls
 from runtime.actions.draft import Draft, bounded_lines, few, many
 from runtime.actions.families import matching_families
 from runtime.actions.intents import ActionName, Intent, Preview
-from runtime.actions.looking import Looks
+from runtime.actions.read_port import ReadPort
 from runtime.actions.tally import Tally
-from runtime.lanefile import Lane, LaneSource
+from runtime.common.instants import instant
+from runtime.common.text import one_line
+from runtime.common.units import count, length
+from runtime.lane.lane_file import Lane, LaneSource
 from runtime.model import (
     ExtendResult,
     FamilyReading,
@@ -30,9 +33,6 @@ from runtime.model import (
     ResumeResult,
     hold_stamp,
 )
-from runtime.text import one_line
-from runtime.truth.instants import instant
-from runtime.truth.words import count, length
 
 PAUSE_POLL_S = 0.05
 
@@ -68,7 +68,7 @@ _WITH_THE_LANE = "held with the whole lane, which `queue release` lifts"
 
 
 class PauseDrafter:
-    def __init__(self, *, looks: Looks, lane: LaneSource, now: Now, most: Callable[[Intent], int]) -> None:
+    def __init__(self, *, looks: ReadPort, lane: LaneSource, now: Now, most: Callable[[Intent], int]) -> None:
         """``most``: how many targets the intent may have."""
         self._looks = looks
         self._lane = lane
@@ -272,7 +272,7 @@ class PauseDrafter:
         return f"by {one_line(pause.by, 60)}{machine} for {length(self._now() - pause.since)}{why}"
 
 
-class PauseCarrier:
+class PauseExecutor:
     def __init__(self, pressure: PressureControl, calls: Calls, now: Now, *, wait_s: float) -> None:
         """``wait_s``: how long a pause waits for what is being admitted already."""
         self._pressure = pressure
@@ -281,7 +281,7 @@ class PauseCarrier:
         self._wait_s = wait_s
 
     async def carry_out(self, preview: Preview, tally: Tally, lane: Lane, *, actor: str) -> None:
-        """See `runtime.actions.carry.Carrier.carry_out`."""
+        """See `runtime.actions.executor.Executor.carry_out`."""
         match preview.intent.action:
             case ActionName.PAUSE:
                 await self._pause(preview, tally, lane, actor)

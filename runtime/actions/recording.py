@@ -5,15 +5,15 @@ from __future__ import annotations
 import asyncio
 from dataclasses import replace
 
+from runtime.common.deadline import within
+from runtime.common.text import one_line
 from runtime.model import AuditTrail, Receipt
-from runtime.text import one_line
-from runtime.truth.deadline import within
 
 RECORD_DEADLINE_S = 10.0
 _WARNING_LENGTH = 500
 
 
-class Recorder:
+class ReceiptRecorder:
     def __init__(self, audit: AuditTrail) -> None:
         self._audit = audit
 

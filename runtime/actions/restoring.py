@@ -9,11 +9,11 @@ from runtime.actions.draft import Draft, bounded_lines
 from runtime.actions.families import matching_families
 from runtime.actions.intents import Intent, Preview
 from runtime.actions.tally import Tally
-from runtime.lanefile import Lane
+from runtime.common.instants import instant
+from runtime.common.text import one_line
+from runtime.common.units import count
+from runtime.lane.lane_file import Lane
 from runtime.model import PressureControl, PressureReading, ReceiptOutcome, Refused
-from runtime.text import one_line
-from runtime.truth.instants import instant
-from runtime.truth.words import count
 
 NAMED = 3
 _UNDECLARED = "not tried: the lane file does not declare it (any more): it would be quarantined again"

@@ -10,7 +10,12 @@ from typing import Any, Protocol, TypeVar
 from runtime.actions.draft import Draft, bounded_lines
 from runtime.actions.intents import ActionName, Intent, Preview
 from runtime.actions.tally import Tally
-from runtime.lanefile import Lane, LaneSource
+from runtime.common.addresses import Addresses
+from runtime.common.deadline import within
+from runtime.common.instants import instant
+from runtime.common.text import few_names, one_line
+from runtime.common.units import count
+from runtime.lane.lane_file import Lane, LaneSource
 from runtime.model import (
     STARTING,
     BoundaryDown,
@@ -29,12 +34,7 @@ from runtime.model import (
     UsageError,
 )
 from runtime.settings import Settings
-from runtime.text import few_names, one_line
-from runtime.truth.addresses import Addresses
-from runtime.truth.deadline import within
 from runtime.truth.flow import under_hold
-from runtime.truth.instants import instant
-from runtime.truth.words import count
 
 EVERYTHING = "*"
 """The target of schedule-apply that means all."""
@@ -59,7 +59,7 @@ _CHANGED = "somebody changed it since the preview; look again"
 T = TypeVar("T")
 
 
-class ClockLooks(ClockReader, ClockControl, Protocol):
+class ClockReadPort(ClockReader, ClockControl, Protocol):
     """One clock, looked at and changed."""
 
 
@@ -69,7 +69,7 @@ class ScheduleDrafter:
         *,
         settings: Settings,
         lane: LaneSource,
-        clock: ClockLooks | None,
+        clock: ClockReadPort | None,
         pressure: PressureReader,
         now: Now,
         addresses: Addresses,
@@ -196,7 +196,7 @@ class ScheduleDrafter:
             return set()
         return {family.family for family in under_hold(reading).families if family.pause is not None}
 
-    def _the_clock(self) -> ClockLooks:
+    def _the_clock(self) -> ClockReadPort:
         if self._clock is None:
             raise Refused("this profile has no clock", fix="set dkron_url, or use the local stack")
         return self._clock
@@ -206,7 +206,7 @@ class ScheduleDrafter:
             self._settings.probe_deadline_s, look, boundary="The clock", address=self._addresses.clock
         )
 
-    async def _target(self, clock: ClockLooks) -> str:
+    async def _target(self, clock: ClockReadPort) -> str:
         lane = self._lane.current
         source = await self._look(clock.source())
         leader = "" if source.leader is None else f", leader {one_line(source.leader, 60)}"
@@ -217,8 +217,8 @@ class ScheduleDrafter:
         return tuple(names[:most])
 
 
-class ScheduleCarrier:
-    def __init__(self, clock: ClockLooks | None, addresses: Addresses, *, deadline_s: float) -> None:
+class ScheduleExecutor:
+    def __init__(self, clock: ClockReadPort | None, addresses: Addresses, *, deadline_s: float) -> None:
         self._clock = clock
         self._addresses = addresses
         self._deadline_s = deadline_s
@@ -249,7 +249,7 @@ class ScheduleCarrier:
             tally.put(name, outcome, said)
 
     async def _one(
-        self, clock: ClockLooks, preview: Preview, place: int, lane: Lane, actor: str
+        self, clock: ClockReadPort, preview: Preview, place: int, lane: Lane, actor: str
     ) -> tuple[ReceiptOutcome, str]:
         name = preview.ids[place]
         match preview.intent.action:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
+from runtime.common.text import one_line
 from runtime.model import ReceiptOutcome, TargetResult
-from runtime.text import one_line
 
 RESULTS_BOUND = 1000
 """Most results that a receipt lists; those that went wrong are listed first."""

@@ -13,12 +13,11 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 
-from runtime.lanefile import Lane, LaneSource
+from runtime.admission.allocate import allocate
+from runtime.lane.lane_file import Lane, LaneSource
 from runtime.model import BoundaryDown, Lease, OperatorError, Refused, RunRequest, RunStarter
 from runtime.pressure.dispatch import LEASE_S, TURN_MS
 from runtime.pressure.queue import Queue
-
-from .allocate import allocate
 
 BATCH = 128
 """Items a round claims at the most: what a crash can leave to lapse."""

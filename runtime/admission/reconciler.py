@@ -14,23 +14,22 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from runtime.lanefile import LaneSource
+from runtime.admission.comparing import PAGE, RowsAgainstRuns, RunsAgainstRows
+from runtime.admission.drainer import RENEWALS, Drainer
+from runtime.admission.liveness_judge import Fate
+from runtime.admission.sliding_window import SlidingWindow
+from runtime.admission.with_timeout import WithTimeout
+from runtime.lane.lane_file import LaneSource
 from runtime.model import BoundaryDown, FamilyRules, Lease, LiveRuns, OperatorError, RunLookup
 from runtime.pressure.dispatch import LEASE_S
 from runtime.pressure.prelude import DEATHS_MAX
 from runtime.pressure.queue import Queue
 
-from .asking import Asking
-from .comparing import PAGE, RowsAgainstRuns, RunsAgainstRows
-from .drainer import RENEWALS, Drainer
-from .fates import Fate
-from .lately import Lately
-
 EVERY_S = 2.0
 UNDECLARED_GRACE_S = 10.0
 
 
-class Judge(Protocol):
+class FateOf(Protocol):
     async def __call__(self, owners: Collection[str]) -> Fate: ...
 
 
@@ -47,9 +46,9 @@ class ReconcilerStats:
     last_pass_error: str | None = None
     unresolved: str | None = None
     """Why rows whose admission is uncertain could not be resolved when last tried; None: they could."""
-    lapsed: Lately = field(default_factory=Lately)
+    lapsed: SlidingWindow = field(default_factory=SlidingWindow)
     """Leases that ended without their drainer: they lapsed, or it was known to be dead."""
-    third_deaths: Lately = field(default_factory=Lately)
+    third_deaths: SlidingWindow = field(default_factory=SlidingWindow)
     """Items quarantined because a third drainer died with them in hand."""
 
 
@@ -63,12 +62,12 @@ class Reconciler:
         drainer: Drainer,
         *,
         owner: str,
-        fates: Judge,
+        fates: FateOf,
         lease_s: float = LEASE_S,
     ) -> None:
         """``fates``: what has become of some lease holders."""
         self._queue = queue
-        self._lookup = Asking(lookup, live)
+        self._lookup = WithTimeout(lookup, live)
         self._lane = lane
         self._drainer = drainer
         self._owner = owner

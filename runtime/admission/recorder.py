@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import asyncio
 
-from runtime.lanefile import LaneSource
+from runtime.common.text import one_line
+from runtime.lane.lane_file import LaneSource
 from runtime.ledger.series import LATE_S, MINUTE_S
 from runtime.model import FamilyReading, OperatorError, PressureReader, SeriesWriter
-from runtime.text import one_line
 
 AGAIN_AFTER_S = 2.0
 """After a failure: soon enough to have the minute all the same."""
@@ -18,7 +18,7 @@ BEYOND_S = 0.05
 """Past the minute's begin: a wait that ends a little early is no minute missed."""
 
 
-class Recorder:
+class SeriesRecorder:
     """``last_error``: why the last minute that should be on record is not, as a whole; None: it is."""
 
     def __init__(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
-from runtime.lanefile import LaneSource
+from runtime.lane.lane_file import LaneSource
 from runtime.model import AuditTrail, Now, OperatorError, Receipt, ReceiptOutcome, TargetResult
 from runtime.pressure.queue import Queue
 

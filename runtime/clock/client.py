@@ -20,7 +20,9 @@ from urllib.parse import quote
 import httpx
 
 from runtime.clock.jobs import NAME, NODE_TAGS, parse_stamp, stamp
-from runtime.closable import Closable
+from runtime.common.addresses import split_addresses
+from runtime.common.closable import Closable
+from runtime.common.text import few_names, one_line, without_credentials
 from runtime.model import (
     BoundaryDown,
     ClockExecution,
@@ -30,8 +32,6 @@ from runtime.model import (
     OperatorError,
     Refused,
 )
-from runtime.settings import dkron_addresses
-from runtime.text import few_names, one_line, without_credentials
 
 TIMEOUT_S = 10.0
 NEXT_SERVER_AFTER_S = 0.6
@@ -157,7 +157,7 @@ class Dkron(Closable):
         settle_within_s: float = SETTLE_WITHIN_S,
     ) -> None:
         """``url``: ``http(s)://`` or ``unix:/path``, without ``/v1``; several with commas between them."""
-        self._servers = [_Server(address) for address in dkron_addresses(url)]
+        self._servers = [_Server(address) for address in split_addresses(url)]
         self._next_server_after_s = next_server_after_s
         self._settle_within_s = settle_within_s
         self.url = ",".join(server.url for server in self._servers)

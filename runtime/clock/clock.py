@@ -12,9 +12,10 @@ from runtime.clock.client import Dkron
 from runtime.clock.compile import FindTarget, FireTarget, compile_job, job_name, owned, ownership
 from runtime.clock.diff import Planned, fingerprint, plan
 from runtime.clock.jobs import parse_stamp, stamp
-from runtime.cron import Grid
-from runtime.lane_schedules import SCHEDULE_NAME
-from runtime.lanefile import Lane, LaneSource
+from runtime.common.text import one_line
+from runtime.lane.cron import Grid
+from runtime.lane.lane_file import Lane, LaneSource
+from runtime.lane.schedules import SCHEDULE_NAME
 from runtime.ledger.applied import Applied, AppliedJob, AppliedRecord
 from runtime.ledger.fires import Fires
 from runtime.model import (
@@ -36,7 +37,6 @@ from runtime.model import (
     ScheduleReading,
     WorkStand,
 )
-from runtime.text import one_line
 
 FIRES_WITHIN_S = 1.0
 """Shorter than a probe's deadline by default: what Redis owes must not cost what the clock answers."""

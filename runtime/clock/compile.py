@@ -16,7 +16,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from runtime.clock.jobs import stamp
-from runtime.lane_schedules import Schedule
+from runtime.lane.schedules import Schedule
 from runtime.model import LAYOUT_VERSION, ClockJob
 
 OWNER = "joelclaw"

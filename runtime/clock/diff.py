@@ -13,8 +13,8 @@ from dataclasses import asdict, dataclass, replace
 
 from runtime.clock.compile import owned
 from runtime.clock.jobs import stamp
+from runtime.common.text import one_line
 from runtime.model import ChangeKind, ClockJob, ScheduleChange
-from runtime.text import one_line
 
 _SHOWN = 200
 _SINCE = "metadata.since"

@@ -12,8 +12,8 @@ from ulid import ULID
 
 from runtime.clock.jobs import HttpCall, Job
 from runtime.clock.store import OUTPUT_MAX, Execution, Store
+from runtime.common.text import one_line
 from runtime.model import CALLED_AT_HEADER, Now, OperatorError
-from runtime.text import one_line
 
 SLEEP_MOST_S = 1.0
 CLOCK_STEP_S = 1.0

@@ -10,7 +10,8 @@ from urllib.parse import quote
 import httpx
 
 from runtime.clock.compile import FindTarget, FireTarget, fire_token
-from runtime.closable import Closable
+from runtime.common.closable import Closable
+from runtime.common.text import one_line, without_credentials
 from runtime.model import (
     BoundaryDown,
     FireAnswer,
@@ -20,7 +21,6 @@ from runtime.model import (
     Refused,
     UnknownSchedule,
 )
-from runtime.text import one_line, without_credentials
 
 TIMEOUT_S = 20.0
 _BY_CODE: dict[str, type[OperatorError]] = {"read-only": ReadOnly, "unknown-schedule": UnknownSchedule}

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
-from runtime.cron import CronError, Grid, grid_of
+from runtime.lane.cron import CronError, Grid, grid_of
 
 NAME = re.compile(r"[a-z0-9_-]{1,128}")
 TEXT_MAX = 1000

@@ -10,7 +10,7 @@ import math
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
-from runtime.cron import COUNT_MOST, Grid
+from runtime.lane.cron import COUNT_MOST, Grid
 
 LISTED_MOST = 100
 """Missed instants that are told one by one; what was missed before these is a number."""

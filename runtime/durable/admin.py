@@ -11,10 +11,10 @@ from typing import Any
 
 import httpx
 
-from runtime.closable import Closable
+from runtime.common.closable import Closable
+from runtime.common.text import one_line, without_credentials
 from runtime.durable.address import split_address
 from runtime.model import BoundaryDown
-from runtime.text import one_line, without_credentials
 
 TIMEOUT_S = 30.0
 """For one request, where the caller has no shorter deadline of its own."""

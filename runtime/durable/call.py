@@ -49,7 +49,7 @@ def describe(error: BaseException) -> str:
 
 
 def add_search_path(folders: str) -> None:
-    """Looks for modules there too, after all other places: nothing is shadowed."""
+    """ReadPort for modules there too, after all other places: nothing is shadowed."""
     sys.path.extend(folder for folder in folders.split(os.pathsep) if folder and folder not in sys.path)
 
 

@@ -7,9 +7,9 @@ import math
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 
+from runtime.common.text import one_line
 from runtime.durable.request import MalformedRun
 from runtime.model import FIRE_ID, Fire, FireCall, FireKind, fire_form, fire_id_of, fire_of
-from runtime.text import one_line
 
 HANDLER = "fire"
 """Of the `Schedule` object: decides."""

@@ -14,7 +14,8 @@ from typing import Any
 import httpx
 from ulid import ULID
 
-from runtime.closable import Closable
+from runtime.common.closable import Closable
+from runtime.common.text import one_line, without_credentials
 from runtime.durable.fire_call import HANDLER, encode_call
 from runtime.model import (
     BoundaryDown,
@@ -25,7 +26,6 @@ from runtime.model import (
     Refused,
     schedule_service,
 )
-from runtime.text import one_line, without_credentials
 
 SEND_TIMEOUT_S = 5.0
 WAIT_S = 5.0

@@ -14,11 +14,11 @@ from typing import Any
 
 import aiohttp
 
-from runtime.closable import Closable
+from runtime.common.closable import Closable
+from runtime.common.text import one_line, without_credentials
 from runtime.durable.address import split_address
 from runtime.durable.request import MalformedRun, encode_request
 from runtime.model import Accepted, BoundaryDown, Refused, RunRequest, run_service
-from runtime.text import one_line, without_credentials
 
 CONNECTIONS = 64
 """Requests at once; the others wait their turn, outside their time limit."""

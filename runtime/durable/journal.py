@@ -14,7 +14,8 @@ from datetime import datetime
 from http import HTTPStatus
 from typing import Any
 
-from runtime.closable import Closable
+from runtime.common.closable import Closable
+from runtime.common.text import one_line, without_credentials
 from runtime.durable.admin import Admin, AdminRefused
 from runtime.durable.services import services
 from runtime.model import (
@@ -33,7 +34,6 @@ from runtime.model import (
     run_service,
     schedule_of,
 )
-from runtime.text import one_line, without_credentials
 
 KEYS_A_QUERY = 200
 VERBS_A_BATCH = 1000

@@ -43,7 +43,7 @@ async def register(
 ) -> str:
     """Returns the deployment's id once Restate sends the lane's runs to ``worker_url``.
 
-    Looks first: the same address with the same code is left as it is; changed code at the same
+    ReadPort first: the same address with the same code is left as it is; changed code at the same
     address replaces what Restate knows (its suspended runs stay with it). Tries for ever, while
     Restate is down and while the worker does not answer yet, and tells ``on_problem`` each failure.
     """

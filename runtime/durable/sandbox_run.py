@@ -14,11 +14,12 @@ from typing import TypeVar
 
 import restate
 
+from runtime.common.text import one_line
 from runtime.durable.address import split_address
-from runtime.durable.closing import BYTES, CANCELLED, FAILED, MALFORMED, STEP, Closing, again
 from runtime.durable.handlers.base import MESSAGE_MAX
 from runtime.durable.registration import CODE_KEY, code_version
 from runtime.durable.request import MalformedRun, decode_request
+from runtime.durable.settlement import BYTES, CANCELLED, FAILED, MALFORMED, STEP, RunSettlement, again
 from runtime.durable.tries import Tries, delay_s
 from runtime.durable.workflow import (
     INVOCATION_POLICY,
@@ -27,7 +28,7 @@ from runtime.durable.workflow import (
     UNDECLARED_WAIT_S,
     failed_line,
 )
-from runtime.lanefile import LaneSource, Retry
+from runtime.lane.lane_file import LaneSource, Retry
 from runtime.model import (
     ConfigError,
     OperatorError,
@@ -41,7 +42,6 @@ from runtime.model import (
     Verified,
     sandbox_service,
 )
-from runtime.text import one_line
 
 INACTIVITY = timedelta(seconds=5)
 """A run that waits for its agent is suspended after this, and costs nothing."""
@@ -91,7 +91,7 @@ class _SandboxRun:
         self._ctx = ctx
         self._ports = ports
         self._run_id = ctx.key()
-        self._closing = Closing(ctx, ports.lane, ports.settler, ports.tries)
+        self._closing = RunSettlement(ctx, ports.lane, ports.settler, ports.tries)
 
     async def run(self, body: bytes) -> bytes:
         try:

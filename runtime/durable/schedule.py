@@ -19,12 +19,13 @@ import restate
 from restate.exceptions import RetryableError
 from restate.serde import BytesSerde, Serde
 
-from runtime.cron import EARLY_S, Grid
+from runtime.common.text import one_line
 from runtime.durable.accounting import Account, Standing, judge, stretches_of
 from runtime.durable.fire_call import HANDLER, RECORD, decode_call, decode_fires, encode_fires
 from runtime.durable.request import MalformedRun, encode_request
 from runtime.durable.services import service_of
-from runtime.lanefile import Lane, LaneSource
+from runtime.lane.cron import EARLY_S, Grid
+from runtime.lane.lane_file import Lane, LaneSource
 from runtime.model import (
     FIRE_ID,
     STARTING,
@@ -50,7 +51,6 @@ from runtime.model import (
     run_id_of,
     schedule_service,
 )
-from runtime.text import one_line
 
 SEEN_MOST = 200
 """Fire ids that the object remembers: asked ones; instants are accounted for by themselves."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from runtime.lanefile import Lane
+from runtime.lane.lane_file import Lane
 from runtime.model import run_service, sandbox_service
 
 

@@ -8,7 +8,7 @@ its policy says by that, never fewer.
 
 from __future__ import annotations
 
-from runtime.lanefile import Retry
+from runtime.lane.lane_file import Retry
 
 STEPS_MAX = 50_000
 """Counts kept at once; the oldest is forgotten first (its run was killed, or went to another worker)."""

@@ -14,9 +14,9 @@ from hypercorn.asyncio import serve
 from hypercorn.config import Config
 from restate.server import install_shutdown_hook
 
+from runtime.common.text import one_line
 from runtime.durable.workflow import WorkerApp
 from runtime.model import ConfigError
-from runtime.text import one_line
 
 GRACE_S = 5.0
 """How long running steps may go on after the stop was asked for."""

@@ -15,12 +15,12 @@ from typing import Any
 import restate
 
 from runtime.durable.asked import Asked
-from runtime.durable.closing import BYTES, CANCELLED, FAILED, MALFORMED, STEP, Closing, again
-from runtime.durable.handlers import Call, HandlerFailure, Handlers, waited_for
+from runtime.durable.handlers import HandlerCall, HandlerFailure, Handlers, waited_for
 from runtime.durable.registration import CODE_KEY, code_version
 from runtime.durable.request import MalformedRun, decode_request
+from runtime.durable.settlement import BYTES, CANCELLED, FAILED, MALFORMED, STEP, RunSettlement, again
 from runtime.durable.tries import Tries, delay_s
-from runtime.lanefile import LaneSource
+from runtime.lane.lane_file import LaneSource
 from runtime.model import (
     WORKER_DEATHS_MAX,
     Now,
@@ -228,7 +228,7 @@ class _Run:
         self._ctx = ctx
         self._shared = shared
         self._run_id = ctx.key()
-        self._closing = Closing(ctx, shared.lane, shared.settler, shared.tries)
+        self._closing = RunSettlement(ctx, shared.lane, shared.settler, shared.tries)
         self._step: asyncio.Task[Any] | None = None
         """The handler's try while it runs."""
 
@@ -282,7 +282,7 @@ class _Run:
         try:
             with self._counted():
                 taken = await _taken(in_hand, self._run_id, request.family)
-                call = Call(request, family, lane.path.parent, taken.apart, self._in_process)
+                call = HandlerCall(request, family, lane.path.parent, taken.apart, self._in_process)
                 self._waits(waited_for(call), family.timeout)
                 result = await self._shared.handlers.run(call)
             ended = True

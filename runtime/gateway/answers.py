@@ -9,9 +9,9 @@ from typing import Any
 
 from starlette.responses import Response
 
-from runtime.call import as_called
+from runtime.common.command_prefix import as_called
+from runtime.common.text import json_safe, one_line
 from runtime.model import AckNotKept, BacklogFull, BoundaryDown, Draining, OperatorError, TimedOut
-from runtime.text import json_safe, one_line
 
 RETRY_AFTER_S = 2
 """How soon a client may ask again while a boundary is down."""

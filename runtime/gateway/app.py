@@ -13,12 +13,13 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from runtime.common.text import one_line
 from runtime.gateway.answers import answer, document, refusal, refusal_of
 from runtime.gateway.body import read_body
 from runtime.gateway.bulk import BULK_BODY_MOST, bulk_answer, bulk_lines, bulk_offers, is_bulk
 from runtime.gateway.fires import FIRE_BODY_MOST, Forbidden, called_at_of, fire_body
 from runtime.gateway.guard import FireToken, Guard, Log, is_whole
-from runtime.lanefile import parse_duration
+from runtime.lane.lane_file import parse_duration
 from runtime.model import (
     CALLED_AT_HEADER,
     Ack,
@@ -30,7 +31,6 @@ from runtime.model import (
     Priority,
     UsageError,
 )
-from runtime.text import one_line
 from runtime.truth.document import Snapshot
 
 BODY_TIMEOUT_S = 15.0

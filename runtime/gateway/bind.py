@@ -5,8 +5,8 @@ from __future__ import annotations
 import ipaddress
 import socket
 
+from runtime.common.text import one_line
 from runtime.model import ConfigError
-from runtime.text import one_line
 
 BACKLOG = 512
 

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from starlette.requests import Request
 from starlette.responses import Response
 
+from runtime.common.ndjson import Line, line_key, read_lines
 from runtime.gateway.answers import answer, retry_after, told_of
-from runtime.lines import Line, line_key, read_lines
 from runtime.model import (
     AckNotKept,
     Enqueued,

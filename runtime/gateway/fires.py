@@ -9,8 +9,8 @@ from __future__ import annotations
 import json
 import math
 
+from runtime.common.text import one_line
 from runtime.model import CALLED_AT_HEADER, UsageError
-from runtime.text import one_line
 
 FIRE_BODY_MOST = 4096
 

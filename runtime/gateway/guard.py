@@ -11,10 +11,10 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from runtime.common.text import one_line
 from runtime.gateway.answers import refusal, refusal_of
 from runtime.gateway.bind import is_loopback
 from runtime.model import OperatorError
-from runtime.text import one_line
 
 OPEN_PATHS = frozenset({"/v1/healthz"})
 """Answered without a token."""

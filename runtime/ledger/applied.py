@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from runtime.ledger.connection import Redis, redis_errors
+from runtime.common.text import without_credentials
 from runtime.ledger.keys import lane_key
-from runtime.text import without_credentials
+from runtime.redis_client.connection import Redis, redis_errors
 
 WHOLE = "*"
 """No schedule's name."""

@@ -13,10 +13,10 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from runtime.ledger.connection import Redis, redis_errors
+from runtime.common.text import one_line, without_credentials
 from runtime.ledger.keys import lane_key
 from runtime.model import OperatorError, Receipt, ReceiptOutcome, TargetResult
-from runtime.text import one_line, without_credentials
+from runtime.redis_client.connection import Redis, redis_errors
 
 AUDIT_KEPT = 10_000
 """Receipts kept in Redis, about; the local file keeps all."""

@@ -6,10 +6,10 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from runtime.ledger.connection import Redis, redis_errors
+from runtime.common.text import without_credentials
 from runtime.ledger.keys import lane_key
 from runtime.model import Beat
-from runtime.text import without_credentials
+from runtime.redis_client.connection import Redis, redis_errors
 
 BEAT_EVERY_S = 1.0
 ALIVE_WITHIN_S = 5.0

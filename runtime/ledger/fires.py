@@ -11,10 +11,10 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from runtime.ledger.connection import Redis, redis_errors
+from runtime.common.text import without_credentials
 from runtime.ledger.keys import lane_key
 from runtime.model import STARTING, Fire, FireDecision, fire_form, fire_of
-from runtime.text import without_credentials
+from runtime.redis_client.connection import Redis, redis_errors
 
 FIRES_KEPT = 1000
 """A schedule."""

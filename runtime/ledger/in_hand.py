@@ -20,11 +20,11 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Protocol
 
+from runtime.common.text import without_credentials
 from runtime.ledger.beats import BEAT_EVERY_S, Heartbeats
-from runtime.ledger.connection import Redis, redis_errors
 from runtime.ledger.keys import lane_key
 from runtime.model import WORKER_DEATHS_MAX, OperatorError, Suspect, Taken
-from runtime.text import without_credentials
+from runtime.redis_client.connection import Redis, redis_errors
 
 APART_S = 86_400.0
 """How long a family's calls run in processes of their own after a worker died with one of them in hand."""
@@ -135,7 +135,7 @@ _LOOK = "return {redis.call('HVALS', KEYS[1]), redis.call('HGETALL', KEYS[2])}"
 
 
 class Verdict(Protocol):
-    """What has become of some processes (`runtime.admission.fates.Fate`)."""
+    """What has become of some processes (`runtime.admission.liveness_judge.Fate`)."""
 
     @property
     def gone(self) -> Collection[str]: ...

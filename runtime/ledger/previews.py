@@ -13,8 +13,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
+from runtime.common.text import one_line, without_credentials
 from runtime.ledger.audit import receipt_document, receipt_of
-from runtime.ledger.connection import Redis, redis_errors
 from runtime.ledger.keys import lane_key
 from runtime.model import (
     BULK_LETTERS,
@@ -32,7 +32,7 @@ from runtime.model import (
     Refused,
     SelectedItem,
 )
-from runtime.text import one_line, without_credentials
+from runtime.redis_client.connection import Redis, redis_errors
 
 PREVIEWS_KEPT = 200
 """A lane. Beyond them the oldest that nobody is applying are forgotten."""

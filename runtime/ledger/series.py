@@ -19,10 +19,10 @@ from typing import Any
 from redis.client import NEVER_DECODE
 from redis.exceptions import RedisError, ResponseError
 
-from runtime.ledger.connection import Redis, redis_errors
+from runtime.common.text import one_line, without_credentials
 from runtime.ledger.keys import lane_key
 from runtime.model import FamilyReading, FamilySeries, OperatorError, SeriesPoint
-from runtime.text import one_line, without_credentials
+from runtime.redis_client.connection import Redis, redis_errors
 
 MINUTE_S = 60
 MINUTES_MOST = 1440

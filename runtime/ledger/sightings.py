@@ -11,9 +11,9 @@ import math
 from collections.abc import Collection, Mapping
 from typing import Any
 
-from runtime.ledger.connection import Redis, redis_errors
+from runtime.common.text import without_credentials
 from runtime.ledger.keys import lane_key
-from runtime.text import without_credentials
+from runtime.redis_client.connection import Redis, redis_errors
 
 Seen = tuple[str, str, str]
 """(code, boundary, subject) of a finding."""

@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 
+from runtime.common.text import one_line, without_credentials
 from runtime.ledger.beats import Heartbeats
-from runtime.ledger.connection import Redis, redis_errors
 from runtime.ledger.keys import lane_key
 from runtime.model import WaitsFor
-from runtime.text import one_line, without_credentials
+from runtime.redis_client.connection import Redis, redis_errors
 
 WAITS_MAX = 1000
 """Most runs of one worker that are told, the oldest first."""

@@ -60,4 +60,4 @@ class PressureNode:
     primary_heard_s: float | None = None
     """A replica's: seconds since it last heard of its primary, or since the link went down."""
     slow: tuple[SlowCommand, ...] | None = ()
-    """Lately, the newest first."""
+    """SlidingWindow, the newest first."""

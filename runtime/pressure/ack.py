@@ -11,9 +11,9 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from runtime.ledger.connection import Redis
 from runtime.model import Ack
-from runtime.pressure.script import Call, Script
+from runtime.pressure.script import Script, ScriptCall
+from runtime.redis_client.connection import Redis
 
 REPLICAS = 1
 """How many must have the write for ``replica``."""
@@ -22,7 +22,7 @@ WAIT_MARGIN_S = 0.25
 
 
 async def acknowledged(
-    redis: Redis, script: Script, calls: Sequence[Call], *, ack: Ack, timeout_s: float
+    redis: Redis, script: Script, calls: Sequence[ScriptCall], *, ack: Ack, timeout_s: float
 ) -> tuple[list[Any], bool]:
     """Sends the calls in one pipeline a primary: their replies, and whether ``ack`` holds for all of them.
 
@@ -47,7 +47,7 @@ async def acknowledged(
     return replies, _all(told, calls, lambda reply: isinstance(reply, int) and reply >= REPLICAS)
 
 
-def _all(told: Sequence[Any], calls: Sequence[Call], kept: Callable[[Any], bool]) -> bool:
+def _all(told: Sequence[Any], calls: Sequence[ScriptCall], kept: Callable[[Any], bool]) -> bool:
     """Nobody told anything: then no server took a call, and nothing is promised."""
     return not calls or (bool(told) and all(kept(reply) for reply in told))
 

@@ -14,6 +14,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO, NoReturn
 
+from runtime.common.payload import parse_payload
+from runtime.common.text import one_line
 from runtime.model import (
     ItemState,
     NotFound,
@@ -25,11 +27,9 @@ from runtime.model import (
     tag_of,
 )
 from runtime.model.names import FAMILY_NAME, FAMILY_NAME_MAX
-from runtime.payload import parse_payload
 from runtime.pressure.dispatch import MESSAGE_LIMIT
 from runtime.pressure.prelude import FAILURES_KEPT
 from runtime.pressure.scopes import SELECTABLE
-from runtime.text import one_line
 
 SCHEMA = "joelclaw.backlog/1"
 _KEY_MAX = 512

@@ -17,7 +17,7 @@ from typing import Any
 
 from redis.exceptions import RedisError
 
-from runtime.ledger.connection import redis_errors
+from runtime.common.text import one_line
 from runtime.model import (
     BULK_BATCH,
     BULK_LETTERS,
@@ -31,10 +31,10 @@ from runtime.model import (
     SelectedItem,
     UsageError,
 )
-from runtime.pressure.arrival import Arrival, as_offered, moved_id
 from runtime.pressure.dispatch import MESSAGE_LIMIT
+from runtime.pressure.move_in import MoveIn, as_offered, moved_id
 from runtime.pressure.script import Script
-from runtime.text import one_line
+from runtime.redis_client.connection import redis_errors
 
 REMEMBERED_MS = 172_800_000
 """The results of a batch are kept for two days."""
@@ -49,7 +49,7 @@ BATCH_ID_MAX = 200
 _ARRIVED = "1"
 
 
-class Bulk(Arrival):
+class BulkExecutor(MoveIn):
     """`runtime.model.BulkControl` on one lane."""
 
     _APPLY = Script("apply", REMEMBERED_MS=REMEMBERED_MS)

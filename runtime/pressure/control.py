@@ -8,9 +8,7 @@ from typing import Any
 
 from redis.exceptions import RedisError
 
-from runtime.ledger.connection import redis_errors
 from runtime.ledger.keys import lane_key
-from runtime.ledger.lua import LuaScript
 from runtime.model import (
     ExtendResult,
     Pause,
@@ -22,9 +20,11 @@ from runtime.model import (
     UsageError,
 )
 from runtime.pressure.keys import HOLD, families_key
-from runtime.pressure.place import OnLane
+from runtime.pressure.lane_store import LaneStore
 from runtime.pressure.records import unpack_pause
-from runtime.pressure.script import LUA, Call, Script
+from runtime.pressure.script import LUA, Script, ScriptCall
+from runtime.redis_client.connection import redis_errors
+from runtime.redis_client.lua import LuaScript
 
 REASON_LIMIT = 500
 ANY = "any"
@@ -33,7 +33,7 @@ LANE = "lane"
 """The field of a family's pauses where the whole lane's hold stands."""
 
 
-class Control(OnLane):
+class QueueControl(LaneStore):
     """`runtime.model.PressureControl` on one lane."""
 
     _PAUSE = Script("pause")
@@ -138,7 +138,7 @@ class Control(OnLane):
             if stands is not None:
                 raise PausedAnew(f"the whole lane {self._lane}", unpack_pause(stands))
             names = await self._with_known(families)
-            calls = [Call(self._base(name), (self._now, LANE, fields, length, "")) for name in names]
+            calls = [ScriptCall(self._base(name), (self._now, LANE, fields, length, "")) for name in names]
             replies = await self._PAUSE.many(self._redis, calls)
             _raise_first(replies)
         return {
@@ -164,7 +164,7 @@ class Control(OnLane):
             if not lifted:
                 return dict.fromkeys(families, ResumeResult.PAUSED_ANEW)
             names = await self._with_known(families)
-            calls = [Call(self._base(name), (self._now, LANE, actor, self._wake, "")) for name in names]
+            calls = [ScriptCall(self._base(name), (self._now, LANE, actor, self._wake, "")) for name in names]
             replies = await self._RESUME.many(self._redis, calls)
             _raise_first(replies)
         return {

@@ -6,15 +6,15 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from runtime.ledger.connection import redis_errors
 from runtime.ledger.keys import lane_key
-from runtime.ledger.lua import LuaScript
 from runtime.model import FamilyRules, Lease
 from runtime.pressure import lane_rate
 from runtime.pressure.keys import HOLD
-from runtime.pressure.place import OnLane
+from runtime.pressure.lane_store import LaneStore
 from runtime.pressure.records import unpack_failures, unpack_record
 from runtime.pressure.script import LUA, Script
+from runtime.redis_client.connection import redis_errors
+from runtime.redis_client.lua import LuaScript
 
 LEASE_S = 30.0
 """A lease not ended or renewed within this lapses: its item waits again, or Restate is asked about it."""
@@ -66,7 +66,7 @@ def rate_arguments(rules: FamilyRules) -> tuple[int, int]:
     return max(1, round(1e6 / rules.rate_per_s)), rules.burst
 
 
-class Dispatch(OnLane):
+class Dispatch(LaneStore):
     """The way out, as far as Restate's door."""
 
     set_aside = 0

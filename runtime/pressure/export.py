@@ -12,7 +12,7 @@ from typing import Any
 
 from redis.exceptions import RedisError
 
-from runtime.ledger.connection import Redis, redis_errors
+from runtime.common.text import one_line
 from runtime.model import (
     Draining,
     ItemState,
@@ -25,13 +25,13 @@ from runtime.model import (
 from runtime.pressure.backlog_file import BacklogFile, BacklogHeader, BacklogRow, BadLine, LineWriter
 from runtime.pressure.dispatch import MESSAGE_LIMIT
 from runtime.pressure.keys import dedup_suffix, families_key
-from runtime.pressure.place import OnLane
+from runtime.pressure.lane_store import LaneStore
 from runtime.pressure.prelude import FAILURES_KEPT
 from runtime.pressure.records import pack_meta
 from runtime.pressure.scopes import SELECTABLE
-from runtime.pressure.script import Call, Script
+from runtime.pressure.script import Script, ScriptCall
 from runtime.pressure.selecting import Selector
-from runtime.text import one_line
+from runtime.redis_client.connection import Redis, redis_errors
 
 BATCH = 200
 """Items a script call."""
@@ -52,7 +52,7 @@ _STATE_OF = {
 }
 
 
-class Exporter(OnLane):
+class Exporter(LaneStore):
     """Reads rows; changes nothing. A row that moves while it is read is told once, as it was then."""
 
     def __init__(self, redis: Redis, url: str, lane: str, *, now_us: int | None = None) -> None:
@@ -178,7 +178,7 @@ class Adopted:
     """Of those added: they were being run when they were exported."""
 
 
-class Adopter(OnLane):
+class Adopter(LaneStore):
     """Brings a backlog file in. ``families``: those that the lane declares."""
 
     def __init__(
@@ -262,7 +262,9 @@ class Adopter(OnLane):
             arguments += _arguments(row, when)
         with redis_errors(self._where):
             await self._redis.hsetnx(families_key(self._lane), family_tag(family), family)
-            (reply,) = await self._RESTORE.many(self._redis, [Call(self._base(family), tuple(arguments))])
+            (reply,) = await self._RESTORE.many(
+                self._redis, [ScriptCall(self._base(family), tuple(arguments))]
+            )
             if isinstance(reply, RedisError):
                 raise reply
         if reply == "draining":

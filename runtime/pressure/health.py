@@ -7,8 +7,8 @@ from typing import Any
 
 from redis.exceptions import NoPermissionError, ResponseError
 
-from runtime.ledger.cluster import NodeReplies
 from runtime.model import PressureNode, PressureReplica, SlowCommand
+from runtime.redis_client.cluster import NodeReplies
 
 SLOW_S = 0.1
 """A command that takes so long holds every family of its server up."""

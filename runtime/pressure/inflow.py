@@ -8,7 +8,6 @@ from typing import Any
 
 from redis.exceptions import RedisError
 
-from runtime.ledger.connection import redis_errors
 from runtime.model import (
     Ack,
     AckNotKept,
@@ -22,9 +21,10 @@ from runtime.model import (
 )
 from runtime.pressure.ack import acknowledged
 from runtime.pressure.keys import dedup_suffix
-from runtime.pressure.place import OnLane
+from runtime.pressure.lane_store import LaneStore
 from runtime.pressure.records import pack_meta
-from runtime.pressure.script import Call, Script
+from runtime.pressure.script import Script, ScriptCall
+from runtime.redis_client.connection import redis_errors
 
 BATCH = 200
 """Items a script call: such a one holds the server for some two milliseconds."""
@@ -44,7 +44,7 @@ class Ceiling(Enum):
     BYTES = _FULL_BYTES
 
 
-class Inflow(OnLane):
+class Inflow(LaneStore):
     """The way in. Repeating a call with the same ids adds nothing."""
 
     _ENQUEUE = Script("enqueue")
@@ -121,7 +121,7 @@ class Inflow(OnLane):
                     round(entry.delay_s * 1e6),
                     "" if entry.dedup_key is None else dedup_suffix(entry.dedup_key),
                 )
-            calls.append(Call(self._base(family), tuple(rows)))
+            calls.append(ScriptCall(self._base(family), tuple(rows)))
         with redis_errors(self._where):
             replies, kept = await acknowledged(
                 self._redis, self._ENQUEUE, calls, ack=ack, timeout_s=ACK_WITHIN_S

@@ -6,8 +6,9 @@ import asyncio
 import math
 from collections.abc import Sequence
 
-from runtime.lanefile import Family, LaneSource
-from runtime.ledger.connection import Redis, redis_errors
+from runtime.common.payload import Payload, concurrency_key, read_payload
+from runtime.common.text import without_credentials
+from runtime.lane.lane_file import Family, LaneSource
 from runtime.model import (
     LENGTH_MOST_S,
     Ack,
@@ -29,12 +30,11 @@ from runtime.model import (
     family_tag,
     new_item_ids,
 )
-from runtime.payload import Payload, concurrency_key, read_payload
 from runtime.pressure.keys import families_key
 from runtime.pressure.queue import Queue
-from runtime.pressure.reading import Reading
+from runtime.pressure.reading import QueueReader
+from runtime.redis_client.connection import Redis, redis_errors
 from runtime.settings import Settings
-from runtime.text import without_credentials
 
 DEDUP_KEY_MAX = 512
 ORIGIN_MAX = 100
@@ -62,7 +62,7 @@ class Intake:
         self._redis = redis
         self._where = without_credentials(url)
         self._queue = queue
-        self._reading = Reading(redis, url, lane.current.name)
+        self._reading = QueueReader(redis, url, lane.current.name)
         self._lane = lane
         self._settings = settings
         self._now = now

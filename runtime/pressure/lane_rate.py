@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from runtime.ledger.keys import lane_key
-from runtime.ledger.lua import LuaScript
 from runtime.model import LaneRules
 from runtime.pressure.script import LUA
+from runtime.redis_client.lua import LuaScript
 
 TAKE = LuaScript(LUA, "lane_rate_take")
 _LOOK = LuaScript(LUA, "lane_rate_look")

@@ -85,7 +85,7 @@ def _needle(text: str) -> str:
     return f'"{text}"' if len(parts) == 1 else max(parts, key=len)
 
 
-class Matcher:
+class FieldMatcher:
     """Judges payloads by their values, as JSON has them: ``1`` is ``1.0``, ``true`` is not ``1``. A text that
     says such a value is that value too, both ways: a person who asks for 404 means ``"404"`` as well."""
 

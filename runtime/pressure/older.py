@@ -19,16 +19,16 @@ from typing import Any
 
 from redis.exceptions import ResponseError
 
-from runtime.ledger.connection import Redis, redis_errors
+from runtime.common.payload import parse_payload
+from runtime.common.text import one_line, without_credentials
 from runtime.model import ItemState, PauseKind, PayloadError, Priority, family_tag
 from runtime.model.names import FAMILY_NAME, FAMILY_NAME_MAX
-from runtime.payload import parse_payload
 from runtime.pressure.backlog_file import BacklogRow
-from runtime.pressure.control import Control
+from runtime.pressure.control import QueueControl
 from runtime.pressure.export import Adopter
-from runtime.pressure.place import OnLane
+from runtime.pressure.lane_store import LaneStore
 from runtime.pressure.script import Script
-from runtime.text import one_line, without_credentials
+from runtime.redis_client.connection import Redis, redis_errors
 
 EVENTS = "joelclaw:queue:events"
 PRIORITY = "joelclaw:queue:priority"
@@ -364,7 +364,7 @@ class OlderBacklog:
             await pipe.execute()
 
 
-class OlderAdopter(OnLane):
+class OlderAdopter(LaneStore):
     """Moves the older layout's backlog into this lane."""
 
     def __init__(
@@ -375,7 +375,7 @@ class OlderAdopter(OnLane):
         *,
         older: OlderBacklog,
         adopter: Adopter,
-        control: Control,
+        control: QueueControl,
         now_us: int | None = None,
     ) -> None:
         super().__init__(redis, url, lane, now_us=now_us)

@@ -10,8 +10,6 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from runtime.ledger.cluster import NodeReplies, send
-from runtime.ledger.connection import redis_errors
 from runtime.ledger.keys import lane_key
 from runtime.model import (
     FamilyReading,
@@ -30,9 +28,11 @@ from runtime.pressure import health, lane_rate
 from runtime.pressure.dispatch import rate_arguments
 from runtime.pressure.keys import HOLD, STATE_SETS, families_key, family_base
 from runtime.pressure.lane_rate import LaneRate
-from runtime.pressure.place import OnLane
+from runtime.pressure.lane_store import LaneStore
 from runtime.pressure.records import MICROSECOND, unpack_item, unpack_pause, unpack_settled
-from runtime.pressure.script import Call, Script
+from runtime.pressure.script import Script, ScriptCall
+from runtime.redis_client.cluster import NodeReplies, send
+from runtime.redis_client.connection import redis_errors
 
 PAGE_LIMIT = 500
 KEPT_ASIDE = tuple(f"{kind}{level}" for kind in ("xw", "xd") for level in range(4))
@@ -45,7 +45,7 @@ PAGE_PAYLOAD = 4096
 """Bytes of an item's payload that a page carries: a page of large payloads would else be a download."""
 
 
-class Reading(OnLane):
+class QueueReader(LaneStore):
     """`runtime.model.PressureReader` on one lane."""
 
     _FAMILY = Script("read_family")
@@ -70,7 +70,9 @@ class Reading(OnLane):
             known, hold, *paced = asked.replies
             families = [*rules, *sorted(set(known) - set(rules))]
             calls = [
-                Call(family_base(self._lane, name), (self._now, *rate_arguments(rules.get(name, _NO_RULES))))
+                ScriptCall(
+                    family_base(self._lane, name), (self._now, *rate_arguments(rules.get(name, _NO_RULES)))
+                )
                 for name in families
             ]
             told, rows = await self._FAMILY.surveyed(self._redis, calls, health.EACH)

@@ -6,13 +6,13 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from runtime.ledger.connection import redis_errors
 from runtime.model import FamilyRules, Lease
 from runtime.pressure.dispatch import LEASE_S, lease_of
 from runtime.pressure.keys import families_key
-from runtime.pressure.place import OnLane
+from runtime.pressure.lane_store import LaneStore
 from runtime.pressure.prelude import DEATHS_MAX
 from runtime.pressure.script import Script
+from runtime.redis_client.connection import redis_errors
 
 LAPSED_PER_CALL = 500
 PARKED_LOOKED_AT = 200
@@ -33,7 +33,7 @@ class Recovered:
     """Rows set aside for a concurrency key that turned out to be free."""
 
 
-class Recovery(OnLane):
+class Recovery(LaneStore):
     """Mends only what is certain; the rest is handed to whoever can ask."""
 
     _OWNERS = Script("owners")

@@ -30,7 +30,7 @@ STATES = tuple(ItemState)
 
 
 @dataclass(frozen=True, slots=True)
-class Scope:
+class SelectionScope:
     """One set of a family, the part of it that is meant, and what its rows must still be asked."""
 
     state: ItemState
@@ -65,7 +65,7 @@ def check_selection(selection: Selection, ceiling: int) -> None:
         )
 
 
-def scopes_of(selection: Selection, now: int) -> list[Scope]:
+def scopes_of(selection: Selection, now: int) -> list[SelectionScope]:
     """The parts of the sets in which matching rows lie, in the order of states and levels."""
     older, newer = selection.older_than_s, selection.newer_than_s
     low = None if newer is None else now - round(newer * 1e6)
@@ -81,7 +81,7 @@ def scopes_of(selection: Selection, now: int) -> list[Scope]:
         and not selection.fields
         and selection.ids is None
     )
-    whole = Scope(
+    whole = SelectionScope(
         state=ItemState.QUARANTINED,
         level=0,
         name="quarantined",
@@ -93,7 +93,7 @@ def scopes_of(selection: Selection, now: int) -> list[Scope]:
         exact=by_score,
     )
 
-    def delayed(name: str) -> Scope:
+    def delayed(name: str) -> SelectionScope:
         """Its rows are as old as their record says: their score is when they are due."""
         return replace(
             whole,
@@ -105,7 +105,7 @@ def scopes_of(selection: Selection, now: int) -> list[Scope]:
             exact=by_score and low is None and high is None,
         )
 
-    scopes: list[Scope] = []
+    scopes: list[SelectionScope] = []
     levels = [int(level) for level in sorted(selection.priorities)]
     every_level = selection.priorities >= _ANY_PRIORITY
     for state in ItemState:
@@ -128,10 +128,10 @@ def scopes_of(selection: Selection, now: int) -> list[Scope]:
 
 
 def groups_of(
-    scopes: Sequence[Scope], sizes: Sequence[int]
-) -> dict[tuple[ItemState, int], list[tuple[Scope, int]]]:
+    scopes: Sequence[SelectionScope], sizes: Sequence[int]
+) -> dict[tuple[ItemState, int], list[tuple[SelectionScope, int]]]:
     """The sets that have rows, those of one state and level together: they are one line."""
-    groups: dict[tuple[ItemState, int], list[tuple[Scope, int]]] = {}
+    groups: dict[tuple[ItemState, int], list[tuple[SelectionScope, int]]] = {}
     for scope, size in zip(scopes, sizes, strict=True):
         if size:
             groups.setdefault((scope.state, scope.level), []).append((scope, size))

@@ -10,17 +10,17 @@ from weakref import WeakSet
 
 from redis.exceptions import ClusterCrossSlotError, NoScriptError
 
-from runtime.ledger.cluster import ClusterRedis, NodeReplies, send
-from runtime.ledger.connection import Redis
-from runtime.ledger.lua import LOOKS, LuaSource, compose_lua, load_lua, sha_of
 from runtime.pressure.prelude import SHARED
+from runtime.redis_client.cluster import ClusterRedis, NodeReplies, send
+from runtime.redis_client.connection import Redis
+from runtime.redis_client.lua import LOOKS, LuaSource, compose_lua, load_lua, sha_of
 
 LUA = Path(__file__).with_name("lua")
-"""Where the scripts are; what their heads mean says `runtime.ledger.lua`."""
+"""Where the scripts are; what their heads mean says `runtime.redis_client.lua`."""
 
 
 @dataclass(frozen=True, slots=True)
-class Call:
+class ScriptCall:
     """One script on one family: the base of its keys, and the arguments."""
 
     base: str
@@ -80,7 +80,7 @@ class Script:
         except NoScriptError:
             return await _execute(redis, self._eval, self.source, 1, base, *args)
 
-    async def many(self, redis: Redis, calls: Sequence[Call], *extra: tuple[Any, ...]) -> list[Any]:
+    async def many(self, redis: Redis, calls: Sequence[ScriptCall], *extra: tuple[Any, ...]) -> list[Any]:
         """All calls in one pipeline a primary; ``extra`` plain commands go first in the same one.
 
         A reply that is an error is returned as the exception, in its place, so that one
@@ -91,7 +91,7 @@ class Script:
         sent = await send(redis, [*extra, *map(self._by_hash, calls)])
         return [*sent.replies[: len(extra)], *await self._again(redis, calls, sent.replies[len(extra) :])]
 
-    async def batched(self, redis: Redis, calls: Sequence[Call]) -> list[Any]:
+    async def batched(self, redis: Redis, calls: Sequence[ScriptCall]) -> list[Any]:
         """Like `many`, for small calls: several families in one script where they lie on one server.
 
         What is shared is the cost of starting a script and of its reply, most of what a look at an idle
@@ -124,14 +124,14 @@ class Script:
         return replies
 
     async def surveyed(
-        self, redis: Redis, calls: Sequence[Call], each: Sequence[tuple[Any, ...]]
+        self, redis: Redis, calls: Sequence[ScriptCall], each: Sequence[tuple[Any, ...]]
     ) -> tuple[tuple[NodeReplies, ...], list[Any]]:
         """Like `many`, with the commands ``each`` to every primary at the head of its pipeline."""
         sent = await send(redis, [self._by_hash(call) for call in calls], first=each)
         return sent.first, await self._again(redis, calls, sent.replies)
 
     async def followed(
-        self, redis: Redis, calls: Sequence[Call], last: Callable[[], tuple[Any, ...]]
+        self, redis: Redis, calls: Sequence[ScriptCall], last: Callable[[], tuple[Any, ...]]
     ) -> tuple[list[Any], list[Any]]:
         """Like `many`, with a command after the calls on every connection that took some: their replies, and
         those to that command. ``last`` makes it, anew for a server that has to be given its scripts again."""
@@ -147,7 +147,7 @@ class Script:
             told += [node.replies[0] for node in again.last]
         return replies, told
 
-    async def _again(self, redis: Redis, calls: Sequence[Call], replies: list[Any]) -> list[Any]:
+    async def _again(self, redis: Redis, calls: Sequence[ScriptCall], replies: list[Any]) -> list[Any]:
         """``replies`` with those in place that a server could not give because it did not know the script."""
         missing = _unknown(replies)
         if missing:
@@ -156,16 +156,16 @@ class Script:
                 replies[index] = reply
         return replies
 
-    def _by_hash(self, call: Call) -> tuple[Any, ...]:
+    def _by_hash(self, call: ScriptCall) -> tuple[Any, ...]:
         return (self._evalsha, self.sha, 1, call.base, *call.args)
 
-    def _in_full(self, call: Call) -> tuple[Any, ...]:
+    def _in_full(self, call: ScriptCall) -> tuple[Any, ...]:
         return (self._eval, self.source, 1, call.base, *call.args)
 
 
-def _batches(calls: Sequence[Call]) -> Iterator[list[Call]]:
+def _batches(calls: Sequence[ScriptCall]) -> Iterator[list[ScriptCall]]:
     """The calls in their order, as many together as one script takes."""
-    batch: list[Call] = []
+    batch: list[ScriptCall] = []
     held = 0
     for call in calls:
         full = len(batch) == BATCHED_CALLS or held + len(call.args) > BATCHED_ARGUMENTS
@@ -178,7 +178,7 @@ def _batches(calls: Sequence[Call]) -> Iterator[list[Call]]:
         yield batch
 
 
-def _together(batch: Sequence[Call]) -> tuple[str | int | float, ...]:
+def _together(batch: Sequence[ScriptCall]) -> tuple[str | int | float, ...]:
     arguments = (part for call in batch for part in (len(call.args), *call.args))
     return (len(batch), *(call.base for call in batch), *arguments)
 

@@ -17,7 +17,6 @@ from typing import Any
 
 from redis.exceptions import RedisError
 
-from runtime.ledger.connection import redis_errors
 from runtime.model import (
     ItemState,
     NotFound,
@@ -29,10 +28,19 @@ from runtime.model import (
     family_tag,
     tag_of,
 )
-from runtime.pressure.judging import Judge, Row
-from runtime.pressure.place import OnLane
-from runtime.pressure.scopes import FOREVER_US, STATES, Scope, check_selection, groups_of, place_of, scopes_of
-from runtime.pressure.script import Call, Script
+from runtime.pressure.lane_store import LaneStore
+from runtime.pressure.matcher import Row, SelectionMatcher
+from runtime.pressure.scopes import (
+    FOREVER_US,
+    STATES,
+    SelectionScope,
+    check_selection,
+    groups_of,
+    place_of,
+    scopes_of,
+)
+from runtime.pressure.script import Script, ScriptCall
+from runtime.redis_client.connection import redis_errors
 
 PAGE = 1000
 """Rows a script call looks at: about a millisecond of the server."""
@@ -89,7 +97,7 @@ class _Found:
             self.counts[key] = self.counts.get(key, 0) + max(matched, len(taken))
 
 
-class Selector(OnLane):
+class Selector(LaneStore):
     """`runtime.model.BacklogSelector` on one lane.
 
     A family is read while it lives: a row that changes its state meanwhile may be missed or seen
@@ -158,7 +166,7 @@ class Selector(OnLane):
         limit: int,
         progress: SelectProgress | None = None,
     ) -> SelectedPage:
-        """See `runtime.model.BacklogSelector.following`. Looks no further than ``limit`` matches need."""
+        """See `runtime.model.BacklogSelector.following`. ReadPort no further than ``limit`` matches need."""
         check_selection(selection, limit)
         at = _At.of(cursor)
         with redis_errors(self._where):
@@ -178,7 +186,7 @@ class Selector(OnLane):
         self,
         selection: Selection,
         family: str,
-        scopes: Sequence[Scope],
+        scopes: Sequence[SelectionScope],
         at: _At,
         limit: int,
         progress: SelectProgress | None,
@@ -190,7 +198,7 @@ class Selector(OnLane):
             if place_of(place) >= place_of(at.place)
         }
         total = sum(size for group in groups.values() for _, size in group)
-        found, judge, seen = _Found(limit), Judge(selection), {at.item_id}
+        found, judge, seen = _Found(limit), SelectionMatcher(selection), {at.item_id}
         for place, group in groups.items():
             start = at if place == at.place else None
             rows: list[Row] = []
@@ -216,11 +224,11 @@ class Selector(OnLane):
                 break
         return found
 
-    async def _sizes(self, families: Sequence[str], scopes: Sequence[Scope]) -> list[list[int]]:
+    async def _sizes(self, families: Sequence[str], scopes: Sequence[SelectionScope]) -> list[list[int]]:
         """Of each family's sets."""
         bounds = tuple(part for scope in scopes for part in (scope.name, scope.low, scope.high))
         sizes: list[list[int]] = await self._COUNT.many(
-            self._redis, [Call(self._base(family), bounds) for family in families]
+            self._redis, [ScriptCall(self._base(family), bounds) for family in families]
         )
         for reply in sizes:
             if isinstance(reply, RedisError):
@@ -236,7 +244,7 @@ class Selector(OnLane):
         known: set[str] = set() if seen is None else seen
         with redis_errors(self._where):
             now = self.now_us if self.now_us is not None else await self._server_now()
-            judge = Judge(selection)
+            judge = SelectionMatcher(selection)
             for scope in scopes_of(selection, now):
                 pages = _Pages(self, family, scope, judge, None, False)
                 try:
@@ -256,7 +264,7 @@ class Selector(OnLane):
         self,
         selection: Selection,
         families: Sequence[str],
-        scopes: Sequence[Scope],
+        scopes: Sequence[SelectionScope],
         ceiling: int,
         progress: SelectProgress | None,
         scored: bool = False,
@@ -264,7 +272,7 @@ class Selector(OnLane):
         """``scored``: each row's score is wanted."""
         sizes = await self._sizes(families, scopes)
         total = sum(sum(row) for row in sizes)
-        found, judge = _Found(ceiling), Judge(selection)
+        found, judge = _Found(ceiling), SelectionMatcher(selection)
         plan = [
             (family, place, group)
             for family, row in zip(families, sizes, strict=True)
@@ -324,7 +332,7 @@ class Selector(OnLane):
         self,
         selection: Selection,
         families: Sequence[str],
-        scopes: Sequence[Scope],
+        scopes: Sequence[SelectionScope],
         ceiling: int,
         progress: SelectProgress | None,
         after: _At | None = None,
@@ -334,7 +342,7 @@ class Selector(OnLane):
         by_tag: dict[str, list[str]] = {}
         for item_id in ids:
             by_tag.setdefault(tag_of(item_id), []).append(item_id)
-        found, judge = _Found(ceiling), Judge(selection)
+        found, judge = _Found(ceiling), SelectionMatcher(selection)
         for family in families:
             mine = by_tag.get(family_tag(family), [])
             by_place: dict[tuple[ItemState, int], list[Row]] = {}
@@ -370,8 +378,8 @@ class _Pages:
         self,
         selector: Selector,
         family: str,
-        scope: Scope,
-        judge: Judge,
+        scope: SelectionScope,
+        judge: SelectionMatcher,
         at_most: int | None,
         with_scores: bool,
         start: _At | None = None,

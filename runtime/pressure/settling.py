@@ -8,11 +8,11 @@ from dataclasses import dataclass
 
 from redis.exceptions import RedisError
 
-from runtime.ledger.connection import redis_errors
 from runtime.model import BreakerRule, Outcome, SettleResult, parse_run_id
 from runtime.pressure.dispatch import MESSAGE_LIMIT
-from runtime.pressure.place import OnLane
-from runtime.pressure.script import Call, Script
+from runtime.pressure.lane_store import LaneStore
+from runtime.pressure.script import Script, ScriptCall
+from runtime.redis_client.connection import redis_errors
 
 BATCH = 200
 BREAKER = "breaker"
@@ -28,7 +28,7 @@ class Settlement:
     message: str | None = None
 
 
-class Settling(OnLane):
+class Settling(LaneStore):
     """Idempotent, fenced by the attempt, accepted from any live state."""
 
     _SETTLE = Script("settle")
@@ -67,7 +67,7 @@ class Settling(OnLane):
                 item_id, attempt = parse_run_id(settlement.run_id)
                 text = (settlement.message or "")[:MESSAGE_LIMIT].encode("utf-8", "replace").decode()
                 arguments += (item_id, attempt, settlement.outcome.value, text)
-            calls.append(Call(self._base(family), tuple(arguments)))
+            calls.append(ScriptCall(self._base(family), tuple(arguments)))
         results: list[SettleResult | RedisError] = [SettleResult.UNKNOWN] * len(settlements)
         with redis_errors(self._where):
             replies = await self._SETTLE.many(self._redis, calls)

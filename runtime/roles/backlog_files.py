@@ -9,9 +9,9 @@ from pathlib import Path
 
 from ulid import ULID
 
-from runtime.actions.recording import Recorder
-from runtime.lanefile import LaneSource
-from runtime.ledger.connection import Redis, connect_raw
+from runtime.actions.recording import ReceiptRecorder
+from runtime.common.text import one_line, without_credentials
+from runtime.lane.lane_file import LaneSource
 from runtime.model import (
     AuditTrail,
     Now,
@@ -22,12 +22,12 @@ from runtime.model import (
     TargetResult,
     UnknownFamily,
 )
-from runtime.pressure.control import Control
+from runtime.pressure.control import QueueControl
 from runtime.pressure.export import Adopted, Adopter, Exporter
 from runtime.pressure.older import OlderAdopter, OlderBacklog, OlderMoved, OlderReading
 from runtime.pressure.queue import Queue
+from runtime.redis_client.connection import Redis, connect_raw
 from runtime.settings import Settings
-from runtime.text import one_line, without_credentials
 
 
 class BacklogFiles:
@@ -40,7 +40,7 @@ class BacklogFiles:
         self._url = url
         self._lane = lane
         self._settings = settings
-        self._recorder = Recorder(audit)
+        self._recorder = ReceiptRecorder(audit)
         self._now = now
 
     async def export(
@@ -98,7 +98,7 @@ class BacklogFiles:
                 name,
                 older=older,
                 adopter=self._adopter(),
-                control=Control(self._redis, self._url, name),
+                control=QueueControl(self._redis, self._url, name),
             )
             moved = await mover.move(include_pending=include_pending, progress=progress)
             done.update(moved.moved)

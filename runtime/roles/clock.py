@@ -15,24 +15,23 @@ from runtime.clock.client import Dkron
 from runtime.clock.clock import AppliedChange, Clock
 from runtime.clock.embedded import EmbeddedClock
 from runtime.clock.gateway_client import GatewayFires
-from runtime.clock.keeper import Keeper
+from runtime.clock.schedule_reconciler import Keeper
 from runtime.clock.store import Store
 from runtime.durable.journal import Journal
 from runtime.gateway.serve import serve_gateway
-from runtime.lanefile import LaneSource, find_lane, last_good_lane
+from runtime.lane.lane_file import LaneSource, find_lane, last_good_lane
 from runtime.ledger.applied import Applied
 from runtime.ledger.audit import Audit
 from runtime.ledger.beats import Heartbeats
-from runtime.ledger.connection import connect
 from runtime.ledger.fires import Fires
 from runtime.model import OperatorError, Receipt, ReceiptOutcome, TargetResult
-from runtime.pressure.reading import Reading
+from runtime.pressure.reading import QueueReader
+from runtime.redis_client.connection import connect
+from runtime.roles.clock_paths import fire_target, listen_at
+from runtime.roles.fires import FireStands, WorkProgress
+from runtime.roles.process import Detail, RoleProcess, log, until_stopped
 from runtime.settings import Settings
 from runtime.stack.endpoints import StackPaths, resolve_targets
-
-from .clock_places import fire_target, listen_at
-from .fires import FireStands, Progress
-from .process import Detail, RoleProcess, log, until_stopped
 
 
 async def run_clock(settings: Settings, stop: asyncio.Event) -> None:
@@ -58,7 +57,7 @@ async def run_clock(settings: Settings, stop: asyncio.Event) -> None:
                 ingress_url=targets.restate_ingress_url,
             )
         )
-        reading = Reading(redis, targets.redis_url, name)
+        reading = QueueReader(redis, targets.redis_url, name)
         gateway = await stack.enter_async_context(GatewayFires(target, name))
         remembered = Applied(redis, targets.redis_url, name)
         clock = Clock(
@@ -82,7 +81,7 @@ async def run_clock(settings: Settings, stop: asyncio.Event) -> None:
             clock,
             lane,
             fires,
-            Progress(reading, journal, time.time),
+            WorkProgress(reading, journal, time.time),
             time.time,
             catch_up=gateway.catch_up,
             applied=applied,

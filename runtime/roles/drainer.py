@@ -9,34 +9,33 @@ from contextlib import suppress
 from redis.exceptions import RedisError
 from ulid import ULID
 
+from runtime.admission.beat_detail import told
 from runtime.admission.drainer import Drainer
-from runtime.admission.fates import Fates
+from runtime.admission.liveness_judge import LivenessJudge
 from runtime.admission.reconciler import Reconciler
-from runtime.admission.recorder import Recorder
+from runtime.admission.recorder import SeriesRecorder
 from runtime.admission.sweeper import Sweeper
-from runtime.admission.telling import told
 from runtime.durable.ingress import Ingress
 from runtime.durable.journal import Journal
 from runtime.durable.services import service_of
-from runtime.lanefile import LaneSource, find_lane, last_good_lane
+from runtime.lane.lane_file import LaneSource, find_lane, last_good_lane
 from runtime.ledger.audit import Audit
 from runtime.ledger.beats import ALIVE_WITHIN_S, Heartbeats
-from runtime.ledger.connection import Redis, connect
 from runtime.ledger.keys import wake_channel
 from runtime.ledger.series import Series
 from runtime.model import OperatorError
 from runtime.pressure.dispatch import LEASE_S
 from runtime.pressure.queue import Queue
-from runtime.pressure.reading import Reading
+from runtime.pressure.reading import QueueReader
+from runtime.redis_client.connection import Redis, connect
+from runtime.roles.process import Detail, RoleProcess, log, until_stopped
 from runtime.settings import Settings
 from runtime.stack.endpoints import resolve_targets
-
-from .process import Detail, RoleProcess, log, until_stopped
 
 
 async def run_drainer(settings: Settings, stop: asyncio.Event, *, lease_s: float = LEASE_S) -> None:
     """Drains the lane until ``stop`` is set; what it has in hand lapses ``lease_s`` after its last sign.
-    A lease that lapses before its drainer can be taken to be dead (`runtime.admission.fates`) counts no death.
+    A lease that lapses before its drainer can be taken to be dead (`runtime.admission.liveness_judge`) counts no death.
 
     Raises `OperatorError` when it can't begin."""
     process = RoleProcess("drainer", stop)
@@ -77,7 +76,7 @@ async def run_drainer(settings: Settings, stop: asyncio.Event, *, lease_s: float
             lane,
             drainer,
             owner=process.process_id,
-            fates=Fates(heartbeats),
+            fates=LivenessJudge(heartbeats),
             lease_s=lease_s,
         )
         sweeper = Sweeper(
@@ -89,8 +88,8 @@ async def run_drainer(settings: Settings, stop: asyncio.Event, *, lease_s: float
             now=time.time,
             new_id=lambda: str(ULID()).lower(),
         )
-        recorder = Recorder(
-            Reading(redis, targets.redis_url, name),
+        recorder = SeriesRecorder(
+            QueueReader(redis, targets.redis_url, name),
             Series(redis, targets.redis_url, name),
             lane,
             lane_max_in_flight=settings.lane_max_in_flight,

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from runtime.durable.journal import Journal
-from runtime.lanefile import LaneSource
+from runtime.lane.lane_file import LaneSource
 from runtime.ledger.fires import Fires
 from runtime.model import (
     Enqueued,
@@ -24,7 +24,7 @@ from runtime.model import (
     run_id_of,
     schedule_of,
 )
-from runtime.pressure.reading import Reading
+from runtime.pressure.reading import QueueReader
 
 if TYPE_CHECKING:
     from runtime.pressure.intake import Intake  # late: looking doesn't need it
@@ -37,10 +37,10 @@ UNKNOWN = "unknown"
 LOOKED_UP_AT_ONCE = 8
 
 
-class Progress:
+class WorkProgress:
     """Implements `WorkProgress` on the queue and on Restate, which know."""
 
-    def __init__(self, reading: Reading, journal: Journal, now: Now) -> None:
+    def __init__(self, reading: QueueReader, journal: Journal, now: Now) -> None:
         self._reading = reading
         self._journal = journal
         self._now = now
@@ -87,7 +87,7 @@ class FireSettler:
 class FireQueue:
     """The queue as the schedule's object needs it."""
 
-    def __init__(self, intake: Intake, reading: Reading, lane: LaneSource, *, keep_s: float) -> None:
+    def __init__(self, intake: Intake, reading: QueueReader, lane: LaneSource, *, keep_s: float) -> None:
         self._keep_s = keep_s
         self._intake = intake
         self._reading = reading
@@ -106,7 +106,7 @@ class FireQueue:
 class FireStands:
     """Where the work of fires stands that have not ended, as the queue knows it."""
 
-    def __init__(self, reading: Reading, lane: LaneSource) -> None:
+    def __init__(self, reading: QueueReader, lane: LaneSource) -> None:
         self._reading = reading
         self._lane = lane
 
@@ -134,7 +134,7 @@ class FireStands:
         return stands
 
 
-async def _held(reading: Reading, rules: Mapping[str, FamilyRules]) -> frozenset[str]:
+async def _held(reading: QueueReader, rules: Mapping[str, FamilyRules]) -> frozenset[str]:
     """The families that are paused, by themselves or with their whole lane."""
     told = await reading.read(rules)
     return frozenset(

@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 
 from runtime.clock.client import Dkron
-from runtime.ledger.connection import connect
+from runtime.common.addresses import split_addresses
+from runtime.common.deadline import within
 from runtime.model import ConfigError, OperatorError
+from runtime.redis_client.connection import connect
 from runtime.roles.operator import open_operator
-from runtime.settings import Settings, dkron_addresses
+from runtime.settings import Settings
 from runtime.stack.doctor import Check, CheckStatus
-from runtime.truth.deadline import within
 from runtime.truth.document import BoundaryStatus, Finding, Severity
 
 FIXES = {
@@ -39,10 +40,10 @@ NAME = "redis"
 
 async def clock_checks(settings: Settings) -> list[Check]:
     """Each server of a Dkron of one's own, asked by itself; none where the embedded clock keeps the time.
-    Looks only."""
+    ReadPort only."""
     if settings.dkron_url is None:
         return []
-    addresses = dkron_addresses(settings.dkron_url)
+    addresses = split_addresses(settings.dkron_url)
     return list(await asyncio.gather(*(_clock_check(address, settings) for address in addresses)))
 
 
@@ -69,7 +70,7 @@ async def _clock_check(address: str, settings: Settings) -> Check:
 async def server_checks(settings: Settings) -> list[Check]:
     """None without a lane file, and while a local stack's server does not run: other checks say so.
 
-    Looks only. The servers' own words come from the reading that the console shows.
+    ReadPort only. The servers' own words come from the reading that the console shows.
     """
     if settings.redis_url is not None:
         try:

@@ -7,20 +7,19 @@ import time
 from functools import partial
 
 from runtime.clock.compile import fire_token
-from runtime.clock.door import FireDoor
+from runtime.clock.fire_endpoint import FireEndpoint
 from runtime.durable.fires import ScheduleCaller
 from runtime.gateway.app import build_gateway
 from runtime.gateway.bind import check_exposure, is_loopback, listen
 from runtime.gateway.serve import serve_gateway
 from runtime.ledger.beats import Heartbeats
-from runtime.ledger.connection import connect
 from runtime.ledger.sightings import Sightings
+from runtime.redis_client.connection import connect
+from runtime.roles.operator import open_operator
+from runtime.roles.process import Detail, RoleProcess, log, until_stopped
+from runtime.roles.watching import watch_findings
 from runtime.settings import Settings
 from runtime.stack.endpoints import resolve_targets
-
-from .operator import open_operator
-from .process import Detail, RoleProcess, log, until_stopped
-from .watching import watch_findings
 
 
 async def run_gateway(settings: Settings, stop: asyncio.Event) -> None:
@@ -37,7 +36,7 @@ async def run_gateway(settings: Settings, stop: asyncio.Event) -> None:
         app = build_gateway(
             intake=operator.intake,
             reader=operator.reader,
-            fires=FireDoor(operator.lane, settings, caller, time.time),
+            fires=FireEndpoint(operator.lane, settings, caller, time.time),
             fire_token=partial(fire_token, token, name),
             token=token,
             payload_limit=settings.payload_limit,

@@ -5,15 +5,14 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from runtime.lanefile import find_lane
+from runtime.common.files import write_whole
+from runtime.lane.lane_file import find_lane
 from runtime.model import ConfigError
-from runtime.sandbox.reading import Reading as SandboxReading
+from runtime.roles.readiness import Readiness
+from runtime.sandbox.reading import ArtifactReader as SandboxReading
 from runtime.settings import DEMO_PROFILE, Settings
 from runtime.stack.local import LocalStack
 from runtime.stack.programs import Program, python_path, role_programs
-from runtime.whole_file import write_whole
-
-from .readiness import Readiness
 
 DEMO_SERVER = "demo-server"
 

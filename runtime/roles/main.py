@@ -9,11 +9,10 @@ import traceback
 from collections.abc import Sequence
 from pathlib import Path
 
-from runtime.call import Call, called_as
+from runtime.common.command_prefix import CommandPrefix, called_as
 from runtime.model import ExitCode, OperatorError, UsageError
+from runtime.roles.process import log
 from runtime.settings import Settings, load_settings
-
-from .process import log
 
 ROLES = ("worker", "drainer", "gateway", "clock")
 
@@ -22,19 +21,19 @@ async def run_role(role: str, settings: Settings, stop: asyncio.Event) -> None:
     """Runs until ``stop`` is set. Raises `OperatorError` when it can't begin."""
     match role:
         case "worker":
-            from .worker import run_worker
+            from runtime.roles.worker import run_worker
 
             await run_worker(settings, stop)
         case "drainer":
-            from .drainer import run_drainer
+            from runtime.roles.drainer import run_drainer
 
             await run_drainer(settings, stop)
         case "gateway":
-            from .gateway import run_gateway
+            from runtime.roles.gateway import run_gateway
 
             await run_gateway(settings, stop)
         case "clock":
-            from .clock import run_clock
+            from runtime.roles.clock import run_clock
 
             await run_clock(settings, stop)
         case _:
@@ -46,7 +45,7 @@ async def _run_all(roles: Sequence[str]) -> None:
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    with called_as(Call.of(settings)):
+    with called_as(CommandPrefix.of(settings.profile, settings.lane)):
         async with asyncio.TaskGroup() as group:
             for role in roles:
                 group.create_task(run_role(role, settings, stop))

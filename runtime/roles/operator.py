@@ -11,32 +11,30 @@ from typing import TYPE_CHECKING
 from runtime.clock.client import Dkron
 from runtime.clock.clock import Clock
 from runtime.clock.gateway_client import GatewayFires
+from runtime.common.addresses import Addresses
 from runtime.durable.journal import Journal
-from runtime.lanefile import LaneSource, find_lane, last_good_lane
+from runtime.lane.lane_file import LaneSource, find_lane, last_good_lane
 from runtime.ledger.applied import Applied
 from runtime.ledger.audit import Audit
 from runtime.ledger.beats import ALIVE_WITHIN_S, Heartbeats
-from runtime.ledger.connection import connect
 from runtime.ledger.fires import Fires
 from runtime.ledger.series import Series
 from runtime.ledger.sightings import Sightings
 from runtime.ledger.waits import Waits
 from runtime.model import BacklogSelector, FamilyRules
-from runtime.pressure.reading import Reading
-from runtime.sandbox.reading import Reading as SandboxReading
+from runtime.pressure.reading import QueueReader
+from runtime.redis_client.connection import connect
+from runtime.roles.clock_paths import fire_target
+from runtime.roles.fires import FireStands
+from runtime.sandbox.reading import ArtifactReader as SandboxReading
 from runtime.settings import Settings
 from runtime.stack.endpoints import peek_targets
-from runtime.truth.addresses import Addresses
 from runtime.truth.reader import Reader
-
-from .clock_places import fire_target
-from .fires import FireStands
 
 if TYPE_CHECKING:
     from runtime.actions.apply import Actions
     from runtime.pressure.intake import Intake
-
-    from .backlog_files import BacklogFiles
+    from runtime.roles.backlog_files import BacklogFiles
 
 
 class Operator:
@@ -83,7 +81,7 @@ async def open_operator(settings: Settings) -> AsyncIterator[Operator]:
     name = lane.current.name
     url = targets.redis_url
     redis = connect(url)
-    reading = Reading(redis, url, name)
+    reading = QueueReader(redis, url, name)
     audit = Audit(redis, url, name, settings.state / "ledger")
     heartbeats = Heartbeats(redis, url, name)
     addresses = Addresses(
@@ -140,22 +138,22 @@ async def open_operator(settings: Settings) -> AsyncIterator[Operator]:
 
             def actions() -> Actions:
                 from runtime.actions.apply import Actions
-                from runtime.actions.bulk.ports import Backlog
+                from runtime.actions.bulk.ports import BacklogPorts
                 from runtime.ledger.previews import Previews
-                from runtime.pressure.bulk import Bulk
-                from runtime.pressure.control import Control
+                from runtime.pressure.bulk import BulkExecutor
+                from runtime.pressure.control import QueueControl
                 from runtime.pressure.export import Exporter
-                from runtime.sandbox.reading import Control as SandboxControl
+                from runtime.sandbox.reading import ArtifactControl as SandboxControl
 
                 def rules_of(family: str) -> FamilyRules | None:
                     return lane.current.rules.get(family)
 
-                hands = Bulk(redis, url, name, rules=rules_of, door=intake().key_of)
+                hands = BulkExecutor(redis, url, name, rules=rules_of, door=intake().key_of)
                 return Actions(
                     settings=settings,
                     lane=lane,
                     pressure=reading,
-                    control=Control(redis, url, name),
+                    control=QueueControl(redis, url, name),
                     durable=journal,
                     runs=journal,
                     beats=heartbeats,
@@ -165,7 +163,7 @@ async def open_operator(settings: Settings) -> AsyncIterator[Operator]:
                     clock=clock,
                     artifacts=artifacts,
                     sandbox=SandboxControl(settings.state, time.time),
-                    backlog=Backlog(
+                    backlog=BacklogPorts(
                         selector(),
                         hands,
                         Previews(redis, url, name),

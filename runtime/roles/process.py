@@ -12,10 +12,10 @@ from collections.abc import Callable, Coroutine, Mapping
 from contextlib import suppress
 from typing import Any
 
-from runtime.lanefile import LaneSource
+from runtime.common.text import one_line
+from runtime.lane.lane_file import LaneSource
 from runtime.ledger.beats import BEAT_EVERY_S, Heartbeats
 from runtime.model import OperatorError
-from runtime.text import one_line
 
 Detail = Mapping[str, str | int | float | bool | None]
 

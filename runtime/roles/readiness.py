@@ -9,15 +9,15 @@ from collections.abc import Mapping
 from contextlib import aclosing
 from pathlib import Path
 
-from runtime.lanefile import load_lane
+from runtime.common.text import one_line
+from runtime.lane.lane_file import load_lane
 from runtime.ledger.beats import ALIVE_WITHIN_S, Heartbeats
-from runtime.ledger.connection import connect
 from runtime.model import Beat, OperatorError
+from runtime.redis_client.connection import connect
 from runtime.settings import Settings
 from runtime.stack.endpoints import StackPaths, peek_targets
 from runtime.stack.health import http_answers, tcp_http_answers
 from runtime.stack.programs import ROLE_NAMES
-from runtime.text import one_line
 
 REDIS = "redis"
 ANSWERS_WITHIN_S = 2.0
@@ -25,7 +25,7 @@ _LISTENERS = ("gateway", "clock")
 
 
 class Readiness:
-    """What is missing until the roles of one profile are at work. Looks only."""
+    """What is missing until the roles of one profile are at work. ReadPort only."""
 
     def __init__(self, settings: Settings, lane: Path) -> None:
         self._settings = settings

@@ -17,7 +17,7 @@ EVERY_S = 5.0
 async def watch_findings(
     reader: Reader, sightings: Sightings, watcher: str, stop: asyncio.Event, log: Callable[[str], None]
 ) -> None:
-    """Looks as a console does and writes the beginnings down, until ``stop``. A Redis that takes no writes is
+    """ReadPort as a console does and writes the beginnings down, until ``stop``. A Redis that takes no writes is
     reported once. ``watcher``: which process this is."""
     silent = False
     while not stop.is_set():

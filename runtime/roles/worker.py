@@ -7,7 +7,7 @@ import time
 from collections.abc import Sequence
 from contextlib import suppress
 
-from runtime.admission.fates import Fates
+from runtime.admission.liveness_judge import LivenessJudge
 from runtime.durable.asked import Asked
 from runtime.durable.journal import Journal
 from runtime.durable.registration import keep_registered
@@ -17,24 +17,23 @@ from runtime.durable.stall import StallWatch
 from runtime.durable.tries import Tries
 from runtime.durable.worker import serve_worker
 from runtime.durable.workflow import WorkerApp, build_app
-from runtime.lanefile import LaneSource, find_lane, last_good_lane
+from runtime.lane.lane_file import LaneSource, find_lane, last_good_lane
 from runtime.ledger.beats import Heartbeats
-from runtime.ledger.connection import connect
 from runtime.ledger.fires import Fires
 from runtime.ledger.in_hand import InHand
 from runtime.ledger.waits import Waits
 from runtime.model import OperatorError, Suspect
 from runtime.pressure.intake import Intake
 from runtime.pressure.queue import Queue
-from runtime.pressure.reading import Reading
+from runtime.pressure.reading import QueueReader
 from runtime.pressure.settlements import Settlements
+from runtime.redis_client.connection import connect
+from runtime.roles.fires import FireQueue, FireSettler, WorkProgress
+from runtime.roles.process import Detail, RoleProcess, log, until_stopped
 from runtime.sandbox.janitor import Janitor
 from runtime.sandbox.runner import Runner
 from runtime.settings import Settings
 from runtime.stack.endpoints import resolve_targets
-
-from .fires import FireQueue, FireSettler, Progress
-from .process import Detail, RoleProcess, log, until_stopped
 
 DEATHS_LOOK_S = 2.0
 """How often the deaths of other workers are looked for."""
@@ -54,7 +53,7 @@ async def run_worker(settings: Settings, stop: asyncio.Event) -> None:
     name = lane.current.name
     redis = connect(targets.redis_url)
     queue = Queue(redis, targets.redis_url, name)
-    reading = Reading(redis, targets.redis_url, name)
+    reading = QueueReader(redis, targets.redis_url, name)
     intake = Intake(redis, targets.redis_url, queue, lane, settings, time.time)
     fires = Fires(redis, targets.redis_url, name, keep_s=settings.keep_s)
     journal = Journal(
@@ -67,7 +66,7 @@ async def run_worker(settings: Settings, stop: asyncio.Event) -> None:
             lane=lane,
             enqueue=fire_queue.enqueue,
             paused=fire_queue.paused,
-            progress=Progress(reading, journal, time.time),
+            progress=WorkProgress(reading, journal, time.time),
             history=fires,
             now=time.time,
         )
@@ -86,7 +85,7 @@ async def run_worker(settings: Settings, stop: asyncio.Event) -> None:
         name,
         worker=process.process_id,
         heartbeats=heartbeats,
-        judge=Fates(heartbeats),
+        judge=LivenessJudge(heartbeats),
     )
     asked = Asked(queue)
     app = build_app(

@@ -18,6 +18,8 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from runtime.common.files import sync_folder, write_whole
+from runtime.common.text import one_line
 from runtime.model import (
     Artifact,
     Decision,
@@ -29,9 +31,7 @@ from runtime.model import (
     VerifyStep,
 )
 from runtime.sandbox.files import canonical, read_bounded
-from runtime.sandbox.places import ARTIFACT_ID, Places
-from runtime.text import one_line
-from runtime.whole_file import sync_folder, write_whole
+from runtime.sandbox.paths import ARTIFACT_ID, Paths
 
 SCHEMA = "joelclaw.artifact/1"
 MANIFEST, DECISIONS = "manifest.json", "promotion.jsonl"
@@ -96,7 +96,7 @@ class Manifest(_Part):
 
 
 @dataclass(frozen=True, slots=True)
-class Kept:
+class KeptArtifact:
     """An artifact as it is on disk."""
 
     artifact_id: str
@@ -113,7 +113,7 @@ class Kept:
         return self.folder / name
 
 
-def keep(places: Places, staging: Path, manifest: Mapping[str, Any]) -> str:
+def keep(places: Paths, staging: Path, manifest: Mapping[str, Any]) -> str:
     """Makes an artifact of the files in ``staging`` and returns its id. The folder is moved, or appears not at all.
 
     Raises `OSError`.
@@ -138,12 +138,12 @@ def keep(places: Places, staging: Path, manifest: Mapping[str, Any]) -> str:
     return artifact_id
 
 
-def staging_folder(places: Places, run_id: str) -> Path:
+def staging_folder(places: Paths, run_id: str) -> Path:
     """Where a run's artifact is put together, beside the artifacts; its name can't be taken for one."""
     return places.artifacts / f".new-{run_id}"
 
 
-def load(places: Places, artifact_id: str) -> Kept:
+def load(places: Paths, artifact_id: str) -> KeptArtifact:
     """Raises `NotFound`, `DamagedArtifact`."""
     folder = places.artifact(artifact_id)
     try:
@@ -155,12 +155,12 @@ def load(places: Places, artifact_id: str) -> Kept:
     if hashlib.sha256(data).hexdigest() != artifact_id:
         raise _damaged(artifact_id, "its manifest is not the one that its name stands for")
     try:
-        return Kept(artifact_id, folder, Manifest.model_validate_json(data))
+        return KeptArtifact(artifact_id, folder, Manifest.model_validate_json(data))
     except ValidationError as error:
         raise _damaged(artifact_id, f"its manifest can't be read: {error.errors()[0]['msg']}") from None
 
 
-def find(places: Places, wanted: str) -> str:
+def find(places: Paths, wanted: str) -> str:
     """The one artifact whose id is or begins with ``wanted``. Raises `NotFound`, `Refused` for several."""
     text = wanted.strip().lower()
     if ARTIFACT_ID.fullmatch(text):
@@ -180,7 +180,7 @@ def find(places: Places, wanted: str) -> str:
     return found[0]
 
 
-def all_ids(places: Places) -> list[str]:
+def all_ids(places: Paths) -> list[str]:
     """Every artifact's id, from the folders themselves. Raises `OSError`."""
     try:
         names = [path.name for path in places.artifacts.iterdir()]
@@ -189,7 +189,7 @@ def all_ids(places: Places) -> list[str]:
     return [name for name in names if ARTIFACT_ID.fullmatch(name)]
 
 
-def check(kept: Kept) -> list[str]:
+def check(kept: KeptArtifact) -> list[str]:
     """What is wrong with the files, by their hashes. Blocks; reads all of it."""
     wrong: list[str] = []
     for name, entry in sorted(kept.manifest.contents.items()):
@@ -265,7 +265,7 @@ def record(folder: Path, decision: Decision) -> None:
     sync_folder(folder)
 
 
-def view(kept: Kept, made: Sequence[Decision], *, stale: bool) -> Artifact:
+def view(kept: KeptArtifact, made: Sequence[Decision], *, stale: bool) -> Artifact:
     """As it is told: every text in it is an agent's or a repository's, and cleaned."""
     manifest = kept.manifest
     decision = made[-1] if made else None

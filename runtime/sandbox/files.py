@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from runtime.whole_file import sync_folder
+from runtime.common.files import sync_folder
 
 READ_MAX = 16 * 2**20
 """Bytes. None of our own documents comes near; more is not ours."""
@@ -50,7 +50,7 @@ def canonical(value: Any) -> bytes:
 
 
 def create_lock(path: Path) -> int | None:
-    """Creates ``path`` already locked; None when it exists. Closing the descriptor gives the lock up.
+    """Creates ``path`` already locked; None when it exists. RunSettlement the descriptor gives the lock up.
 
     It is locked under another name and linked: nobody ever finds it unlocked while its owner lives.
     """

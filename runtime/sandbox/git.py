@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
+from runtime.common.text import one_line
 from runtime.model import OperatorError
-from runtime.text import one_line
 
 TIMEOUT_S = 600.0
 _SAID_MAX = 400

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from runtime.model import Now, OperatorError, Outcome, ReportTo, RunLookup, RunStatus, parse_run_id
 from runtime.sandbox.files import take_lock
-from runtime.sandbox.places import RUN_FOLDER, Places
+from runtime.sandbox.paths import RUN_FOLDER, Paths
 from runtime.sandbox.report import end_document, post
 from runtime.sandbox.run import DamagedRun, RunFolder
 from runtime.sandbox.shim import REPORT_FOR_S, end_of, give_up
@@ -25,7 +25,7 @@ UNKNOWN_GRACE_S = 60.0
 
 class Janitor:
     def __init__(self, state: Path, lookup: RunLookup, now: Now) -> None:
-        self._places = Places.under(state)
+        self._places = Paths.under(state)
         self._lookup = lookup
         self._now = now
         self.alive = 0

@@ -8,13 +8,13 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from runtime.lane_sandbox import check_base
+from runtime.common.files import write_whole
+from runtime.common.text import one_line
+from runtime.lane.sandbox import check_base
 from runtime.model import ConfigError, OperatorError
 from runtime.sandbox.files import waiting_lock
 from runtime.sandbox.git import Account, GitFailed, account_of, run_git
-from runtime.sandbox.places import Places
-from runtime.text import one_line
-from runtime.whole_file import write_whole
+from runtime.sandbox.paths import Paths
 
 _SHA = re.compile(r"[0-9a-f]{4,64}")
 
@@ -64,7 +64,7 @@ def _pointed_at(file: Path) -> Path:
     return (file.parent / text.removeprefix("gitdir:").strip()).resolve()
 
 
-def refresh(places: Places, repo: Path) -> Path:
+def refresh(places: Paths, repo: Path) -> Path:
     """Brings the mirror of ``repo`` up to date and returns it. Objects once fetched are kept: a run may
     stand on them. Blocks. Raises `NoRepository`, `GitFailed`."""
     source = git_dir_of(repo)

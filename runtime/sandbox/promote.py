@@ -11,15 +11,15 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from runtime.common.text import one_line
 from runtime.model import Artifact, Decision, Now, OperatorError, Promotion, PromotionDraft, Refused, Verified
 from runtime.sandbox import artifact as artifacts
-from runtime.sandbox.artifact import BUNDLE, Kept
+from runtime.sandbox.artifact import BUNDLE, KeptArtifact
 from runtime.sandbox.files import waiting_lock
 from runtime.sandbox.git import Account, GitFailed, account_of, run_git
 from runtime.sandbox.mirror import git_dir_of
 from runtime.sandbox.patch import open_pack
-from runtime.sandbox.places import Places
-from runtime.text import one_line
+from runtime.sandbox.paths import Paths
 
 BRANCH_PREFIX = "joelclaw/"
 _SHORT = 10
@@ -51,14 +51,14 @@ class _Target:
             return None
 
 
-def draft(places: Places, wanted: str, branch: str | None, *, unverified: bool) -> PromotionDraft:
+def draft(places: Paths, wanted: str, branch: str | None, *, unverified: bool) -> PromotionDraft:
     """All checks, by looking only. Raises `NotFound`, `Refused`, `OperatorError`."""
     kept = artifacts.load(places, artifacts.find(places, wanted))
     return _checked(kept, branch, unverified=unverified)[0]
 
 
 def promote(
-    places: Places,
+    places: Paths,
     wanted: str,
     branch: str | None,
     *,
@@ -87,7 +87,7 @@ def promote(
         return decision
 
 
-def reject(places: Places, wanted: str, *, actor: str, reason: str | None, now: Now) -> Decision:
+def reject(places: Paths, wanted: str, *, actor: str, reason: str | None, now: Now) -> Decision:
     """Records that the change is not wanted. The artifact stays. Raises `NotFound`, `Refused`."""
     kept = artifacts.load(places, artifacts.find(places, wanted))
     with waiting_lock(kept.folder / "decision.lock"):
@@ -109,7 +109,7 @@ def check_rejectable(artifact: Artifact) -> None:
     )
 
 
-def _checked(kept: Kept, branch: str | None, *, unverified: bool) -> tuple[PromotionDraft, _Target]:
+def _checked(kept: KeptArtifact, branch: str | None, *, unverified: bool) -> tuple[PromotionDraft, _Target]:
     manifest = kept.manifest
     short = kept.artifact_id[:12]
     artifact = artifacts.view(kept, artifacts.decisions(kept.folder), stale=False)
@@ -178,7 +178,7 @@ def _check_nobody_is_on(target: _Target, branch: str) -> None:
             )
 
 
-def _check_base(kept: Kept, target: _Target) -> None:
+def _check_base(kept: KeptArtifact, target: _Target) -> None:
     manifest = kept.manifest
     name = one_line(manifest.base, 80)
     if target.commit(manifest.base_sha) is None:
@@ -199,7 +199,7 @@ def _check_base(kept: Kept, target: _Target) -> None:
         )
 
 
-def _create_branch(kept: Kept, target: _Target, branch: str) -> None:
+def _create_branch(kept: KeptArtifact, target: _Target, branch: str) -> None:
     """Raises `Refused`, `GitFailed`."""
     manifest = kept.manifest
     commit = manifest.commit or ""
@@ -226,7 +226,7 @@ def _create_branch(kept: Kept, target: _Target, branch: str) -> None:
         raise _why_not(kept, target, branch, error) from None
 
 
-def _why_not(kept: Kept, target: _Target, branch: str, error: GitFailed) -> OperatorError:
+def _why_not(kept: KeptArtifact, target: _Target, branch: str, error: GitFailed) -> OperatorError:
     try:
         _check_base(kept, target)
     except Refused as stale:

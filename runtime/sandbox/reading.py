@@ -10,6 +10,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
+from runtime.common.text import one_line
 from runtime.model import (
     Artifact,
     BackendView,
@@ -25,23 +26,22 @@ from runtime.model import (
 )
 from runtime.sandbox import artifact as artifacts
 from runtime.sandbox import promote as promotion
-from runtime.sandbox.artifact import DECISIONS, MANIFEST, DamagedArtifact, Kept
+from runtime.sandbox.artifact import DECISIONS, MANIFEST, DamagedArtifact, KeptArtifact
 from runtime.sandbox.isolation.bubblewrap import NAME, availability
 from runtime.sandbox.mirror import git_dir_of
-from runtime.sandbox.places import RUN_FOLDER, Places
+from runtime.sandbox.paths import RUN_FOLDER, Paths
 from runtime.sandbox.refs import branch_sha
 from runtime.sandbox.run import DamagedRun, RunFolder, host_name
-from runtime.text import one_line
 
 _Stamp = tuple[int, int] | None
 
 
-class Reading:
+class ArtifactReader:
     """Implements `runtime.model.SandboxReader`. Its work is done in threads: folders can be slow."""
 
     def __init__(self, state: Path) -> None:
-        self._places = Places.under(state)
-        self._kept: dict[str, Kept] = {}
+        self._places = Paths.under(state)
+        self._kept: dict[str, KeptArtifact] = {}
         self._damaged: set[str] = set()
         self._decided: dict[str, tuple[_Stamp, list[Decision]]] = {}
 
@@ -123,15 +123,15 @@ class Reading:
             except (DamagedArtifact, NotFound):
                 self._damaged.add(artifact_id)
 
-    def _newest(self, limit: int) -> list[Kept]:
+    def _newest(self, limit: int) -> list[KeptArtifact]:
         by_age = sorted(self._kept.values(), key=lambda kept: (-kept.manifest.created_at, kept.artifact_id))
         return by_age[:limit]
 
-    def _view(self, kept: Kept, branches: dict[tuple[str, str], str | None]) -> Artifact:
+    def _view(self, kept: KeptArtifact, branches: dict[tuple[str, str], str | None]) -> Artifact:
         made = self._decisions(kept)
         return artifacts.view(kept, made, stale=not made and _is_stale(kept, branches))
 
-    def _decisions(self, kept: Kept) -> list[Decision]:
+    def _decisions(self, kept: KeptArtifact) -> list[Decision]:
         stamp = _stamp(kept.folder / DECISIONS)
         known = self._decided.get(kept.artifact_id)
         if known is None or known[0] != stamp:
@@ -139,7 +139,7 @@ class Reading:
             self._decided[kept.artifact_id] = known
         return known[1]
 
-    def _load(self, wanted: str) -> Kept:
+    def _load(self, wanted: str) -> KeptArtifact:
         try:
             return artifacts.load(self._places, artifacts.find(self._places, wanted))
         except OSError as error:
@@ -161,11 +161,11 @@ class Reading:
             raise NotFound(f"{name} of artifact {wanted[:12]} can't be read: {error.strerror}") from None
 
 
-class Control:
+class ArtifactControl:
     """Implements `runtime.model.SandboxControl`."""
 
     def __init__(self, state: Path, now: Now) -> None:
-        self._places = Places.under(state)
+        self._places = Paths.under(state)
         self._now = now
 
     async def promote(
@@ -218,7 +218,7 @@ def _run_view(folder: RunFolder) -> SandboxRunView | None:
     )
 
 
-def _is_stale(kept: Kept, branches: dict[tuple[str, str], str | None]) -> bool:
+def _is_stale(kept: KeptArtifact, branches: dict[tuple[str, str], str | None]) -> bool:
     manifest = kept.manifest
     if not manifest.base_is_branch or manifest.commit is None:
         return False

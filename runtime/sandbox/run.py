@@ -16,9 +16,9 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from runtime.common.files import write_whole
 from runtime.model import Outcome, Verified
 from runtime.sandbox.files import canonical, create_whole, read_bounded
-from runtime.whole_file import write_whole
 
 SPEC, STATE, LOCK, BEAT, STOP, COLLECTED = "spec.json", "state.json", "lock", "beat", "stop", "collected"
 SPEC_SCHEMA, STATE_SCHEMA = "joelclaw.sandbox-spec/1", "joelclaw.sandbox-state/1"

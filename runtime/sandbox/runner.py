@@ -12,15 +12,15 @@ from dataclasses import asdict
 from pathlib import Path
 
 import runtime
-from runtime.lane_sandbox import Sandbox, check_base
-from runtime.lanefile import LaneSource
+from runtime.common.text import one_line
+from runtime.lane.lane_file import LaneSource
+from runtime.lane.sandbox import Sandbox, check_base
 from runtime.model import ConfigError, Now, OperatorError, ReportTo, RunRequest, SandboxBase
 from runtime.sandbox.files import take_lock
 from runtime.sandbox.isolation.bubblewrap import availability
 from runtime.sandbox.mirror import is_branch, refresh, resolve
-from runtime.sandbox.places import Places
+from runtime.sandbox.paths import Paths
 from runtime.sandbox.run import RunFolder, RunSpec
-from runtime.text import one_line
 
 START_WITHIN_S = 30.0
 """For a shim to say that it has the run."""
@@ -45,7 +45,7 @@ class Runner:
     """One a worker process."""
 
     def __init__(self, state: Path, lane: LaneSource, now: Now) -> None:
-        self._places = Places.under(state)
+        self._places = Paths.under(state)
         self._lane = lane
         self._now = now
 

@@ -17,17 +17,17 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
+from runtime.common.text import one_line
 from runtime.model import Outcome, ReportTo, SandboxEnd
 from runtime.sandbox.artifact import staging_folder
-from runtime.sandbox.errand import Errand, group_prefix
 from runtime.sandbox.files import create_lock, take_lock
+from runtime.sandbox.heartbeat import Heartbeat
 from runtime.sandbox.isolation.cgroups import remove_left_over
 from runtime.sandbox.isolation.mounts import remove_mount_points
-from runtime.sandbox.places import Places
-from runtime.sandbox.pulse import Pulse
+from runtime.sandbox.paths import Paths
 from runtime.sandbox.report import FIRST_WAIT_S, MAX_WAIT_S, end_document, post
 from runtime.sandbox.run import DamagedRun, RunFolder, RunSpec, RunState, host_name
-from runtime.text import one_line
+from runtime.sandbox.run_executor import RunExecutor, group_prefix
 
 REPORT_FOR_S = 24 * 3600.0
 """As long as Restate keeps a run. After that nobody waits for it."""
@@ -99,9 +99,9 @@ def run(folder: RunFolder, secrets: Mapping[str, str]) -> None:
         deadline_at=now + spec.timeout_s,
     )
     folder.write_state(state)
-    pulse = Pulse(folder, state.deadline_at)
+    pulse = Heartbeat(folder, state.deadline_at)
     pulse.start()
-    errand = Errand(folder, spec, state, secrets, pulse)
+    errand = RunExecutor(folder, spec, state, secrets, pulse)
     final = errand.carry_out()
     if final.outcome is not Outcome.CANCELLED:
         report(folder, spec, final)
@@ -141,7 +141,7 @@ def _clear_away(folder: RunFolder, spec: RunSpec, state: RunState) -> None:
         remove_mount_points(Path(state.mount_points))
     remove_left_over(group_prefix(spec.run_id))
     shutil.rmtree(folder.path / "git", ignore_errors=True)
-    shutil.rmtree(staging_folder(Places(Path(spec.artifacts).parent), spec.run_id), ignore_errors=True)
+    shutil.rmtree(staging_folder(Paths(Path(spec.artifacts).parent), spec.run_id), ignore_errors=True)
 
 
 def report(folder: RunFolder, spec: RunSpec, state: RunState) -> None:

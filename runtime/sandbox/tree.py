@@ -59,7 +59,7 @@ class Found:
 
 
 def read_tree(root: Path, *, object_format: str, submodules: frozenset[bytes] = frozenset()) -> Found:
-    """Looks through ``root`` and hashes every file as Git would with no attribute set.
+    """ReadPort through ``root`` and hashes every file as Git would with no attribute set.
 
     ``submodules``: places of the base where another repository belongs; what is there is not ours.
     Raises `TreeTooLarge`, `OSError`.

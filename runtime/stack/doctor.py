@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
-from runtime.lanefile import find_lane, load_lane
+from runtime.lane.lane_file import find_lane, load_lane
 from runtime.model import OperatorError
 from runtime.settings import SOCKET_PATH_MAX, Settings
 from runtime.stack.endpoints import START_IT, Bind, StackPaths, peek_targets

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from runtime.model import OperatorError
-from runtime.stack.marks import Mark, read_mark, signal_marked
+from runtime.stack.marks import ProcessMark, read_mark, signal_marked
 from runtime.stack.parts import Progress
 from runtime.stack.programs import SERVERS, stop_wait_s
 
@@ -78,9 +78,9 @@ class _Watch:
 
     def __init__(self) -> None:
         self._begun = time.monotonic()
-        self._programs: dict[Mark, _Watched] = {}
+        self._programs: dict[ProcessMark, _Watched] = {}
 
-    def look(self, mark: Mark) -> str | None:
+    def look(self, mark: ProcessMark) -> str | None:
         """Why the program must be killed, in words; None while it may go on, or is being killed."""
         now, activity = time.monotonic(), activity_of(mark.pid)
         if activity is None:
@@ -104,7 +104,7 @@ class _Watch:
             return f"has not ended within {stop_wait_s(mark.name)} s"
         return None
 
-    def kill(self, mark: Mark) -> None:
+    def kill(self, mark: ProcessMark) -> None:
         self._programs[mark].killed_at = time.monotonic()
         signal_marked(mark, signal.SIGKILL)
 
@@ -128,5 +128,5 @@ async def ended(folder: Path, names: Sequence[str], progress: Progress) -> None:
         await asyncio.sleep(_LOOK_EVERY_S)
 
 
-def _live(folder: Path, names: Sequence[str]) -> list[Mark]:
+def _live(folder: Path, names: Sequence[str]) -> list[ProcessMark]:
     return [mark for name in names if (mark := read_mark(folder / name)) is not None]

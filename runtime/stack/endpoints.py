@@ -11,14 +11,14 @@ from dataclasses import asdict, dataclass, field, replace
 from itertools import islice
 from pathlib import Path
 
+from runtime.common.files import write_whole
+from runtime.common.text import one_line
 from runtime.model import LAYOUT_VERSION, BoundaryDown, ConfigError
 from runtime.settings import Settings
 from runtime.stack.health import why_not_bindable
 from runtime.stack.identity import new_seed, private_pem, public_text
 from runtime.stack.restate import restate_sockets
 from runtime.stack.valkey import SOCKET_NAME, valkey_url
-from runtime.text import one_line
-from runtime.whole_file import write_whole
 
 LOOPBACK = "127.0.0.1"
 PORTS = range(20_000, 30_000)
@@ -132,7 +132,7 @@ class StackPaths:
 
 
 @dataclass(frozen=True, slots=True)
-class Kept:
+class KeptEndpoints:
     """What the local stack chose once: ``state/endpoints.json``, readable by its owner only."""
 
     worker_port: int
@@ -216,7 +216,7 @@ def resolve_targets(settings: Settings) -> Targets:
     return targets
 
 
-def read_kept(paths: StackPaths) -> Kept | None:
+def read_kept(paths: StackPaths) -> KeptEndpoints | None:
     """What was kept; None before the first start. Raises `ConfigError` for a damaged file."""
     try:
         data = json.loads(paths.endpoints.read_text(encoding="utf-8"))
@@ -229,7 +229,7 @@ def read_kept(paths: StackPaths) -> Kept | None:
         ) from None
     except (ValueError, RecursionError) as error:
         raise _damaged(paths, one_line(str(error), 200)) from None
-    names = Kept.__slots__
+    names = KeptEndpoints.__slots__
     if not isinstance(data, dict) or data.pop("layout", None) != LAYOUT_VERSION or set(data) != set(names):
         raise _damaged(paths, "it is not of this layout version")
     ports = (data["worker_port"], data["gateway_port"])
@@ -237,10 +237,10 @@ def read_kept(paths: StackPaths) -> Kept | None:
         raise _damaged(paths, "a port is not a port")
     if not all(isinstance(data[name], str) and data[name] for name in ("gateway_token", "identity_key")):
         raise _damaged(paths, "a key is missing")
-    return Kept(**{**data, "settled": data["settled"] is True})
+    return KeptEndpoints(**{**data, "settled": data["settled"] is True})
 
 
-def keep_endpoints(settings: Settings) -> Kept:
+def keep_endpoints(settings: Settings) -> KeptEndpoints:
     """What is kept, chosen now if nothing is. The caller holds the stack's lock.
 
     Ports that no stack has run on yet are chosen anew when they are taken by now.
@@ -252,7 +252,7 @@ def keep_endpoints(settings: Settings) -> Kept:
         seed = new_seed()
         write_whole(paths.identity_pem, private_pem(seed).encode())
         worker, gateway = _free_ports(2)
-        kept = Kept(worker, gateway, secrets.token_urlsafe(32), public_text(seed))
+        kept = KeptEndpoints(worker, gateway, secrets.token_urlsafe(32), public_text(seed))
         _write_kept(paths, kept)
     elif not kept.settled and any(
         why_not_bindable(LOOPBACK, port) for port in (kept.worker_port, kept.gateway_port)
@@ -263,13 +263,13 @@ def keep_endpoints(settings: Settings) -> Kept:
     return kept
 
 
-def settle_endpoints(paths: StackPaths, kept: Kept) -> None:
+def settle_endpoints(paths: StackPaths, kept: KeptEndpoints) -> None:
     """From now on the ports stay: suspended runs look for their worker there."""
     if not kept.settled:
         _write_kept(paths, replace(kept, settled=True))
 
 
-def _write_kept(paths: StackPaths, kept: Kept) -> None:
+def _write_kept(paths: StackPaths, kept: KeptEndpoints) -> None:
     whole = json.dumps({"layout": LAYOUT_VERSION, **asdict(kept)}, indent=2) + "\n"
     write_whole(paths.endpoints, whole.encode())
 

@@ -11,6 +11,7 @@ import tempfile
 import time
 from pathlib import Path
 
+from runtime.common.text import one_line
 from runtime.stack.find import look_for_restate
 from runtime.stack.lock import only_one
 from runtime.stack.parts import (
@@ -25,7 +26,6 @@ from runtime.stack.parts import (
     restate_in,
     version_of,
 )
-from runtime.text import one_line
 
 NPM_TIMEOUT_S = 900.0
 SPACE_NEEDED = 600 * 1024 * 1024

@@ -8,7 +8,7 @@ import socket
 from io import BufferedIOBase
 from pathlib import Path
 
-from runtime.text import one_line
+from runtime.common.text import one_line
 
 _LINE_MAX = 65_536
 _LISTEN = "0A"

@@ -17,7 +17,7 @@ import sys
 import time
 from pathlib import Path
 
-from runtime.stack.marks import Mark, started_at
+from runtime.stack.marks import ProcessMark, started_at
 
 LOCK_WITHIN_S = 5.0
 """A predecessor that was killed may have left a child that still ends (Valkey's rewrite of its file)."""
@@ -63,7 +63,7 @@ def _become(programs_file: Path, name: str) -> tuple[int, str]:
         if not _lock(descriptor):
             return EXIT_ALREADY_RUNS, f"{name} runs already: its lock {mark} is held"
         pid = os.getpid()
-        write_mark(descriptor, Mark(name, pid, started_at(pid) or ""))
+        write_mark(descriptor, ProcessMark(name, pid, started_at(pid) or ""))
         os.set_inheritable(descriptor, True)
         inherited = os.environ if spec["inherit"] else _basics()
         environment = {key: value for key, value in inherited.items() if not key.startswith("SUPERVISOR_")}
@@ -73,7 +73,7 @@ def _become(programs_file: Path, name: str) -> tuple[int, str]:
         return EXIT_CANNOT_START, f"{name} can't start: {error}"
 
 
-def write_mark(descriptor: int, mark: Mark) -> None:
+def write_mark(descriptor: int, mark: ProcessMark) -> None:
     """Over what is there, at one length: a disk that is full by now does not keep a program from starting
     again, as it would if the file were emptied first."""
     os.pwrite(descriptor, mark.to_json().encode().ljust(MARK_BYTES), 0)

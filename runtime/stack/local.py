@@ -18,9 +18,10 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequenc
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from runtime.call import Call
-from runtime.given_path import given_path
-from runtime.lanefile import load_lane
+from runtime.common.command_prefix import CommandPrefix
+from runtime.common.files import write_whole
+from runtime.common.given_path import given_path
+from runtime.lane.lane_file import load_lane
 from runtime.model import BoundaryDown, ConfigError, OperatorError, Refused
 from runtime.settings import Settings
 from runtime.stack.ending import activity_of, ended
@@ -37,7 +38,7 @@ from runtime.stack.folders import prepare_sockets, prepare_state
 from runtime.stack.health import is_silent_http, why_not_bindable
 from runtime.stack.lock import only_one
 from runtime.stack.logs import LOG_NAMES, read_log, tail
-from runtime.stack.marks import Mark, live_marks, read_mark, signal_marked
+from runtime.stack.marks import ProcessMark, live_marks, read_mark, signal_marked
 from runtime.stack.parts import Binary, Progress
 from runtime.stack.programs import (
     RESTATE,
@@ -57,7 +58,6 @@ from runtime.stack.programs import (
 from runtime.stack.restate import restate_ready, restate_silent
 from runtime.stack.supervise import ProgramState, ProgramStatus, Supervisor, launch_script, supervisor_ini
 from runtime.stack.valkey import valkey_ready, valkey_silent
-from runtime.whole_file import write_whole
 
 SUPERVISOR_WITHIN_S = 20.0
 SERVERS_WITHIN_S = 90.0
@@ -80,7 +80,7 @@ _UP = (ProgramStatus.RUNNING, ProgramStatus.STARTING)
 
 def restart(settings: Settings) -> str:
     """What to do about a stack that runs and does not react, in words."""
-    call = Call.of(settings)
+    call = CommandPrefix.of(settings.profile, settings.lane)
     return f"run `{call.command('down')}`, then `{call.command('up')}`"
 
 
@@ -209,7 +209,7 @@ class LocalStack:
         told = await asyncio.gather(*(asyncio.to_thread(self._how_it_hangs, mark) for mark in marks))
         return tuple(how for how in told if how is not None)
 
-    def _how_it_hangs(self, mark: Mark) -> str | None:
+    def _how_it_hangs(self, mark: ProcessMark) -> str | None:
         if _is_stopped(mark):
             return _stopped(mark)
         silent = {
@@ -482,7 +482,7 @@ class LocalStack:
 
     # --- looking ---
 
-    def _mark(self, name: str) -> Mark | None:
+    def _mark(self, name: str) -> ProcessMark | None:
         return read_mark(self._paths.marks / name)
 
     def _states(self) -> tuple[ProgramState, ...]:
@@ -560,10 +560,10 @@ def _found(binary: Binary) -> str:
     return f"{binary.part} {binary.version} from {binary.origin}"
 
 
-def _is_stopped(mark: Mark) -> bool:
+def _is_stopped(mark: ProcessMark) -> bool:
     activity = activity_of(mark.pid)
     return activity is not None and activity.stopped
 
 
-def _stopped(mark: Mark) -> str:
+def _stopped(mark: ProcessMark) -> str:
     return f"{mark.name} (pid {mark.pid}) is stopped (SIGSTOP) and does not react"

@@ -9,10 +9,10 @@ from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import BinaryIO
 
+from runtime.common.text import one_line
 from runtime.model import NotFound
 from runtime.stack.endpoints import START_IT, StackPaths
 from runtime.stack.programs import RESTATE, ROLE_NAMES, SUPERVISOR, VALKEY
-from runtime.text import one_line
 
 LOG_NAMES = (*ROLE_NAMES, VALKEY, RESTATE, SUPERVISOR)
 LINES_MAX = 10_000

@@ -19,7 +19,7 @@ from pathlib import Path
 
 
 @dataclass(frozen=True, slots=True)
-class Mark:
+class ProcessMark:
     """What a program writes down about itself when it starts."""
 
     name: str
@@ -48,26 +48,26 @@ def started_at(pid: int) -> str | None:
     return answer.stdout.decode().strip() or None
 
 
-def read_mark(path: Path) -> Mark | None:
+def read_mark(path: Path) -> ProcessMark | None:
     """The live process behind a mark; None when there is none. Reads only."""
     try:
         with path.open("rb") as file:
             if _lock_is_free(file.fileno()):
                 return None
             data = json.loads(file.read(4096))
-        mark = Mark(str(data["name"]), int(data["pid"]), str(data["started"]))
+        mark = ProcessMark(str(data["name"]), int(data["pid"]), str(data["started"]))
     except (OSError, ValueError, KeyError, TypeError):
         return None  # never started, or just about to write it
     return mark if started_at(mark.pid) == mark.started else None
 
 
-def live_marks(folder: Path) -> list[Mark]:
+def live_marks(folder: Path) -> list[ProcessMark]:
     """All live processes of the stack whose marks are in ``folder``."""
     paths = sorted(folder.iterdir()) if folder.is_dir() else []
     return [mark for path in paths if (mark := read_mark(path)) is not None]
 
 
-def end_marked(path: Path, *, grace_s: float) -> Mark | None:
+def end_marked(path: Path, *, grace_s: float) -> ProcessMark | None:
     """SIGTERM, and SIGKILL after ``grace_s`` seconds, to the process behind a mark. Blocks.
 
     Returns the process that was ended, None when there was none.
@@ -91,7 +91,7 @@ def _gone_within(path: Path, seconds: float) -> bool:
     return True
 
 
-def signal_marked(mark: Mark, number: signal.Signals) -> None:
+def signal_marked(mark: ProcessMark, number: signal.Signals) -> None:
     """SIGKILL goes to its whole group. Nothing happens when it is gone."""
     if started_at(mark.pid) != mark.started:
         return

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import platformdirs
 
-from runtime.given_path import given_path
+from runtime.common.given_path import given_path
 from runtime.model import OperatorError
 from runtime.settings import APP
 

@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
+from runtime.common.text import one_line
 from runtime.model import BoundaryDown
 from runtime.stack.health import UnixConnection
 from runtime.stack.programs import Program, python_path
-from runtime.text import one_line
 
 CALL_TIMEOUT_S = 5.0
 LOG_BYTES = "10MB"

@@ -7,16 +7,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from runtime.call import Call
+from runtime.common.command_prefix import CommandPrefix
+from runtime.common.text import one_line
 from runtime.model import RunStatus
-from runtime.text import one_line
 from runtime.truth.document import NextAction
 
 
 class Commands:
     """The command line's words for one profile and lane file."""
 
-    def __init__(self, call: Call, *, local_stack: bool) -> None:
+    def __init__(self, call: CommandPrefix, *, local_stack: bool) -> None:
         self._call = call
         self.local_stack = local_stack
         """True when `up` can start what is missing."""

@@ -17,14 +17,14 @@ LIST_BOUND = 100
 """No list of the document is longer; each says ``total`` and ``truncated``."""
 
 
-class Part(BaseModel):
+class DocumentPart(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="null")
 
 
 T = TypeVar("T")
 
 
-class Bounded(Part, Generic[T]):
+class Bounded(DocumentPart, Generic[T]):
     items: list[T]
     total: int
     truncated: bool
@@ -57,12 +57,12 @@ class Severity(StrEnum):
     CRIT = "crit"
 
 
-class NextAction(Part):
+class NextAction(DocumentPart):
     command: str
     description: str
 
 
-class Finding(Part):
+class Finding(DocumentPart):
     code: str
     severity: Severity
     boundary: str
@@ -72,7 +72,7 @@ class Finding(Part):
     next_actions: list[NextAction]
 
 
-class Verdict(Part):
+class Verdict(DocumentPart):
     status: VerdictStatus
     summary: str
     findings: list[Finding]
@@ -81,7 +81,7 @@ class Verdict(Part):
     """How many there are; None where only the listed ones are known."""
 
 
-class DiagnosisInfo(Part):
+class DiagnosisInfo(DocumentPart):
     """What a breaker saw when it paused a family."""
 
     error: str
@@ -94,7 +94,7 @@ class DiagnosisInfo(Part):
     last_item: str
 
 
-class PauseInfo(Part):
+class PauseInfo(DocumentPart):
     by: str
     kind: Literal["person", "machine"]
     mode: str
@@ -108,7 +108,7 @@ class PauseInfo(Part):
     """A breaker's: what made it pause."""
 
 
-class Totals(Part):
+class Totals(DocumentPart):
     waiting: int
     held: int
     throttled: int
@@ -119,7 +119,7 @@ class Totals(Part):
     quarantined: int
 
 
-class FamilyHistory(Part):
+class FamilyHistory(DocumentPart):
     """The last hour by minute, the oldest first; None in a list: nobody recorded that minute."""
 
     until: datetime
@@ -161,18 +161,18 @@ class FamilyRow(Totals):
     """When its backlog was quarantined as one, because the lane file no longer declared it."""
 
 
-class PressureData(Part):
+class PressureData(DocumentPart):
     totals: Totals
     families: Bounded[FamilyRow]
 
 
-class Progress(Part):
+class RunProgress(DocumentPart):
     done: int
     total: int
     wave: int | None = None
 
 
-class RunRow(Part):
+class RunRow(DocumentPart):
     run_id: str
     invocation_id: str
     family: str | None
@@ -186,15 +186,15 @@ class RunRow(Part):
     """None once the run has ended: Restate keeps no count then."""
     next_try_at: datetime | None
     last_failure: str | None
-    progress: Progress | None
+    progress: RunProgress | None
 
 
-class DurableData(Part):
+class DurableData(DocumentPart):
     live: dict[str, int]
     runs: Bounded[RunRow]
 
 
-class ScheduleRow(Part):
+class ScheduleRow(DocumentPart):
     name: str
     cron: str
     timezone: str
@@ -236,7 +236,7 @@ class ScheduleRow(Part):
     """False: it could not be compared, since the gateway's address is not known."""
 
 
-class ClockData(Part):
+class ClockData(DocumentPart):
     engine: Literal["dkron", "embedded"]
     leader: str | None
     schedules: Bounded[ScheduleRow]
@@ -246,14 +246,14 @@ class ClockData(Part):
     """The clock has none of the lane's jobs, though some had been applied to it."""
 
 
-class BackendRow(Part):
+class BackendRow(DocumentPart):
     name: str
     available: bool
     isolation: str
     """What it isolates, or why it can't be used, in words."""
 
 
-class SandboxRunRow(Part):
+class SandboxRunRow(DocumentPart):
     run_id: str
     family: str
     phase: str
@@ -262,7 +262,7 @@ class SandboxRunRow(Part):
     host: str
 
 
-class ArtifactRow(Part):
+class ArtifactRow(DocumentPart):
     artifact_id: str
     run_id: str
     family: str
@@ -282,7 +282,7 @@ class ArtifactRow(Part):
         return self.files > 0 and self.promotion in ("none", "stale")
 
 
-class SandboxData(Part):
+class SandboxData(DocumentPart):
     backends: list[BackendRow]
     running: Bounded[SandboxRunRow]
     artifacts: Bounded[ArtifactRow]
@@ -291,7 +291,7 @@ class SandboxData(Part):
 D = TypeVar("D")
 
 
-class Boundary(Part, Generic[D]):
+class Boundary(DocumentPart, Generic[D]):
     status: BoundaryStatus
     observed_at: datetime | None
     """When ``data`` was read: older than ``generated_at`` while the boundary can't be read."""
@@ -301,14 +301,14 @@ class Boundary(Part, Generic[D]):
     data: D | None
 
 
-class Boundaries(Part):
+class Boundaries(DocumentPart):
     pressure: Boundary[PressureData]
     durable: Boundary[DurableData]
     clock: Boundary[ClockData]
     sandbox: Boundary[SandboxData]
 
 
-class ProcessRow(Part):
+class ProcessRow(DocumentPart):
     process_id: str
     started_at: datetime
     beat_age_s: float
@@ -316,7 +316,7 @@ class ProcessRow(Part):
     detail: dict[str, str | int | float | bool | None]
 
 
-class LaneFileRow(Part):
+class LaneFileRow(DocumentPart):
     path: str
     sha256: str
     loaded_at: datetime
@@ -324,7 +324,7 @@ class LaneFileRow(Part):
     """Why the file on disk is refused, while the last good lane goes on."""
 
 
-class RuntimeInfo(Part):
+class RuntimeInfo(DocumentPart):
     drainers: list[ProcessRow]
     workers: list[ProcessRow]
     gateway: ProcessRow | None
@@ -341,13 +341,13 @@ class RuntimeInfo(Part):
     """The clock's role: the embedded clock and the keeper of schedules."""
 
 
-class Transitional(Part):
+class Transitional(DocumentPart):
     """Work that still goes through an older system."""
 
     inngest: None = None
 
 
-class Snapshot(Part):
+class Snapshot(DocumentPart):
     schema_id: Literal["joelclaw.snapshot/1"] = Field(default=SCHEMA_ID, alias="schema")
     generated_at: datetime
     profile: str

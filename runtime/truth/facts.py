@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from runtime.lanefile import Lane
+from runtime.common.addresses import Addresses
+from runtime.lane.lane_file import Lane
 from runtime.model import (
     Beat,
     ClockReading,
@@ -15,7 +16,6 @@ from runtime.model import (
     PressureReading,
     SandboxReading,
 )
-from runtime.truth.addresses import Addresses
 from runtime.truth.commands import Commands
 from runtime.truth.document import BoundaryStatus, NextAction, Severity
 from runtime.truth.flow import LaneFlow, lane_flow

@@ -6,11 +6,11 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
+from runtime.common.instants import instant_or_none
+from runtime.common.text import one_line
 from runtime.ledger.sightings import Seen
-from runtime.text import one_line
 from runtime.truth.document import BoundaryStatus, Finding, Severity
 from runtime.truth.facts import Facts, Sighting
-from runtime.truth.instants import instant_or_none
 from runtime.truth.rules import clock, durable, pressure, reconciling, runtime, sandbox, servers
 
 PRESSURE, DURABLE, CLOCK, SANDBOX, RUNTIME = "pressure", "durable", "clock", "sandbox", "runtime"

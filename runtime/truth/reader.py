@@ -9,8 +9,12 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import Any, Protocol, TypeVar
 
-from runtime.call import Call
-from runtime.lanefile import LaneSource
+from runtime.common.addresses import Addresses
+from runtime.common.command_prefix import CommandPrefix
+from runtime.common.deadline import within
+from runtime.common.instants import instant
+from runtime.common.text import one_line
+from runtime.lane.lane_file import LaneSource
 from runtime.ledger.sightings import Seen
 from runtime.model import (
     Artifact,
@@ -50,10 +54,7 @@ from runtime.model import (
     tag_of,
 )
 from runtime.settings import Settings
-from runtime.text import one_line
-from runtime.truth.addresses import Addresses
 from runtime.truth.commands import Commands
-from runtime.truth.deadline import within
 from runtime.truth.document import (
     Boundaries,
     Boundary,
@@ -69,7 +70,6 @@ from runtime.truth.document import (
 from runtime.truth.facts import Facts
 from runtime.truth.findings import Began, Memory
 from runtime.truth.flow import Flow, LaneFlow, flow_of, is_failing
-from runtime.truth.instants import instant
 from runtime.truth.probes.clock import clock_boundary, clock_probe
 from runtime.truth.probes.durable import durable_boundary, durable_probe
 from runtime.truth.probes.pressure import family_row, pressure_boundary, pressure_data, pressure_probe
@@ -133,7 +133,9 @@ class Reader:
         self._now = now
         self._addresses = addresses
         self._alive_within_s = alive_within_s
-        self._commands = Commands(Call.of(settings), local_stack=settings.wants_local_stack)
+        self._commands = Commands(
+            CommandPrefix.of(settings.profile, settings.lane), local_stack=settings.wants_local_stack
+        )
         self._pressure_probe = pressure_probe(
             pressure,
             lane,
@@ -491,7 +493,7 @@ class Reader:
         return await self._sandbox_probe.look()
 
     async def aclose(self) -> None:
-        """Ends reads that are still outstanding. Call it before the connections are closed."""
+        """Ends reads that are still outstanding. CommandPrefix it before the connections are closed."""
         await asyncio.gather(
             self._pressure_probe.aclose(), self._durable_probe.aclose(), self._processes_probe.aclose()
         )

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from runtime.common.text import one_line
 from runtime.model import ExitCode
-from runtime.text import one_line
 from runtime.truth.document import (
     LIST_BOUND,
     BoundaryStatus,

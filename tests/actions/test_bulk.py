@@ -16,12 +16,12 @@ import pytest
 
 from runtime.actions.apply import Actions
 from runtime.actions.bulk.exporting import export
-from runtime.actions.bulk.ports import Backlog
-from runtime.actions.intents import ActionName, Bulk, Intent
-from runtime.lanefile import LaneSource
+from runtime.actions.bulk.ports import BacklogPorts
+from runtime.actions.intents import ActionName, BulkTerms, Intent
+from runtime.common.addresses import Addresses
+from runtime.lane.lane_file import LaneSource
 from runtime.ledger.audit import Audit
 from runtime.ledger.beats import Heartbeats
-from runtime.ledger.connection import Redis, connect
 from runtime.ledger.previews import Previews
 from runtime.model import (
     BULK_BATCH,
@@ -54,16 +54,16 @@ from runtime.model import (
     new_item_id,
 )
 from runtime.pressure.backlog_file import BacklogFile, BacklogRow
-from runtime.pressure.bulk import Bulk as PressureBulk
-from runtime.pressure.control import Control
+from runtime.pressure.bulk import BulkExecutor as PressureBulk
+from runtime.pressure.control import QueueControl
 from runtime.pressure.export import Exporter
 from runtime.pressure.intake import Intake
 from runtime.pressure.keys import families_key
 from runtime.pressure.queue import Queue
-from runtime.pressure.reading import Reading
+from runtime.pressure.reading import QueueReader
 from runtime.pressure.selecting import Selector
+from runtime.redis_client.connection import Redis, connect
 from runtime.settings import load_settings
-from runtime.truth.addresses import Addresses
 from tests.pressure.replaying import replay as replay_now
 from tests.servers import ValkeyServer
 from tests.truth.ports import LANE, MemoryDurable
@@ -108,11 +108,11 @@ class Room:
     path: Path
     shared: dict[str, Any]
     queue: Queue
-    control: Control
+    control: QueueControl
     gate: Gate
     previews: Previews
     audit: Audit
-    reading: Reading
+    reading: QueueReader
     hands: PressureBulk
     at: float | None = None
 
@@ -124,7 +124,7 @@ class Room:
         values = dict(self.shared)
         values["settings"] = values["settings"].model_copy(update=settings)
         url = self.server.url
-        backlog = Backlog(
+        backlog = BacklogPorts(
             Selector(self.redis, url, "main"),
             gate or self.gate,
             Previews(self.redis, url, "main"),
@@ -175,8 +175,8 @@ async def room(
     url = module_valkey.url
     redis = connect(url)
     await redis.flushall()
-    audit, reading = Audit(redis, url, "main", tmp_path / "ledger"), Reading(redis, url, "main")
-    control, durable = Control(redis, url, "main"), MemoryDurable()
+    audit, reading = Audit(redis, url, "main", tmp_path / "ledger"), QueueReader(redis, url, "main")
+    control, durable = QueueControl(redis, url, "main"), MemoryDurable()
     shared: dict[str, Any] = {
         "settings": load_settings(state_dir=tmp_path / "state", probe_deadline_s=5.0),
         "lane": LaneSource(path, time.time),
@@ -206,7 +206,7 @@ async def room(
 
 
 def asks(action: ActionName, *targets: str, limit: int | None = None, **bulk: Any) -> Intent:
-    return Intent(action, targets, reason="test", limit=limit, bulk=Bulk(**bulk))
+    return Intent(action, targets, reason="test", limit=limit, bulk=BulkTerms(**bulk))
 
 
 def replay(*targets: str, **values: Any) -> Intent:
@@ -692,7 +692,7 @@ async def test_without_an_exporter_an_export_is_refused_before_anything_is_looke
     room: Room, tmp_path: Path
 ) -> None:
     await room.add(1)
-    bare = Backlog(
+    bare = BacklogPorts(
         Selector(room.redis, room.server.url, "main"),
         room.gate,
         Previews(room.redis, room.server.url, "main"),

@@ -11,14 +11,14 @@ from typing import Any
 
 import pytest
 
-from joelclaw_tui.words import throttled_words
+from joelclaw_tui.presentation.words import throttled_words
 from runtime.actions.apply import Actions
-from runtime.actions.bulk.ports import Backlog
+from runtime.actions.bulk.ports import BacklogPorts
 from runtime.actions.intents import ActionName, Intent
-from runtime.lanefile import LaneSource
+from runtime.common.addresses import Addresses
+from runtime.lane.lane_file import LaneSource
 from runtime.ledger.audit import Audit
 from runtime.ledger.beats import Heartbeats
-from runtime.ledger.connection import Redis, connect
 from runtime.ledger.previews import Previews
 from runtime.model import (
     BoundaryDown,
@@ -36,14 +36,14 @@ from runtime.model import (
     family_tag,
     new_item_id,
 )
-from runtime.pressure.bulk import Bulk
-from runtime.pressure.control import Control
+from runtime.pressure.bulk import BulkExecutor
+from runtime.pressure.control import QueueControl
 from runtime.pressure.keys import families_key
 from runtime.pressure.queue import Queue
-from runtime.pressure.reading import Reading
+from runtime.pressure.reading import QueueReader
 from runtime.pressure.selecting import Selector
+from runtime.redis_client.connection import Redis, connect
 from runtime.settings import load_settings
-from runtime.truth.addresses import Addresses
 from runtime.truth.document import BoundaryStatus, FamilyRow, Totals
 from runtime.truth.reader import Reader
 from runtime.truth.verdict import exit_code
@@ -97,7 +97,7 @@ async def room(valkey: ValkeyServer, tmp_path: Path, monkeypatch: pytest.MonkeyP
     url = valkey.url
     beats, durable = Heartbeats(redis, url, "main"), MemoryDurable()
     audit = Audit(redis, url, "main", tmp_path / "ledger")
-    reading, control = Reading(redis, url, "main"), Control(redis, url, "main")
+    reading, control = QueueReader(redis, url, "main"), QueueControl(redis, url, "main")
     shared: dict[str, Any] = {
         "settings": settings,
         "lane": lane,
@@ -109,9 +109,9 @@ async def room(valkey: ValkeyServer, tmp_path: Path, monkeypatch: pytest.MonkeyP
         "addresses": Addresses(url, "unix:/nowhere/admin.sock", "unix:/nowhere/ingress.sock"),
     }
     reader = Reader(**shared, selector=lambda: Selector(redis, url, "main"), patience_s=0.0)
-    backlog = Backlog(
+    backlog = BacklogPorts(
         Selector(redis, url, "main"),
-        Bulk(redis, url, "main", rules=lambda _family: FamilyRules()),
+        BulkExecutor(redis, url, "main", rules=lambda _family: FamilyRules()),
         Previews(redis, url, "main"),
     )
     actions = Actions(**shared, control=control, runs=durable, backlog=backlog, pause_wait_s=0.2)
@@ -176,7 +176,7 @@ async def test_a_lane_s_hold_tells_what_is_being_admitted_of_a_family_that_was_n
 async def test_a_pause_of_somebody_else_since_the_preview_is_left_alone_and_told(
     room: Room, before: str | None
 ) -> None:
-    control = Control(room.redis, room.server.url, "main")
+    control = QueueControl(room.redis, room.server.url, "main")
     if before is not None:
         await control.pause(FAMILY, actor="cas", kind=PauseKind.PERSON, reason=before, for_s=None)
     preview = await room.actions.preview(Intent(ActionName.PAUSE, (FAMILY,), reason="mine"))
@@ -203,7 +203,7 @@ async def test_a_pause_of_somebody_else_since_the_preview_is_left_alone_and_told
 
 
 async def test_a_hold_of_the_lane_by_somebody_else_since_the_preview_is_left_alone(room: Room) -> None:
-    control = Control(room.redis, room.server.url, "main")
+    control = QueueControl(room.redis, room.server.url, "main")
     hold = await room.actions.preview(Intent(ActionName.HOLD_LANE, (), reason="mine"))
     await control.hold_lane([FAMILY], actor="bob", reason="the CMS moves", for_s=3600)
     receipt = await room.actions.apply(hold, actor="ana", origin="console")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from runtime.ledger.connection import connect
+from runtime.redis_client.connection import connect
 from tests.admission.parts import Lane
 from tests.servers import ValkeyServer
 

@@ -7,10 +7,9 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 from runtime.admission.drainer import Drainer
-from runtime.admission.fates import Fate
+from runtime.admission.liveness_judge import Fate
 from runtime.admission.reconciler import Reconciler
-from runtime.lanefile import LaneSource
-from runtime.ledger.connection import Redis
+from runtime.lane.lane_file import LaneSource
 from runtime.model import (
     Accepted,
     BoundaryDown,
@@ -25,10 +24,11 @@ from runtime.model import (
     family_tag,
     new_item_id,
 )
-from runtime.pressure.control import Control
+from runtime.pressure.control import QueueControl
 from runtime.pressure.dispatch import LEASE_S
 from runtime.pressure.queue import Queue
-from runtime.pressure.reading import Reading
+from runtime.pressure.reading import QueueReader
+from runtime.redis_client.connection import Redis
 
 LANE = """
 lane = "main"
@@ -97,8 +97,8 @@ class Lane:
         path.write_text(LANE)
         self.source = LaneSource(path, lambda: 1.0)
         self.queue = Queue(redis, url, "main")
-        self.control = Control(redis, url, "main")
-        self.reading = Reading(redis, url, "main")
+        self.control = QueueControl(redis, url, "main")
+        self.reading = QueueReader(redis, url, "main")
         self.restate = Played()
         self.alive = True
         self.drainer = self.another("d1")

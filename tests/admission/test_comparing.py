@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from runtime.admission.beat_detail import told
 from runtime.admission.comparing import Difference, RunsAgainstRows
-from runtime.admission.telling import told
 from runtime.model import BoundaryDown, NewItem, Outcome, Priority, new_item_id, run_id_of
 from tests.admission.parts import Lane
 from tests.pressure.replaying import replay

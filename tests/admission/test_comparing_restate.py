@@ -9,14 +9,14 @@ import pytest
 
 from runtime.admission.comparing import Difference
 from runtime.admission.drainer import Drainer
-from runtime.admission.fates import Fates
+from runtime.admission.liveness_judge import LivenessJudge
 from runtime.admission.reconciler import Reconciler
 from runtime.ledger.beats import Heartbeats
-from runtime.ledger.connection import Redis, connect
 from runtime.model import ItemState, Priority, RunVerb, family_tag, new_item_id, run_id_of
 from runtime.pressure.keys import families_key
 from runtime.pressure.queue import Queue
-from runtime.pressure.reading import Reading
+from runtime.pressure.reading import QueueReader
+from runtime.redis_client.connection import Redis, connect
 from tests.durable.rig import eventually, working
 from tests.servers import RestateServer, ValkeyServer
 
@@ -51,7 +51,7 @@ async def test_work_admitted_after_the_file_was_written_is_found_and_not_run_aga
     redis = connect(valkey.url)
     async with working(restate, tmp_path, FAMILIES) as rig:
         name = rig.lane.current.name
-        queue, reading = Queue(redis, valkey.url, name), Reading(redis, valkey.url, name)
+        queue, reading = Queue(redis, valkey.url, name), QueueReader(redis, valkey.url, name)
 
         async def add() -> str:
             await redis.hset(families_key(name), family_tag("a/long"), "a/long")
@@ -70,7 +70,7 @@ async def test_work_admitted_after_the_file_was_written_is_found_and_not_run_aga
             rig.lane,
             drainer,
             owner="d1",
-            fates=Fates(Heartbeats(redis, valkey.url, name)),
+            fates=LivenessJudge(Heartbeats(redis, valkey.url, name)),
         )
         early = [await add() for _ in range(3)]
         file = await saved(raw)

@@ -16,12 +16,12 @@ from pathlib import Path
 
 import pytest
 
-from runtime.admission.fates import Fates
+from runtime.admission.liveness_judge import LivenessJudge
 from runtime.ledger.beats import Heartbeats
-from runtime.ledger.connection import connect
 from runtime.model import BoundaryDown, FamilyRules, ItemState, Lease, WorkItem
 from runtime.pressure.prelude import DEATHS_MAX
 from runtime.pressure.queue import Queue
+from runtime.redis_client.connection import connect
 from runtime.roles.operator import Operator
 from tests.admission.test_drainer_processes import pid_of, ready
 from tests.lane.operating import operator_of, until
@@ -168,7 +168,7 @@ async def lapsed_now(valkey: ValkeyServer) -> Sequence[Lease]:
     redis = connect(valkey.url)
     try:
         queue = Queue(redis, valkey.url, "main")
-        fate = await Fates(Heartbeats(redis, valkey.url, "main"))(await queue.owners(["a/run"]))
+        fate = await LivenessJudge(Heartbeats(redis, valkey.url, "main"))(await queue.owners(["a/run"]))
         found = await queue.recover(
             {"a/run": FamilyRules()}, owner="another:0:x", gone=fate.gone, died=fate.died, lease_s=0.1
         )

@@ -9,7 +9,6 @@ import pytest
 
 from runtime.admission.sweeper import Sweeper
 from runtime.ledger.audit import Audit
-from runtime.ledger.connection import connect
 from runtime.model import (
     BoundaryDown,
     FamilyRules,
@@ -22,6 +21,7 @@ from runtime.model import (
     family_tag,
     new_item_id,
 )
+from runtime.redis_client.connection import connect
 from tests.admission.parts import LANE, Lane
 from tests.pressure.replaying import replay
 from tests.servers import ValkeyServer

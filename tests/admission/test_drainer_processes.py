@@ -9,9 +9,9 @@ import sys
 import time
 from pathlib import Path
 
-from runtime.ledger.connection import Redis, connect
 from runtime.model import ItemState, WorkItem
 from runtime.pressure.dispatch import LEASE_S
+from runtime.redis_client.connection import Redis, connect
 from runtime.roles.operator import Operator
 from tests.lane.operating import operator_of, until
 from tests.lane.processes import LaneProcesses

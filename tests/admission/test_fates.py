@@ -10,9 +10,9 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from runtime.admission.fates import SILENT_S, TAKEN_DEAD_S, Fate, Fates
+from runtime.admission.liveness_judge import SILENT_S, TAKEN_DEAD_S, Fate, LivenessJudge
 from runtime.ledger.beats import ALIVE_WITHIN_S, Heartbeats
-from runtime.ledger.connection import Redis, connect
+from runtime.redis_client.connection import Redis, connect
 from tests.servers import ValkeyServer
 
 BEATS = "joelclaw:1:{main}:beats"
@@ -55,9 +55,9 @@ async def test_a_drainer_that_falls_silent_while_others_are_heard_has_died(valke
         await served(redis, last=0, since=60)
         await ago(redis, near, SILENT_S + 1)
         await ago(redis, FAR, SILENT_S + 1)
-        assert await Fates(beats)([near, FAR]) == Fate(frozenset({near}), frozenset({near}))
+        assert await LivenessJudge(beats)([near, FAR]) == Fate(frozenset({near}), frozenset({near}))
         await ago(redis, FAR, TAKEN_DEAD_S + 1)
-        assert await Fates(beats)([near, FAR]) == Fate(frozenset({near}), frozenset({near, FAR}))
+        assert await LivenessJudge(beats)([near, FAR]) == Fate(frozenset({near}), frozenset({near, FAR}))
 
 
 async def test_a_drainer_that_beats_is_no_more_dead_than_its_process_seems(valkey: ValkeyServer) -> None:
@@ -65,7 +65,7 @@ async def test_a_drainer_that_beats_is_no_more_dead_than_its_process_seems(valke
     async with beating(valkey) as (_, beats):
         for owner in (here, FAR):
             await beats.write("drainer", owner, 1.0, {})
-        assert await Fates(beats)([here, FAR]) == Fate()
+        assert await LivenessJudge(beats)([here, FAR]) == Fate()
 
 
 async def test_silence_that_began_before_redis_was_away_is_nobodys_death(valkey: ValkeyServer) -> None:
@@ -75,10 +75,10 @@ async def test_silence_that_began_before_redis_was_away_is_nobodys_death(valkey:
             await beats.write("drainer", owner, 1.0, {})
             await ago(redis, owner, 60)
         await served(redis, last=ALIVE_WITHIN_S + 50, since=600)
-        assert await Fates(beats)([near, FAR]) == Fate(gone=frozenset({near}))
+        assert await LivenessJudge(beats)([near, FAR]) == Fate(gone=frozenset({near}))
         await beats.write("worker", "w", 1.0, {})  # the first that is heard again
         assert (await beats.watch()).served_since > time.time() - 5
-        assert await Fates(beats)([near, FAR]) == Fate(gone=frozenset({near}))
+        assert await LivenessJudge(beats)([near, FAR]) == Fate(gone=frozenset({near}))
 
 
 async def test_silence_since_before_a_restart_of_redis_is_nobodys_death_however_short_it_was(
@@ -89,12 +89,12 @@ async def test_silence_since_before_a_restart_of_redis_is_nobodys_death_however_
         await beats.write("drainer", near, 1.0, {})
         await served(redis, last=0, since=60)
         await ago(redis, near, SILENT_S + 1)
-        assert (await Fates(beats)([near])).died == {near}
+        assert (await LivenessJudge(beats)([near])).died == {near}
         valkey.restart()
     async with beating(valkey) as (redis, beats):
-        assert await Fates(beats)([near]) == Fate(gone=frozenset({near}))
+        assert await LivenessJudge(beats)([near]) == Fate(gone=frozenset({near}))
         await beats.write("worker", "w", 1.0, {})
-        assert await Fates(beats)([near]) == Fate(gone=frozenset({near}))
+        assert await LivenessJudge(beats)([near]) == Fate(gone=frozenset({near}))
 
 
 async def test_a_drainer_that_ended_in_order_has_not_died(valkey: ValkeyServer) -> None:
@@ -103,7 +103,7 @@ async def test_a_drainer_that_ended_in_order_has_not_died(valkey: ValkeyServer) 
         await beats.write("worker", "w", 1.0, {})
         await beats.write("drainer", near, 1.0, {})
         await beats.remove("drainer", near)
-        assert await Fates(beats)([near]) == Fate(gone=frozenset({near}))
+        assert await LivenessJudge(beats)([near]) == Fate(gone=frozenset({near}))
 
 
 async def test_a_server_that_hears_somebody_each_second_is_there_without_a_break(

@@ -9,8 +9,8 @@ from contextlib import asynccontextmanager
 
 import pytest
 
+from runtime.admission.beat_detail import told
 from runtime.admission.reconciler import Reconciler
-from runtime.admission.telling import told
 from runtime.model import BoundaryDown, ItemState, Lease
 from tests.admission.parts import Lane
 
@@ -89,7 +89,7 @@ async def test_a_drainer_forgets_what_another_has_taken_over(lane: Lane) -> None
 async def test_a_restate_that_hangs_does_not_keep_leases_from_coming_back(
     lane: Lane, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("runtime.admission.asking.ASK_WITHIN_S", 0.05)
+    monkeypatch.setattr("runtime.admission.with_timeout.ASK_WITHIN_S", 0.05)
     await lane.add("a", 2)
     await lane.queue.claim({"a": (0, 0, 1, 0)}, lane.source.current.rules, owner="d9")
     lane.restate.hang = True

@@ -13,7 +13,7 @@ from runtime.admission.drainer import Drainer
 from runtime.model import BoundaryDown, FamilyRules, ItemState, PressureReading
 from runtime.pressure.keys import HOLD
 from runtime.pressure.queue import Queue
-from runtime.pressure.reading import Reading
+from runtime.pressure.reading import QueueReader
 from runtime.truth.flow import Flow, flow_of, lane_flow
 from tests.admission.parts import LANE, Lane
 
@@ -262,7 +262,7 @@ async def test_what_a_slow_rate_of_the_lane_leaves_is_throttled_by_it_and_never_
     await lane.add("b", 2)
     assert await lane.drainer.round() == 1
     declared = lane.source.current
-    later = Reading(lane.redis, "redis://test", "main", now_us=round((time.time() + 300) * 1e6))
+    later = QueueReader(lane.redis, "redis://test", "main", now_us=round((time.time() + 300) * 1e6))
 
     told = await later.read(declared.rules, declared.limits(1000))
     blind = await later.read(declared.rules)

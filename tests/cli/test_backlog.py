@@ -21,10 +21,9 @@ import pytest
 from aiohttp import web
 
 from joelclaw_tui.cli.main import run
-from joelclaw_tui.conditions import EXAMPLE, parse_conditions
-from runtime.durable.handlers import Call, HandlerFailure, Handlers
-from runtime.lanefile import Family
-from runtime.ledger.connection import Redis, connect
+from joelclaw_tui.presentation.conditions import EXAMPLE, parse_conditions
+from runtime.durable.handlers import HandlerCall, HandlerFailure, Handlers
+from runtime.lane.lane_file import Family
 from runtime.ledger.keys import lane_key
 from runtime.model import (
     BulkVerb,
@@ -39,8 +38,9 @@ from runtime.model import (
 )
 from runtime.pressure.keys import families_key, family_base
 from runtime.pressure.queue import Queue
-from runtime.pressure.reading import Reading
+from runtime.pressure.reading import QueueReader
 from runtime.pressure.selecting import Selector
+from runtime.redis_client.connection import Redis, connect
 from tests.durable.rig import a_request
 from tests.lane.processes import LaneProcesses
 from tests.servers import STARTED, RestateServer, ValkeyServer
@@ -114,7 +114,7 @@ class Desk:
 
     def items(self, ids: list[str]) -> list[WorkItem | None]:
         async def work(redis: Redis) -> list[WorkItem | None]:
-            reading = Reading(redis, self.url, "backlog")
+            reading = QueueReader(redis, self.url, "backlog")
             return [await reading.item(item_id) for item_id in ids]
 
         return self.redis(work)
@@ -481,7 +481,7 @@ async def _refused_by_a_real_server() -> str:
         family = Family.model_validate({"handler": "http", "url": url})
         async with Handlers() as handlers:
             with pytest.raises(HandlerFailure) as failure:
-                await handlers.run(Call(a_request("a/b", "{}"), family, Path()))
+                await handlers.run(HandlerCall(a_request("a/b", "{}"), family, Path()))
         return failure.value.message
     finally:
         await runner.cleanup()

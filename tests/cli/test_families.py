@@ -12,9 +12,9 @@ from joelclaw_tui.cli.families import check, list_
 from joelclaw_tui.cli.output import Output
 from joelclaw_tui.cli.parser import parse
 from joelclaw_tui.cli.session import Session
-from runtime.lanefile import find_lane
+from runtime.common.export_path import free_path
+from runtime.lane.lane_file import find_lane
 from runtime.model import ConfigError, UsageError
-from runtime.new_file import free_path
 from runtime.settings import Settings
 
 LANE = """

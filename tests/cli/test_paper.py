@@ -5,7 +5,19 @@ from __future__ import annotations
 import pytest
 
 from joelclaw_tui.cli import units
-from joelclaw_tui.cli.paper import Column, Row, Span, fit, flow, pad, paragraph, plain, table, width_of, wrap
+from joelclaw_tui.presentation.text_layout import (
+    Span,
+    TextColumn,
+    TextRow,
+    fit,
+    flow,
+    pad,
+    paragraph,
+    plain,
+    table,
+    width_of,
+    wrap,
+)
 
 WIDE = "日本語テキスト"
 
@@ -37,8 +49,12 @@ def test_a_paragraph_keeps_its_lead_and_its_indent() -> None:
     assert all(plain(shown).startswith("       word") for shown in lines[1:])
 
 
-COLUMNS = [Column("NAME", least=6), Column("COUNT", right=True), Column("ZERO", right=True, spare=2)]
-ROWS = [Row((WIDE, "1", "0")), Row(("short", "1,000,000", "0"))]
+COLUMNS = [
+    TextColumn("NAME", least=6),
+    TextColumn("COUNT", right=True),
+    TextColumn("ZERO", right=True, spare=2),
+]
+ROWS = [TextRow((WIDE, "1", "0")), TextRow(("short", "1,000,000", "0"))]
 
 
 def test_columns_line_up_whatever_is_in_them() -> None:
@@ -52,13 +68,15 @@ def test_a_narrow_table_drops_what_is_spare_then_squeezes_then_stacks() -> None:
     dropped = [plain(shown) for shown in table(COLUMNS, ROWS, 20)]
     assert "ZERO" not in dropped[0]
     assert all(width_of(shown) <= 20 for shown in dropped)
-    stacked = [plain(shown) for shown in table([Column("ID"), Column("N")], [Row(("x" * 18, "7"))], 20)]
+    stacked = [
+        plain(shown) for shown in table([TextColumn("ID"), TextColumn("N")], [TextRow(("x" * 18, "7"))], 20)
+    ]
     assert stacked == ["  " + "x" * 18, "  n 7"]
 
 
 def test_a_name_that_is_cut_stands_in_full_below() -> None:
     names = ["content/updated-in-the-east", "content/updated-in-the-west"]
-    lines = [plain(shown) for shown in table(COLUMNS, [Row((name, "1", "0")) for name in names], 34)]
+    lines = [plain(shown) for shown in table(COLUMNS, [TextRow((name, "1", "0")) for name in names], 34)]
     assert all(width_of(shown) <= 34 for shown in lines)
     assert [shown.strip() for shown in lines if shown.strip() in names] == names
 

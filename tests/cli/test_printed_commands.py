@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from joelclaw_tui.cli.parser import HelpShown, build_parser, parse
-from runtime.call import Call, as_called, called_as
+from runtime.common.command_prefix import CommandPrefix, as_called, called_as
 from runtime.model import UsageError
 from runtime.settings import Settings
 
@@ -119,7 +119,7 @@ def test_every_example_of_the_help_is_a_command() -> None:
     ],
 )
 def test_program_profile_and_lane_stand_in_front_of_each_command_once(text: str, told: str) -> None:
-    call = Call("bin/joelclaw-tui", ("--profile", "prod", "--lane", "/a b/lane.toml"))
+    call = CommandPrefix("bin/joelclaw-tui", ("--profile", "prod", "--lane", "/a b/lane.toml"))
     with called_as(call):
         assert as_called(text) == told
         assert as_called(told) == told
@@ -128,11 +128,11 @@ def test_program_profile_and_lane_stand_in_front_of_each_command_once(text: str,
 
 def test_a_call_is_that_of_the_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    assert Call.of(Settings()).command("up") == "joelclaw-tui up"
+    assert CommandPrefix.of("local", None).command("up") == "joelclaw-tui up"
     monkeypatch.setenv("JOELCLAW_CONFIG_DIR", str(tmp_path))
     (tmp_path / "config.toml").write_text("[profiles.prod]\n")
     below = Settings(profile="prod", lane=tmp_path / "it's" / "lane.toml")
-    command = Call.of(below).command("queue", "list", "a/b")
+    command = CommandPrefix.of(below.profile, below.lane).command("queue", "list", "a/b")
     assert command == """joelclaw-tui --profile prod --lane 'it'"'"'s/lane.toml' queue list a/b"""
     read = parse(shlex.split(command)[1:])
     assert (read.profile, read.lane, read.family) == ("prod", "it's/lane.toml", "a/b")

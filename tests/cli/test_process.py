@@ -115,7 +115,9 @@ def test_no_command_ever_loads_textual(lane: LaneProcesses, words: list[str]) ->
     )  # fmt: skip
     loaded = {line.rpartition(b"|")[2].strip() for line in done.stderr.splitlines() if b"|" in line}
     assert b"joelclaw_tui.cli.main" in loaded
-    assert not {name for name in loaded if name.split(b".")[0] == b"textual" or name == b"joelclaw_tui.app"}
+    assert not {
+        name for name in loaded if name.split(b".")[0] == b"textual" or name == b"joelclaw_tui.tui.app"
+    }
 
 
 def test_watch_prints_a_document_a_line_until_interrupted(lane: LaneProcesses) -> None:
@@ -147,7 +149,14 @@ sys.exit(main())
 
 @pytest.mark.parametrize(
     "module",
-    ["argparse", "runtime.model", "pydantic", "runtime.lanefile", "redis.asyncio", "runtime.roles.operator"],
+    [
+        "argparse",
+        "runtime.model",
+        "pydantic",
+        "runtime.lane.lane_file",
+        "redis.asyncio",
+        "runtime.roles.operator",
+    ],
 )
 def test_an_interrupt_while_modules_load_is_quiet(lane: LaneProcesses, module: str) -> None:
     process = _start(lane, "--once", program=("-c", INTERRUPTED_WHILE_LOADING, module))

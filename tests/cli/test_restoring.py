@@ -6,10 +6,10 @@ import json
 import time
 from pathlib import Path
 
-from runtime.ledger.connection import connect
 from runtime.model import Priority, family_tag, new_item_id
 from runtime.pressure.keys import families_key
 from runtime.pressure.queue import Queue
+from runtime.redis_client.connection import connect
 from tests.lane.processes import LaneProcesses
 from tests.servers import RestateServer, ValkeyServer
 

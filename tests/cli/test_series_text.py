@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from joelclaw_tui.cli.paper import plain, width_of
 from joelclaw_tui.cli.series_text import series_document, series_lines
-from joelclaw_tui.spark import BLOCKS, GAP, in_cells, spark
+from joelclaw_tui.presentation.sparkline import BLOCKS, GAP, in_cells, spark
+from joelclaw_tui.presentation.text_layout import plain, width_of
 from runtime.model import FamilySeries, SeriesPoint
 from tests.sample import HOSTILE, sample_series
 

@@ -13,13 +13,13 @@ import pytest
 
 from joelclaw_tui.cli.calling import as_called, program
 from joelclaw_tui.cli.output import Output
-from joelclaw_tui.cli.paper import Line, plain, width_of
 from joelclaw_tui.cli.parser import parse
 from joelclaw_tui.cli.queue import _item_lines, _page_lines
 from joelclaw_tui.cli.snapshot_text import ROWS_SHOWN, Pane, schedule_lines, snapshot_lines
 from joelclaw_tui.cli.svg import picture
+from joelclaw_tui.presentation.text_layout import Line, plain, width_of
+from runtime.common.text import json_safe
 from runtime.model import ItemPage, ItemState, Priority, WorkItem
-from runtime.text import json_safe
 from runtime.truth.document import BoundaryStatus, DiagnosisInfo
 from tests.sample import HOSTILE, NOW, sample_snapshot, schedule_row
 

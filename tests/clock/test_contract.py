@@ -23,7 +23,7 @@ from runtime.clock.embedded import EmbeddedClock
 from runtime.clock.store import Store
 from runtime.gateway.serve import serve_gateway
 from runtime.model import ClockJob, NotFound, Refused
-from runtime.roles.clock_places import listen_at
+from runtime.roles.clock_paths import listen_at
 from tests.lane.operating import until
 
 

@@ -8,7 +8,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from runtime.cron import CronError, Grid, cron_of_every, grid_of
+from runtime.lane.cron import CronError, Grid, cron_of_every, grid_of
 
 
 def at(text: str) -> float:

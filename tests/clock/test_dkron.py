@@ -20,10 +20,10 @@ from aiohttp import web
 from runtime.clock.client import Dkron
 from runtime.clock.clock import AppliedChange, Clock
 from runtime.clock.compile import ONE_NODE, FireTarget, job_name
-from runtime.clock.keeper import Keeper
-from runtime.lanefile import LaneSource
+from runtime.clock.schedule_reconciler import Keeper
+from runtime.common.addresses import Addresses
+from runtime.lane.lane_file import LaneSource
 from runtime.ledger.applied import Applied
-from runtime.ledger.connection import connect
 from runtime.ledger.fires import Fires
 from runtime.model import (
     BoundaryDown,
@@ -37,10 +37,10 @@ from runtime.model import (
     ScheduleReading,
     fire_id_of,
 )
-from runtime.pressure.reading import Reading
+from runtime.pressure.reading import QueueReader
+from runtime.redis_client.connection import connect
 from runtime.roles.fires import FireStands
 from runtime.settings import Settings
-from runtime.truth.addresses import Addresses
 from tests.clock.test_contract import Target, a_job, embedded, target
 from tests.lane.operating import until
 from tests.servers import DkronServer, ValkeyServer
@@ -145,7 +145,7 @@ async def hands(
 
     async with Dkron(url) as dkron:
         applied = Applied(redis, valkey.url, name)
-        stands = FireStands(Reading(redis, valkey.url, name), lane)
+        stands = FireStands(QueueReader(redis, valkey.url, name), lane)
         clock = Clock(dkron, lane, fires, applied, lambda: target, time.time, ask=ask, stands=stands)
         try:
             yield Hands(clock, dkron, fires, lane, file)

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from runtime.clock.door import FireDoor
+from runtime.clock.fire_endpoint import FireEndpoint
 from runtime.gateway.fires import called_at_of
-from runtime.lanefile import LaneSource
+from runtime.lane.lane_file import LaneSource
 from runtime.model import FireAnswer, FireCall, UsageError
 from runtime.settings import Settings
 
@@ -47,7 +47,7 @@ async def test_a_call_stands_for_the_latest_instant_at_or_before_it(
         '[schedules.s]\ncron = "*/20 * * * * *"\nfamily = "a"\n'
     )
     decider = Decider()
-    door = FireDoor(LaneSource(path, lambda: MINUTE), Settings(), decider, lambda: MINUTE + heard)
+    door = FireEndpoint(LaneSource(path, lambda: MINUTE), Settings(), decider, lambda: MINUTE + heard)
     called_at = None if said is None else MINUTE + said
     await door.fire("s", caught_up=caught_up, called_at=called_at)
     (call,) = decider.calls

@@ -14,7 +14,7 @@ from runtime.clock.embedded import EmbeddedClock
 from runtime.clock.jobs import BadJob, parse_job
 from runtime.clock.store import Store
 from runtime.model import ConfigError
-from runtime.roles.clock_places import listen_at
+from runtime.roles.clock_paths import listen_at
 from tests.clock.lanes import scheduled_lane
 from tests.clock.test_contract import a_job, embedded
 from tests.servers import RestateServer, ValkeyServer

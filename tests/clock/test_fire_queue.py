@@ -6,11 +6,11 @@ import asyncio
 import time
 from pathlib import Path
 
-from runtime.lanefile import LaneSource
-from runtime.ledger.connection import connect
+from runtime.lane.lane_file import LaneSource
 from runtime.pressure.intake import Intake
 from runtime.pressure.queue import Queue
-from runtime.pressure.reading import Reading
+from runtime.pressure.reading import QueueReader
+from runtime.redis_client.connection import connect
 from runtime.roles.fires import FireQueue
 from runtime.settings import Settings
 from tests.servers import ValkeyServer
@@ -26,7 +26,7 @@ async def test_a_fire_asked_for_again_after_the_familys_window_is_the_same_item(
     lane = LaneSource(path, time.time)
     redis = connect(valkey.url)
     intake = Intake(redis, valkey.url, Queue(redis, valkey.url, "main"), lane, Settings(), time.time)
-    fires = FireQueue(intake, Reading(redis, valkey.url, "main"), lane, keep_s=3600)
+    fires = FireQueue(intake, QueueReader(redis, valkey.url, "main"), lane, keep_s=3600)
     first = await fires.enqueue("a", "1", "clock", "feeds@2026-11-23T18:00:00Z")
     own = await intake.enqueue("a", "1", origin="test", dedup_key="own")
     async with asyncio.timeout(10):

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from runtime.actions.intents import ActionName
-from runtime.cron import grid_of
+from runtime.lane.cron import grid_of
 from runtime.model import Fire, FireDecision, FireKind
 from tests.clock.lanes import ROLES, ScheduledLane, scheduled_lane
 from tests.lane.operating import until

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from runtime.lanefile import Lane, parse_lane
+from runtime.lane.lane_file import Lane, parse_lane
 from runtime.model import ConfigError, UnknownSchedule
 
 LANE = """lane = "main"

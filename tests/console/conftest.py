@@ -7,7 +7,7 @@ import asyncio
 import pytest
 from textual.pilot import Pilot
 
-from joelclaw_tui.app import ConsoleApp
+from joelclaw_tui.tui.app import ConsoleApp
 
 press_at_once = Pilot.press
 

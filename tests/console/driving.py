@@ -8,8 +8,8 @@ from collections.abc import Callable
 from textual.pilot import Pilot
 from textual.widgets import Static
 
-from joelclaw_tui.app import ConsoleApp
-from joelclaw_tui.screens.main import MainScreen
+from joelclaw_tui.tui.app import ConsoleApp
+from joelclaw_tui.tui.screens.main import MainScreen
 
 LIMIT_S = 10.0
 

@@ -9,10 +9,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from joelclaw_tui.app import ConsoleApp
-from joelclaw_tui.ports import Counted, Starter
-from joelclaw_tui.theming import Themes, load_themes
-from runtime.actions.intents import BULK_ACTIONS, ActionName, Bulk, Intent, Preview
+from joelclaw_tui.tui.app import ConsoleApp
+from joelclaw_tui.tui.ports import Counted, Starter
+from joelclaw_tui.tui.theming import Themes, load_themes
+from runtime.actions.intents import BULK_ACTIONS, ActionName, BulkTerms, Intent, Preview
 from runtime.model import (
     ITEM_ID,
     Artifact,
@@ -265,7 +265,7 @@ def sample_bulk(intent: Intent, matching: Sequence[str] = (), *, number: int = 0
     by_id = all(ITEM_ID.fullmatch(target) for target in intent.targets)
     every = intent.targets if by_id else tuple(matching)
     ids = every[: intent.limit or len(every)]
-    bulk = intent.bulk or Bulk()
+    bulk = intent.bulk or BulkTerms()
     selection = bulk.selection
     states = frozenset({ItemState.DEAD}) if selection is None or not selection.states else selection.states
     state = next(state for state in ItemState if state in states)

@@ -14,16 +14,16 @@ import pytest
 from textual.pilot import Pilot
 from textual.widgets import Input
 
-from joelclaw_tui.app import ConsoleApp
-from joelclaw_tui.screens.ask import AskScreen
-from joelclaw_tui.screens.items import ItemsScreen
-from joelclaw_tui.screens.main import MainScreen
-from joelclaw_tui.screens.preview import PreviewScreen
-from joelclaw_tui.screens.problem import ProblemScreen
-from joelclaw_tui.screens.receipt import ReceiptScreen
-from joelclaw_tui.screens.terms import TermsScreen
-from joelclaw_tui.screens.working import WorkingScreen
-from runtime.actions.intents import ActionName, Bulk, Intent
+from joelclaw_tui.tui.app import ConsoleApp
+from joelclaw_tui.tui.screens.ask import AskScreen
+from joelclaw_tui.tui.screens.items import ItemsScreen
+from joelclaw_tui.tui.screens.main import MainScreen
+from joelclaw_tui.tui.screens.preview import PreviewScreen
+from joelclaw_tui.tui.screens.problem import ProblemScreen
+from joelclaw_tui.tui.screens.receipt import ReceiptScreen
+from joelclaw_tui.tui.screens.terms import TermsScreen
+from joelclaw_tui.tui.screens.working import WorkingScreen
+from runtime.actions.intents import ActionName, BulkTerms, Intent
 from runtime.model import (
     Failure,
     FieldMatch,
@@ -132,7 +132,7 @@ async def test_a_range_goes_from_where_it_was_begun_to_the_cursor_both_ways(oper
         assert screen.table.marks == tuple(IDS[:3])
         await pilot.press("r")
         intent = await intent_of_the_preview(pilot)
-        assert intent == Intent(ActionName.REPLAY, tuple(IDS[:3]), bulk=Bulk(selection=HERE))
+        assert intent == Intent(ActionName.REPLAY, tuple(IDS[:3]), bulk=BulkTerms(selection=HERE))
 
 
 async def test_rows_that_come_into_an_open_range_are_not_in_it(operator: MemoryOperator) -> None:
@@ -182,7 +182,7 @@ async def test_a_marked_item_that_left_the_state_is_told_to_be_gone_until_it_is_
         intent = await intent_of_the_preview(pilot)
         # Named with the state that was looked at: whoever left it is left alone by the action layer.
         assert intent.targets == (IDS[1], IDS[2])
-        assert intent.bulk == Bulk(selection=HERE)
+        assert intent.bulk == BulkTerms(selection=HERE)
         await pilot.press("escape")
         await on_screen(pilot, ItemsScreen)
         await pilot.press("escape")
@@ -221,7 +221,9 @@ async def test_conditions_are_looked_up_in_the_runtime_and_said_in_words(operato
         await answer(pilot, "20/s")
         intent = await intent_of_the_preview(pilot)
         assert (intent.targets, intent.limit) == (("feeds/poll",), 2)
-        assert intent.bulk == Bulk(selection=screen.conditions.selection(ItemState.DEAD), rate_per_s=20.0)
+        assert intent.bulk == BulkTerms(
+            selection=screen.conditions.selection(ItemState.DEAD), rate_per_s=20.0
+        )
         assert "3 match; only these 2 are touched" in screen_text(pilot.app)
 
 
@@ -286,17 +288,17 @@ async def test_a_long_look_tells_how_far_it_is_and_escape_ends_it(operator: Memo
 @pytest.mark.parametrize(
     ("key", "typed", "terms"),
     [
-        ("p", "P0", Bulk(selection=HERE, priority=Priority.P0)),
-        ("m", "mail/send", Bulk(selection=HERE, to_family="mail/send")),
-        ("Q", None, Bulk(selection=HERE)),
-        ("R", "none", Bulk(selection=HERE, unlimited=True)),
-        ("r", None, Bulk(selection=HERE)),
-        ("x", "", Bulk(selection=HERE)),
-        ("x", "dead.jsonl", Bulk(selection=HERE, export_to="dead.jsonl")),
+        ("p", "P0", BulkTerms(selection=HERE, priority=Priority.P0)),
+        ("m", "mail/send", BulkTerms(selection=HERE, to_family="mail/send")),
+        ("Q", None, BulkTerms(selection=HERE)),
+        ("R", "none", BulkTerms(selection=HERE, unlimited=True)),
+        ("r", None, BulkTerms(selection=HERE)),
+        ("x", "", BulkTerms(selection=HERE)),
+        ("x", "dead.jsonl", BulkTerms(selection=HERE, export_to="dead.jsonl")),
     ],
 )
 async def test_each_action_asks_what_it_must_know_and_no_more(
-    operator: MemoryOperator, key: str, typed: str | None, terms: Bulk
+    operator: MemoryOperator, key: str, typed: str | None, terms: BulkTerms
 ) -> None:
     async with on_items(operator) as (_, pilot, _screen):
         await pilot.press("space", "space", key)
@@ -323,7 +325,9 @@ async def test_only_what_fits_the_state_is_offered(operator: MemoryOperator) -> 
         await pilot.press("w")
         await answer(pilot, "10m")
         intent = await intent_of_the_preview(pilot)
-        assert intent.bulk == Bulk(selection=Selection(states=frozenset({ItemState.WAITING})), delay_s=600.0)
+        assert intent.bulk == BulkTerms(
+            selection=Selection(states=frozenset({ItemState.WAITING})), delay_s=600.0
+        )
 
 
 STATES_TO_WAITING = 4

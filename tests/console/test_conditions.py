@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from joelclaw_tui.conditions import TEXT_MOST, Conditions, parse_conditions
+from joelclaw_tui.presentation.conditions import TEXT_MOST, Conditions, parse_conditions
 from runtime.model import ItemState, Priority
 from tests.sample import HOSTILE, item_id
 

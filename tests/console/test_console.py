@@ -12,23 +12,23 @@ import pytest
 from textual.pilot import Pilot
 from textual.widgets import Button, Input
 
-from joelclaw_tui.app import ConsoleApp
-from joelclaw_tui.panes.backlog import BacklogPane
-from joelclaw_tui.ports import ConsoleOperator, Counted, Progress
-from joelclaw_tui.screens.ask import AskScreen
-from joelclaw_tui.screens.audit import AuditScreen
-from joelclaw_tui.screens.findings import FindingsScreen
-from joelclaw_tui.screens.help import HelpScreen
-from joelclaw_tui.screens.item import ItemScreen
-from joelclaw_tui.screens.items import ItemsScreen
-from joelclaw_tui.screens.main import MainScreen
-from joelclaw_tui.screens.preview import PreviewScreen
-from joelclaw_tui.screens.problem import ProblemScreen
-from joelclaw_tui.screens.receipt import ReceiptScreen
-from joelclaw_tui.screens.run import RunScreen
-from joelclaw_tui.screens.start import StartScreen
-from joelclaw_tui.screens.terms import TermsScreen
-from joelclaw_tui.widgets.state import family_mark
+from joelclaw_tui.tui.app import ConsoleApp
+from joelclaw_tui.tui.panes.backlog import BacklogPane
+from joelclaw_tui.tui.ports import ConsoleOperator, Counted, Progress
+from joelclaw_tui.tui.screens.ask import AskScreen
+from joelclaw_tui.tui.screens.audit import AuditScreen
+from joelclaw_tui.tui.screens.findings import FindingsScreen
+from joelclaw_tui.tui.screens.help import HelpScreen
+from joelclaw_tui.tui.screens.item import ItemScreen
+from joelclaw_tui.tui.screens.items import ItemsScreen
+from joelclaw_tui.tui.screens.main import MainScreen
+from joelclaw_tui.tui.screens.preview import PreviewScreen
+from joelclaw_tui.tui.screens.problem import ProblemScreen
+from joelclaw_tui.tui.screens.receipt import ReceiptScreen
+from joelclaw_tui.tui.screens.run import RunScreen
+from joelclaw_tui.tui.screens.start import StartScreen
+from joelclaw_tui.tui.screens.terms import TermsScreen
+from joelclaw_tui.tui.widgets.state import family_mark
 from runtime.actions.intents import ActionName, Intent, Preview
 from runtime.model import BoundaryDown, ItemState, OperatorError, PauseMode, ReadOnly, Receipt, ReceiptOutcome
 from tests.console.driving import at_rest, main_screen, ready, screen_text, until

@@ -5,15 +5,15 @@ from __future__ import annotations
 from rich.cells import cell_len
 from textual.app import App, ComposeResult
 
-from joelclaw_tui.diff import Kind, read_diff
-from joelclaw_tui.widgets.line_view import LINE_MAX, LineView, TextLine, shown_line, split_lines
+from joelclaw_tui.tui.diff import LineKind, read_diff
+from joelclaw_tui.tui.widgets.line_view import LINE_MAX, LineView, TextLine, shown_line, split_lines
 from tests.sample import HOSTILE
 
-META, FILE, HUNK = Kind.META, Kind.FILE, Kind.HUNK
-ADDED, REMOVED, CONTEXT = Kind.ADDED, Kind.REMOVED, Kind.CONTEXT
+META, FILE, HUNK = LineKind.META, LineKind.FILE, LineKind.HUNK
+ADDED, REMOVED, CONTEXT = LineKind.ADDED, LineKind.REMOVED, LineKind.CONTEXT
 
 
-def kinds(text: str) -> list[Kind]:
+def kinds(text: str) -> list[LineKind]:
     return list(read_diff(text.splitlines()).kinds)
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from textual.app import App
 
-from joelclaw_tui.screens.working import WorkingScreen
+from joelclaw_tui.tui.screens.working import WorkingScreen
 from runtime.model import ItemState, ReceiptOutcome
 from runtime.truth.document import Snapshot
 from tests.console.driving import ready, until

@@ -6,24 +6,24 @@ from itertools import combinations
 
 import pytest
 
-from joelclaw_tui.keymap import KEYS, Scope, bindings, markdown_table, sections
-from joelclaw_tui.screens.help import help_content
+from joelclaw_tui.tui.keymap import KEYS, KeyScope, bindings, markdown_table, sections
+from joelclaw_tui.tui.screens.help import help_content
 
 TOGETHER = (
-    {Scope.BACKLOG, Scope.TABLE, Scope.MAIN, Scope.EVERYWHERE, Scope.LEAVE},
-    {Scope.SCHEDULE, Scope.TABLE, Scope.MAIN, Scope.EVERYWHERE, Scope.LEAVE},
-    {Scope.JOURNAL, Scope.TABLE, Scope.MAIN, Scope.EVERYWHERE, Scope.LEAVE},
-    {Scope.ARTIFACTS, Scope.TABLE, Scope.MAIN, Scope.EVERYWHERE, Scope.LEAVE},
-    {Scope.ITEMS, Scope.TABLE, Scope.DRILL, Scope.EVERYWHERE, Scope.LEAVE},
-    {Scope.FAMILY, Scope.DRILL, Scope.EVERYWHERE, Scope.LEAVE},
-    {Scope.ITEM, Scope.DRILL, Scope.EVERYWHERE, Scope.LEAVE},
-    {Scope.RUN, Scope.TABLE, Scope.DRILL, Scope.EVERYWHERE, Scope.LEAVE},
-    {Scope.FIRES, Scope.TABLE, Scope.DRILL, Scope.EVERYWHERE, Scope.LEAVE},
-    {Scope.ARTIFACT, Scope.DRILL, Scope.EVERYWHERE, Scope.LEAVE},
-    {Scope.PREVIEW, Scope.LEAVE},
-    {Scope.DIALOG, Scope.LEAVE},
-    {Scope.WORKING, Scope.LEAVE},
-    {Scope.START, Scope.LEAVE},
+    {KeyScope.BACKLOG, KeyScope.TABLE, KeyScope.MAIN, KeyScope.EVERYWHERE, KeyScope.LEAVE},
+    {KeyScope.SCHEDULE, KeyScope.TABLE, KeyScope.MAIN, KeyScope.EVERYWHERE, KeyScope.LEAVE},
+    {KeyScope.JOURNAL, KeyScope.TABLE, KeyScope.MAIN, KeyScope.EVERYWHERE, KeyScope.LEAVE},
+    {KeyScope.ARTIFACTS, KeyScope.TABLE, KeyScope.MAIN, KeyScope.EVERYWHERE, KeyScope.LEAVE},
+    {KeyScope.ITEMS, KeyScope.TABLE, KeyScope.DRILL, KeyScope.EVERYWHERE, KeyScope.LEAVE},
+    {KeyScope.FAMILY, KeyScope.DRILL, KeyScope.EVERYWHERE, KeyScope.LEAVE},
+    {KeyScope.ITEM, KeyScope.DRILL, KeyScope.EVERYWHERE, KeyScope.LEAVE},
+    {KeyScope.RUN, KeyScope.TABLE, KeyScope.DRILL, KeyScope.EVERYWHERE, KeyScope.LEAVE},
+    {KeyScope.FIRES, KeyScope.TABLE, KeyScope.DRILL, KeyScope.EVERYWHERE, KeyScope.LEAVE},
+    {KeyScope.ARTIFACT, KeyScope.DRILL, KeyScope.EVERYWHERE, KeyScope.LEAVE},
+    {KeyScope.PREVIEW, KeyScope.LEAVE},
+    {KeyScope.DIALOG, KeyScope.LEAVE},
+    {KeyScope.WORKING, KeyScope.LEAVE},
+    {KeyScope.START, KeyScope.LEAVE},
 )
 """Scopes whose keys work at the same time."""
 
@@ -33,14 +33,14 @@ def test_ids_are_unique() -> None:
 
 
 @pytest.mark.parametrize("scopes", TOGETHER, ids=lambda scopes: "+".join(sorted(scopes)))
-def test_no_key_means_two_things_at_one_place(scopes: set[Scope]) -> None:
+def test_no_key_means_two_things_at_one_place(scopes: set[KeyScope]) -> None:
     here = [spec for spec in KEYS if spec.scope in scopes]
     for one, other in combinations(here, 2):
         assert not set(one.keys) & set(other.keys), f"{one.id} and {other.id}"
 
 
 def test_every_scope_is_tested_for_double_meanings() -> None:
-    assert set().union(*TOGETHER) == set(Scope)
+    assert set().union(*TOGETHER) == set(KeyScope)
 
 
 def test_every_key_has_its_line_in_the_help_and_in_the_table() -> None:
@@ -53,5 +53,5 @@ def test_every_key_has_its_line_in_the_help_and_in_the_table() -> None:
 
 
 def test_a_binding_carries_its_id_so_that_settings_can_re_map_it() -> None:
-    made = bindings(Scope.BACKLOG)
-    assert {binding.id for binding in made} == {spec.id for spec in KEYS if spec.scope is Scope.BACKLOG}
+    made = bindings(KeyScope.BACKLOG)
+    assert {binding.id for binding in made} == {spec.id for spec in KEYS if spec.scope is KeyScope.BACKLOG}

@@ -10,8 +10,8 @@ from rich.cells import cell_len
 from textual.app import App, ComposeResult
 from textual.strip import Strip
 
-from joelclaw_tui.widgets.cells import Cell, Column, Filter, Row, cell, cut_to, fit
-from joelclaw_tui.widgets.live_table import LiveTable
+from joelclaw_tui.tui.widgets.cells import Cell, Column, Filter, Row, cell, cut_to, fit
+from joelclaw_tui.tui.widgets.live_table import LiveTable
 from tests.sample import HOSTILE
 
 COLUMNS = (Column("NAME", 10, flex=1), Column("N", 6, align="right"), Column("LESS", 8, drop=1))

@@ -10,22 +10,22 @@ import pytest
 from textual.pilot import Pilot
 from textual.widgets import Input
 
-from joelclaw_tui.app import ConsoleApp
-from joelclaw_tui.cli.paper import plain
 from joelclaw_tui.cli.snapshot_text import snapshot_lines
-from joelclaw_tui.diff import Kind
-from joelclaw_tui.panes.artifacts import ArtifactsPane
-from joelclaw_tui.panes.schedule import SchedulePane
-from joelclaw_tui.screens.artifact import FILE_LIMIT, ArtifactScreen, Part
-from joelclaw_tui.screens.ask import AskScreen
-from joelclaw_tui.screens.item import ItemScreen
-from joelclaw_tui.screens.main import MainScreen
-from joelclaw_tui.screens.preview import PreviewScreen
-from joelclaw_tui.screens.problem import ProblemScreen
-from joelclaw_tui.screens.run import RunScreen
-from joelclaw_tui.screens.schedule import ScheduleScreen
-from joelclaw_tui.widgets.line_view import LINES_MAX
-from joelclaw_tui.widgets.live_table import LiveTable
+from joelclaw_tui.presentation.text_layout import plain
+from joelclaw_tui.tui.app import ConsoleApp
+from joelclaw_tui.tui.diff import LineKind
+from joelclaw_tui.tui.panes.artifacts import ArtifactsPane
+from joelclaw_tui.tui.panes.schedule import SchedulePane
+from joelclaw_tui.tui.screens.artifact import FILE_LIMIT, ArtifactPart, ArtifactScreen
+from joelclaw_tui.tui.screens.ask import AskScreen
+from joelclaw_tui.tui.screens.item import ItemScreen
+from joelclaw_tui.tui.screens.main import MainScreen
+from joelclaw_tui.tui.screens.preview import PreviewScreen
+from joelclaw_tui.tui.screens.problem import ProblemScreen
+from joelclaw_tui.tui.screens.run import RunScreen
+from joelclaw_tui.tui.screens.schedule import ScheduleScreen
+from joelclaw_tui.tui.widgets.line_view import LINES_MAX
+from joelclaw_tui.tui.widgets.live_table import LiveTable
 from runtime.actions.intents import ActionName
 from runtime.model import BoundaryDown, Refused
 from runtime.truth.document import Boundary, ClockData, SandboxData, Snapshot
@@ -549,11 +549,11 @@ async def artifact_open(
 async def test_a_change_is_shown_by_what_its_lines_are(operator: MemoryOperator) -> None:
     async with artifact_open(operator) as (app, _, screen):
         looks = {line.text: line.look for line in screen.lines.lines}
-        assert looks["+    answer = get(feed.url, timeout=20)"] is Kind.ADDED
-        assert looks["-    answer = get(feed.url)"] is Kind.REMOVED
+        assert looks["+    answer = get(feed.url, timeout=20)"] is LineKind.ADDED
+        assert looks["-    answer = get(feed.url)"] is LineKind.REMOVED
         # A removed comment may look like a header, and whoever wrote it may want it to.
-        assert looks["--- an old comment that looks like a header"] is Kind.REMOVED
-        assert looks["--- a/app/units.py"] is Kind.META
+        assert looks["--- an old comment that looks like a header"] is LineKind.REMOVED
+        assert looks["--- a/app/units.py"] is LineKind.META
         shown = screen_text(app)
         for words in (
             "verified ✓ passed",
@@ -612,7 +612,7 @@ async def test_one_goes_from_file_to_file_of_a_change_only(operator: MemoryOpera
         await until(pilot, lambda: screen.lines.top == 0, "the file before")
         assert "next file" in screen_text(app)
         await pilot.press("tab")
-        await until(pilot, lambda: screen.part is Part.VERIFICATION, "the next part")
+        await until(pilot, lambda: screen.part is ArtifactPart.VERIFICATION, "the next part")
         await pilot.pause()
         assert "next file" not in screen_text(app)
 

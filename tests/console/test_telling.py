@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from joelclaw_tui.offers import artifact_offers, family_offers
-from joelclaw_tui.panes.backlog import BacklogPane
-from joelclaw_tui.widgets.cells import fit
-from joelclaw_tui.words import cut_middle, cut_reason
+from joelclaw_tui.presentation.words import cut_middle, cut_reason
+from joelclaw_tui.tui.offers import artifact_offers, family_offers
+from joelclaw_tui.tui.panes.backlog import BacklogPane
+from joelclaw_tui.tui.widgets.cells import fit
 from tests.sample import sample_snapshot
 
 FAILURE = (

@@ -22,9 +22,9 @@ LIMIT_S = 60.0
 PROGRAM = """
 import asyncio, json, sys
 from pathlib import Path
-from joelclaw_tui.app import run_console
-from joelclaw_tui.panes.backlog import BacklogPane
-from joelclaw_tui.screens.main import MainScreen
+from joelclaw_tui.tui.app import run_console
+from joelclaw_tui.tui.panes.backlog import BacklogPane
+from joelclaw_tui.tui.screens.main import MainScreen
 from tests.console.operator import MemoryOperator, settings
 
 def broken(*_):

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from textual.color import Color
 
-from joelclaw_tui.theming import (
+from joelclaw_tui.tui.theming import (
     COLOR_NAMES,
     DEFAULT_THEME,
     ThemeError,

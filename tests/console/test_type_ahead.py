@@ -11,11 +11,11 @@ from textual import events
 from textual._xterm_parser import XTermParser
 from textual.widgets import Input
 
-from joelclaw_tui.app import ConsoleApp
-from joelclaw_tui.keymap import KEYS, KeySpec, Scope
-from joelclaw_tui.screens.preview import PreviewScreen
-from joelclaw_tui.terminal import PasteFilter
-from joelclaw_tui.widgets.filter_bar import FilterBar
+from joelclaw_tui.tui.app import ConsoleApp
+from joelclaw_tui.tui.keymap import KEYS, KeyScope, KeySpec
+from joelclaw_tui.tui.screens.preview import PreviewScreen
+from joelclaw_tui.tui.terminal import PasteFilter
+from joelclaw_tui.tui.widgets.filter_bar import FilterBar
 from runtime.model import ItemState
 from tests.console.driving import at_rest, main_screen, ready, screen_text, until
 from tests.console.operator import MemoryOperator, console, sample_fires, sample_item, settings
@@ -117,19 +117,19 @@ def test_a_paste_goes_into_the_field_whole(terminal: Terminal) -> None:
 # --- with every key
 
 
-OPENING = [spec for spec in KEYS if spec.scope not in (Scope.LEAVE, Scope.START, Scope.WORKING)]
-PANES = {Scope.SCHEDULE: ["2"], Scope.JOURNAL: ["3"], Scope.ARTIFACTS: ["4", "down", "down"]}
+OPENING = [spec for spec in KEYS if spec.scope not in (KeyScope.LEAVE, KeyScope.START, KeyScope.WORKING)]
+PANES = {KeyScope.SCHEDULE: ["2"], KeyScope.JOURNAL: ["3"], KeyScope.ARTIFACTS: ["4", "down", "down"]}
 WAYS = {
     **PANES,
-    Scope.ITEMS: ["enter"],
-    Scope.ITEM: ["enter", "enter"],
-    Scope.FAMILY: ["g"],
-    Scope.RUN: ["3", "enter"],
-    Scope.FIRES: ["2", "enter"],
-    Scope.ARTIFACT: ["4", "down", "down", "enter"],
-    Scope.DRILL: ["enter"],
-    Scope.PREVIEW: ["p"],
-    Scope.DIALOG: ["P"],
+    KeyScope.ITEMS: ["enter"],
+    KeyScope.ITEM: ["enter", "enter"],
+    KeyScope.FAMILY: ["g"],
+    KeyScope.RUN: ["3", "enter"],
+    KeyScope.FIRES: ["2", "enter"],
+    KeyScope.ARTIFACT: ["4", "down", "down", "enter"],
+    KeyScope.DRILL: ["enter"],
+    KeyScope.PREVIEW: ["p"],
+    KeyScope.DIALOG: ["P"],
 }
 """How to come where a key works."""
 TEXT = "yy\ryenter"

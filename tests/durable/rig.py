@@ -15,7 +15,7 @@ from runtime.durable.journal import Journal
 from runtime.durable.registration import register
 from runtime.durable.worker import serve_worker
 from runtime.durable.workflow import WorkerApp, build_app
-from runtime.lanefile import LaneSource
+from runtime.lane.lane_file import LaneSource
 from runtime.model import Outcome, Priority, RunRequest, SettleResult, new_item_id
 from tests.servers import RestateServer
 

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from runtime.cron import EARLY_S, Grid, grid_of
 from runtime.durable.accounting import LISTED_MOST, Account, Standing, judge
+from runtime.lane.cron import EARLY_S, Grid, grid_of
 
 START = 1_795_456_800.0
 """2026-11-23 18:00:00 UTC"""

@@ -22,9 +22,9 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from runtime.durable.handlers import Call, HandlerFailure, Handlers
+from runtime.durable.handlers import HandlerCall, HandlerFailure, Handlers
 from runtime.durable.handlers.base import RESULT_MAX
-from runtime.lanefile import Family
+from runtime.lane.lane_file import Family
 from runtime.model import Failure, Outcome
 from tests.durable import sample_calls
 from tests.durable.rig import a_request, eventually
@@ -37,11 +37,11 @@ async def handlers() -> AsyncIterator[Handlers]:
         yield handlers
 
 
-def a_call(payload: str = '{"n": 21}', **family: Any) -> Call:
-    return Call(a_request("a/b", payload), Family.model_validate(family), Path(__file__).parent)
+def a_call(payload: str = '{"n": 21}', **family: Any) -> HandlerCall:
+    return HandlerCall(a_request("a/b", payload), Family.model_validate(family), Path(__file__).parent)
 
 
-def a_command(*argv: str, timeout: str = "20s", **more: Any) -> Call:
+def a_command(*argv: str, timeout: str = "20s", **more: Any) -> HandlerCall:
     return a_call(handler="command", command=list(argv), timeout=timeout, **more)
 
 
@@ -107,7 +107,7 @@ async def test_a_replayed_attempt_is_told_what_failed_before(handlers: Handlers)
     """In a file, as the payload is: a text of any size fits."""
     call = a_command("sh", "-c", 'cat "$JOELCLAW_FAILURES"')
     failures = (Failure(1, Outcome.FAILED, "it said \x1b no", 5.0),)
-    retold = Call(replace(call.request, attempt=2, failures=failures), call.family, call.lane_dir)
+    retold = HandlerCall(replace(call.request, attempt=2, failures=failures), call.family, call.lane_dir)
     result = json.loads(await handlers.run(retold))
     assert json.loads(result["stdout"]) == [{"attempt": 1, "outcome": "failed", "message": "it said \x1b no"}]
 
@@ -359,7 +359,7 @@ async def test_an_async_function_runs_in_the_worker(handlers: Handlers) -> None:
 async def test_a_module_beside_the_lane_file_is_found(handlers: Handlers, tmp_path: Path) -> None:
     (tmp_path / "beside_the_lane.py").write_text("def f(payload):\n    return payload\n")
     family = Family.model_validate({"handler": "python", "call": "beside_the_lane:f"})
-    assert await handlers.run(Call(a_request("a/b", "[1]"), family, tmp_path)) == b"[1]"
+    assert await handlers.run(HandlerCall(a_request("a/b", "[1]"), family, tmp_path)) == b"[1]"
 
 
 @pytest.mark.parametrize(

@@ -6,9 +6,9 @@ import json
 from dataclasses import asdict
 from typing import Any
 
-from runtime.cron import grid_of
 from runtime.durable.accounting import Account, Standing, judge
 from runtime.durable.schedule import Patience, _Memory, _memory, _pack
+from runtime.lane.cron import grid_of
 from runtime.model import Fire, FireCall, FireDecision, FireKind, fire_id_of
 
 MINUTE = 1_795_456_800.0

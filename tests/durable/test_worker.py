@@ -21,7 +21,7 @@ from runtime.durable.ingress import Ingress
 from runtime.durable.registration import CODE_KEY, NotRegistered, keep_registered, register, register_once
 from runtime.durable.worker import serve_worker
 from runtime.durable.workflow import build_app
-from runtime.lanefile import LaneSource
+from runtime.lane.lane_file import LaneSource
 from runtime.model import ConfigError, OperatorError, run_service
 from tests.durable.rig import RecordingSettler, a_lane, a_request, eventually, working
 from tests.servers import RestateServer

@@ -14,7 +14,7 @@ from pathlib import Path
 from runtime.durable.registration import keep_registered
 from runtime.durable.worker import serve_worker
 from runtime.durable.workflow import build_app
-from runtime.lanefile import LaneSource
+from runtime.lane.lane_file import LaneSource
 from runtime.model import Outcome, SettleResult
 
 

@@ -16,11 +16,11 @@ import httpx
 from runtime.gateway.app import IntakePort, ReaderPort, build_gateway
 from runtime.gateway.bind import listen
 from runtime.gateway.serve import serve_gateway
-from runtime.lanefile import LaneSource
-from runtime.ledger.connection import connect
+from runtime.lane.lane_file import LaneSource
 from runtime.model import BoundaryDown, FireAnswer, UnknownSchedule
 from runtime.pressure.intake import Intake
 from runtime.pressure.queue import Queue
+from runtime.redis_client.connection import connect
 from runtime.settings import Settings
 from runtime.truth.document import Snapshot
 from tests.sample import sample_snapshot

@@ -8,7 +8,6 @@ from pathlib import Path
 import httpx
 import pytest
 
-from runtime.ledger.connection import connect
 from runtime.model import (
     Ack,
     AckNotKept,
@@ -20,9 +19,10 @@ from runtime.model import (
     PauseKind,
     PauseMode,
 )
-from runtime.pressure.control import Control
+from runtime.pressure.control import QueueControl
 from runtime.pressure.queue import Queue
-from runtime.pressure.reading import Reading
+from runtime.pressure.reading import QueueReader
+from runtime.redis_client.connection import connect
 from tests.gateway.door import LIMIT, Door, open_door, real_intake
 from tests.servers import ValkeyServer
 
@@ -38,7 +38,7 @@ async def door(valkey: ValkeyServer, tmp_path: Path) -> AsyncIterator[Door]:
 async def waiting(url: str, family: str) -> int:
     redis = connect(url)
     try:
-        return (await Reading(redis, url, "door").items(family, ItemState.WAITING)).total
+        return (await QueueReader(redis, url, "door").items(family, ItemState.WAITING)).total
     finally:
         await redis.aclose()
 
@@ -188,7 +188,7 @@ async def test_a_family_that_runs_dry_is_503_and_says_when_to_come_again(
 ) -> None:
     redis = connect(valkey.url)
     try:
-        control = Control(redis, valkey.url, "door")
+        control = QueueControl(redis, valkey.url, "door")
         await control.pause(
             "feeds", actor="t", kind=PauseKind.PERSON, reason=None, for_s=None, mode=PauseMode.DRAIN
         )

@@ -12,9 +12,9 @@ from pathlib import Path
 import httpx
 import pytest
 
-from runtime.ledger.connection import connect
 from runtime.model import Ack, BoundaryDown, Enqueued, Offer, OperatorError, Priority, WorkItem
-from runtime.pressure.reading import Reading
+from runtime.pressure.reading import QueueReader
+from runtime.redis_client.connection import connect
 from tests.gateway.door import LIMIT, TOKEN, Door, open_door, real_intake
 from tests.servers import ValkeyServer
 
@@ -30,7 +30,7 @@ async def door(module_valkey: ValkeyServer, tmp_path: Path) -> AsyncIterator[Doo
 async def stored(url: str, item_id: str) -> WorkItem | None:
     redis = connect(url)
     try:
-        return await Reading(redis, url, "door").item(item_id)
+        return await QueueReader(redis, url, "door").item(item_id)
     finally:
         await redis.aclose()
 

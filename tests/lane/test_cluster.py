@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections import Counter
 from pathlib import Path
 
-from runtime.ledger.cluster import ClusterRedis, slot_of
-from runtime.ledger.connection import connect
 from runtime.ledger.keys import lane_key
 from runtime.model import Ack, BoundaryDown, ItemState
 from runtime.pressure.ack import acknowledged
 from runtime.pressure.keys import family_base
-from runtime.pressure.script import Call, Script
+from runtime.pressure.script import Script, ScriptCall
+from runtime.redis_client.cluster import ClusterRedis, slot_of
+from runtime.redis_client.connection import connect
 from tests.lane.operating import operator_of, until
 from tests.lane.processes import LaneProcesses
 from tests.lane.sink import Sink, open_sink
@@ -104,7 +104,7 @@ async def replicated(cluster: ValkeyCluster, names: list[str]) -> None:
     redis = connect(cluster.url)
     assert isinstance(redis, ClusterRedis)
     try:
-        calls = [Call(family_base(LANE, name), ()) for name in names]
+        calls = [ScriptCall(family_base(LANE, name), ()) for name in names]
         replies, kept = await acknowledged(redis, TOUCH, calls, ack=Ack.REPLICA, timeout_s=4.0)
     finally:
         await redis.aclose()

@@ -15,9 +15,9 @@ import pytest_asyncio
 from textual.pilot import Pilot
 from textual.widgets import Input
 
-from joelclaw_tui.app import ConsoleApp
-from joelclaw_tui.screens.items import ItemsScreen
-from joelclaw_tui.widgets.live_table import LiveTable
+from joelclaw_tui.tui.app import ConsoleApp
+from joelclaw_tui.tui.screens.items import ItemsScreen
+from joelclaw_tui.tui.widgets.live_table import LiveTable
 from runtime.model import ItemState, Outcome, RunStatus, WorkItem
 from runtime.roles.operator import Operator
 from tests.console.driving import main_screen, ready, screen_text

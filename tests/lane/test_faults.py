@@ -14,7 +14,6 @@ from pathlib import Path
 import pytest
 
 from runtime.ledger.beats import Heartbeats
-from runtime.ledger.connection import Redis, connect
 from runtime.model import (
     BulkResult,
     FamilyReading,
@@ -22,7 +21,8 @@ from runtime.model import (
     ItemState,
     WorkItem,
 )
-from runtime.pressure.reading import Reading
+from runtime.pressure.reading import QueueReader
+from runtime.redis_client.connection import Redis, connect
 from tests.lane.enqueuer import acknowledged
 from tests.lane.operating import until
 from tests.lane.processes import LaneProcesses
@@ -72,7 +72,7 @@ class Faults:
     redis: Redis
 
     def __post_init__(self) -> None:
-        self.reading = Reading(self.redis, self.valkey.url, LANE)
+        self.reading = QueueReader(self.redis, self.valkey.url, LANE)
         self.heartbeats = Heartbeats(self.redis, self.valkey.url, LANE)
         self.done_before: dict[str, int] = dict.fromkeys((*ENQUEUERS, SERVER), 0)
 
@@ -245,7 +245,7 @@ async def check_all(faults: Faults, sink: Sink) -> None:
     print(f"{len(offered)} items, {len(aside)} set aside")  # noqa: T201
 
 
-async def all_in(reading: Reading, family: str, state: ItemState) -> list[WorkItem]:
+async def all_in(reading: QueueReader, family: str, state: ItemState) -> list[WorkItem]:
     found: list[WorkItem] = []
     cursor: str | None = None
     while True:

@@ -10,14 +10,14 @@ from pathlib import Path
 import pytest
 from textual.pilot import Pilot
 
-from joelclaw_tui.app import ConsoleApp
-from joelclaw_tui.screens.ask import AskScreen
-from joelclaw_tui.screens.preview import PreviewScreen
-from joelclaw_tui.screens.problem import ProblemScreen
-from joelclaw_tui.view import Problem
-from runtime.ledger.connection import connect
+from joelclaw_tui.tui.app import ConsoleApp
+from joelclaw_tui.tui.screens.ask import AskScreen
+from joelclaw_tui.tui.screens.preview import PreviewScreen
+from joelclaw_tui.tui.screens.problem import ProblemScreen
+from joelclaw_tui.tui.view import Problem
 from runtime.model import FamilyRules, ItemState, Outcome
 from runtime.pressure.queue import Queue
+from runtime.redis_client.connection import connect
 from runtime.roles.operator import Operator, open_operator
 from runtime.settings import Settings
 from tests.console.driving import main_screen, ready, until

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from runtime.ledger.connection import connect
 from runtime.model import ItemState, WorkItem
+from runtime.redis_client.connection import connect
 from runtime.roles.operator import Operator
 from runtime.truth.document import Finding
 from tests.lane.operating import operator_of, until

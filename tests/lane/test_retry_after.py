@@ -6,7 +6,7 @@ from pathlib import Path
 
 from aiohttp import web
 
-from joelclaw_tui.words import throttled_words
+from joelclaw_tui.presentation.words import throttled_words
 from runtime.model import ItemState
 from runtime.truth.document import FamilyRow
 from tests.durable.test_retry_after import busy_target

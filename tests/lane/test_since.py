@@ -12,10 +12,10 @@ from typing import Any
 
 import httpx
 
-from runtime.ledger.connection import connect
 from runtime.ledger.sightings import Sightings
 from runtime.model import FamilyRules, Outcome
 from runtime.pressure.queue import Queue
+from runtime.redis_client.connection import connect
 from tests.lane.operating import operator_of, until
 from tests.lane.processes import LaneProcesses
 from tests.servers import RestateServer, ValkeyServer

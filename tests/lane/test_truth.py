@@ -19,8 +19,8 @@ import pytest_asyncio
 
 from runtime.actions.intents import ActionName, Intent, Preview
 from runtime.durable.admin import Admin
-from runtime.ledger.connection import connect
 from runtime.model import ItemState, Outcome, Priority, ReceiptOutcome, RunStatus, WorkItem
+from runtime.redis_client.connection import connect
 from runtime.roles.operator import Operator
 from runtime.truth.document import Snapshot
 from tests.lane.operating import operator_of, until

@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from joelclaw_tui.app import ConsoleApp
-from joelclaw_tui.screens.problem import ProblemScreen
+from joelclaw_tui.tui.app import ConsoleApp
+from joelclaw_tui.tui.screens.problem import ProblemScreen
 from runtime.model import ReceiptOutcome
 from runtime.roles.operator import open_operator
 from runtime.settings import Settings

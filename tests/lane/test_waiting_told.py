@@ -9,7 +9,7 @@ from pathlib import Path
 
 from aiohttp import web
 
-from joelclaw_tui.screens.run import run_facts
+from joelclaw_tui.tui.screens.run import run_facts
 from runtime.model import ItemState, RunView
 from tests.lane.operating import operator_of, until
 from tests.lane.processes import LaneProcesses

@@ -14,7 +14,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from joelclaw_tui.app import ConsoleApp
+from joelclaw_tui.tui.app import ConsoleApp
 from runtime.sandbox.isolation.bubblewrap import availability
 from runtime.stack.endpoints import StackPaths
 from tests.console.driving import ready

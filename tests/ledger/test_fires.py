@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from runtime.ledger import fires as ledger
-from runtime.ledger.connection import connect
 from runtime.ledger.fires import Fires
 from runtime.model import Fire, FireDecision, FireKind, WorkStand, fire_id_of
+from runtime.redis_client.connection import connect
 from tests.servers import ValkeyServer
 
 BEGIN = 1_790_000_000.0

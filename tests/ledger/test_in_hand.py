@@ -13,11 +13,11 @@ from dataclasses import dataclass
 
 import pytest
 
-from runtime.admission.fates import Fates
+from runtime.admission.liveness_judge import LivenessJudge
 from runtime.ledger.beats import Heartbeats
-from runtime.ledger.connection import Redis, connect
 from runtime.ledger.in_hand import InHand
 from runtime.model import WORKER_DEATHS_MAX, BoundaryDown, Taken
+from runtime.redis_client.connection import Redis, connect
 from tests.servers import ValkeyServer
 
 BEATS = "joelclaw:1:{main}:beats"
@@ -40,7 +40,7 @@ class Stage:
         """A worker that has beaten."""
         await self.beats.write("worker", name, time.time(), {})
         return InHand(
-            self.redis, self.url, "main", worker=name, heartbeats=self.beats, judge=Fates(self.beats)
+            self.redis, self.url, "main", worker=name, heartbeats=self.beats, judge=LivenessJudge(self.beats)
         )
 
     async def dies(self, name: str) -> None:

@@ -11,14 +11,14 @@ from pathlib import Path
 import pytest
 from redis.asyncio.connection import SSLConnection
 
+from runtime.common.text import without_credentials
 from runtime.ledger.audit import Audit
 from runtime.ledger.beats import Heartbeats
-from runtime.ledger.cluster import ClusterRedis, parse_seeds
-from runtime.ledger.connection import connect, redis_errors
-from runtime.ledger.sending import KEPT
 from runtime.model import BoundaryDown, ConfigError, OperatorError, Receipt, ReceiptOutcome, TargetResult
+from runtime.redis_client.cluster import ClusterRedis, parse_seeds
+from runtime.redis_client.connection import connect, redis_errors
+from runtime.redis_client.sending import KEPT
 from runtime.settings import load_settings
-from runtime.text import without_credentials
 from tests.servers import ValkeyServer
 
 

@@ -10,7 +10,6 @@ from dataclasses import dataclass, replace
 import pytest
 from redis.crc import key_slot
 
-from runtime.ledger.connection import Redis, connect
 from runtime.ledger.previews import PREVIEWS_KEPT, Previews
 from runtime.model import (
     BULK_BATCH,
@@ -30,6 +29,7 @@ from runtime.model import (
     TargetResult,
     new_item_id,
 )
+from runtime.redis_client.connection import Redis, connect
 from tests.servers import ValkeyServer
 
 FAMILY = "content/updated"

@@ -6,8 +6,8 @@ from collections.abc import AsyncIterator
 
 import pytest_asyncio
 
-from runtime.ledger.connection import connect
 from runtime.ledger.sightings import KEPT_MOST, Seen, Sightings
+from runtime.redis_client.connection import connect
 from tests.servers import ValkeyServer
 
 DEAD: Seen = ("dead", "pressure", "a/b")

@@ -8,12 +8,12 @@ from dataclasses import dataclass
 
 import pytest
 
-from runtime.ledger.connection import Redis, connect
 from runtime.model import BulkResult, Priority, WorkItem, family_tag, new_item_id
-from runtime.pressure.control import Control
+from runtime.pressure.control import QueueControl
 from runtime.pressure.keys import families_key
 from runtime.pressure.queue import Queue
-from runtime.pressure.reading import Reading
+from runtime.pressure.reading import QueueReader
+from runtime.redis_client.connection import Redis, connect
 from tests.pressure.replaying import replay
 from tests.servers import ValkeyServer
 
@@ -27,8 +27,8 @@ class Bench:
     redis: Redis
     lane: str
     queue: Queue
-    control: Control
-    reading: Reading
+    control: QueueControl
+    reading: QueueReader
 
     def at(self, seconds: float) -> None:
         for part in (self.queue, self.control, self.reading):
@@ -76,8 +76,8 @@ async def bench(module_valkey: ValkeyServer) -> AsyncIterator[Bench]:
         redis,
         lane,
         Queue(redis, module_valkey.url, lane),
-        Control(redis, module_valkey.url, lane),
-        Reading(redis, module_valkey.url, lane),
+        QueueControl(redis, module_valkey.url, lane),
+        QueueReader(redis, module_valkey.url, lane),
     )
     made.at(0)
     yield made

@@ -37,7 +37,7 @@ from runtime.model import (
     WorkItem,
     run_id_of,
 )
-from runtime.pressure.arrival import moved_id
+from runtime.pressure.move_in import moved_id
 from runtime.pressure.records import MICROSECOND, pack_meta
 
 SECOND: Final = 1_000_000

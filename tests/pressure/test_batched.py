@@ -6,11 +6,11 @@ import secrets
 from collections.abc import Sequence
 from pathlib import Path
 
-from runtime.ledger.connection import connect
 from runtime.model import FamilyRules, Lease, NewItem, PauseKind, Priority, new_item_ids
 from runtime.pressure.dispatch import DUE_AT_LEAST, DUE_PER_PEEK
 from runtime.pressure.queue import Queue
 from runtime.pressure.script import BATCHED_ARGUMENTS, BATCHED_CALLS
+from runtime.redis_client.connection import connect
 from tests.pressure.conftest import Bench
 from tests.servers import ValkeyCluster
 

@@ -28,9 +28,9 @@ from runtime.model import (
     UsageError,
     new_item_id,
 )
-from runtime.pressure.arrival import moved_id
-from runtime.pressure.bulk import Bulk
+from runtime.pressure.bulk import BulkExecutor
 from runtime.pressure.inflow import Inflow
+from runtime.pressure.move_in import moved_id
 from tests.servers import ValkeyServer
 
 from .conftest import START_US, Bench
@@ -56,7 +56,7 @@ class Hands:
         self.bench = bench
         self.url = url
         self.rules: dict[str, FamilyRules] = {"a": FamilyRules(), "b": FamilyRules()}
-        self.bulk = Bulk(bench.redis, url, bench.lane, rules=self.rules.get, now_us=START_US)
+        self.bulk = BulkExecutor(bench.redis, url, bench.lane, rules=self.rules.get, now_us=START_US)
         self.batches = 0
 
     def at(self, seconds: float) -> None:
@@ -266,7 +266,7 @@ async def test_a_move_goes_through_the_other_family_s_door(hands: Hands) -> None
         return f"{family}:{json.loads(payload)['id']}"
 
     bench = hands.bench
-    bulk = Bulk(bench.redis, hands.url, bench.lane, rules=hands.rules.get, door=door, now_us=START_US)
+    bulk = BulkExecutor(bench.redis, hands.url, bench.lane, rules=hands.rules.get, door=door, now_us=START_US)
     fits, misfit = await bench.add(payload='{"id": 7}'), await bench.add(payload="{}")
     order = BulkOrder(BulkVerb.MOVE, "joe", "why not", None, None, "b", None)
     chosen = [SelectedItem(fits, 1, W), SelectedItem(misfit, 1, W)]
@@ -308,7 +308,9 @@ async def test_each_reason_for_which_a_move_refuses_an_item_is_told_by_item(hand
         return None
 
     bench = hands.bench
-    hands.bulk = Bulk(bench.redis, hands.url, bench.lane, rules=hands.rules.get, door=door, now_us=START_US)
+    hands.bulk = BulkExecutor(
+        bench.redis, hands.url, bench.lane, rules=hands.rules.get, door=door, now_us=START_US
+    )
     small, misfit = await bench.add(payload="1"), await bench.add(payload='"misfit"')
     large = await bench.add(payload=json.dumps("x" * 2000))
     ended = await bench.add()
@@ -333,13 +335,13 @@ async def test_what_came_in_before_a_move_was_cut_off_is_closed_here_though_the_
 ) -> None:
     """Put back it would be in both families."""
     item = await hands.bench.add()
-    real = Bulk._arrive
+    real = BulkExecutor._arrive
 
     async def cut(*arguments: object) -> dict[str, BulkResult]:
         await real(*arguments)  # type: ignore[arg-type]
         raise CutOff
 
-    monkeypatch.setattr(Bulk, "_arrive", cut)
+    monkeypatch.setattr(BulkExecutor, "_arrive", cut)
     with pytest.raises(CutOff):
         await hands.do(BulkVerb.MOVE, (item, 1, W), to="b", batch="m")
     monkeypatch.undo()
@@ -361,7 +363,7 @@ async def test_looking_at_another_family_s_door_tells_what_it_would_refuse_and_c
         return None
 
     bench = hands.bench
-    bulk = Bulk(bench.redis, hands.url, bench.lane, rules=hands.rules.get, door=door, now_us=START_US)
+    bulk = BulkExecutor(bench.redis, hands.url, bench.lane, rules=hands.rules.get, door=door, now_us=START_US)
     ids = [await bench.add(payload='{"id": 7}' if n % 3 else "{}") for n in range(120)]
     chosen = [SelectedItem(item, 1, W) for item in [*ids, new_item_id("a", at_s=9.0)]]
     before = await bench.dump()
@@ -403,14 +405,14 @@ async def test_a_move_cut_off_in_the_middle_goes_on_without_losing_or_doubling(
 ) -> None:
     ids = [await hands.bench.add(payload=f'{{"n":{n}}}') for n in range(3)]
     rows = [(item, 1, W) for item in ids]
-    real = Bulk._arrive
+    real = BulkExecutor._arrive
 
     async def cut(*arguments: object) -> set[str]:
         if after == "enqueued":
             await real(*arguments)  # type: ignore[arg-type]
         raise CutOff
 
-    monkeypatch.setattr(Bulk, "_arrive", cut)
+    monkeypatch.setattr(BulkExecutor, "_arrive", cut)
     with pytest.raises(CutOff):
         await hands.do(BulkVerb.MOVE, *rows, to="b", batch="m")
     monkeypatch.undo()
@@ -431,7 +433,7 @@ async def test_a_second_process_waits_for_the_one_that_moves(
 ) -> None:
     """Else one could be told that the other family is full, the other that it is not, and both act on it."""
     item = await hands.bench.add()
-    real, reached, go = Bulk._arrive, asyncio.Event(), asyncio.Event()
+    real, reached, go = BulkExecutor._arrive, asyncio.Event(), asyncio.Event()
     calls = 0
 
     async def slow(*arguments: object) -> dict[str, BulkResult]:
@@ -441,7 +443,7 @@ async def test_a_second_process_waits_for_the_one_that_moves(
         await go.wait()
         return await real(*arguments)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(Bulk, "_arrive", slow)
+    monkeypatch.setattr(BulkExecutor, "_arrive", slow)
     first = asyncio.create_task(hands.do(BulkVerb.MOVE, (item, 1, W), to="b", batch="m"))
     await reached.wait()
     second = asyncio.create_task(hands.do(BulkVerb.MOVE, (item, 1, W), to="b", batch="m"))
@@ -462,7 +464,7 @@ async def test_an_abandoned_move_leaves_its_items_to_a_person_after_a_while(
     async def cut(*arguments: object) -> dict[str, BulkResult]:
         raise CutOff
 
-    monkeypatch.setattr(Bulk, "_arrive", cut)
+    monkeypatch.setattr(BulkExecutor, "_arrive", cut)
     with pytest.raises(CutOff):
         await hands.do(BulkVerb.MOVE, (item, 1, W), to="b", batch="m")
     monkeypatch.undo()
@@ -501,11 +503,11 @@ async def test_a_parked_item_whose_key_came_free_during_a_refused_move_is_not_le
     await hands.bench.queue.claim({"a": (0, 0, 10, 0)}, rules, owner="d")
     assert parked in await hands.scores("q2")
 
-    async def refuse(_: Bulk, target: str, offered: Sequence[NewItem]) -> dict[str, BulkResult]:
+    async def refuse(_: BulkExecutor, target: str, offered: Sequence[NewItem]) -> dict[str, BulkResult]:
         await hands.bench.queue.settle(f"{holder}.1", "a", Outcome.SUCCEEDED)
         return dict.fromkeys((entry.item_id for entry in offered), FULL)
 
-    monkeypatch.setattr(Bulk, "_arrive", refuse)
+    monkeypatch.setattr(BulkExecutor, "_arrive", refuse)
     assert await hands.do(BulkVerb.MOVE, (parked, 1, W), to="b") == [FULL]
     await hands.bench.queue.recover(rules, owner="d")
     leases = await hands.bench.queue.claim({"a": (0, 0, 10, 0)}, rules, owner="d")
@@ -537,11 +539,11 @@ async def test_a_family_restored_during_a_refused_move_has_all_of_its_items_back
     ids = [await hands.bench.add(), await hands.bench.add(delay_s=9)]
     await hands.bench.queue.remove(["a"])
 
-    async def refuse(_: Bulk, target: str, offered: Sequence[NewItem]) -> dict[str, BulkResult]:
+    async def refuse(_: BulkExecutor, target: str, offered: Sequence[NewItem]) -> dict[str, BulkResult]:
         await hands.bench.control.restore("a")
         return dict.fromkeys((entry.item_id for entry in offered), FULL)
 
-    monkeypatch.setattr(Bulk, "_arrive", refuse)
+    monkeypatch.setattr(BulkExecutor, "_arrive", refuse)
     assert await hands.do(BulkVerb.MOVE, *((item, 1, Q) for item in ids), to="b") == [FULL] * 2
     assert [(await hands.bench.get(item)).state for item in ids] == [W, D]
     reading = (await hands.bench.reading.read(RULES)).families[0]
@@ -578,10 +580,10 @@ async def test_orders_that_are_none_are_refused_before_anything_is_sent(hands: H
 
 
 async def test_a_server_that_is_away_is_told(bench: Bench) -> None:
-    from runtime.ledger.connection import connect
+    from runtime.redis_client.connection import connect
 
     away = connect("unix:///nonexistent/valkey.sock")
-    bulk = Bulk(away, "unix:///nonexistent/valkey.sock", bench.lane, rules=lambda name: None)
+    bulk = BulkExecutor(away, "unix:///nonexistent/valkey.sock", bench.lane, rules=lambda name: None)
     item = SelectedItem(new_item_id("a", at_s=1.0), 1, W)
     with pytest.raises(BoundaryDown):
         await bulk.apply_batch("a", [item], BulkOrder(BulkVerb.DISCARD, "joe"), batch_id="x")

@@ -13,8 +13,6 @@ from typing import Any
 import pytest
 from redis.exceptions import ClusterCrossSlotError, DataError
 
-from runtime.ledger.cluster import Address, ClusterRedis, shown, slot_of
-from runtime.ledger.connection import connect, redis_errors
 from runtime.ledger.keys import wake_channel
 from runtime.ledger.previews import Previews
 from runtime.model import (
@@ -41,14 +39,16 @@ from runtime.model import (
     new_item_id,
 )
 from runtime.pressure.ack import acknowledged
-from runtime.pressure.bulk import Bulk
-from runtime.pressure.control import Control
+from runtime.pressure.bulk import BulkExecutor
+from runtime.pressure.control import QueueControl
 from runtime.pressure.keys import families_key, family_base
 from runtime.pressure.queue import Queue
-from runtime.pressure.reading import Reading
-from runtime.pressure.script import Call, Script
+from runtime.pressure.reading import QueueReader
+from runtime.pressure.script import Script, ScriptCall
 from runtime.pressure.selecting import Selector
 from runtime.pressure.settling import Settlement
+from runtime.redis_client.cluster import Address, ClusterRedis, shown, slot_of
+from runtime.redis_client.connection import connect, redis_errors
 from runtime.roles.drainer import listen
 from tests.pressure.replaying import replay
 from tests.servers import ValkeyCluster, ValkeyServer, free_ports
@@ -68,7 +68,7 @@ class Lane:
 
     def __post_init__(self) -> None:
         where = (self.redis, self.cluster.url, self.name)
-        self.queue, self.control, self.reading = Queue(*where), Control(*where), Reading(*where)
+        self.queue, self.control, self.reading = Queue(*where), QueueControl(*where), QueueReader(*where)
         self.families = [
             next(name for name in (f"f{index}" for index in range(1000)) if self._part(name) == part)
             for part in range(PRIMARIES)
@@ -241,7 +241,7 @@ async def test_new_work_of_any_primary_wakes_whoever_listens(lane: Lane) -> None
 
 @pytest.mark.parametrize("ack", list(Ack))
 async def test_every_promise_is_kept_on_every_primary(lane: Lane, ack: Ack) -> None:
-    calls = [Call(lane.base(family), (f"{ack}", family)) for family in lane.families]
+    calls = [ScriptCall(lane.base(family), (f"{ack}", family)) for family in lane.families]
 
     replies, kept = await acknowledged(lane.redis, PUT, calls, ack=ack, timeout_s=4)
 
@@ -433,7 +433,7 @@ async def test_a_selection_of_families_on_three_primaries_is_frozen_and_done_onc
     previews = Previews(*where)
     await previews.keep(preview, batches)
     await previews.begin("p1", at=2.0, actor="ana@host")
-    bulk = Bulk(*where, rules=lane.rules.get)
+    bulk = BulkExecutor(*where, rules=lane.rules.get)
     for number in range(preview.batches):
         batch = await previews.batch("p1", number)
         for _ in range(2):  # cut off before it was on record, and sent again

@@ -11,8 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from runtime.lanefile import LaneSource
-from runtime.ledger.connection import Redis, connect
+from runtime.common.payload import concurrency_key, read_payload
+from runtime.common.text import one_line
+from runtime.lane.lane_file import LaneSource
 from runtime.model import (
     Ack,
     AckNotKept,
@@ -31,12 +32,11 @@ from runtime.model import (
     new_item_ids,
     tag_of,
 )
-from runtime.payload import concurrency_key, read_payload
 from runtime.pressure.intake import OFFERS_MAX, Intake
 from runtime.pressure.queue import Queue
-from runtime.pressure.reading import Reading
+from runtime.pressure.reading import QueueReader
+from runtime.redis_client.connection import Redis, connect
 from runtime.settings import Settings
-from runtime.text import one_line
 from tests.servers import ValkeyServer
 
 LANE = """
@@ -64,7 +64,7 @@ ack = "disk"
 class Door:
     redis: Redis
     intake: Intake
-    reading: Reading
+    reading: QueueReader
     settings: Settings
 
     async def waiting(self, family: str) -> int:
@@ -83,7 +83,7 @@ async def door(module_valkey: ValkeyServer, tmp_path: Path) -> AsyncIterator[Doo
     yield Door(
         redis,
         Intake(redis, module_valkey.url, queue, source, settings, time.time),
-        Reading(redis, module_valkey.url, lane),
+        QueueReader(redis, module_valkey.url, lane),
         settings,
     )
     await redis.aclose()

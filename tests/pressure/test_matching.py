@@ -14,10 +14,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from runtime.ledger.connection import Redis, connect
 from runtime.model import FieldMatch, ItemState, Selection, new_item_id
-from runtime.pressure.matching import Matcher, members, needles
+from runtime.pressure.matching import FieldMatcher, members, needles
 from runtime.pressure.selecting import Selector
+from runtime.redis_client.connection import Redis, connect
 from tests.servers import ValkeyServer
 
 from .conftest import START_US
@@ -229,7 +229,7 @@ async def compare(redis: Redis, url: str, texts: Sequence[bytes], own: Sequence[
     for wanted in [(one,) for one in fields] + [tuple(fields[:2])]:
         if not wanted:
             continue
-        matcher = Matcher(wanted)
+        matcher = FieldMatcher(wanted)
         expected = sorted(key for key, text in read.items() if matcher(text))
         for text in read.values():
             assert matcher(text) == all(plainly(text, one) for one in wanted), (text, wanted)

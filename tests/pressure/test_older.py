@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 
-from runtime.ledger.connection import connect_raw
 from runtime.model import ItemState, PauseKind, Priority
 from runtime.pressure.export import Adopter
 from runtime.pressure.older import (
@@ -22,6 +21,7 @@ from runtime.pressure.older import (
     OlderBacklog,
     adopted_id,
 )
+from runtime.redis_client.connection import connect_raw
 from tests.servers import ValkeyServer
 
 from .conftest import Bench

@@ -7,7 +7,6 @@ import asyncio
 import pytest
 
 from runtime.ledger.beats import Heartbeats
-from runtime.ledger.connection import connect
 from runtime.model import (
     BoundaryDown,
     BulkResult,
@@ -24,6 +23,7 @@ from runtime.model import (
 )
 from runtime.pressure.queue import Queue
 from runtime.pressure.settlements import Settlements
+from runtime.redis_client.connection import connect
 from tests.pressure.conftest import Bench
 
 ALL = (100, 100, 100, 100)

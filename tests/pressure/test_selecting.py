@@ -21,7 +21,7 @@ from runtime.model import (
     UsageError,
     new_item_id,
 )
-from runtime.pressure.matching import Matcher, needles
+from runtime.pressure.matching import FieldMatcher, needles
 from runtime.pressure.selecting import PAGE, Selector
 from tests.servers import ValkeyServer
 
@@ -189,11 +189,11 @@ async def test_a_payload_field_is_compared_as_json_compares(
     wanted = FieldMatch(path, value)
     found = await selector.select(Selection(WAITING, fields=(wanted,)), ["a"], ceiling=9)
     assert ids(found) == ([item] if matches else [])
-    assert Matcher((wanted,))(payload) is matches
+    assert FieldMatcher((wanted,))(payload) is matches
 
 
 def test_text_that_is_no_json_has_no_fields() -> None:
-    assert Matcher((FieldMatch((), "x"),))("{") is False
+    assert FieldMatcher((FieldMatch((), "x"),))("{") is False
     assert needles((FieldMatch(("a",), 'say "yes" or no'),)) == (" or no", '"a"')
 
 

@@ -8,9 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from runtime.admission.recorder import Recorder
-from runtime.lanefile import LaneSource
-from runtime.ledger.connection import connect
+from runtime.admission.recorder import SeriesRecorder
+from runtime.lane.lane_file import LaneSource
 from runtime.ledger.series import KEPT_S, LATE_S, MINUTES_MOST, SLOT_BYTES, SLOTS, Series
 from runtime.model import (
     BoundaryDown,
@@ -21,7 +20,8 @@ from runtime.model import (
     SeriesPoint,
     run_id_of,
 )
-from runtime.pressure.reading import Reading
+from runtime.pressure.reading import QueueReader
+from runtime.redis_client.connection import connect
 from tests.pressure.conftest import START_US, Bench
 from tests.servers import ValkeyServer
 
@@ -48,12 +48,12 @@ class Minutes:
         self.series = Series(bench.redis, url, bench.lane)
         self.recorder = self.another()
 
-    def another(self) -> Recorder:
+    def another(self) -> SeriesRecorder:
         """Another process with a memory of its own."""
         series = Series(self.bench.redis, self.url, self.bench.lane)
-        return Recorder(self.bench.reading, series, self.lane, lane_max_in_flight=1000)
+        return SeriesRecorder(self.bench.reading, series, self.lane, lane_max_in_flight=1000)
 
-    async def record(self, minute: int, *, past_s: float = 0.1, by: Recorder | None = None) -> float:
+    async def record(self, minute: int, *, past_s: float = 0.1, by: SeriesRecorder | None = None) -> float:
         self.bench.at(minute * 60 + past_s)
         return await (by or self.recorder).look()
 
@@ -244,8 +244,8 @@ async def test_the_recorder_says_why_a_minute_is_missing_and_goes_on(
     lane = LaneSource(path, lambda: START)
     redis = connect(valkey.url, timeout_s=2.0)
     series = Series(redis, valkey.url, "main")
-    reading = Reading(redis, valkey.url, "main", now_us=START_US)
-    recorder = Recorder(reading, series, lane, lane_max_in_flight=1000)
+    reading = QueueReader(redis, valkey.url, "main", now_us=START_US)
+    recorder = SeriesRecorder(reading, series, lane, lane_max_in_flight=1000)
     stop = asyncio.Event()
     valkey.kill()
     with pytest.raises(BoundaryDown):

@@ -20,7 +20,6 @@ from hypothesis import HealthCheck, Phase, seed, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 
-from runtime.ledger.connection import Redis, connect
 from runtime.ledger.keys import lane_key
 from runtime.model import (
     BULK_STATES,
@@ -43,15 +42,16 @@ from runtime.model import (
     WorkItem,
     family_tag,
 )
-from runtime.pressure.bulk import Bulk
-from runtime.pressure.control import Control
+from runtime.pressure.bulk import BulkExecutor
+from runtime.pressure.control import QueueControl
 from runtime.pressure.inflow import DEDUP_WINDOW_S
 from runtime.pressure.keys import HOLD, dedup_suffix, families_key, family_base
 from runtime.pressure.queue import Queue
-from runtime.pressure.reading import Reading
+from runtime.pressure.reading import QueueReader
 from runtime.pressure.scopes import SELECTABLE
 from runtime.pressure.selecting import Selector
 from runtime.pressure.settling import Settlement
+from runtime.redis_client.connection import Redis, connect
 from tests.pressure.conftest import START_US
 from tests.pressure.model import BUSY, SECOND, FamilyModel, HeldBy, Row, sets_of
 from tests.servers import ValkeyServer
@@ -125,11 +125,11 @@ class QueueMachine(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.queue = Queue(self.redis, self.url, LANE)
-        self.control = Control(self.redis, self.url, LANE)
-        self.reading = Reading(self.redis, self.url, LANE)
+        self.control = QueueControl(self.redis, self.url, LANE)
+        self.reading = QueueReader(self.redis, self.url, LANE)
         self.rules_of = {name: FamilyRules() for name in FAMILIES}
         self.selector = Selector(self.redis, self.url, LANE)
-        self.bulk = Bulk(self.redis, self.url, LANE, rules=self.rules_of.get)
+        self.bulk = BulkExecutor(self.redis, self.url, LANE, rules=self.rules_of.get)
         self.orders: list[tuple[str, list[SelectedItem], BulkOrder, str]] = []
         """Every batch that was applied: sending one again changes nothing."""
         self.now = START_US

@@ -19,8 +19,7 @@ from pathlib import Path
 
 import pytest
 
-from runtime.ledger.cluster import ClusterRedis
-from runtime.ledger.connection import Redis, connect, redis_errors
+from runtime.common.text import without_credentials
 from runtime.ledger.keys import wake_channel
 from runtime.model import (
     BoundaryDown,
@@ -34,8 +33,9 @@ from runtime.model import (
 )
 from runtime.pressure.keys import families_key
 from runtime.pressure.queue import Queue
-from runtime.pressure.reading import Reading
-from runtime.text import without_credentials
+from runtime.pressure.reading import QueueReader
+from runtime.redis_client.cluster import ClusterRedis
+from runtime.redis_client.connection import Redis, connect, redis_errors
 from tests.servers import ValkeyCluster, ValkeyServer, free_ports
 from tests.tls import HOST, Authority, TlsFront
 
@@ -74,7 +74,7 @@ async def connected(url: str) -> AsyncIterator[Redis]:
 
 async def all_the_way(redis: Redis, url: str) -> None:
     """An item of each family from its enqueue to its end, with everything that a lane uses of Redis."""
-    queue, reading = Queue(redis, url, "main"), Reading(redis, url, "main")
+    queue, reading = Queue(redis, url, "main"), QueueReader(redis, url, "main")
     rules = dict.fromkeys(FAMILIES, FamilyRules())
     async with redis.pubsub() as heard:
         await heard.subscribe(wake_channel("main"))

@@ -10,7 +10,6 @@ from pathlib import Path
 
 import pytest
 
-from runtime.ledger.connection import connect, redis_errors
 from runtime.model import (
     Ack,
     BoundaryDown,
@@ -26,8 +25,9 @@ from runtime.model import (
 from runtime.pressure.ack import acknowledged
 from runtime.pressure.keys import family_base
 from runtime.pressure.queue import Queue
-from runtime.pressure.reading import Reading
-from runtime.pressure.script import Call, Script
+from runtime.pressure.reading import QueueReader
+from runtime.pressure.script import Script, ScriptCall
+from runtime.redis_client.connection import connect, redis_errors
 from tests.servers import FullDisk, ValkeyPair, ValkeyServer, wait_until
 from tests.troubles import Cutting, filled
 
@@ -42,7 +42,7 @@ class Client:
         self.lane = lane or "t" + secrets.token_hex(4)
         self.redis = connect(url, timeout_s=timeout_s)
         self.queue = Queue(self.redis, url, self.lane)
-        self.reading = Reading(self.redis, url, self.lane)
+        self.reading = QueueReader(self.redis, url, self.lane)
         self.item_id = new_item_id("a", at_s=1_800_000_000.0)
 
     async def enqueue(self, payload: str = "{}") -> Enqueued:
@@ -52,7 +52,7 @@ class Client:
         return (await self.reading.items("a", ItemState.WAITING)).total
 
     async def put(self, ack: Ack, timeout_s: float = 2.0) -> bool:
-        call = Call(family_base(self.lane, "a"), (secrets.token_hex(4),))
+        call = ScriptCall(family_base(self.lane, "a"), (secrets.token_hex(4),))
         replies, kept = await acknowledged(self.redis, PUT, [call], ack=ack, timeout_s=timeout_s)
         assert replies == [1]
         return kept

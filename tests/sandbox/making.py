@@ -21,7 +21,7 @@ import runtime
 from runtime.model import new_item_id
 from runtime.sandbox.files import take_lock
 from runtime.sandbox.mirror import is_branch, refresh, resolve
-from runtime.sandbox.places import Places
+from runtime.sandbox.paths import Paths
 from runtime.sandbox.run import RunFolder, RunSpec, RunState
 
 USER = 41_234
@@ -70,7 +70,7 @@ class Ended:
 
     state: RunState
     folder: RunFolder
-    places: Places
+    places: Paths
 
     @property
     def artifact(self) -> Path:
@@ -101,11 +101,11 @@ class Workshop:
     folder: Path
     who: str
     repo: Path = field(init=False)
-    places: Places = field(init=False)
+    places: Paths = field(init=False)
 
     def __post_init__(self) -> None:
         self.repo = a_repository(self.folder / "repo")
-        self.places = Places.under(self.folder / "state")
+        self.places = Paths.under(self.folder / "state")
         if self.who == OTHER and os.geteuid() == 0:
             self._give(self.repo)
 

@@ -19,10 +19,10 @@ from pathlib import Path
 
 import pytest
 
+from runtime.common.text import one_line
 from runtime.model import Outcome, Verified
 from runtime.sandbox import artifact as artifacts
 from runtime.sandbox.isolation.bubblewrap import TOP_NAMES, availability
-from runtime.text import one_line
 from tests.sandbox.making import MIB, USER, Ended, Workshop, a_repository, commit, git
 
 CANARY = "canary-5b3f"

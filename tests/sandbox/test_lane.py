@@ -13,9 +13,9 @@ from pathlib import Path
 
 from runtime.model import ItemState, Outcome, RunStatus, SandboxReading, WorkItem
 from runtime.roles.operator import Operator
-from runtime.sandbox.places import Places
+from runtime.sandbox.paths import Paths
 from runtime.sandbox.promote import branch_for
-from runtime.sandbox.reading import Reading
+from runtime.sandbox.reading import ArtifactReader
 from runtime.sandbox.run import BEAT_LIMIT_S, RunFolder, RunState
 from tests.lane.operating import operator_of, until
 from tests.lane.processes import LaneProcesses
@@ -31,7 +31,7 @@ QUICK = """read payload; echo "$payload" > payload.txt; echo 42 > answer.txt"""
 class Sandboxed:
     lane: LaneProcesses
     operator: Operator
-    places: Places
+    places: Paths
     restate: RestateServer
 
     async def enqueue(self, payload: str = "{}") -> str:
@@ -76,7 +76,7 @@ class Sandboxed:
         await until(known, "the worker knows the lane")
 
     async def reading(self) -> SandboxReading:
-        return await Reading(self.places.root.parent).read()
+        return await ArtifactReader(self.places.root.parent).read()
 
 
 @asynccontextmanager
@@ -108,7 +108,7 @@ scratch = "8M"
         lane.start("worker")
         lane.start("drainer")
         async with operator_of(lane) as operator:
-            yield Sandboxed(lane, operator, Places.under(folder / "state"), restate)
+            yield Sandboxed(lane, operator, Paths.under(folder / "state"), restate)
     finally:
         lane.stop()
 

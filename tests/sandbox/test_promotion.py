@@ -15,7 +15,7 @@ from runtime.actions.apply import Actions
 from runtime.actions.intents import ActionName, Intent
 from runtime.model import NotFound, Promotion, ReadOnly, Receipt, ReceiptOutcome, Refused, UsageError
 from runtime.sandbox.promote import branch_for
-from runtime.sandbox.reading import Control, Reading
+from runtime.sandbox.reading import ArtifactControl, ArtifactReader
 from tests.sandbox.making import Ended, Workshop, commit, git
 from tests.truth.ports import ADDRESSES, World, make_world
 
@@ -28,7 +28,7 @@ def actions_on(world: World, shop: Workshop, *, read_only: bool = False) -> Acti
     return Actions(
         settings=world.settings.model_copy(update={"read_only": read_only}), lane=world.lane, pressure=world.pressure,
         control=world.pressure, durable=world.durable, runs=world.durable, beats=world.beats, audit=world.audit,
-        now=world.clock, addresses=ADDRESSES, artifacts=Reading(state), sandbox=Control(state, time.time),
+        now=world.clock, addresses=ADDRESSES, artifacts=ArtifactReader(state), sandbox=ArtifactControl(state, time.time),
     )  # fmt: skip
 
 
@@ -93,7 +93,7 @@ async def test_promoting_makes_a_branch_whose_tree_passes_and_touches_no_checkou
     assert (clone / "answer.txt").read_text() == "42\n"
     assert git(clone, "rev-parse", "HEAD^{tree}").strip() == ended.manifest["tree_sha"]
     assert git(clone, "rev-parse", "HEAD^").strip() == ended.manifest["base_sha"]
-    artifact = await Reading(shop.folder / "state").artifact(ended.state.artifact_id)
+    artifact = await ArtifactReader(shop.folder / "state").artifact(ended.state.artifact_id)
     assert artifact.promotion is Promotion.PROMOTED
     assert artifact.decision is not None
     assert (artifact.decision.actor, artifact.decision.branch) == ("ada@host", branch)
@@ -127,7 +127,7 @@ async def test_a_base_that_moved_on_is_named_and_nothing_is_lost(shop: Workshop,
     assert "the base moved on: main is at" in refused.value.message
     assert refused.value.fix is not None
     assert "replay" in refused.value.fix
-    artifact = await Reading(shop.folder / "state").artifact(ended.artifact.name)
+    artifact = await ArtifactReader(shop.folder / "state").artifact(ended.artifact.name)
     assert artifact.promotion is Promotion.STALE
     assert git(shop.repo, "branch", "--list", "joelclaw/*") == ""
 
@@ -218,7 +218,7 @@ async def test_a_rejected_artifact_is_kept_and_stays_rejected(shop: Workshop, wo
             await do(actions, action, ended.artifact.name)
         assert refused.value.code == "decided-already"
     assert (ended.artifact / "patch.diff").exists()
-    artifact = await Reading(shop.folder / "state").artifact(ended.artifact.name)
+    artifact = await ArtifactReader(shop.folder / "state").artifact(ended.artifact.name)
     assert artifact.promotion is Promotion.REJECTED
     assert artifact.decision is not None
     assert artifact.decision.actor == "ada"
@@ -258,7 +258,7 @@ async def test_a_repository_of_another_user_gets_no_file_of_ours(shop: Workshop,
 async def test_looking_at_artifacts_writes_nothing(shop: Workshop, world: World) -> None:
     ended = artifact_of(shop)
     before = everything(shop.folder)
-    reading = Reading(shop.folder / "state")
+    reading = ArtifactReader(shop.folder / "state")
     await reading.read()
     await reading.artifact(ended.artifact.name)
     await reading.check(ended.artifact.name)

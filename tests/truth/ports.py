@@ -11,7 +11,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from runtime.lanefile import LaneSource
+from runtime.common.addresses import Addresses
+from runtime.lane.lane_file import LaneSource
 from runtime.model import (
     Beat,
     BoundaryDown,
@@ -58,7 +59,6 @@ from runtime.model import (
     run_id_of,
 )
 from runtime.settings import Settings, load_settings
-from runtime.truth.addresses import Addresses
 from runtime.truth.reader import Reader
 
 START = 1_790_000_000.0

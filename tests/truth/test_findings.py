@@ -23,7 +23,7 @@ from runtime.model import (
     SlowCommand,
 )
 from runtime.stack.endpoints import StackPaths
-from runtime.stack.marks import Mark, started_at
+from runtime.stack.marks import ProcessMark, started_at
 from runtime.truth.document import BoundaryStatus, Finding, Severity
 from runtime.truth.findings import TABLE
 from tests.truth.clock_cases import CLOCK_CASES
@@ -447,7 +447,7 @@ async def test_for_a_silent_role_whose_process_runs_a_restart_is_proposed(world:
     marks.mkdir(parents=True)
     with (marks / role).open("w") as mark:
         fcntl.flock(mark, fcntl.LOCK_EX)
-        mark.write(Mark(role, os.getpid(), started_at(os.getpid()) or "").to_json())
+        mark.write(ProcessMark(role, os.getpid(), started_at(os.getpid()) or "").to_json())
         mark.flush()
         marked = True
         assert await proposed() == [f"logs {role}", "down", "up"]

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 import pytest
 from ulid import ULID
 
-from runtime.truth.instants import fire_instant
+from runtime.common.instants import fire_instant
 
 AT = datetime(2026, 3, 14, 15, 9, 26, tzinfo=UTC)
 

@@ -13,9 +13,9 @@ from typing import Any
 
 import pytest
 
-from runtime.ledger.connection import connect
 from runtime.ledger.series import Series
 from runtime.model import BoundaryDown, FamilySeries, NotFound, UnknownFamily
+from runtime.redis_client.connection import connect
 from runtime.truth.document import BoundaryStatus, FamilyHistory, Snapshot
 from runtime.truth.probes.series import EVERY_S, FAMILIES_MOST, HISTORY_MINUTES
 from runtime.truth.schema import snapshot_schema

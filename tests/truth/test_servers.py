@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from runtime.lanefile import LaneSource
+from runtime.lane.lane_file import LaneSource
 from runtime.ledger.beats import Heartbeats
-from runtime.ledger.connection import connect
 from runtime.pressure.keys import family_base
-from runtime.pressure.reading import Reading
+from runtime.pressure.reading import QueueReader
+from runtime.redis_client.connection import connect
 from runtime.settings import load_settings
 from runtime.truth.document import Finding, Severity
 from runtime.truth.reader import Reader
@@ -36,7 +36,7 @@ async def looking(
     reader = Reader(
         settings=load_settings(state_dir=folder / "state", probe_deadline_s=5.0),
         lane=lane,
-        pressure=Reading(redis, url, lane.current.name),
+        pressure=QueueReader(redis, url, lane.current.name),
         durable=MemoryDurable(),
         beats=heartbeats,
         audit=MemoryAudit(),

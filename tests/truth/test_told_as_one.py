@@ -13,7 +13,7 @@ import pytest
 
 from runtime.model import ExitCode
 from runtime.stack.endpoints import StackPaths
-from runtime.stack.marks import Mark, started_at
+from runtime.stack.marks import ProcessMark, started_at
 from runtime.truth.document import BoundaryStatus, Finding, Severity, VerdictStatus
 from runtime.truth.findings import Memory
 from runtime.truth.verdict import exit_code
@@ -31,7 +31,7 @@ def running(world: World, *names: str, since: float = START) -> Iterator[None]:
         for name in names:
             mark = held.enter_context((marks / name).open("w"))
             fcntl.flock(mark, fcntl.LOCK_EX)
-            mark.write(Mark(name, os.getpid(), started_at(os.getpid()) or "").to_json())
+            mark.write(ProcessMark(name, os.getpid(), started_at(os.getpid()) or "").to_json())
             mark.flush()
             os.utime(marks / name, (since, since))
         yield

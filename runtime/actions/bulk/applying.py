@@ -14,12 +14,17 @@ from ulid import ULID
 
 from runtime.actions.bulk.drafting import TARGET_LENGTH, run_ids
 from runtime.actions.bulk.exporting import export
-from runtime.actions.bulk.ports import Backlog, Progress
+from runtime.actions.bulk.ports import BacklogPorts, BulkProgress
 from runtime.actions.bulk.receipts import figures, listed, sentence
 from runtime.actions.bulk.stopping import carried_through
-from runtime.actions.looking import Looks
-from runtime.actions.recording import Recorder
-from runtime.lanefile import LaneSource
+from runtime.actions.read_port import ReadPort
+from runtime.actions.recording import ReceiptRecorder
+from runtime.common.addresses import Addresses
+from runtime.common.deadline import within
+from runtime.common.export_path import free_path
+from runtime.common.text import one_line
+from runtime.common.units import length
+from runtime.lane.lane_file import LaneSource
 from runtime.model import (
     BoundaryDown,
     BulkOrder,
@@ -35,11 +40,6 @@ from runtime.model import (
     Refused,
     TargetResult,
 )
-from runtime.new_file import free_path
-from runtime.text import one_line
-from runtime.truth.addresses import Addresses
-from runtime.truth.deadline import within
-from runtime.truth.words import length
 
 _ID_LENGTH = 60
 
@@ -63,9 +63,9 @@ class BulkApplier:
         self,
         *,
         lane: LaneSource,
-        looks: Looks,
-        backlog: Backlog,
-        recorder: Recorder,
+        looks: ReadPort,
+        backlog: BacklogPorts,
+        recorder: ReceiptRecorder,
         now: Now,
         addresses: Addresses,
         call_deadline_s: float,
@@ -98,7 +98,7 @@ class BulkApplier:
         return kept
 
     async def apply(
-        self, preview_id: str, *, actor: str, origin: str, reason: str | None, progress: Progress | None
+        self, preview_id: str, *, actor: str, origin: str, reason: str | None, progress: BulkProgress | None
     ) -> Receipt:
         """Touches exactly the frozen items that are still as they were. Goes on where an earlier one ended.
 
@@ -167,7 +167,7 @@ class BulkApplier:
             raise Refused("nothing can be exported here", fix="apply it where it was previewed")
         await export(preview, self._previews, exporter, again=begun)
 
-    async def _batches(self, going: _Going, progress: Progress | None) -> None:
+    async def _batches(self, going: _Going, progress: BulkProgress | None) -> None:
         preview = going.preview
         going.results.update(await self._previews.results(preview.preview_id))
         done = sum(map(len, going.results.values()))

@@ -7,8 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from runtime.actions.families import matching_families
-from runtime.actions.intents import BULK_ACTIONS, Bulk, Intent
-from runtime.lanefile import Lane
+from runtime.actions.intents import BULK_ACTIONS, BulkTerms, Intent
+from runtime.common.text import one_line
+from runtime.lane.lane_file import Lane
 from runtime.model import (
     BULK_STATES,
     ITEM_ID,
@@ -21,7 +22,6 @@ from runtime.model import (
     family_tag,
     tag_of,
 )
-from runtime.text import one_line
 
 BULK_CEILING = 100_000
 """Most items that one action may touch, whatever is asked for."""
@@ -52,13 +52,13 @@ class Asked:
     families: tuple[str, ...]
     left: tuple[str, ...]
     """Ids that are not looked for, each with the reason."""
-    ask: Bulk
+    ask: BulkTerms
 
 
 def understood(intent: Intent, lane: Lane, stored: Mapping[str, object], *, actor: str) -> Asked:
     """``stored``: the families that Redis has. Raises `UsageError`, `UnknownFamily`, `NotFound` (no id)."""
     verb = BULK_ACTIONS[intent.action]
-    ask = intent.bulk or Bulk()
+    ask = intent.bulk or BulkTerms()
     _check_options(verb, ask)
     if ask.selection is not None:
         _check_conditions(verb, ask.selection)
@@ -97,7 +97,7 @@ def understood(intent: Intent, lane: Lane, stored: Mapping[str, object], *, acto
     return Asked(order, selection, tuple(families), tuple(left), ask)
 
 
-def _check_options(verb: BulkVerb, ask: Bulk) -> None:
+def _check_options(verb: BulkVerb, ask: BulkTerms) -> None:
     for name, owner in _BELONGS.items():
         if getattr(ask, name) not in (None, False) and verb is not owner:
             raise UsageError(f"{verb} has no {name.removesuffix('_s')}", fix=f"it belongs to {owner}")

@@ -1,4 +1,4 @@
-"""From a bulk intent to exactly the items that it would touch, in batches. Looks only; writes nothing."""
+"""From a bulk intent to exactly the items that it would touch, in batches. ReadPort only; writes nothing."""
 
 from __future__ import annotations
 
@@ -9,11 +9,14 @@ from dataclasses import replace
 from runtime.actions.bulk.asking import BULK_CEILING, Asked, understood
 from runtime.actions.bulk.instead import errors_of, values_of
 from runtime.actions.bulk.moving import move_warnings
-from runtime.actions.bulk.ports import Backlog, Progress
+from runtime.actions.bulk.ports import BacklogPorts, BulkProgress
 from runtime.actions.draft import bounded_lines
 from runtime.actions.intents import Intent
-from runtime.actions.looking import Looks
-from runtime.lanefile import Lane, LaneSource
+from runtime.actions.read_port import ReadPort
+from runtime.common.export_path import free_path
+from runtime.common.text import one_line
+from runtime.common.units import count, length
+from runtime.lane.lane_file import Lane, LaneSource
 from runtime.model import (
     BULK_BATCH,
     BulkVerb,
@@ -35,10 +38,7 @@ from runtime.model import (
     UsageError,
     WorkItem,
 )
-from runtime.new_file import free_path
 from runtime.settings import Settings
-from runtime.text import one_line
-from runtime.truth.words import count, length
 
 UNHURRIED = 100
 """A replay of no more than so many goes at once unless a rate is asked for."""
@@ -63,8 +63,8 @@ class BulkDrafter:
         settings: Settings,
         lane: LaneSource,
         pressure: PressureReader,
-        looks: Looks,
-        backlog: Backlog,
+        looks: ReadPort,
+        backlog: BacklogPorts,
         now: Now,
     ) -> None:
         self._settings = settings
@@ -75,7 +75,7 @@ class BulkDrafter:
         self._now = now
 
     async def draft(
-        self, intent: Intent, preview_id: str, *, actor: str, progress: Progress | None
+        self, intent: Intent, preview_id: str, *, actor: str, progress: BulkProgress | None
     ) -> tuple[FrozenPreview, list[FrozenBatch]]:
         """Raises `UsageError`, `UnknownFamily`, `NotFound`, `Refused` (nothing to do), `BoundaryDown`."""
         self._check(intent)
@@ -143,7 +143,7 @@ class BulkDrafter:
             return None
         return ask.rate_per_s or self._settings.replay_rate
 
-    async def _select(self, asked: Asked, intent: Intent, progress: Progress | None) -> Selected:
+    async def _select(self, asked: Asked, intent: Intent, progress: BulkProgress | None) -> Selected:
         if not asked.families:
             return Selected(items={}, counts={}, scanned=0)
         return await self._backlog.selector.select(
@@ -255,7 +255,7 @@ def run_ids(source: PressureSource) -> tuple[str, ...]:
     return tuple(sorted({source.run_id, *(node.run_id for node in source.nodes)}))
 
 
-def _selecting(progress: Progress | None) -> SelectProgress:
+def _selecting(progress: BulkProgress | None) -> SelectProgress:
     def told(scanned: int, of: int) -> None:
         if progress is not None:
             progress(scanned, of)

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import BinaryIO
 
 from runtime.actions.bulk.ports import ItemLines
+from runtime.common.export_path import not_written, taken
+from runtime.common.text import one_line
 from runtime.model import FrozenPreview, PreviewLedger, Refused, SelectedItem
-from runtime.new_file import not_written, taken
-from runtime.text import one_line
 
 LINES_AT_ONCE = 200
 

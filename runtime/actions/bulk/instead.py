@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
+from runtime.common.payload import value_at
+from runtime.common.text import one_line
+from runtime.common.units import count
 from runtime.model import FieldMatch, WorkItem
-from runtime.payload import value_at
-from runtime.text import one_line
-from runtime.truth.words import count
 
 SHOWN = 3
 """The most frequent ones."""

@@ -6,10 +6,10 @@ from collections.abc import Mapping
 
 from runtime.actions.bulk.asking import Asked
 from runtime.actions.bulk.ports import MoveDoor
-from runtime.lanefile import Lane
+from runtime.common.text import one_line
+from runtime.common.units import count
+from runtime.lane.lane_file import Lane
 from runtime.model import DoorCheck, FamilyReading, FamilyRules, PauseMode, Selected, SelectedItem
-from runtime.text import one_line
-from runtime.truth.words import count
 
 PAYLOADS_CHECKED = 1000
 """Payloads that are read and judged for a preview; of more items, so many spread over all of them."""

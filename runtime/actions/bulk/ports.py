@@ -9,7 +9,7 @@ from typing import Protocol
 from runtime.model import BacklogSelector, BulkControl, DoorCheck, PreviewLedger, SelectedItem
 
 
-class Progress(Protocol):
+class BulkProgress(Protocol):
     """Told now and then how far something has come: how many of how many."""
 
     def __call__(self, done: int, of: int, /) -> None: ...
@@ -36,7 +36,7 @@ class MoveDoor(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Backlog:
+class BacklogPorts:
     """The hands and eyes of bulk actions on one lane."""
 
     selector: BacklogSelector

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
 
-from runtime.lanefile import Family, SecretRef
+from runtime.lane.lane_file import Family, SecretRef
 from runtime.model import RunRequest
 
 Json: TypeAlias = "bool | int | float | str | list[Json] | dict[str, Json] | None"
@@ -41,7 +41,7 @@ class HandlerFailure(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Call:
+class HandlerCall:
     """One try of one run's handler."""
 
     request: RunRequest

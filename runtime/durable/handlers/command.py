@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from runtime.durable.handlers.base import Call, HandlerFailure, Json, Secrets
+from runtime.durable.handlers.base import HandlerCall, HandlerFailure, Json, Secrets
 from runtime.durable.handlers.guard import GroupGuard
 from runtime.durable.handlers.process import run_process, work_folder
 
@@ -12,7 +12,7 @@ _NOT_RUN = frozenset({126, 127})
 """By the shells' convention: a program that could not be run, or was not found."""
 
 
-async def run_command(call: Call, secrets: Secrets, guard: GroupGuard) -> Json:
+async def run_command(call: HandlerCall, secrets: Secrets, guard: GroupGuard) -> Json:
     """The payload arrives on standard input and in a file, whose path is ``$JOELCLAW_PAYLOAD``.
 
     Exit code 0 is success. Raises `HandlerFailure`.

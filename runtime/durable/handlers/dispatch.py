@@ -6,10 +6,11 @@ import asyncio
 from pathlib import Path
 from typing import assert_never
 
-from runtime.closable import Closable
+from runtime.common.closable import Closable
+from runtime.common.text import one_line
 from runtime.durable.handlers.base import (
     MESSAGE_MAX,
-    Call,
+    HandlerCall,
     HandlerFailure,
     Json,
     Secrets,
@@ -19,7 +20,6 @@ from runtime.durable.handlers.command import run_command
 from runtime.durable.handlers.guard import GroupGuard
 from runtime.durable.handlers.http import HttpHandler, shown_url
 from runtime.durable.handlers.python import run_python
-from runtime.text import one_line
 
 
 class Handlers(Closable):
@@ -34,7 +34,7 @@ class Handlers(Closable):
         self._guard.close()
         await self._http.aclose()
 
-    async def run(self, call: Call) -> bytes:
+    async def run(self, call: HandlerCall) -> bytes:
         """One try: its result as bounded JSON text. Raises `HandlerFailure`."""
         secrets = Secrets()
         try:
@@ -55,7 +55,7 @@ class Handlers(Closable):
             said = f"the {call.family.handler} handler failed with {type(error).__name__}: {error}"
             raise HandlerFailure(_shown(said, secrets), retryable=True) from None
 
-    async def _dispatch(self, call: Call, secrets: Secrets) -> Json:
+    async def _dispatch(self, call: HandlerCall, secrets: Secrets) -> Json:
         kind = call.family.handler
         if kind == "http":
             async with asyncio.timeout(call.family.timeout):
@@ -74,7 +74,7 @@ class Handlers(Closable):
         assert_never(kind)
 
 
-def waited_for(call: Call) -> str:
+def waited_for(call: HandlerCall) -> str:
     """What a try waits for, in words that give nothing away: no payload, no query, no arguments."""
     family = call.family
     if family.handler == "http":

@@ -15,9 +15,9 @@ import aiohttp
 from multidict import CIMultiDict
 from yarl import URL
 
-from runtime.durable.handlers.base import Call, HandlerFailure, Json, Secrets
+from runtime.durable.handlers.base import HandlerCall, HandlerFailure, Json, Secrets
 from runtime.durable.handlers.retry_after import retry_after_s
-from runtime.lane_headers import value_problem
+from runtime.lane.headers import value_problem
 
 BODY_MAX = 8 * 1024
 """Bytes of an answer's body that are read and kept."""
@@ -37,7 +37,7 @@ class HttpHandler:
             await self._session.close()
             self._session = None
 
-    async def run(self, call: Call, secrets: Secrets) -> Json:
+    async def run(self, call: HandlerCall, secrets: Secrets) -> Json:
         """Raises `HandlerFailure`; a time limit is the caller's."""
         family = call.family
         if family.url is None:

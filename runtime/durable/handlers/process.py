@@ -24,7 +24,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from runtime.durable.handlers.base import Call, HandlerFailure
+from runtime.durable.handlers.base import HandlerCall, HandlerFailure
 from runtime.durable.handlers.guard import WORK_PREFIX, GroupGuard
 
 HEAD_MAX = 4 * 1024
@@ -38,7 +38,7 @@ _PASSED_ON = ("PATH", "HOME", "LANG")
 _MAY_PASS = frozenset({errno.EAGAIN, errno.ENOMEM, errno.ENFILE, errno.EMFILE, errno.ETXTBSY})
 
 
-class Output:
+class CapturedOutput:
     """The beginning and the end of what a program wrote."""
 
     def __init__(self) -> None:
@@ -71,8 +71,8 @@ class Finished:
     """``code`` is the exit code, or minus the signal's number."""
 
     code: int
-    stdout: Output
-    stderr: Output
+    stdout: CapturedOutput
+    stderr: CapturedOutput
 
     @property
     def how(self) -> str:
@@ -85,9 +85,9 @@ class Finished:
 
 
 class _Tap(asyncio.Protocol):
-    """Reads a pipe into an `Output`."""
+    """Reads a pipe into an `CapturedOutput`."""
 
-    def __init__(self, output: Output, closed: asyncio.Future[None]) -> None:
+    def __init__(self, output: CapturedOutput, closed: asyncio.Future[None]) -> None:
         self._output = output
         self._closed = closed
 
@@ -100,7 +100,7 @@ class _Tap(asyncio.Protocol):
 
 
 @contextlib.contextmanager
-def work_folder(call: Call) -> Iterator[tuple[Path, dict[str, str]]]:
+def work_folder(call: HandlerCall) -> Iterator[tuple[Path, dict[str, str]]]:
     """A private folder with the call's payload and earlier failures, and the environment that says where.
 
     It lives as long as the try, whatever the program leaves running behind it. Paths rather than texts:
@@ -178,8 +178,8 @@ class _Pipes:
 
     out_fd: int
     err_fd: int
-    stdout: Output
-    stderr: Output
+    stdout: CapturedOutput
+    stderr: CapturedOutput
 
     def close_writers(self) -> None:
         self.out_fd = _closed(self.out_fd)
@@ -192,7 +192,7 @@ async def _pipes(*, drain_s: float) -> AsyncIterator[_Pipes]:
     loop = asyncio.get_running_loop()
     transports: list[asyncio.ReadTransport] = []
     closed: list[asyncio.Future[None]] = []
-    pipes = _Pipes(-1, -1, Output(), Output())
+    pipes = _Pipes(-1, -1, CapturedOutput(), CapturedOutput())
     try:
         for output in (pipes.stdout, pipes.stderr):
             read_fd, write_fd = os.pipe()

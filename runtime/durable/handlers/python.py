@@ -21,7 +21,7 @@ from types import MappingProxyType
 from typing import Any
 
 from runtime.durable.call import PATH_VARIABLE, NotCallable, add_search_path, describe, resolve
-from runtime.durable.handlers.base import Call, HandlerFailure, Json, Secrets
+from runtime.durable.handlers.base import HandlerCall, HandlerFailure, Json, Secrets
 from runtime.durable.handlers.guard import GroupGuard
 from runtime.durable.handlers.process import Finished, run_process, work_folder
 
@@ -30,7 +30,7 @@ READ_MAX = 256 * 1024
 _HEAD = 4 * 1024
 
 
-async def run_python(call: Call, secrets: Secrets, guard: GroupGuard) -> Json:
+async def run_python(call: HandlerCall, secrets: Secrets, guard: GroupGuard) -> Json:
     """Raises `HandlerFailure`: final where the function can't be found or its result is not JSON."""
     target = call.family.call
     if not target:
@@ -82,7 +82,7 @@ async def _in_worker(target: str, payload: str) -> Json:
 
 async def _in_process(
     target: str,
-    call: Call,
+    call: HandlerCall,
     secrets: Secrets,
     guard: GroupGuard,
     *,

@@ -20,7 +20,8 @@ from pathlib import Path
 from typing import NoReturn
 
 from runtime.sandbox.git import Account
-from runtime.sandbox.isolation import entry, keeper, seccomp
+from runtime.sandbox.isolation import entry, seccomp
+from runtime.sandbox.isolation import supervisor as keeper
 from runtime.sandbox.isolation.cgroups import Cgroups, find_parents
 from runtime.sandbox.isolation.limits import Limits, Use, set_process_limits
 from runtime.sandbox.isolation.mounts import IsolationMissing, PrivateMounts, disk_use

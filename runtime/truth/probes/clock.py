@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+from runtime.common.addresses import Addresses
+from runtime.common.instants import instant_or_none
+from runtime.common.text import one_line, without_credentials
 from runtime.model import STARTING, ClockReader, ClockReading, Fire, FireDecision, Now, ScheduleReading
-from runtime.text import one_line, without_credentials
-from runtime.truth.addresses import Addresses
 from runtime.truth.document import Boundary, BoundaryStatus, ClockData, ScheduleRow, bounded
-from runtime.truth.instants import instant_or_none
 from runtime.truth.probes.probe import Observation, Probe
 
 RUNNING = "running"

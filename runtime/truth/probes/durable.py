@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import asdict
 
+from runtime.common.addresses import Addresses
+from runtime.common.instants import instant_or_none
+from runtime.common.text import one_line, without_credentials
 from runtime.model import DurableReader, DurableReading, NotFound, Now, RunView, parse_run_id, schedule_of
-from runtime.text import one_line, without_credentials
-from runtime.truth.addresses import Addresses
 from runtime.truth.document import LIST_BOUND, Boundary, BoundaryStatus, DurableData, RunRow, bounded
-from runtime.truth.instants import instant_or_none
 from runtime.truth.probes.probe import Observation, Probe
 
 FAILURE_LENGTH = 300

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from dataclasses import asdict
 
-from runtime.lanefile import Lane, LaneSource
+from runtime.common.addresses import Addresses
+from runtime.common.instants import instant, instant_or_none
+from runtime.common.text import one_line, without_credentials
+from runtime.lane.lane_file import Lane, LaneSource
 from runtime.model import (
     FAMILY_NAME_MAX,
     Diagnosis,
@@ -15,8 +18,6 @@ from runtime.model import (
     PressureReading,
     Priority,
 )
-from runtime.text import one_line, without_credentials
-from runtime.truth.addresses import Addresses
 from runtime.truth.document import (
     Boundary,
     BoundaryStatus,
@@ -29,7 +30,6 @@ from runtime.truth.document import (
     bounded,
 )
 from runtime.truth.flow import is_held, under_hold
-from runtime.truth.instants import instant, instant_or_none
 from runtime.truth.probes.probe import Observation, Probe
 
 REASON_LENGTH = 200

@@ -7,8 +7,8 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
+from runtime.common.text import one_line
 from runtime.model import Now, OperatorError, TimedOut
-from runtime.text import one_line
 from runtime.truth.document import BoundaryStatus
 
 ERROR_LENGTH = 300
@@ -43,7 +43,7 @@ class Observation(Generic[T]):
 
 
 class Probe(Generic[T]):
-    """Looks at one boundary. Looks that overlap share one read, so that a hung boundary
+    """ReadPort at one boundary. ReadPort that overlap share one read, so that a hung boundary
     has one outstanding read however often it is looked at; its result is taken when it comes."""
 
     def __init__(

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from runtime.lanefile import LaneSource
+from runtime.common.instants import instant, instant_or_none
+from runtime.common.text import one_line
+from runtime.lane.lane_file import LaneSource
 from runtime.model import Beat, Now
-from runtime.text import one_line
 from runtime.truth.document import LIST_BOUND, LaneFileRow, ProcessRow, RuntimeInfo
-from runtime.truth.instants import instant, instant_or_none
 from runtime.truth.probes.probe import Observation, Probe
 from runtime.truth.processes import CLOCK, DRAINER, GATEWAY, WORKER, BeatReader, Process, Processes
 

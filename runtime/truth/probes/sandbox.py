@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from runtime.common.instants import instant, instant_or_none
+from runtime.common.text import one_line
 from runtime.model import Artifact, Now, SandboxReader, SandboxReading, SandboxRunView
-from runtime.text import one_line
 from runtime.truth.document import (
     LIST_BOUND,
     ArtifactRow,
@@ -14,7 +15,6 @@ from runtime.truth.document import (
     SandboxRunRow,
     bounded,
 )
-from runtime.truth.instants import instant, instant_or_none
 from runtime.truth.probes.probe import Observation, Probe
 
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from runtime.common.instants import instant
 from runtime.ledger.series import LATE_S, MINUTE_S
 from runtime.model import FamilyReading, FamilySeries, Now, PressureReading, SeriesPoint, SeriesReader
 from runtime.truth.document import FamilyHistory
-from runtime.truth.instants import instant
 from runtime.truth.probes.probe import Probe
 
 HISTORY_MINUTES = 60

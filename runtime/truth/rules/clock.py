@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from runtime.common.instants import instant
+from runtime.common.text import one_line
+from runtime.common.units import count, length
 from runtime.model import (
     BacklogFull,
     Draining,
@@ -14,15 +17,12 @@ from runtime.model import (
     PayloadTooLarge,
     UnknownFamily,
 )
-from runtime.text import one_line
 from runtime.truth.document import BoundaryStatus, NextAction, Severity
 from runtime.truth.facts import Facts, Sighting
-from runtime.truth.instants import instant
 from runtime.truth.probes.clock import outcome_of
 from runtime.truth.probes.stack import CLOCK as STACK_CLOCK
 from runtime.truth.processes import CLOCK, GATEWAY
 from runtime.truth.rules.runtime import slow as slow_server
-from runtime.truth.words import count, length
 
 _OF_THE_LANE_FILE = frozenset({"schema", PayloadError.code, PayloadTooLarge.code, UnknownFamily.code})
 FAILED = frozenset({"failed", "dead", "quarantined"})

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from runtime.common.text import one_line
+from runtime.common.units import count
 from runtime.model import FAMILY_NAME_MAX, WORKER_DEATHS_MAX, RunStatus, RunView
-from runtime.text import one_line
 from runtime.truth.document import Severity
 from runtime.truth.facts import Facts, Sighting
 from runtime.truth.processes import WORKER
-from runtime.truth.words import count
 
 MANY_TRIES = 3
 """Restate's tries of one attempt from which on backing off is worth a person's look."""

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from runtime.common.instants import instant, instant_or_none
+from runtime.common.text import one_line
+from runtime.common.units import count, length
 from runtime.model import FAMILY_NAME_MAX, FamilyReading, Pause, PauseKind, PauseMode
-from runtime.text import one_line
 from runtime.truth.document import Severity
 from runtime.truth.facts import Facts, Sighting
 from runtime.truth.flow import Flow, flow_of, is_failing, is_held
-from runtime.truth.instants import instant, instant_or_none
 from runtime.truth.processes import DRAINER
-from runtime.truth.words import count, length
 
 LANE_FULL = "lane_max_in_flight"
 """What `FamilyReading.throttled_by` calls the lane's own limit of runs."""

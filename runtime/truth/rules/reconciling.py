@@ -9,12 +9,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
+from runtime.common.text import one_line
+from runtime.common.units import count
 from runtime.model import FAMILY_NAME_MAX
-from runtime.text import one_line
 from runtime.truth.document import NextAction, Severity
 from runtime.truth.facts import Facts, Sighting
 from runtime.truth.processes import DRAINER
-from runtime.truth.words import count
 
 RUN_ID_SHOWN = 100
 _LIVE_ON = {

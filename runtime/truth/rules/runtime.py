@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from runtime.common.text import one_line
+from runtime.common.units import length
 from runtime.model import Beat, DurableReading, PressureReading
-from runtime.text import one_line
 from runtime.truth.document import BoundaryStatus, Severity
 from runtime.truth.facts import Facts, Sighting
 from runtime.truth.probes.probe import Observation
 from runtime.truth.probes.stack import REDIS, RESTATE
 from runtime.truth.processes import CLOCK, DRAINER, GATEWAY, WORKER
-from runtime.truth.words import length
 
 SHA_SHOWN = 12
 UPTIME_STEP_S = 1.0

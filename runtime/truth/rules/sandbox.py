@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from runtime.text import one_line
+from runtime.common.text import one_line
+from runtime.common.units import count, length
 from runtime.truth.document import BoundaryStatus, Severity
 from runtime.truth.facts import Facts, Sighting
 from runtime.truth.rules.runtime import slow as slow_server
-from runtime.truth.words import count, length
 
 BEAT_LIMIT_S = 5.0
 """A shim beats twice a second: this late, it hangs or is gone."""

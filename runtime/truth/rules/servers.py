@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from runtime.common.text import one_line
+from runtime.common.units import count, length
 from runtime.model import Ack, PressureNode, PressureReading, PressureReplica, PressureSource
-from runtime.text import one_line
 from runtime.truth.document import Severity
 from runtime.truth.facts import Facts, Sighting
-from runtime.truth.words import count, length
 
 SKEW_S = 5.0
 MEMORY_SHARE = 0.9

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from joelclaw_tui.widgets.age import age, count
+from joelclaw_tui.tui.widgets.age import age, count
 from tests.lane.walk.declared import DIRECT_S, OFTEN_S
 from tests.lane.walk.direct import US, DurableSeen, FamilySeen, PressureSeen
 from tests.lane.walk.doors import CONSOLE, Told

@@ -11,8 +11,8 @@ from typing import Any
 import httpx
 from textual.pilot import Pilot
 
-from joelclaw_tui.app import ConsoleApp
-from joelclaw_tui.panes.base import BasePane
+from joelclaw_tui.tui.app import ConsoleApp
+from joelclaw_tui.tui.panes.base import BasePane
 from tests.console.driving import main_screen, screen_text
 from tests.lane.processes import LaneProcesses
 

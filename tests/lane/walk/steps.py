@@ -10,7 +10,7 @@ from typing import Any
 
 import httpx
 
-from runtime.actions.intents import ActionName, Bulk, Intent
+from runtime.actions.intents import ActionName, BulkTerms, Intent
 from runtime.model import BoundaryDown, OperatorError, PauseMode, Priority, Receipt, Refused, TimedOut
 from tests.lane.walk.comparing import told_pause
 from tests.lane.walk.declared import BOXED, ENDLESS, FILLED, REMOVABLE
@@ -307,7 +307,7 @@ async def replay(walk: Walker) -> str:
         return NOTHING
     name, ids = some
     if walk.chance.random() < 0.3:
-        await act(walk, ActionName.REPLAY, name, bulk=Bulk(rate_per_s=walk.chance.choice([None, 5.0])))
+        await act(walk, ActionName.REPLAY, name, bulk=BulkTerms(rate_per_s=walk.chance.choice([None, 5.0])))
         return f"replay {name}"
     await act(walk, ActionName.REPLAY, *ids)
     return f"replay {ids}"
@@ -332,7 +332,7 @@ async def reprioritize(walk: Walker) -> str:
     if some is None:
         return NOTHING
     level = Priority(walk.chance.randrange(4))
-    await act(walk, ActionName.REPRIORITIZE, *some[1], bulk=Bulk(priority=level))
+    await act(walk, ActionName.REPRIORITIZE, *some[1], bulk=BulkTerms(priority=level))
     return f"reprioritize {some[1]} to {level.name}"
 
 
@@ -341,7 +341,7 @@ async def move(walk: Walker) -> str:
     if some is None:
         return NOTHING
     to = walk.chance.choice([name for name in families(walk) if name not in (some[0], ENDLESS, BOXED)])
-    await act(walk, ActionName.MOVE, *some[1], bulk=Bulk(to_family=to))
+    await act(walk, ActionName.MOVE, *some[1], bulk=BulkTerms(to_family=to))
     return f"move {some[1]} to {to}"
 
 
@@ -349,7 +349,7 @@ async def delay(walk: Walker) -> str:
     some = await _some(walk, *WAITING)
     if some is None:
         return NOTHING
-    await act(walk, ActionName.DELAY, *some[1], bulk=Bulk(delay_s=walk.chance.choice([2.0, 1800.0])))
+    await act(walk, ActionName.DELAY, *some[1], bulk=BulkTerms(delay_s=walk.chance.choice([2.0, 1800.0])))
     return f"delay {some[1]}"
 
 

@@ -126,7 +126,7 @@ class Walker:
     last_good: dict[str, Told] = field(default_factory=dict)
     stopped: list[int] = field(default_factory=list)
     compared: Counter[str] = field(default_factory=Counter)
-    """Looks that could be compared, by door and boundary: the others met a lane on the move."""
+    """ReadPort that could be compared, by door and boundary: the others met a lane on the move."""
 
     # --- what is known
 

@@ -1,0 +1,297 @@
+"""The artifacts: what sandbox runs go on and what they made, first what waits for a person's decision."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from textual.binding import BindingType
+from textual.content import Content
+
+from joelclaw_tui.tui.host import settled_targets
+from joelclaw_tui.tui.keymap import KeyScope, bindings
+from joelclaw_tui.tui.offers import artifact_offers
+from joelclaw_tui.tui.panes.base import BasePane
+from joelclaw_tui.tui.screens.ask import AskScreen, reason_answer
+from joelclaw_tui.tui.screens.preview import REASON_MAX
+from joelclaw_tui.tui.widgets.age import age, count
+from joelclaw_tui.tui.widgets.cells import Cell, Column, Row, Tone, cell
+from joelclaw_tui.tui.widgets.live_table import LiveTable
+from joelclaw_tui.tui.widgets.state import PROMOTION, VERIFIED
+from joelclaw_tui.tui.widgets.tones import advice, joined, tally, toned
+from runtime.actions.intents import ActionName, Intent
+from runtime.common.text import one_line
+from runtime.model import Promotion, Verified
+from runtime.truth.document import ArtifactRow, Boundary, SandboxData, SandboxRunRow, Snapshot
+
+SILENT_AFTER_S = 5.0
+"""A shim beats each second: one that has not for so long is worth a word. It is not dead by that alone."""
+SHORT = 12
+"""Digits of an artifact's id that a person is shown."""
+_RUN = "run:"
+
+
+class ArtifactsPane(BasePane):
+    NUMBER = 4
+    NAME = "artifacts"
+    SYSTEM = "sandbox"
+    COLUMNS = (
+        Column("VERIFIED", 9),
+        Column("PROMOTION", 10),
+        Column("FAMILY", 11, flex=2, cut="middle", tells=True),
+        Column("REPO", 9, flex=2, cut="middle", tells=True),
+        Column("BASE", 7, drop=2),
+        Column("FILES", 5, align="right", drop=3),
+        Column("CHANGE", 10, align="right"),
+        Column("AGE", 6, align="right", drop=1),
+        Column("BRANCH", 16, flex=1, drop=4, cut="middle"),
+        Column("ARTIFACT", SHORT, drop=5),
+    )
+    BINDINGS: ClassVar[list[BindingType]] = [*bindings(KeyScope.ARTIFACTS)]
+
+    def boundary(self, snapshot: Snapshot) -> Boundary[object]:
+        return snapshot.boundaries.sandbox  # type: ignore[return-value]  # read-only use of its envelope
+
+    def rows(self, snapshot: Snapshot) -> list[Row]:
+        data = snapshot.boundaries.sandbox.data
+        if data is None:
+            return []
+        now = self.host.now()
+        # The latest first, as they come, but what is decided already below what is not.
+        artifacts = sorted(data.artifacts.items, key=lambda artifact: not artifact.undecided)
+        return [_run_row(run, now) for run in data.running.items] + [
+            _artifact_row(artifact, now) for artifact in artifacts
+        ]
+
+    def summary_of(self, snapshot: Snapshot) -> list[Content]:
+        data = snapshot.boundaries.sandbox.data
+        return [] if data is None else _totals(data)
+
+    def foot_of(self, snapshot: Snapshot, key: str) -> Content:
+        if (run := _run_of(snapshot, key)) is not None:
+            return _run_foot(run, self.host.now())
+        artifact = artifact_row(snapshot, key)
+        return Content() if artifact is None else _artifact_foot(artifact)
+
+    def empty_of(self, snapshot: Snapshot) -> tuple[str, str]:
+        return "No sandbox runs and no artifacts", 'A family with handler = "sandbox" makes them'
+
+    # --- keys
+
+    def offers(self, action: str) -> bool:
+        snapshot, chosen = self.host.view.snapshot, frozenset(self.table.chosen)
+        data = None if snapshot is None else snapshot.boundaries.sandbox.data
+        rows = [] if data is None else data.artifacts.items
+        return artifact_offers(action, [row for row in rows if row.artifact_id in chosen])
+
+    def action_promote(self) -> None:
+        if targets := self._artifacts():
+            self._act(Intent(ActionName.PROMOTE, targets))
+
+    def action_reject(self) -> None:
+        targets = self._artifacts()
+        if not targets:
+            return
+
+        def answered(reason: str | None) -> None:
+            if reason is not None:
+                self._act(Intent(ActionName.REJECT, targets, reason=reason))
+
+        self.app.push_screen(ask_why(targets), answered)
+
+    def action_open_run(self) -> None:
+        snapshot, key = self.host.view.snapshot, self.table.cursor_key
+        if snapshot is None or key is None:
+            return
+        made = _run_of(snapshot, key) or artifact_row(snapshot, key)
+        if made is not None:
+            self.host.open_run(made.run_id)
+
+    def on_live_table_opened(self, message: LiveTable.Opened) -> None:
+        message.stop()
+        if message.key.startswith(_RUN):
+            self.host.open_run(message.key.removeprefix(_RUN))
+        else:
+            self.host.open_artifact(message.key)
+
+    def _artifacts(self) -> tuple[str, ...]:
+        """What is chosen, without the runs that still go on: they have made nothing yet."""
+        chosen = self.table.chosen
+        artifacts = tuple(key for key in chosen if not key.startswith(_RUN))
+        if chosen and not artifacts:
+            self.host.hint("It still runs: there is no artifact of it yet.")
+        return artifacts
+
+    def _act(self, intent: Intent) -> None:
+        self.host.act(intent, lambda receipt: self.table.unmark(settled_targets(receipt)))
+
+
+def ask_why(targets: tuple[str, ...]) -> AskScreen[str]:
+    """The question before a rejection."""
+    one = len(targets) == 1
+    return AskScreen(
+        f"Why is artifact {short_id(targets[0])} rejected?"
+        if one
+        else f"Why are {len(targets)} artifacts rejected?",
+        "",
+        reason_answer,
+        hint="it stays with the artifact and in the audit trail",
+        max_length=REASON_MAX,
+        placeholder="a reason",
+    )
+
+
+def artifact_row(snapshot: Snapshot, artifact_id: str) -> ArtifactRow | None:
+    """The row of that artifact; None when the snapshot lists none."""
+    data = snapshot.boundaries.sandbox.data
+    items = [] if data is None else data.artifacts.items
+    return next((row for row in items if row.artifact_id == artifact_id), None)
+
+
+def artifact_sentence(
+    verified: Verified, promotion: Promotion, branch: str | None, *, changed: bool = True, look: str = "⏎"
+) -> Content:
+    """The one thing to know about an artifact, and the keys that help; ``look``: the key that shows more."""
+    match promotion:
+        case Promotion.PROMOTED:
+            where = "" if branch is None else f" to {one_line(branch, 80)}"
+            return toned(f"Promoted{where}.", Tone.DIM)
+        case Promotion.REJECTED:
+            return toned("Rejected; kept as evidence.", Tone.DIM)
+        case _ if not changed:
+            told = "It failed and changed nothing" if verified is Verified.FAILED else "It changed nothing"
+            return advice(f"{told}: there is nothing to decide.", look, "look at it")
+        case Promotion.STALE:
+            return advice("Its base has moved on since: run the work again.", "x", "reject")
+        case Promotion.NONE:
+            words = {
+                Verified.PASSED: ("Verified, and nobody has decided.", "m", "promote"),
+                Verified.FAILED: ("Its verification failed.", look, "why"),
+                Verified.ABSENT: ("Nothing has verified it.", look, "look at it"),
+            }[verified]
+            return Content.assemble(
+                advice(*words), "   ", toned("x ", Tone.INFO, bold=True), toned("reject", Tone.DIM)
+            )
+
+
+def short_id(artifact_id: str) -> str:
+    """What a person is shown of it, cleaned."""
+    return one_line(artifact_id[:SHORT], SHORT)
+
+
+def repo_name(repo: str) -> str:
+    """The last part of a repository's path or URL: what tells repositories apart in a narrow column."""
+    return repo.rstrip("/").rpartition("/")[2] or repo
+
+
+def _run_of(snapshot: Snapshot, key: str) -> SandboxRunRow | None:
+    data = snapshot.boundaries.sandbox.data
+    items = [] if data is None else data.running.items
+    return next((run for run in items if f"{_RUN}{run.run_id}" == key), None)
+
+
+def _silent(run: SandboxRunRow) -> bool:
+    return run.beat_age_s is None or run.beat_age_s > SILENT_AFTER_S
+
+
+def _run_row(run: SandboxRunRow, now: float) -> Row:
+    none = Cell("–", Tone.DIM)
+    return Row(
+        key=f"{_RUN}{run.run_id}",
+        cells=(
+            cell(f"? {run.phase}", Tone.WARN) if _silent(run) else cell(f"▸ {run.phase}", Tone.OK),
+            none,
+            cell(run.family),
+            none,
+            none,
+            none,
+            none,
+            Cell(age(now - run.started_at.timestamp())),
+            none,
+            none,
+        ),
+        search=f"{run.run_id} {run.host}",
+    )
+
+
+def _artifact_row(artifact: ArtifactRow, now: float) -> Row:
+    done = not artifact.undecided
+    quiet = Tone.DIM if done else Tone.PLAIN
+    verified = VERIFIED[Verified(artifact.verified)]
+    return Row(
+        key=artifact.artifact_id,
+        cells=(
+            Cell(f"{verified.symbol} {verified.word}", Tone.DIM if done else verified.tone),
+            PROMOTION[Promotion(artifact.promotion)].cell(),
+            cell(artifact.family, quiet),
+            cell(repo_name(artifact.repo), quiet),
+            cell(artifact.base_sha[:7], Tone.DIM),
+            Cell(count(artifact.files), quiet),
+            Cell(f"+{_lines(artifact.insertions)} −{_lines(artifact.deletions)}", quiet),
+            Cell(age(now - artifact.created_at.timestamp()), Tone.DIM),
+            cell(artifact.branch or "", Tone.DIM),
+            cell(artifact.artifact_id[:SHORT], Tone.DIM),
+        ),
+        search=f"{artifact.artifact_id} {artifact.run_id} {artifact.repo} {artifact.base_sha}",
+    )
+
+
+def change_words(files: int, insertions: int, deletions: int) -> str:
+    """``3 files +12 −4``"""
+    return f"{count(files)} {'file' if files == 1 else 'files'} +{count(insertions)} −{count(deletions)}"
+
+
+def _lines(number: int) -> str:
+    """A count of lines in at most four cells: what is cut off here is told below the table."""
+    if number < 1000:
+        return str(number)
+    return f"{number / 1000:.1f}k" if number < 10_000 else f"{min(number // 1000, 999)}k"
+
+
+def _run_foot(run: SandboxRunRow, now: float) -> Content:
+    if run.beat_age_s is None:
+        told = toned("It has given no sign of life yet; that alone is not death.", Tone.WARN)
+    elif _silent(run):
+        told = toned(f"No sign of life for {age(run.beat_age_s)}; that alone is not death.", Tone.WARN)
+    else:
+        told = advice(
+            f"{one_line(run.phase, 30)} for {age(now - run.started_at.timestamp())} in all.", "⏎", "its run"
+        )
+    facts = [toned(one_line(run.run_id, 60), bold=True), toned(f"on {one_line(run.host, 60)}", Tone.DIM)]
+    return Content("\n").join([told, joined(facts)])
+
+
+def _artifact_foot(artifact: ArtifactRow) -> Content:
+    sentence = artifact_sentence(
+        Verified(artifact.verified),
+        Promotion(artifact.promotion),
+        artifact.branch,
+        changed=artifact.files > 0,
+    )
+    facts = [
+        toned(short_id(artifact.artifact_id), bold=True),
+        toned(change_words(artifact.files, artifact.insertions, artifact.deletions), Tone.DIM),
+        toned(f"{one_line(artifact.repo, 80)} at {one_line(artifact.base_sha[:SHORT], SHORT)}", Tone.DIM),
+        toned(one_line(artifact.run_id, 60), Tone.DIM),
+    ]
+    return Content("\n").join([sentence, joined(facts)])
+
+
+def _totals(data: SandboxData) -> list[Content]:
+    artifacts = data.artifacts.items
+    figures = (
+        (data.running.total, "running", Tone.OK),
+        (sum(a.undecided for a in artifacts), "to decide", Tone.INFO),
+        (sum(a.undecided and a.verified == "failed" for a in artifacts), "failed", Tone.WARN),
+        (sum(a.promotion == "promoted" for a in artifacts), "promoted", Tone.PLAIN),
+        (sum(a.promotion == "rejected" for a in artifacts), "rejected", Tone.PLAIN),
+    )
+    parts = [tally(number, word, tone) for number, word, tone in figures]
+    for bounded, what in ((data.running, "runs"), (data.artifacts, "artifacts")):
+        if bounded.truncated:
+            parts.append(toned(f"{len(bounded.items)} of {bounded.total:,} {what} shown", Tone.WARN))
+    if not any(backend.available for backend in data.backends):
+        parts.append(toned("no sandbox can be made here", Tone.WARN))
+    for backend in data.backends:
+        name, told = one_line(backend.name, 20), one_line(backend.isolation, 60)
+        parts.append(toned(f"{name}: {told}" if backend.available else f"no {name}: {told}", Tone.DIM))
+    return parts

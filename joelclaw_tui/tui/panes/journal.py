@@ -1,0 +1,155 @@
+"""The journal: what Restate runs and what already happened, unhealthiest first."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import ClassVar
+
+from textual.binding import BindingType
+from textual.content import Content
+
+from joelclaw_tui.tui.host import settled_targets
+from joelclaw_tui.tui.keymap import KeyScope, bindings
+from joelclaw_tui.tui.offers import run_offers
+from joelclaw_tui.tui.panes.base import BasePane
+from joelclaw_tui.tui.widgets.age import age, ahead, count
+from joelclaw_tui.tui.widgets.cells import Cell, Column, Row, Tone, cell
+from joelclaw_tui.tui.widgets.live_table import LiveTable
+from joelclaw_tui.tui.widgets.state import run_mark, run_row_mark
+from joelclaw_tui.tui.widgets.tones import joined, toned
+from runtime.actions.intents import ActionName, Intent
+from runtime.common.text import one_line
+from runtime.model import NotFound, RunStatus, parse_run_id
+from runtime.truth.document import Boundary, RunRow, Snapshot
+
+_ORDER = (
+    RunStatus.PAUSED,
+    RunStatus.BACKING_OFF,
+    RunStatus.SUSPENDED,
+    RunStatus.RUNNING,
+    RunStatus.READY,
+    RunStatus.PENDING,
+    RunStatus.SCHEDULED,
+)
+"""Counts are told in this order: what needs somebody first."""
+
+
+class JournalPane(BasePane):
+    NUMBER = 3
+    NAME = "journal"
+    SYSTEM = "restate"
+    COLUMNS = (
+        Column("STATE", 13),
+        Column("FAMILY", 12, flex=1, cut="middle", tells=True),
+        Column("TRIES", 5, align="right"),
+        Column("AGE", 6, align="right"),
+        Column("NEXT TRY", 9, align="right", drop=2),
+        Column("LAST FAILURE", 22, flex=3, drop=1, cut="reason", tells=True),
+        Column("ATTEMPT", 7, align="right", drop=4),
+        Column("RUN", 34, drop=8, cut="middle"),
+    )
+    BINDINGS: ClassVar[list[BindingType]] = [*bindings(KeyScope.JOURNAL)]
+
+    def boundary(self, snapshot: Snapshot) -> Boundary[object]:
+        return snapshot.boundaries.durable  # type: ignore[return-value]  # read-only use of its envelope
+
+    def rows(self, snapshot: Snapshot) -> list[Row]:
+        data = snapshot.boundaries.durable.data
+        now = self.host.now()
+        return [] if data is None else [_row(run, now) for run in data.runs.items]
+
+    def summary_of(self, snapshot: Snapshot) -> list[Content]:
+        data = snapshot.boundaries.durable.data
+        if data is None:
+            return []
+        known = [status.value for status in _ORDER]
+        names = [name for name in known if data.live.get(name)] + [
+            name for name in data.live if name not in known
+        ]
+        parts = [
+            Content.assemble(
+                toned(count(data.live[name]), run_mark(name, None).tone, bold=True),
+                toned(f" {run_mark(name, None).word}", Tone.DIM),
+            )
+            for name in names
+        ] or [toned("nothing runs", Tone.DIM)]
+        if data.runs.truncated:
+            parts.append(toned(f"{len(data.runs.items)} of {data.runs.total:,} runs shown", Tone.WARN))
+        ended = Counter(run_row_mark(run).word for run in data.runs.items if run.completed_at is not None)
+        if ended:
+            told = ", ".join(f"{count(number)} {word}" for word, number in ended.items())
+            parts.append(toned(f"ended, of those below: {told}", Tone.DIM))
+        return parts
+
+    def foot_of(self, snapshot: Snapshot, key: str) -> Content:
+        run = self._run(snapshot, key)
+        if run is None:
+            return Content()
+        first = joined(
+            [toned(one_line(run.run_id, 60), bold=True), toned(one_line(run.invocation_id, 60), Tone.DIM)]
+        )
+        return Content("\n").join([_sentence(run), first])
+
+    def empty_of(self, snapshot: Snapshot) -> tuple[str, str]:
+        return "No runs", "A run appears here when the drainer admits an item"
+
+    # --- keys
+
+    def offers(self, action: str) -> bool:
+        snapshot, chosen = self.host.view.snapshot, frozenset(self.table.chosen)
+        data = None if snapshot is None else snapshot.boundaries.durable.data
+        rows = [] if data is None else data.runs.items
+        return run_offers(action, [run for run in rows if run.run_id in chosen])
+
+    def action_run_verb(self, name: str) -> None:
+        if targets := self.table.chosen:
+            self.host.act(
+                Intent(ActionName(name), targets), lambda receipt: self.table.unmark(settled_targets(receipt))
+            )
+
+    def action_open_item(self) -> None:
+        if self.table.cursor_key is None:
+            return
+        try:
+            item_id, _ = parse_run_id(self.table.cursor_key)
+        except NotFound as error:
+            self.host.hint(error.message)
+        else:
+            self.host.open_item(item_id)
+
+    def on_live_table_opened(self, message: LiveTable.Opened) -> None:
+        message.stop()
+        self.host.open_run(message.key)
+
+    def _run(self, snapshot: Snapshot, run_id: str) -> RunRow | None:
+        data = snapshot.boundaries.durable.data
+        return None if data is None else next((run for run in data.runs.items if run.run_id == run_id), None)
+
+
+def _row(run: RunRow, now: float) -> Row:
+    mark = run_row_mark(run)
+    ended = run.completed_at is not None
+    tries_tone = Tone.WARN if (run.tries or 0) > 1 and not ended else Tone.DIM if ended else Tone.PLAIN
+    return Row(
+        key=run.run_id,
+        cells=(
+            mark.cell(),
+            cell(run.family or "?", Tone.DIM if ended else Tone.PLAIN),
+            Cell("–" if run.tries is None else count(run.tries), tries_tone),
+            Cell(
+                age(None if run.created_at is None else now - run.created_at.timestamp()),
+                Tone.DIM if ended else Tone.PLAIN,
+            ),
+            Cell(ahead(None if run.next_try_at is None else run.next_try_at.timestamp() - now), Tone.DIM),
+            cell(run.last_failure or "", Tone.DIM if ended else Tone.PLAIN),
+            Cell(str(run.attempt), Tone.DIM),
+            cell(run.run_id, Tone.DIM),
+        ),
+        search=run.invocation_id,
+    )
+
+
+def _sentence(run: RunRow) -> Content:
+    if run.last_failure:
+        return toned(one_line(run.last_failure, 300), Tone.WARN if run.completed_at is None else Tone.DIM)
+    return toned("No failure so far." if run.completed_at is None else "No failure.", Tone.DIM)
