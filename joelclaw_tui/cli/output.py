@@ -95,10 +95,6 @@ class Output:
     def is_terminal(self) -> bool:
         return _is_terminal(self._stdout)
 
-    @property
-    def stderr_is_terminal(self) -> bool:
-        return _is_terminal(self._stderr)
-
     def can_ask(self) -> bool:
         """True when a person can see a question and answer it."""
         return _is_terminal(sys.stdin) and _is_terminal(self._stderr)

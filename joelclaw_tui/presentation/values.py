@@ -13,7 +13,6 @@ from typing import NoReturn
 
 from runtime.model import LENGTH_MOST_S, FieldMatch, ItemState, Priority, UsageError
 
-ATTEMPT_MOST = 999_999_999
 FIELD_DEPTH = 20
 NEGATIVE = re.compile(r"-\.?[0-9]")
 _ATTEMPTS = re.compile(r"([0-9]{1,9})(-([0-9]{1,9})?)?")

@@ -33,7 +33,6 @@ from runtime.model import (
     RunView,
     SandboxReader,
     UsageError,
-    WorkItem,
     parse_run_id,
 )
 from runtime.settings import Settings
@@ -235,10 +234,6 @@ _EFFECTS = "an attempt that failed may have had effects: they may happen again"
 
 def _held(paused: Sequence[str]) -> list[str]:
     return [f"{name} is paused: its replayed items are held until it is resumed" for name in paused]
-
-
-def _last_error(item: WorkItem) -> str:
-    return one_line(item.failures[-1].message, 120) if item.failures else "no failure is on record"
 
 
 def _error_lines(errors: Counter[str]) -> list[str]:

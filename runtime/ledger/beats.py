@@ -7,9 +7,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from runtime.common.text import without_credentials
-from runtime.ledger.keys import lane_key
+from runtime.ledger.keys import LUA, lane_key
 from runtime.model import Beat
 from runtime.redis_client.connection import Redis, redis_errors
+from runtime.redis_client.lua import Constants, LuaScript
 
 BEAT_EVERY_S = 1.0
 ALIVE_WITHIN_S = 5.0
@@ -20,43 +21,10 @@ SERVED = "served"
 """A row of the hash that is no process's: until when and since when the server has taken beats without a
 break, and its run id."""
 
-_NOW = f"""
-local t = redis.call('TIME')
-local now = t[1] + t[2] / 1e6
--- The very server that is asked names itself. One that may not be asked stays unnamed.
-local told = redis.pcall('INFO', 'server')
-local run = type(told) == 'string' and string.match(told, 'run_id:(%x+)') or ''
--- Since when this very server has been there without a break: somebody's beat came all that time.
-local function served_since()
-  local last, since, was = string.match(redis.call('HGET', KEYS[1], '{SERVED}') or '', '^(%S+) (%S+) (%x*)$')
-  last, since = tonumber(last), tonumber(since)
-  if not last or not since or was ~= run or math.abs(now - last) > {ALIVE_WITHIN_S:g} then return now end
-  return since
-end
-"""
-_BEAT = (
-    _NOW
-    + f"""
-local since = served_since()
--- A write that frees comes first: a server that is out of memory then takes the rest of the script.
-redis.call('HDEL', KEYS[1], ARGV[1])
-redis.call('HSET', KEYS[1], ARGV[1], string.format('%.6f', now) .. ' {{"redis_run_id":"' .. run .. '",' .. string.sub(ARGV[2], 2))
-redis.call('HSET', KEYS[1], '{SERVED}', string.format('%.6f %.6f %s', now, since, run))
-if ARGV[3] ~= '' then
-  for _, field in ipairs(redis.call('HKEYS', KEYS[1])) do
-    local at = tonumber(string.match(redis.call('HGET', KEYS[1], field), '^(%S+) ') or '0') or 0
-    if now - at > tonumber(ARGV[3]) then redis.call('HDEL', KEYS[1], field) end
-  end
-end
-return string.format('%.6f', now)
-"""
-)
-_READ = "return {redis.call('TIME'), redis.call('HGETALL', KEYS[1])}"
-"""The time of the very server that stamps the beats: those of a cluster may disagree."""
-_WATCH = (
-    _NOW
-    + "return {string.format('%.6f', now), string.format('%.6f', served_since()), redis.call('HGETALL', KEYS[1])}"
-)
+_SERVED: Constants = {"SERVED": SERVED, "ALIVE_WITHIN_S": ALIVE_WITHIN_S}
+_BEAT = LuaScript(LUA, "beat", _SERVED)
+_READ = LuaScript(LUA, "read_beats")
+_WATCH = LuaScript(LUA, "watch_beats", _SERVED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,9 +59,7 @@ class Heartbeats:
         document = json.dumps({"role": role, "started_at": started_at, "detail": dict(detail)})
         forget = str(FORGOTTEN_AFTER_S) if sweep else ""
         with redis_errors(self._where):
-            return float(
-                await self._redis.eval(_BEAT, 1, self._key, f"{role}/{process_id}", document, forget)
-            )
+            return float(await _BEAT(self._redis, (self._key,), f"{role}/{process_id}", document, forget))
 
     async def remove(self, role: str, process_id: str) -> None:
         """A process that ends in order says so, and is not missed. Raises `BoundaryDown`."""
@@ -107,13 +73,13 @@ class Heartbeats:
     async def read_at(self) -> tuple[float, Sequence[Beat]]:
         """The server's time, and all beats. Raises `BoundaryDown`."""
         with redis_errors(self._where):
-            (seconds, microseconds), rows = await self._redis.eval_ro(_READ, 1, self._key)
+            (seconds, microseconds), rows = await _READ(self._redis, (self._key,))
         return int(seconds) + int(microseconds) / 1e6, _known(rows)
 
     async def watch(self) -> Watch:
         """All beats, and since when the server has been there to take them. Raises `BoundaryDown`."""
         with redis_errors(self._where):
-            now, since, rows = await self._redis.eval_ro(_WATCH, 1, self._key)
+            now, since, rows = await _WATCH(self._redis, (self._key,))
         return Watch(float(now), float(since), _known(rows))
 
 

@@ -12,9 +12,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from runtime.common.text import without_credentials
-from runtime.ledger.keys import lane_key
+from runtime.ledger.keys import LUA, lane_key
 from runtime.model import STARTING, Fire, FireDecision, fire_form, fire_of
 from runtime.redis_client.connection import Redis, redis_errors
+from runtime.redis_client.lua import LuaScript
 
 FIRES_KEPT = 1000
 """A schedule."""
@@ -27,68 +28,8 @@ INSTANTS_KEPT = 1000
 SKEW_S = 60.0
 """A time that lies further beyond the server's was written by a clock that was ahead."""
 
-# What is ordered or kept by time is so by the server's where a fire's own lies beyond it: a clock that was ahead
-# once is not to push out what came before it, nor to stay on top of what comes after.
-_RECORD = """
-local rows, order, open, last, instants = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
-local id, row, at, keep, kept, schedule, is_open, instant, is_missed, skew, instants_kept = ARGV[1], ARGV[2],
-  tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[5]), ARGV[6], ARGV[7], ARGV[8], ARGV[9], tonumber(ARGV[10]),
-  tonumber(ARGV[11])
-local time = redis.call('TIME')
-local now = tonumber(time[1]) + tonumber(time[2]) / 1000000
-local function said(text, field)
-  local read, value = pcall(cjson.decode, text or '')
-  return read and type(value) == 'table' and value[field] or nil
-end
-local function exact(number) return string.format('%.6f', number) end
-local known = redis.call('HGET', rows, id)
-if known and (is_missed == '1' or said(known, 'decision') ~= 'missed') then return 0 end
-local score = exact(at > now + skew and now or at)
-for _, set in ipairs({order, open}) do
-  for _, ahead in ipairs(redis.call('ZRANGEBYSCORE', set, '(' .. exact(now + skew), '+inf', 'LIMIT', 0, 1000)) do
-    redis.call('ZADD', set, exact(math.min(at, now)), ahead)
-  end
-end
-redis.call('HSET', rows, id, row)
-redis.call('ZADD', order, score, id)
-if is_open == '1' then redis.call('ZADD', open, score, id) end
-if is_missed ~= '1' then
-  local newest = redis.call('HGET', last, schedule)
-  local newest_at = newest and tonumber(said(redis.call('HGET', rows, newest), 'decided_at')) or 0
-  if newest_at <= at or newest_at > now + skew then redis.call('HSET', last, schedule, id) end
-  if instant ~= '' then
-    redis.call('ZADD', instants, instant, instant)
-    local past = redis.call('ZCOUNT', instants, '-inf', exact(now))
-    if past > instants_kept then redis.call('ZREMRANGEBYRANK', instants, 0, past - instants_kept - 1) end
-    local beyond = redis.call('ZCOUNT', instants, '(' .. exact(now), '+inf')
-    if beyond > instants_kept then redis.call('ZREMRANGEBYRANK', instants, instants_kept - beyond, -1) end
-  end
-end
-local old = redis.call('ZRANGEBYSCORE', order, '-inf', '(' .. exact(math.min(at, now) - keep), 'LIMIT', 0, 1000)
-local over = redis.call('ZCARD', order) - kept
-if over > #old then old = redis.call('ZRANGE', order, 0, over - 1) end
-for _, gone in ipairs(old) do
-  if gone ~= id then
-    redis.call('ZREM', order, gone)
-    redis.call('ZREM', open, gone)
-    redis.call('HDEL', rows, gone)
-  end
-end
-return 1
-"""
-
-_SETTLE = """
-local row = redis.call('HGET', KEYS[1], ARGV[1])
-if not row or ARGV[4] == '1' then redis.call('ZREM', KEYS[2], ARGV[1]) end
-if not row then return 0 end
-local fire = cjson.decode(row)
-local known = fire['outcome'] ~= cjson.null and fire['outcome'] or ''
-if known == ARGV[2] then return 0 end
-fire['outcome'] = ARGV[2] ~= '' and ARGV[2] or cjson.null
-fire['ended_at'] = ARGV[2] ~= '' and tonumber(ARGV[3]) or cjson.null
-redis.call('HSET', KEYS[1], ARGV[1], cjson.encode(fire))
-return 1
-"""
+_RECORD = LuaScript(LUA, "record_fire")
+_SETTLE = LuaScript(LUA, "settle_fire")
 
 
 class Fires:
@@ -115,14 +56,15 @@ class Fires:
         its instant as missed: whoever said so had a clock that was ahead. Raises `BoundaryDown`."""
         is_open = fire.decision in STARTING and fire.ended_at is None
         with redis_errors(self._where):
-            done: Any = await self._redis.eval(
-                _RECORD,
-                5,
-                self._rows(fire.schedule),
-                self._order(fire.schedule),
-                self._open,
-                self._last,
-                self._instants(fire.schedule),
+            done: Any = await _RECORD(
+                self._redis,
+                (
+                    self._rows(fire.schedule),
+                    self._order(fire.schedule),
+                    self._open,
+                    self._last,
+                    self._instants(fire.schedule),
+                ),
                 fire.fire_id,
                 json.dumps(fire_form(fire), ensure_ascii=False, separators=(",", ":")),
                 repr(fire.decided_at),
@@ -167,11 +109,12 @@ class Fires:
         """Notes how the fire's work ended; None: it goes on after all. False when that was known.
         ``final`` False: a person may replay it, so it is still among `followed`. Raises `BoundaryDown`."""
         with redis_errors(self._where):
-            done: Any = await self._redis.eval(
-                _SETTLE,
-                2,
-                self._rows(schedule),
-                self._open,
+            done: Any = await _SETTLE(
+                self._redis,
+                (
+                    self._rows(schedule),
+                    self._open,
+                ),
                 fire_id,
                 outcome or "",
                 repr(at),

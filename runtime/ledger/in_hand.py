@@ -22,9 +22,10 @@ from typing import Protocol
 
 from runtime.common.text import without_credentials
 from runtime.ledger.beats import BEAT_EVERY_S, Heartbeats
-from runtime.ledger.keys import lane_key
+from runtime.ledger.keys import LUA, lane_key
 from runtime.model import WORKER_DEATHS_MAX, OperatorError, Suspect, Taken
 from runtime.redis_client.connection import Redis, redis_errors
+from runtime.redis_client.lua import LuaScript
 
 APART_S = 86_400.0
 """How long a family's calls run in processes of their own after a worker died with one of them in hand."""
@@ -38,100 +39,11 @@ LOOK_S = 0.25
 JUDGED_WITHIN_S = 15.0
 """One that neither beats nor can be judged by then (Redis was away meanwhile) is taken to be gone."""
 
-_TIME = "local t = redis.call('TIME') local now = t[1] + t[2] / 1e6\n"
-_TAKE = (
-    _TIME
-    + """
-local run, family, me, most, force = ARGV[1], ARGV[2], ARGV[3], tonumber(ARGV[4]), ARGV[6]
-if redis.call('HEXISTS', KEYS[5], 'worker/' .. me) == 0 then return {'unheard'} end
-local holder = string.match(redis.call('HGET', KEYS[1], run) or '', '^(%S+)')
-if holder and holder ~= me and holder ~= force then return {'held', holder} end
-local deaths = 0
-for _ in string.gmatch(string.match(redis.call('HGET', KEYS[2], run) or '', '^%S+ %S+ %S+ (.*)$') or '', '%S+') do
-  deaths = deaths + 1
-end
-if deaths >= most then return {'poison', deaths} end
-if deaths >= most - 1 then
-  local turn = redis.call('GET', KEYS[4])
-  local other = turn and turn ~= run and redis.call('HGET', KEYS[1], turn)
-  if other then return {'turn', turn} end
-  redis.call('SET', KEYS[4], run)
-end
-redis.call('HSET', KEYS[1], run, me .. ' ' .. family)
-local apart = tonumber(redis.call('HGET', KEYS[3], family) or 0)
-return {'taken', deaths, now - apart < tonumber(ARGV[5]) and 1 or 0}
-"""
-)
-_LET_GO = (
-    _TIME
-    + """
-local run, me, ended = ARGV[1], ARGV[2], ARGV[3]
-if string.match(redis.call('HGET', KEYS[1], run) or '', '^(%S+)') == me then redis.call('HDEL', KEYS[1], run) end
-if redis.call('GET', KEYS[4]) == run then redis.call('DEL', KEYS[4]) end
-if ended == 'well' then
-  redis.call('HDEL', KEYS[2], run)
-elseif ended == 'badly' then
-  local family, owners = string.match(redis.call('HGET', KEYS[2], run) or '', '^(%S+) %S+ %S+ (.*)$')
-  if family then redis.call('HSET', KEYS[2], run, family .. string.format(' %.6f over ', now) .. owners) end
-end
-return 1
-"""
-)
-_GONE = (
-    _TIME
-    + """
-local gone, died = ARGV[1], ARGV[2] == '1'
-local mine, runs, turn = {}, redis.call('HGETALL', KEYS[1]), redis.call('GET', KEYS[4])
-local alone = false
-for i = 1, #runs, 2 do
-  local holder, family = string.match(runs[i + 1], '^(%S+) (.*)$')
-  if holder == gone then
-    mine[runs[i]] = family
-    alone = alone or runs[i] == turn
-    redis.call('HDEL', KEYS[1], runs[i])
-  end
-end
-if alone then redis.call('DEL', KEYS[4]) end
-if not died then return 0 end
-local counted = 0
-for run, family in pairs(mine) do
-  redis.call('HSET', KEYS[3], family, string.format('%.6f', now))
-  if not alone or run == turn then
-    local owners = string.match(redis.call('HGET', KEYS[2], run) or '', '^%S+ %S+ %S+ (.*)$')
-    owners = owners and owners .. ' ' .. gone or gone
-    redis.call('HSET', KEYS[2], run, family .. string.format(' %.6f live ', now) .. owners)
-    counted = counted + 1
-  end
-end
-local all = redis.call('HGETALL', KEYS[2])
-for i = 1, #all, 2 do
-  local at = tonumber(string.match(all[i + 1], '^%S+ (%S+)') or 0) or 0
-  if now - at > tonumber(ARGV[3]) then redis.call('HDEL', KEYS[2], all[i]) end
-end
-return counted
-"""
-)
-_EXPLAINED = """
-local run = ARGV[1]
-local explained = {}
-for owner in string.gmatch(string.match(redis.call('HGET', KEYS[2], run) or '', '^%S+ %S+ %S+ (.*)$') or '', '%S+') do
-  explained[owner] = true
-end
-local all = redis.call('HGETALL', KEYS[2])
-for i = 1, #all, 2 do
-  local head, owners = string.match(all[i + 1], '^(%S+ %S+ %S+) (.*)$')
-  if all[i] ~= run and owners then
-    local left = {}
-    for owner in string.gmatch(owners, '%S+') do
-      if not explained[owner] then left[#left + 1] = owner end
-    end
-    if #left == 0 then redis.call('HDEL', KEYS[2], all[i])
-    else redis.call('HSET', KEYS[2], all[i], head .. ' ' .. table.concat(left, ' ')) end
-  end
-end
-return 1
-"""
-_LOOK = "return {redis.call('HVALS', KEYS[1]), redis.call('HGETALL', KEYS[2])}"
+_TAKE = LuaScript(LUA, "hand_take")
+_LET_GO = LuaScript(LUA, "hand_let_go")
+_GONE = LuaScript(LUA, "hand_gone")
+_EXPLAINED = LuaScript(LUA, "hand_explained")
+_LOOK = LuaScript(LUA, "hand_look")
 
 
 class Verdict(Protocol):
@@ -173,9 +85,9 @@ class InHand:
         self._heartbeats = heartbeats
         self._judge = judge
         self._apart_s = apart_s
-        self._keys = [
+        self._keys = tuple(
             lane_key(lane, name) for name in ("in-hand", "worker-deaths", "apart", "suspects-turn", "beats")
-        ]
+        )
         self.suspects: tuple[Suspect, ...] = ()
         """As of the last `look`, those with the most deaths first."""
 
@@ -223,7 +135,7 @@ class InHand:
         """Counts the deaths of workers that are no more, and reads `suspects`. Raises `BoundaryDown`."""
         await self._settle_absent()
         with redis_errors(self._where):
-            _, deaths = await self._redis.eval_ro(_LOOK, len(self._keys), *self._keys)
+            _, deaths = await _LOOK(self._redis, self._keys)
         found = [_suspect(run, row) for run, row in zip(deaths[::2], deaths[1::2], strict=True)]
         self.suspects = tuple(
             sorted((one for one in found if one is not None), key=lambda one: (-one.deaths, -one.at))
@@ -233,7 +145,7 @@ class InHand:
         """One look at those who have something in hand: the deaths of those who are no more are counted.
         Returns the others of them but this one."""
         with redis_errors(self._where):
-            held, _ = await self._redis.eval_ro(_LOOK, len(self._keys), *self._keys)
+            held, _ = await _LOOK(self._redis, self._keys)
         others = {row.partition(" ")[0] for row in held} - {self._worker}
         if not others:
             return set()
@@ -267,9 +179,9 @@ class InHand:
             first = last if first is None else first
             await asyncio.sleep(LOOK_S)
 
-    async def _ask(self, script: str, *arguments: str | int | float) -> _Reply:
+    async def _ask(self, script: LuaScript, *arguments: str | int | float) -> _Reply:
         with redis_errors(self._where):
-            reply = await self._redis.eval(script, len(self._keys), *self._keys, *arguments)
+            reply = await script(self._redis, self._keys, *arguments)
         if not isinstance(reply, list):
             return _Reply(str(reply), ())
         return _Reply(str(reply[0]), tuple(str(part) for part in reply[1:]))

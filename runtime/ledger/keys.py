@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from runtime.model import LAYOUT_VERSION
+
+LUA = Path(__file__).with_name("lua")
+"""Where the ledger's scripts are."""
 
 PREFIX = f"joelclaw:{LAYOUT_VERSION}"
 

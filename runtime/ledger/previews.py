@@ -15,7 +15,7 @@ from typing import Any
 
 from runtime.common.text import one_line, without_credentials
 from runtime.ledger.audit import receipt_document, receipt_of
-from runtime.ledger.keys import lane_key
+from runtime.ledger.keys import LUA, lane_key
 from runtime.model import (
     BULK_LETTERS,
     BULK_OF_LETTER,
@@ -33,6 +33,7 @@ from runtime.model import (
     SelectedItem,
 )
 from runtime.redis_client.connection import Redis, redis_errors
+from runtime.redis_client.lua import LuaScript
 
 PREVIEWS_KEPT = 200
 """A lane. Beyond them the oldest that nobody is applying are forgotten."""
@@ -44,49 +45,12 @@ _GONE = "gone"
 SMALL = 10_000
 """Items. A preview of no more is kept by a server that is out of memory too: it may be what frees some."""
 
-_ALWAYS = "#!lua flags=allow-oom\n"
-_KEEP_SOME = """
-for i = 2, #ARGV, 2 do redis.call('HSET', KEYS[1], ARGV[i], ARGV[i + 1]) end
-redis.call('PEXPIREAT', KEYS[1], ARGV[1])
-return 1
-"""
-_KEEP_HEAD = (
-    _ALWAYS
-    + """
-redis.call('HSET', KEYS[1], 'shown', ARGV[2], 'ends', ARGV[1])
-redis.call('PEXPIREAT', KEYS[1], ARGV[1])
-redis.call('ZADD', KEYS[2], ARGV[3], ARGV[4])
-redis.call('PEXPIREAT', KEYS[2], ARGV[1])
-return redis.call('ZCARD', KEYS[2])
-"""
-)
-_RECORD = (
-    _ALWAYS
-    + """
-if redis.call('EXISTS', KEYS[1]) == 0 then return 'gone' end
-if redis.call('HSETNX', KEYS[2], ARGV[1], ARGV[2]) == 0 then return 0 end
-redis.call('PEXPIREAT', KEYS[2], ARGV[3])
-redis.call('HINCRBY', KEYS[1], 'batches', 1)
-for i = 4, #ARGV, 2 do redis.call('HINCRBY', KEYS[1], 'n:' .. ARGV[i], ARGV[i + 1]) end
-return 1
-"""
-)
-_FINISH = (
-    _ALWAYS
-    + """
-if redis.call('EXISTS', KEYS[1]) == 0 then return 'gone' end
-redis.call('HSETNX', KEYS[1], 'receipt', ARGV[1])
-return redis.call('HGET', KEYS[1], 'receipt')
-"""
-)
-_MARK = (
-    _ALWAYS
-    + """
-if redis.call('EXISTS', KEYS[1]) == 0 then return 'gone' end
-for i = 1, #ARGV, 2 do redis.call('HSETNX', KEYS[1], ARGV[i], ARGV[i + 1]) end
-return 1
-"""
-)
+_KEEP_SOME = LuaScript(LUA, "keep_batches")
+_KEEP_FEW = LuaScript(LUA, "keep_batches", flags="allow-oom")
+_KEEP_HEAD = LuaScript(LUA, "keep_head")
+_RECORD = LuaScript(LUA, "record_batch")
+_FINISH = LuaScript(LUA, "finish_preview")
+_MARK = LuaScript(LUA, "mark_preview")
 
 
 class Previews:
@@ -109,16 +73,16 @@ class Previews:
         """See `runtime.model.PreviewLedger.keep`."""
         head, parts, _ = self._keys(preview.preview_id)
         ends = _ms(preview.expires_at)
-        some = (_ALWAYS if preview.total <= SMALL else "#!lua\n") + _KEEP_SOME
+        keep = _KEEP_FEW if preview.total <= SMALL else _KEEP_SOME
         with redis_errors(self._where):
             for start in range(0, len(batches), BATCHES_A_WRITE):
                 rows: list[str] = []
                 for number, one in enumerate(batches[start : start + BATCHES_A_WRITE], start):
                     rows += [str(number), _batch_text(one)]
-                await self._redis.eval(some, 1, parts, str(ends), *rows)
+                await keep(self._redis, (parts,), str(ends), *rows)
             shown, at = _document(preview), repr(preview.created_at)
-            kept: Any = await self._redis.eval(
-                _KEEP_HEAD, 2, head, self._index, str(ends), shown, at, preview.preview_id
+            kept: Any = await _KEEP_HEAD(
+                self._redis, (head, self._index), str(ends), shown, at, preview.preview_id
             )
             await self._forget_the_oldest(int(kept) - PREVIEWS_KEPT, preview.preview_id)
 
@@ -197,7 +161,7 @@ class Previews:
             if ends is None:
                 raise _forgotten(preview_id)
             letters = "".join(BULK_LETTERS[result] for result in results)
-            reply: Any = await self._redis.eval(_RECORD, 2, head, done, str(number), letters, ends, *tally)
+            reply: Any = await _RECORD(self._redis, (head, done), str(number), letters, ends, *tally)
         if reply == _GONE:
             raise _forgotten(preview_id)
         return bool(reply)
@@ -205,16 +169,14 @@ class Previews:
     async def finish(self, preview_id: str, receipt: Receipt) -> Receipt:
         """See `runtime.model.PreviewLedger.finish`."""
         with redis_errors(self._where):
-            reply: Any = await self._redis.eval(
-                _FINISH, 1, self._keys(preview_id)[0], receipt_document(receipt)
-            )
+            reply: Any = await _FINISH(self._redis, self._keys(preview_id)[:1], receipt_document(receipt))
         if reply == _GONE:
             raise _forgotten(preview_id)
         return receipt_of(reply)
 
     async def _mark(self, preview_id: str, *fields: str) -> None:
         with redis_errors(self._where):
-            reply: Any = await self._redis.eval(_MARK, 1, self._keys(preview_id)[0], *fields)
+            reply: Any = await _MARK(self._redis, self._keys(preview_id)[:1], *fields)
         if reply == _GONE:
             raise _forgotten(preview_id)
 

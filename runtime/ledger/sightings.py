@@ -12,8 +12,9 @@ from collections.abc import Collection, Mapping
 from typing import Any
 
 from runtime.common.text import without_credentials
-from runtime.ledger.keys import lane_key
+from runtime.ledger.keys import LUA, lane_key
 from runtime.redis_client.connection import Redis, redis_errors
+from runtime.redis_client.lua import LuaScript
 
 Seen = tuple[str, str, str]
 """(code, boundary, subject) of a finding."""
@@ -23,19 +24,7 @@ KEPT_MOST = 2_000
 WATCH_S = 15.0
 """One process writes at a time; another takes over once the first has said nothing for so long."""
 
-_RECORD = f"""
-if not redis.call('SET', KEYS[2], ARGV[1], 'NX', 'PX', ARGV[2]) then
-  if redis.call('GET', KEYS[2]) ~= ARGV[1] then return 0 end
-  redis.call('PEXPIRE', KEYS[2], ARGV[2])
-end
-local gone = tonumber(ARGV[3])
-for i = 4, 3 + gone do redis.call('HDEL', KEYS[1], ARGV[i]) end
-for i = 4 + gone, #ARGV, 2 do
-  if redis.call('HLEN', KEYS[1]) >= {KEPT_MOST} then break end
-  redis.call('HSETNX', KEYS[1], ARGV[i], ARGV[i + 1])
-end
-return 1
-"""
+_RECORD = LuaScript(LUA, "record_findings", {"KEPT_MOST": KEPT_MOST})
 
 
 class Sightings:
@@ -64,9 +53,7 @@ class Sightings:
             words += [json.dumps(seen), f"{at:.3f}"]
         with redis_errors(self._where):
             return bool(
-                await self._redis.eval(
-                    _RECORD, 2, *self._keys, watcher, round(WATCH_S * 1000), len(gone), *words
-                )
+                await _RECORD(self._redis, self._keys, watcher, round(WATCH_S * 1000), len(gone), *words)
             )
 
 

@@ -7,20 +7,16 @@ from collections.abc import Mapping
 
 from runtime.common.text import one_line, without_credentials
 from runtime.ledger.beats import Heartbeats
-from runtime.ledger.keys import lane_key
+from runtime.ledger.keys import LUA, lane_key
 from runtime.model import WaitsFor
 from runtime.redis_client.connection import Redis, redis_errors
+from runtime.redis_client.lua import LuaScript
 
 WAITS_MAX = 1000
 """Most runs of one worker that are told, the oldest first."""
 TOLD_FOR_S = 5.0
 WHAT_MAX = 300
-_WRITE = """
-redis.call('DEL', KEYS[1])
-for i = 2, #ARGV, 2 do redis.call('HSET', KEYS[1], ARGV[i], ARGV[i + 1]) end
-if #ARGV > 1 then redis.call('PEXPIRE', KEYS[1], ARGV[1]) end
-return 1
-"""
+_WRITE = LuaScript(LUA, "write_waits")
 
 
 class Waits:
@@ -40,7 +36,7 @@ class Waits:
             row = {"what": one_line(one.what, WHAT_MAX), "since": one.since, "limit_s": one.limit_s}
             rows += (run_id, json.dumps(row))
         with redis_errors(self._where):
-            await self._redis.eval(_WRITE, 1, self._key(worker), round(TOLD_FOR_S * 1000), *rows)
+            await _WRITE(self._redis, (self._key(worker),), round(TOLD_FOR_S * 1000), *rows)
 
     async def waits_for(self, run_id: str) -> WaitsFor | None:
         """None where no worker tells it. Raises `BoundaryDown`."""

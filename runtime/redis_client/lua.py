@@ -19,7 +19,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -171,8 +171,13 @@ def sha_of(source: str) -> str:
 class LuaScript:
     """A script on keys of its caller's; sent by its hash, and in full to a server that does not know it."""
 
-    def __init__(self, folder: Path, name: str, constants: Constants | None = None) -> None:
+    def __init__(
+        self, folder: Path, name: str, constants: Constants | None = None, *, flags: str | None = None
+    ) -> None:
+        """``flags``: instead of those that the file names. Raises `BadLua`."""
         source = load_lua(folder, name, constants or {})
+        if flags is not None:
+            source = replace(source, flags=flags)
         self.source = source.whole
         self.sha = sha_of(self.source)
         self.read_only = source.flags == LOOKS
