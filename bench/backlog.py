@@ -164,9 +164,9 @@ async def claims(lane: Lane, samples: int) -> list[float]:
     taken = []
     for turn in range(samples + 2):
         begun = time.perf_counter()
-        demands = await lane.queue.peek(RULES)
+        demands = await lane.queue.make_ready(RULES)
         wanted = allocate(demands, dict.fromkeys(FAMILIES, 1), slots=BATCH, turn=turn)
-        leases = await lane.queue.claim(wanted, RULES, owner="bench")
+        leases = (await lane.queue.claim(wanted, RULES, owner="bench")).leases
         took = (time.perf_counter() - begun) * 1000
         if len(leases) != BATCH:
             raise RuntimeError(f"a batch of {len(leases)} instead of {BATCH}")
@@ -230,7 +230,7 @@ async def fail(redis: Redis, lane_name: str, lane: Lane, count: int) -> None:
         await lane.queue.enqueue_many(
             FAILED, [NewItem(item_id, payload_of(0), Priority.P2, "bench") for item_id in ids]
         )
-        leases = await lane.queue.claim({FAILED: (0, 0, CHUNK, 0)}, rules, owner="bench")
+        leases = (await lane.queue.claim({FAILED: (0, 0, CHUNK, 0)}, rules, owner="bench")).leases
         await lane.queue.settle_many(
             [Settlement(lease.run_id, FAILED, Outcome.FAILED, "the server said 503") for lease in leases]
         )

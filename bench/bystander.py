@@ -23,7 +23,7 @@ async def pair(queue: Queue, family: str) -> float:
     item = NewItem(new_item_id(family, at_s=time.time()), "{}", Priority.P0, "bench")
     begun = time.perf_counter()
     await queue.enqueue_many(family, [item])
-    leases = await queue.claim({family: (1, 0, 0, 0)}, {family: FamilyRules()}, owner="bystander")
+    leases = (await queue.claim({family: (1, 0, 0, 0)}, {family: FamilyRules()}, owner="bystander")).leases
     took = (time.perf_counter() - begun) * 1000
     if [lease.item_id for lease in leases] != [item.item_id]:
         raise SystemExit("the item that was enqueued was not claimed")

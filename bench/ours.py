@@ -1,6 +1,6 @@
 """This project's own queue behind the peers' wire: the one place that knows its calls.
 
-``enqueue``: our bulk path. ``process``: a drainer's rounds (turn, hold, peek, allocate, claim, begin to
+``enqueue``: our bulk path. ``process``: a drainer's rounds (turn, hold, make ready, allocate, claim, begin to
 admit, admitted), each batch settled while the next is claimed; without Restate between them. ``floor``: as many calls of an empty script, by the same client.
 """
 
@@ -90,10 +90,10 @@ class Ours:
         while claimed < jobs.count:
             if not await self.queue.take_turn(owner) or await self.queue.lane_held():
                 raise SystemExit("somebody else is at this lane")
-            demands = await self.queue.peek(rules)
+            demands = await self.queue.make_ready(rules)
             slots = min(BATCH, IN_FLIGHT - sum(demand.busy for demand in demands))
             wanted = allocate(demands, {FAMILY: 1}, slots=slots)
-            leases = await self.queue.claim(wanted, rules, owner=owner)
+            leases = (await self.queue.claim(wanted, rules, owner=owner)).leases
             await self.queue.end_turn(owner)
             begun = await self.queue.begin_admit(leases)
             await self.queue.admitted(begun)

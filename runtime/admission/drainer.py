@@ -1,6 +1,6 @@
 """The drainer: wakes on new work, claims by priority, admits in parallel.
 
-One round: peek at every family, allocate a batch, claim it, record that it is being admitted,
+One round: look at what is ready in every family, allocate a batch, claim it, record that it is being admitted,
 send it to Restate, record what was accepted. A process killed anywhere in between leaves rows
 that lapse: leased ones wait again, admitting ones are asked about (`runtime.admission.reconciler`).
 """
@@ -11,9 +11,10 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from runtime.admission.allocate import allocate
+from runtime.admission.in_doubt import LeasesInDoubt
 from runtime.lane.lane_file import Lane, LaneSource
 from runtime.model import BoundaryDown, Lease, OperatorError, Refused, RunRequest, RunStarter
 from runtime.pressure.dispatch import LEASE_S, TURN_MS
@@ -41,9 +42,6 @@ class DrainerStats:
     last_round_at: float | None = None
     idle_because: str | None = None
     last_error: str | None = None
-    uncertain: dict[str, Lease] = field(default_factory=dict)
-    """Sent, or about to be, and nobody knows with what result: the reconciler asks Restate about them, and
-    renews them for as long as Restate does not answer."""
 
 
 class Drainer:
@@ -73,6 +71,10 @@ class Drainer:
         self._paced = False
         self._in_hand: list[Lease] = []
         """What this round has claimed."""
+        self._set_aside = 0
+        """What this round's claim passed over."""
+        self.in_doubt = LeasesInDoubt()
+        """Shared with the reconciler, which asks Restate about them."""
         self.wake = asyncio.Event()
         self.stats = DrainerStats()
 
@@ -99,14 +101,13 @@ class Drainer:
         lane = self._lane.current
         self.stats.rounds += 1
         self.stats.last_round_at = time.time()
-        self._in_hand = []
+        self._in_hand, self._set_aside = [], 0
         try:
             return await self._round(lane)
         except OperatorError:
             # Redis went away under it: nobody else may touch these before they lapse, so that they would
             # stand still although their drainer lives.
-            for lease in self._in_hand:
-                self.stats.uncertain.setdefault(lease.item_id, lease)
+            self.in_doubt.keep(self._in_hand)
             raise
 
     async def _round(self, lane: Lane) -> int:
@@ -115,7 +116,7 @@ class Drainer:
             return 0
         leases = await self._claim(lane)
         if not leases:
-            return self._queue.set_aside
+            return self._set_aside
         async with self._renewing(leases):
             fitting = await self._fitting(lane, leases)
             begun = await self._queue.begin_admit(fitting, lease_s=self._lease_s)
@@ -191,7 +192,7 @@ class Drainer:
     async def _claimed(self, lane: Lane, ends_at: float) -> list[Lease]:
         """``ends_at``: when the turn is over at the earliest, by this process's monotonic clock."""
         rules, limits = lane.rules, lane.limits(self._lane_max)
-        demands = await self._queue.peek(rules)
+        demands = await self._queue.make_ready(rules)
         left_us = round((ends_at - self._monotonic()) * 1e6)
         self._paced = any(demand.paced for demand in demands)
         slots = min(BATCH, limits.max_in_flight - sum(demand.busy for demand in demands))
@@ -215,9 +216,10 @@ class Drainer:
         until_us = {demand.family: demand.at_us + left_us for demand in demands}
         leases: list[Lease] = []
         if self._monotonic() < ends_at:
-            leases = await self._queue.claim(
+            claimed = await self._queue.claim(
                 wanted, rules, owner=self._owner, lease_s=self._lease_s, until_us=until_us
             )
+            leases, self._set_aside = claimed.leases, claimed.set_aside
         if self._monotonic() >= ends_at:
             self.wake.set()  # cut short by the end of the turn: look again
         if limits.rate_per_s is not None and len(leases) < taken:
@@ -234,7 +236,7 @@ class Drainer:
             if isinstance(outcome, Refused):
                 await self._queue.quarantine(lease, f"refused at admission: {outcome.message}")
             elif outcome is not None:
-                self.stats.uncertain[lease.item_id] = lease
+                self.in_doubt.add([lease])
                 lost = outcome
         if lost is not None:
             raise lost

@@ -112,18 +112,13 @@ class Reconciler:
 
     async def keep_uncertain(self) -> None:
         """Renews what is uncertain; forgets what another drainer has taken over. Raises `BoundaryDown`."""
-        uncertain = self._drainer.stats.uncertain
-        asked = list(uncertain.values())
+        asked = self._drainer.in_doubt.all()
         if not asked:
             return
         kept = {id(lease) for lease in await self._queue.renew(asked, lease_s=self._lease_s)}
         for lease in asked:
             if id(lease) not in kept and lease.family not in self._queue.damage:
-                self._forget(lease)
-
-    def _forget(self, lease: Lease) -> None:
-        if self._drainer.stats.uncertain.get(lease.item_id) is lease:
-            del self._drainer.stats.uncertain[lease.item_id]
+                self._drainer.in_doubt.forget(lease)
 
     async def one_pass(self) -> None:
         """Raises `OperatorError` when a boundary failed; what was done by then stays done."""
@@ -141,9 +136,9 @@ class Reconciler:
             lapsed = found.returned + found.quarantined + len(found.uncertain)
             self.stats.lapsed.note(time.time(), family, lapsed)
             self._died(family, found.quarantined)
-            self._drainer.stats.uncertain.update({lease.item_id: lease for lease in found.uncertain})
+            self._drainer.in_doubt.add(found.uncertain)
         self.stats.unresolved = None
-        await self._resolve(list(self._drainer.stats.uncertain.values()))
+        await self._resolve(self._drainer.in_doubt.all())
         await self.rows.one_pass(families)
         await self.runs.one_pass(families)
 
@@ -182,7 +177,7 @@ class Reconciler:
             except OperatorError as error:  # a damaged family: its rows lapse, and stop no others
                 self.stats.unresolved = error.message
             for lease in batch:
-                self._forget(lease)
+                self._drainer.in_doubt.forget(lease)
         if leases:
             self._drainer.wake.set()
 

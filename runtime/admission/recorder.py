@@ -35,7 +35,7 @@ class SeriesRecorder:
         """Records every minute until ``stop``."""
         while not stop.is_set():
             try:
-                wait_s = await self.look()
+                wait_s = await self.record_minute()
             except OperatorError as error:
                 self.last_error = error.message
                 wait_s = AGAIN_AFTER_S
@@ -48,7 +48,7 @@ class SeriesRecorder:
             except TimeoutError:
                 continue
 
-    async def look(self) -> float:
+    async def record_minute(self) -> float:
         """Records the present minute if it has just begun, and of new families in any case. Returns the seconds until the next one.
 
         Raises `OperatorError`; families that could be recorded then are.

@@ -89,7 +89,7 @@ class InHand:
             lane_key(lane, name) for name in ("in-hand", "worker-deaths", "apart", "suspects-turn", "beats")
         )
         self.suspects: tuple[Suspect, ...] = ()
-        """As of the last `look`, those with the most deaths first."""
+        """As of the last `count_deaths`, those with the most deaths first."""
 
     async def take(self, run_id: str, family: str) -> Taken:
         """Notes that ``run_id`` begins here. A worker that had it before is judged first, which takes some
@@ -131,7 +131,7 @@ class InHand:
             async with asyncio.timeout(ANSWER_WITHIN_S):
                 await self._ask(_LET_GO, run_id, self._worker, how)
 
-    async def look(self) -> None:
+    async def count_deaths(self) -> None:
         """Counts the deaths of workers that are no more, and reads `suspects`. Raises `BoundaryDown`."""
         await self._settle_absent()
         with redis_errors(self._where):

@@ -75,13 +75,13 @@ class BulkExecutor(MoveIn):
             argument = int(order.priority)
         elif order.verb is BulkVerb.DELAY and order.delay_s is not None:
             argument = round(order.delay_s * 1e6)
-        with redis_errors(self._where):
+        with redis_errors(self.where):
             results = await self._APPLY(
-                self._redis,
-                self._base(family),
-                self._now,
+                self.redis,
+                self.base(family),
+                self.now,
                 batch_id,
-                self._wake,
+                self.wake,
                 order.verb.value,
                 argument,
                 _message(f"quarantined by {order.actor}", order.reason),
@@ -105,9 +105,9 @@ class BulkExecutor(MoveIn):
         flat = [part for item in items for part in (item.item_id, item.attempt, item.state.value)]
         hand, until = secrets.token_hex(8), time.monotonic() + HAND_S + HAND_LOOK_S
         while True:
-            with redis_errors(self._where):
+            with redis_errors(self.where):
                 before, rows, *now = await self._TAKE_OUT(
-                    self._redis, self._base(family), self._now, batch_id, message, hand, *flat
+                    self.redis, self.base(family), self.now, batch_id, message, hand, *flat
                 )
             if before != _BUSY or time.monotonic() > until:
                 break
@@ -120,7 +120,7 @@ class BulkExecutor(MoveIn):
             return await self._carry_over(family, items, target, batch_id, hand, rows, int(now[0]))
         except BaseException:
             with suppress(RedisError, OSError):  # it then ends by itself
-                await self._redis.hdel(self._base(family) + "mv:" + batch_id, "hand")
+                await self.redis.hdel(self.base(family) + "mv:" + batch_id, "hand")
             raise
 
     async def _carry_over(
@@ -143,9 +143,9 @@ class BulkExecutor(MoveIn):
         for item in items:
             why = refused.get(moved_id(item, target))
             closing += (item.item_id, item.attempt, _ARRIVED if why is None else BULK_LETTERS[why])
-        with redis_errors(self._where):
+        with redis_errors(self.where):
             results = await self._CLOSE_MOVED(
-                self._redis, self._base(family), self._now, batch_id, self._wake, hand, *closing
+                self.redis, self.base(family), self.now, batch_id, self.wake, hand, *closing
             )
         if results == _BUSY:
             raise _under_way(batch_id)

@@ -55,11 +55,11 @@ class QueueControl(LaneStore):
         left alone. Raises `PausedAnew`, `UsageError` for a length that is none, `BoundaryDown`.
         """
         fields = _fields(actor, kind, reason, mode)
-        with redis_errors(self._where):
+        with redis_errors(self.where):
             text, admitting, *instead = await self._PAUSE(
-                self._redis,
-                self._base(family),
-                self._now,
+                self.redis,
+                self.base(family),
+                self.now,
                 kind.value,
                 fields,
                 _length(for_s),
@@ -71,18 +71,16 @@ class QueueControl(LaneStore):
 
     async def still_admitting(self, family: str) -> int:
         """How many rows were being sent when last asked. Raises `BoundaryDown`."""
-        with redis_errors(self._where):
-            return int(await self._redis.zcard(self._base(family) + "admitting"))
+        with redis_errors(self.where):
+            return int(await self.redis.zcard(self.base(family) + "admitting"))
 
     _EXTEND = Script("extend_pause")
 
     async def extend(self, family: str, *, actor: str, for_s: float | None, epoch: int) -> ExtendResult:
         """The pause in force ends ``for_s`` seconds from now; None: when somebody resumes. Who paused, why
         and since when stay. Raises `UsageError` for a length that is none, `BoundaryDown`."""
-        with redis_errors(self._where):
-            reply = await self._EXTEND(
-                self._redis, self._base(family), self._now, epoch, _length(for_s), actor
-            )
+        with redis_errors(self.where):
+            reply = await self._EXTEND(self.redis, self.base(family), self.now, epoch, _length(for_s), actor)
         return ExtendResult(reply)
 
     _RESUME = Script("resume")
@@ -93,14 +91,14 @@ class QueueControl(LaneStore):
         """A person lifts every pause of the family's own, a machine only a machine's; the lane's hold
         stays. ``epoch``: as it was read with the pause that is meant; another one by then is left alone.
         Raises `BoundaryDown`."""
-        with redis_errors(self._where):
+        with redis_errors(self.where):
             reply = await self._RESUME(
-                self._redis,
-                self._base(family),
-                self._now,
+                self.redis,
+                self.base(family),
+                self.now,
                 kind.value,
                 actor,
-                self._wake,
+                self.wake,
                 "" if epoch is None else epoch,
             )
         return ResumeResult(reply)
@@ -130,16 +128,16 @@ class QueueControl(LaneStore):
             json.loads(_fields(actor, PauseKind.PERSON, reason, PauseMode.HOLD)) | {"lane": True}
         )
         length = _length(for_s)
-        with redis_errors(self._where):
-            hold = (lane_key(self._lane, HOLD),)
+        with redis_errors(self.where):
+            hold = (lane_key(self.lane, HOLD),)
             stands = await self._HOLD_LANE(
-                self._redis, hold, self._now, fields, length, ANY if over is None else over
+                self.redis, hold, self.now, fields, length, ANY if over is None else over
             )
             if stands is not None:
-                raise PausedAnew(f"the whole lane {self._lane}", unpack_pause(stands))
+                raise PausedAnew(f"the whole lane {self.lane}", unpack_pause(stands))
             names = await self._with_known(families)
-            calls = [ScriptCall(self._base(name), (self._now, LANE, fields, length, "")) for name in names]
-            replies = await self._PAUSE.many(self._redis, calls)
+            calls = [ScriptCall(self.base(name), (self.now, LANE, fields, length, "")) for name in names]
+            replies = await self._PAUSE.many(self.redis, calls)
             _raise_first(replies)
         return {
             name: Paused(family=name, pause=_made(text), still_admitting=admitting)
@@ -148,7 +146,7 @@ class QueueControl(LaneStore):
         }
 
     async def _with_known(self, families: Sequence[str]) -> list[str]:
-        known: Any = await self._redis.hvals(families_key(self._lane))
+        known: Any = await self.redis.hvals(families_key(self.lane))
         return [*families, *sorted(set(known) - set(families))]
 
     async def release_lane(
@@ -158,14 +156,14 @@ class QueueControl(LaneStore):
         the `hold_stamp` of the one that is meant; another one by then is left alone.
 
         Raises `BoundaryDown`."""
-        with redis_errors(self._where):
-            key = (lane_key(self._lane, HOLD),)
-            lifted = await self._RELEASE_LANE(self._redis, key, ANY if hold is None else hold)
+        with redis_errors(self.where):
+            key = (lane_key(self.lane, HOLD),)
+            lifted = await self._RELEASE_LANE(self.redis, key, ANY if hold is None else hold)
             if not lifted:
                 return dict.fromkeys(families, ResumeResult.PAUSED_ANEW)
             names = await self._with_known(families)
-            calls = [ScriptCall(self._base(name), (self._now, LANE, actor, self._wake, "")) for name in names]
-            replies = await self._RESUME.many(self._redis, calls)
+            calls = [ScriptCall(self.base(name), (self.now, LANE, actor, self.wake, "")) for name in names]
+            replies = await self._RESUME.many(self.redis, calls)
             _raise_first(replies)
         return {
             name: ResumeResult(reply) for name, reply in zip(names, replies, strict=True) if name in families
@@ -180,9 +178,9 @@ class QueueControl(LaneStore):
         Returns how many rows; 0 when it was not quarantined as one. Cut off, it goes on when it is asked for
         again. Raises `BoundaryDown`."""
         restored, left = 0, 1
-        with redis_errors(self._where):
+        with redis_errors(self.where):
             while left:
-                rows, left = await self._RESTORE(self._redis, self._base(family), self._now, self._wake)
+                rows, left = await self._RESTORE(self.redis, self.base(family), self.now, self.wake)
                 restored += int(rows)
         return restored
 

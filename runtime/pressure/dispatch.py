@@ -20,7 +20,7 @@ LEASE_S = 30.0
 """A lease not ended or renewed within this lapses: its item waits again, or Restate is asked about it."""
 NEVER_US = 1 << 53
 """Later than any server's time."""
-DUE_PER_PEEK = 100
+DUE_PER_CALL = 100
 """Due items made runnable a level and look; the next look takes the next ones."""
 DUE_AT_LEAST = 10
 """So many also where families that are looked at in the same script have so many due that it takes long."""
@@ -59,6 +59,16 @@ class Demand:
     """When it was looked at, by its own server's clock."""
 
 
+@dataclass(frozen=True, slots=True)
+class Claimed:
+    """What one claim took."""
+
+    leases: list[Lease]
+    set_aside: int = 0
+    """Rows that it passed over, for their busy keys or because they can't be read: the next one looks behind
+    them."""
+
+
 def rate_arguments(rules: FamilyRules) -> tuple[int, int]:
     """Microseconds between two starts (0: no limit), and how many may come at once."""
     if rules.rate_per_s is None:
@@ -66,60 +76,58 @@ def rate_arguments(rules: FamilyRules) -> tuple[int, int]:
     return max(1, round(1e6 / rules.rate_per_s)), rules.burst
 
 
-class Dispatch(LaneStore):
+class Dispatch:
     """The way out, as far as Restate's door."""
 
-    set_aside = 0
-    """Rows that this turn's claim passed over, for their busy keys or because they can't be read: the next one
-    looks behind them."""
+    def __init__(self, store: LaneStore) -> None:
+        self._store = store
 
     # --- the lane's turn
 
     @property
     def _turn(self) -> str:
-        return lane_key(self._lane, "turn")
+        return lane_key(self._store.lane, "turn")
 
     async def take_turn(self, owner: str) -> bool:
         """One drainer at a time looks and claims: the lane's limits are over families that lie on
         different servers of a cluster, so no script can hold them. Raises `BoundaryDown`."""
-        self.set_aside = 0
-        with redis_errors(self._where):
-            return bool(await _TAKE_TURN(self._redis, (self._turn,), owner, TURN_MS))
+        with redis_errors(self._store.where):
+            return bool(await _TAKE_TURN(self._store.redis, (self._turn,), owner, TURN_MS))
 
     async def end_turn(self, owner: str) -> bool:
         """Ends it if it is still its own. Returns whether the whole lane is held by now: what was claimed in
         the turn is to be given back then, for a family that was not known to who held the lane has
         no pause of its own. Raises `BoundaryDown`; the turn then ends by itself."""
-        with redis_errors(self._where):
-            keys = (self._turn, lane_key(self._lane, HOLD))
-            return bool(await _END_TURN(self._redis, keys, owner))
+        with redis_errors(self._store.where):
+            keys = (self._turn, lane_key(self._store.lane, HOLD))
+            return bool(await _END_TURN(self._store.redis, keys, owner))
 
     async def take_rate(self, rate_per_s: float, most: int) -> int:
         """Takes up to ``most`` starts of what the lane's own rate lets start now, before they are claimed:
         who dies in between has used them. Below 0: gives so many back. Returns how many it took.
 
         Raises `BoundaryDown`."""
-        with redis_errors(self._where):
-            keys, arguments = lane_rate.keys(self._lane), lane_rate.arguments(rate_per_s)
-            return int(await lane_rate.TAKE(self._redis, keys, *arguments, most))
+        with redis_errors(self._store.where):
+            keys, arguments = lane_rate.keys(self._store.lane), lane_rate.arguments(rate_per_s)
+            return int(await lane_rate.TAKE(self._store.redis, keys, *arguments, most))
 
     async def lane_held(self) -> bool:
         """Whether the whole lane is held. Raises `BoundaryDown`."""
-        with redis_errors(self._where):
-            return bool(await self._redis.exists(lane_key(self._lane, HOLD)))
+        with redis_errors(self._store.where):
+            return bool(await self._store.redis.exists(lane_key(self._store.lane, HOLD)))
 
     # --- claim
 
-    _PEEK = Script("peek", DUE_PER_PEEK=DUE_PER_PEEK, DUE_AT_LEAST=DUE_AT_LEAST)
+    _MAKE_READY = Script("make_ready", DUE_PER_CALL=DUE_PER_CALL, DUE_AT_LEAST=DUE_AT_LEAST)
 
-    async def peek(self, rules: Mapping[str, FamilyRules]) -> list[Demand]:
+    async def make_ready(self, rules: Mapping[str, FamilyRules]) -> list[Demand]:
         """Makes due items runnable and tells what could be claimed of each family. One pipeline a primary.
 
         Raises `BoundaryDown`."""
         arguments = {
             name: (round((rule.aging_s or 0) * 1e6), *rate_arguments(rule)) for name, rule in rules.items()
         }
-        replies = await self._each(self._PEEK, arguments, small=True)
+        replies = await self._store.each(self._MAKE_READY, arguments, small=True)
         demands = []
         for name, (p0, p1, p2, p3, busy, held, rate, at, alone) in replies.items():
             room = 0 if alone else max(0, rules[name].max_in_flight - busy)
@@ -147,7 +155,7 @@ class Dispatch(LaneStore):
         owner: str,
         lease_s: float = LEASE_S,
         until_us: Mapping[str, int] | None = None,
-    ) -> list[Lease]:
+    ) -> Claimed:
         """Leases up to ``wanted`` items of each family, by the level they are served at, within its limits.
 
         ``until_us``: when the turn is over, by the clock of each family's own server: from then on nothing is
@@ -170,9 +178,11 @@ class Dispatch(LaneStore):
         }
         # Rows by the hundred may be set aside for a busy key: so much of one family, not of twenty together.
         keyed = {name for name in wanted if rules[name].concurrency}
-        replies = await self._each(self._CLAIM, arguments, small=True, long=keyed)
-        self.set_aside = sum(parked for _, parked in replies.values())
-        return [lease_of(name, row) for name, (rows, _) in replies.items() for row in rows]
+        replies = await self._store.each(self._CLAIM, arguments, small=True, long=keyed)
+        return Claimed(
+            leases=[lease_of(name, row) for name, (rows, _) in replies.items() for row in rows],
+            set_aside=sum(set_aside for _, set_aside in replies.values()),
+        )
 
     # --- a target that asked to be left alone
 
@@ -184,14 +194,14 @@ class Dispatch(LaneStore):
         longer wait stays; what is not above 0 has passed already. Raises `BoundaryDown`."""
         arguments = {family: (round(wait_s * 1e6),) for family, wait_s in waits.items()}
         if arguments:
-            await self._each(self._LEAVE_ALONE, arguments, small=True)
+            await self._store.each(self._LEAVE_ALONE, arguments, small=True)
 
     async def left_alone(self, families: Collection[str]) -> dict[str, float]:
         """Of which families the target is still to be left alone, for how many seconds. Raises
         `BoundaryDown`."""
         if not families:
             return {}
-        replies = await self._each(self._LEFT_ALONE, dict.fromkeys(families, ()), small=True)
+        replies = await self._store.each(self._LEFT_ALONE, dict.fromkeys(families, ()), small=True)
         return {name: int(left) / 1e6 for name, left in replies.items() if int(left) > 0}
 
     _RENEW = Script("renew")
@@ -236,11 +246,11 @@ class Dispatch(LaneStore):
 
     async def quarantine(self, lease: Lease, message: str) -> bool:
         """This one can't be admitted; a person replays or discards it. Raises `BoundaryDown`."""
-        with redis_errors(self._where):
+        with redis_errors(self._store.where):
             reply = await self._QUARANTINE(
-                self._redis,
-                self._base(lease.family),
-                self._now,
+                self._store.redis,
+                self._store.base(lease.family),
+                self._store.now,
                 lease.item_id,
                 lease.token,
                 message[:MESSAGE_LIMIT],
@@ -257,7 +267,7 @@ class Dispatch(LaneStore):
             family: (argument, *(part for lease in group for part in (lease.item_id, lease.token)))
             for family, group in groups.items()
         }
-        replies = await self._each(script, arguments, small=True)
+        replies = await self._store.each(script, arguments, small=True)
         return [pair for family, reply in replies.items() for pair in zip(groups[family], reply, strict=True)]
 
 

@@ -77,7 +77,7 @@ class Exporter(LaneStore):
         meant = Selection(SELECTABLE) if selection is None else selection
         writer = await self._writer()
         yield writer.first()
-        selector = Selector(self._redis, self._url, self._lane, now_us=self.now_us)
+        selector = Selector(self.redis, self._url, self.lane, now_us=self.now_us)
         for family in families:
             seen: set[str] = set()
             if meant.ids is not None:
@@ -105,20 +105,20 @@ class Exporter(LaneStore):
         yield writer.last()
 
     async def _writer(self) -> LineWriter:
-        with redis_errors(self._where):
-            info: Any = await self._redis.info("server")
-            seconds = self.now_us / 1e6 if self.now_us is not None else (await self._redis.time())[0]
+        with redis_errors(self.where):
+            info: Any = await self.redis.info("server")
+            seconds = self.now_us / 1e6 if self.now_us is not None else (await self.redis.time())[0]
         name = "valkey" if "valkey_version" in info else "redis"
         server = f"{name} {info.get(f'{name}_version', 'unknown')} {info.get('run_id', 'unknown')}"
         when = datetime.fromtimestamp(int(seconds), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-        return LineWriter(BacklogHeader(self._lane, server, when))
+        return LineWriter(BacklogHeader(self.lane, server, when))
 
     async def _exact(self, family: str, ids: Sequence[str]) -> AsyncIterator[BacklogRow]:
         at = 0
         while at < len(ids):
             batch = ids[at : at + BATCH]
-            with redis_errors(self._where):
-                replies = await self._ROWS(self._redis, self._base(family), *batch)
+            with redis_errors(self.where):
+                replies = await self._ROWS(self.redis, self.base(family), *batch)
                 rows = [
                     _row(family, item_id, reply)
                     for item_id, reply in zip(batch, replies, strict=False)
@@ -126,9 +126,7 @@ class Exporter(LaneStore):
                 ]
                 keyed = [row for row in rows if row.dedup_key is not None]
                 pairs = [part for row in keyed for part in (dedup_suffix(row.dedup_key or ""), row.item_id)]
-                ends = (
-                    await self._WINDOWS(self._redis, self._base(family), self._now, *pairs) if keyed else []
-                )
+                ends = await self._WINDOWS(self.redis, self.base(family), self.now, *pairs) if keyed else []
             until = {row.item_id: int(end) for row, end in zip(keyed, ends, strict=True) if end}
             for row in rows:
                 yield replace(row, dedup_until_ms=until.get(row.item_id))
@@ -248,8 +246,8 @@ class Adopter(LaneStore):
 
     async def new(self, family: str, ids: Sequence[str]) -> list[bool]:
         """Which of these would be new here. At most `BATCH`. Raises `BoundaryDown`."""
-        with redis_errors(self._where):
-            return [bool(new) for new in await self._NEW(self._redis, self._base(family), *ids)]
+        with redis_errors(self.where):
+            return [bool(new) for new in await self._NEW(self.redis, self.base(family), *ids)]
 
     async def restore(self, family: str, batch: Sequence[BacklogRow], when: str) -> list[bool]:
         """Stores at most `BATCH` rows of one family, each unless the lane has it or had it: True for those
@@ -257,14 +255,12 @@ class Adopter(LaneStore):
 
         Raises `Draining`, `Refused` (out of memory), `BoundaryDown`: then nothing was stored.
         """
-        arguments: list[str | int | float] = [self._now, self._wake]
+        arguments: list[str | int | float] = [self.now, self.wake]
         for row in batch:
             arguments += _arguments(row, when)
-        with redis_errors(self._where):
-            await self._redis.hsetnx(families_key(self._lane), family_tag(family), family)
-            (reply,) = await self._RESTORE.many(
-                self._redis, [ScriptCall(self._base(family), tuple(arguments))]
-            )
+        with redis_errors(self.where):
+            await self.redis.hsetnx(families_key(self.lane), family_tag(family), family)
+            (reply,) = await self._RESTORE.many(self.redis, [ScriptCall(self.base(family), tuple(arguments))])
             if isinstance(reply, RedisError):
                 raise reply
         if reply == "draining":

@@ -44,8 +44,11 @@ class Ceiling(Enum):
     BYTES = _FULL_BYTES
 
 
-class Inflow(LaneStore):
+class Inflow:
     """The way in. Repeating a call with the same ids adds nothing."""
+
+    def __init__(self, store: LaneStore) -> None:
+        self._store = store
 
     _ENQUEUE = Script("enqueue")
 
@@ -99,8 +102,8 @@ class Inflow(LaneStore):
     ) -> list[Enqueued | OperatorError | Ceiling]:
         """`offer_many`, which tells also the ceiling that refused an item."""
         head = (
-            self._now,
-            self._wake,
+            self._store.now,
+            self._store.wake,
             max(1, round(dedup_window_s * 1000)),
             rules.backlog_items or 0,
             rules.backlog_bytes or 0,
@@ -121,10 +124,10 @@ class Inflow(LaneStore):
                     round(entry.delay_s * 1e6),
                     "" if entry.dedup_key is None else dedup_suffix(entry.dedup_key),
                 )
-            calls.append(ScriptCall(self._base(family), tuple(rows)))
-        with redis_errors(self._where):
+            calls.append(ScriptCall(self._store.base(family), tuple(rows)))
+        with redis_errors(self._store.where):
             replies, kept = await acknowledged(
-                self._redis, self._ENQUEUE, calls, ack=ack, timeout_s=ACK_WITHIN_S
+                self._store.redis, self._ENQUEUE, calls, ack=ack, timeout_s=ACK_WITHIN_S
             )
         results: list[Enqueued | OperatorError | Ceiling] = []
         for index, reply in enumerate(replies):
@@ -148,7 +151,7 @@ class Inflow(LaneStore):
     def _refused(self, family: str, reply: Any) -> OperatorError | None:
         if isinstance(reply, RedisError):
             try:
-                with redis_errors(self._where):
+                with redis_errors(self._store.where):
                     raise reply
             except OperatorError as error:
                 return error

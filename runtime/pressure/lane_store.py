@@ -18,22 +18,22 @@ class LaneStore:
     """One lane on one server. ``now_us`` stands in for the server's time, in tests only."""
 
     def __init__(self, redis: Redis, url: str, lane: str, *, now_us: int | None = None) -> None:
-        self._redis = redis
-        self._where = without_credentials(url)
-        self._lane = lane
-        self._wake = wake_channel(lane)
+        self.redis = redis
+        self.where = without_credentials(url)
+        self.lane = lane
+        self.wake = wake_channel(lane)
         self.now_us = now_us
         self.damage: dict[str, str] = {}
         """Families whose keys could not be worked on when last tried, and why."""
 
     @property
-    def _now(self) -> str:
+    def now(self) -> str:
         return "" if self.now_us is None else str(self.now_us)
 
-    def _base(self, family: str) -> str:
-        return family_base(self._lane, family)
+    def base(self, family: str) -> str:
+        return family_base(self.lane, family)
 
-    async def _each(
+    async def each(
         self,
         script: Script,
         arguments: Mapping[str, Sequence[str | int]],
@@ -50,13 +50,13 @@ class LaneStore:
         other. Raises `BoundaryDown`, or the first error when every family had one.
         """
         calls = [
-            ScriptCall(self._base(name), (self._now, *args), name in long) for name, args in arguments.items()
+            ScriptCall(self.base(name), (self.now, *args), name in long) for name, args in arguments.items()
         ]
-        with redis_errors(self._where):
+        with redis_errors(self.where):
             replies = dict(
                 zip(
                     arguments,
-                    await (script.batched if small else script.many)(self._redis, calls),
+                    await (script.batched if small else script.many)(self.redis, calls),
                     strict=True,
                 )
             )

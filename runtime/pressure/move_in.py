@@ -92,10 +92,10 @@ class MoveIn(LaneStore):
 
     async def _enqueue(self, target: str, fitting: Sequence[NewItem]) -> dict[str, BulkResult]:
         """Those that were not taken in."""
-        inflow = Inflow(self._redis, self._url, self._lane, now_us=self.now_us)
+        inflow = Inflow(LaneStore(self.redis, self._url, self.lane, now_us=self.now_us))
         try:
-            with redis_errors(self._where):
-                await self._redis.hsetnx(families_key(self._lane), family_tag(target), target)
+            with redis_errors(self.where):
+                await self.redis.hsetnx(families_key(self.lane), family_tag(target), target)
             told = await inflow.offer_each(target, fitting, rules=self._rules(target) or FamilyRules())
         except (Refused, WritesRefused) as error:  # nothing was stored
             return dict.fromkeys((entry.item_id for entry in fitting), _reason(error))
@@ -113,10 +113,10 @@ class MoveIn(LaneStore):
         """Those that the family has, or had."""
         if not ids:
             return []
-        base = self._base(family)
-        with redis_errors(self._where):
-            live: list[Any] = await self._redis.hmget(base + "items", list(ids))
-            done: list[Any] = await self._redis.hmget(base + "done", list(ids))
+        base = self.base(family)
+        with redis_errors(self.where):
+            live: list[Any] = await self.redis.hmget(base + "items", list(ids))
+            done: list[Any] = await self.redis.hmget(base + "done", list(ids))
         return [item_id for item_id, *found in zip(ids, live, done, strict=True) if any(found)]
 
     # --- looking before a move
@@ -127,13 +127,13 @@ class MoveIn(LaneStore):
         """See `runtime.actions.bulk.ports.MoveDoor.door_check`. Raises `BoundaryDown`."""
         checked = refused = gone = size = read = 0
         first: str | None = None
-        base = self._base(family)
+        base = self.base(family)
         for start in range(0, len(items), LOOKED_AT_ONCE):
             if read >= most_bytes:
                 break
             part = items[start : start + LOOKED_AT_ONCE]
-            with redis_errors(self._where):
-                records: list[Any] = await self._redis.hmget(base + "items", [item.item_id for item in part])
+            with redis_errors(self.where):
+                records: list[Any] = await self.redis.hmget(base + "items", [item.item_id for item in part])
             for item, record in zip(part, records, strict=True):
                 if record is None:
                     gone += 1

@@ -148,7 +148,7 @@ class OlderBacklog:
     """The older layout on one server. ``redis`` answers in bytes. Looking changes nothing."""
 
     def __init__(self, redis: Redis, url: str, *, families: Collection[str], payload_limit: int) -> None:
-        self._redis: Any = redis
+        self.redis: Any = redis
         self.where = without_credentials(url)
         self._families = families
         self._payload_limit = payload_limit
@@ -164,7 +164,7 @@ class OlderBacklog:
     ) -> tuple[OlderReading, _Index]:
         """What `read` tells, and where each entry that can be moved is. Raises `BoundaryDown`."""
         with redis_errors(self.where, "--older"):
-            total = int(await self._redis.xlen(EVENTS))
+            total = int(await self.redis.xlen(EVENTS))
             pending = await self.pending()
             index = _Index()
             done = 0
@@ -186,7 +186,7 @@ class OlderBacklog:
                 pending=tuple(index.pending),
                 pending_total=index.pending_count,
                 pauses=await self._pauses(index.entries),
-                stray=max(0, int(await self._redis.zcard(PRIORITY)) - index.ordered),
+                stray=max(0, int(await self.redis.zcard(PRIORITY)) - index.ordered),
                 active=await self._active(),
             )
         return reading, index
@@ -271,14 +271,14 @@ class OlderBacklog:
     async def _pages(self) -> AsyncIterator[list[tuple[str, Mapping[bytes, bytes]]]]:
         start = "-"
         while True:
-            page = await self._redis.xrange(EVENTS, min=start, max="+", count=PAGE)
+            page = await self.redis.xrange(EVENTS, min=start, max="+", count=PAGE)
             if not page:
                 return
             yield [(stream_id.decode("ascii"), fields or {}) for stream_id, fields in page]
             start = "(" + page[-1][0].decode("ascii")
 
     async def _scores(self, stream_ids: Sequence[str]) -> list[float | None]:
-        return list(await self._redis.zmscore(PRIORITY, list(stream_ids)))
+        return list(await self.redis.zmscore(PRIORITY, list(stream_ids)))
 
     async def pending(self) -> set[str]:
         """Delivered to the older system's consumers and not acknowledged. Raises `BoundaryDown`."""
@@ -287,7 +287,7 @@ class OlderBacklog:
         with redis_errors(self.where, "--older"):
             try:
                 while True:
-                    page = await self._redis.xpending_range(EVENTS, GROUP, min=start, max="+", count=1000)
+                    page = await self.redis.xpending_range(EVENTS, GROUP, min=start, max="+", count=1000)
                     found.update(row["message_id"].decode("ascii") for row in page)
                     if len(page) < 1000:
                         return found
@@ -299,7 +299,7 @@ class OlderBacklog:
 
     async def _active(self) -> tuple[str, ...]:
         try:
-            consumers = await self._redis.xinfo_consumers(EVENTS, GROUP)
+            consumers = await self.redis.xinfo_consumers(EVENTS, GROUP)
         except ResponseError as error:
             if "NOGROUP" in str(error) or "no such key" in str(error):
                 return ()
@@ -312,14 +312,14 @@ class OlderBacklog:
 
     async def _pauses(self, families: Collection[str]) -> tuple[OlderPause, ...]:
         """Those still in force: an end that has passed is no pause any more."""
-        rows: Mapping[bytes, bytes] = await self._redis.hgetall(PAUSES)
-        kind = await self._redis.type(PAUSE_ENDS)
+        rows: Mapping[bytes, bytes] = await self.redis.hgetall(PAUSES)
+        kind = await self.redis.type(PAUSE_ENDS)
         ends: dict[bytes, Any] = {}
         if kind == b"zset":
-            ends = dict(await self._redis.zrange(PAUSE_ENDS, 0, -1, withscores=True))
+            ends = dict(await self.redis.zrange(PAUSE_ENDS, 0, -1, withscores=True))
         elif kind == b"hash":
-            ends = dict(await self._redis.hgetall(PAUSE_ENDS))
-        now = float((await self._redis.time())[0])
+            ends = dict(await self.redis.hgetall(PAUSE_ENDS))
+        now = float((await self.redis.time())[0])
         found = []
         for name, text in sorted(rows.items()):
             family = name.decode("utf-8", "replace")
@@ -341,7 +341,7 @@ class OlderBacklog:
 
     async def fetch(self, stream_ids: Sequence[str]) -> dict[str, Mapping[bytes, bytes]]:
         """These entries, those that are gone left out. Raises `BoundaryDown`."""
-        pipe = self._redis.pipeline(transaction=False)
+        pipe = self.redis.pipeline(transaction=False)
         for stream_id in stream_ids:
             pipe.xrange(EVENTS, min=stream_id, max=stream_id)
         with redis_errors(self.where, "--older"):
@@ -356,7 +356,7 @@ class OlderBacklog:
         """Acknowledged, deleted and out of the order, all at once. Raises `BoundaryDown`."""
         if not stream_ids:
             return
-        pipe = self._redis.pipeline(transaction=True)
+        pipe = self.redis.pipeline(transaction=True)
         pipe.xack(EVENTS, GROUP, *stream_ids)
         pipe.xdel(EVENTS, *stream_ids)
         pipe.zrem(PRIORITY, *stream_ids)
@@ -396,10 +396,10 @@ class OlderAdopter(LaneStore):
         Raises `Draining`, `Refused` (out of memory), `BoundaryDown`; what was moved by then stays moved.
         """
         reading, index = await self._older.look(include_pending)
-        with redis_errors(self._where):
+        with redis_errors(self.where):
             now = self.now_us
             if now is None:
-                seconds, microseconds = await self._redis.time()
+                seconds, microseconds = await self.redis.time()
                 now = int(seconds) * 1_000_000 + int(microseconds)
         for pause in reading.pauses:
             await self._pause(pause, now)
@@ -440,8 +440,8 @@ class OlderAdopter(LaneStore):
 
     async def _pause(self, pause: OlderPause, now: int) -> None:
         """A person's pause that is in force here already stays as it is."""
-        with redis_errors(self._where):
-            held = await self._HELD(self._redis, self._base(pause.family), self._now)
+        with redis_errors(self.where):
+            held = await self._HELD(self.redis, self.base(pause.family), self.now)
         for_s = None if pause.until is None else pause.until - now / 1e6
         if held or (for_s is not None and for_s <= 0):
             return
@@ -454,11 +454,11 @@ class _Order:
     """Gives rows that come in their order scores that keep it, as near to their own as can be."""
 
     def __init__(self, now_us: int) -> None:
-        self._now = now_us
+        self.now = now_us
         self._last: dict[Priority, int] = {}
 
     def place(self, row: BacklogRow) -> BacklogRow:
-        since = min(row.enqueued_us, self._now)
+        since = min(row.enqueued_us, self.now)
         score = max(since, self._last.get(row.priority, -1) + 1)
         self._last[row.priority] = score
         return replace(row, enqueued_us=since, score_us=score)

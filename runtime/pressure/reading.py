@@ -55,13 +55,13 @@ class QueueReader(LaneStore):
 
         Raises `BoundaryDown`.
         """
-        with redis_errors(self._where):
+        with redis_errors(self.where):
             asked = await send(
-                self._redis,
+                self.redis,
                 [
-                    ("HVALS", families_key(self._lane)),
-                    ("GET", lane_key(self._lane, HOLD)),
-                    *lane_rate.asked(self._lane, lane),
+                    ("HVALS", families_key(self.lane)),
+                    ("GET", lane_key(self.lane, HOLD)),
+                    *lane_rate.asked(self.lane, lane),
                 ],
             )
             for reply in asked.replies:
@@ -71,11 +71,11 @@ class QueueReader(LaneStore):
             families = [*rules, *sorted(set(known) - set(rules))]
             calls = [
                 ScriptCall(
-                    family_base(self._lane, name), (self._now, *rate_arguments(rules.get(name, _NO_RULES)))
+                    family_base(self.lane, name), (self.now, *rate_arguments(rules.get(name, _NO_RULES)))
                 )
                 for name in families
             ]
-            told, rows = await self._FAMILY.surveyed(self._redis, calls, health.EACH)
+            told, rows = await self._FAMILY.surveyed(self.redis, calls, health.EACH)
             for reply in (*health.needed(told), *rows):
                 if isinstance(reply, Exception):
                     raise reply
@@ -89,12 +89,12 @@ class QueueReader(LaneStore):
         )
 
     def _source(self, told: Sequence[NodeReplies]) -> PressureSource:
-        nodes = health.nodes_of(told, self._where)
+        nodes = health.nodes_of(told, self.where)
         return PressureSource(
-            url=self._where,
+            url=self.where,
             server=health.server_name(told[0].replies[1]),
             run_id=nodes[0].run_id,
-            database=int(self._redis.connection_pool.connection_kwargs.get("db") or 0),
+            database=int(self.redis.connection_pool.connection_kwargs.get("db") or 0),
             role=nodes[0].role,
             maxmemory_policy=nodes[0].maxmemory_policy,
             appendonly=nodes[0].appendonly,
@@ -112,11 +112,11 @@ class QueueReader(LaneStore):
     async def item(self, item_id: str) -> WorkItem | None:
         """One item in whatever state, by its id alone. Raises `NotFound` for what is no id, `BoundaryDown`."""
         tag = tag_of(item_id)
-        with redis_errors(self._where):
-            family: Any = await self._redis.hget(families_key(self._lane), tag)
+        with redis_errors(self.where):
+            family: Any = await self.redis.hget(families_key(self.lane), tag)
             if family is None or family_tag(family) != tag:
                 return None
-            reply = await self._ITEM(self._redis, family_base(self._lane, family), self._now, item_id)
+            reply = await self._ITEM(self.redis, family_base(self.lane, family), self.now, item_id)
         if not reply:
             return None
         where, score, record, fails, lease = reply[:5]
@@ -148,12 +148,12 @@ class QueueReader(LaneStore):
         Raises `NotFound` for a cursor that isn't one, `BoundaryDown`.
         """
         limit = max(1, min(limit, PAGE_LIMIT))
-        base = family_base(self._lane, family)
+        base = family_base(self.lane, family)
         sets: tuple[str, ...]
         delays = _ALL
         if state in (ItemState.WAITING, ItemState.DELAYED):  # a delay ends with or without a drainer
-            with redis_errors(self._where):
-                now = await self._NOW(self._redis, base, self._now)
+            with redis_errors(self.where):
+                now = await self._NOW(self.redis, base, self.now)
             delays = ("-inf", now) if state is ItemState.WAITING else (f"({now}", "+inf")
         if state is ItemState.WAITING:
             sets, newest_first = tuple(kind + level for level in "0123" for kind in "wdq"), False
@@ -169,7 +169,7 @@ class QueueReader(LaneStore):
         bounds = {name: delays if re.fullmatch("d[0-3]", name) else _ALL for name in sets}
         found: list[tuple[str, float, int]] = []
         more = False
-        with redis_errors(self._where):
+        with redis_errors(self.where):
             for index in range(first, len(sets)):
                 want = limit + 1 - len(found)
                 rows = await self._slice(
@@ -184,10 +184,10 @@ class QueueReader(LaneStore):
                     found, more = found[:limit], True
                     break
             page = await self._rows(base, family, state, [(item_id, score) for item_id, score, _ in found])
-            total = sum([await self._redis.zcount(base + name, *bounds[name]) for name in sets])
+            total = sum([await self.redis.zcount(base + name, *bounds[name]) for name in sets])
             removed: Any = None
             if state is ItemState.QUARANTINED:
-                removed = await self._redis.hget(base + "meta", "removed")
+                removed = await self.redis.hget(base + "meta", "removed")
         if removed:
             alone = {item_id for item_id, _, index in found if index == 0}
             page = tuple(item if item.item_id in alone else _with_family(item, removed) for item in page)
@@ -211,17 +211,15 @@ class QueueReader(LaneStore):
         near = score or (high if newest_first else low)
         if after and low.startswith("(") and float(score) <= float(low[1:]):
             near = low  # what the last page ended with has become due meanwhile
-        ties = int(await self._redis.zcount(key, score, score)) if after else 0
+        ties = int(await self.redis.zcount(key, score, score)) if after else 0
         rows: Any
         if newest_first:
-            rows = await self._redis.zrevrangebyscore(
+            rows = await self.redis.zrevrangebyscore(
                 key, near, low, start=0, num=count + ties, withscores=True
             )
             beyond = [row for row in rows if not after or row[1] < float(score) or row[0] < last]
         else:
-            rows = await self._redis.zrangebyscore(
-                key, near, high, start=0, num=count + ties, withscores=True
-            )
+            rows = await self.redis.zrangebyscore(key, near, high, start=0, num=count + ties, withscores=True)
             beyond = [row for row in rows if not after or row[1] > float(score) or row[0] > last]
         return [(str(item_id), float(at)) for item_id, at in beyond[:count]]
 
@@ -234,13 +232,13 @@ class QueueReader(LaneStore):
             return ()
         ids = [item_id for item_id, _ in found]
         if state in (ItemState.SUCCEEDED, ItemState.DISCARDED):
-            done: Any = await self._redis.hmget(base + "done", ids)
+            done: Any = await self.redis.hmget(base + "done", ids)
             return tuple(
                 unpack_settled(item_id, family, score, row)
                 for (item_id, score), row in zip(found, done, strict=True)
                 if row
             )
-        rows = await self._PAGE(self._redis, base, PAGE_PAYLOAD, *ids)
+        rows = await self._PAGE(self.redis, base, PAGE_PAYLOAD, *ids)
         return tuple(
             unpack_item(
                 item_id, family, state, score, record, fails=fails, lease=lease, deaths=int(deaths or 0)

@@ -33,14 +33,17 @@ class Recovered:
     """Rows set aside for a concurrency key that turned out to be free."""
 
 
-class Recovery(LaneStore):
+class Recovery:
     """Mends only what is certain; the rest is handed to whoever can ask."""
+
+    def __init__(self, store: LaneStore) -> None:
+        self._store = store
 
     _OWNERS = Script("owners")
 
     async def owners(self, families: Sequence[str]) -> set[str]:
         """Who holds leases now. Raises `BoundaryDown`."""
-        replies = await self._each(self._OWNERS, dict.fromkeys(families, ()))
+        replies = await self._store.each(self._OWNERS, dict.fromkeys(families, ()))
         return {owner for reply in replies.values() for owner in reply}
 
     _RECOVER = Script(
@@ -63,7 +66,7 @@ class Recovery(LaneStore):
             name: (
                 owner,
                 round(lease_s * 1e6),
-                self._wake,
+                self._store.wake,
                 rules.concurrency or 0,
                 len(gone),
                 *sorted(gone),
@@ -71,7 +74,7 @@ class Recovery(LaneStore):
             )
             for name, rules in families.items()
         }
-        replies = await self._each(self._RECOVER, arguments)
+        replies = await self._store.each(self._RECOVER, arguments)
         return {
             name: Recovered(
                 returned=reply[0],
@@ -96,9 +99,15 @@ class Recovery(LaneStore):
         Raises `BoundaryDown`.
         """
         score, _, last = after.partition(" ")
-        with redis_errors(self._where):
+        with redis_errors(self._store.where):
             rows = await self._IN_FLIGHT(
-                self._redis, self._base(family), self._now, round(older_than_s * 1e6), score, limit, last
+                self._store.redis,
+                self._store.base(family),
+                self._store.now,
+                round(older_than_s * 1e6),
+                score,
+                limit,
+                last,
             )
         cursor = f"{rows[-1][2]} {rows[-1][0]}" if len(rows) == limit else None
         return [f"{item_id}.{attempt}" for item_id, attempt, _ in rows], cursor
@@ -114,16 +123,18 @@ class Recovery(LaneStore):
         """
         if not runs:
             return []
-        with redis_errors(self._where):
+        with redis_errors(self._store.where):
             flat = [part for run in runs for part in run]
-            return list(await self._RECLAIM(self._redis, self._base(family), self._now, *flat))
+            return list(
+                await self._RECLAIM(self._store.redis, self._store.base(family), self._store.now, *flat)
+            )
 
     # --- families that nobody declares
 
     async def families(self) -> list[str]:
         """Every family that ever had an item here. Raises `BoundaryDown`."""
-        with redis_errors(self._where):
-            known: Any = await self._redis.hvals(families_key(self._lane))
+        with redis_errors(self._store.where):
+            known: Any = await self._store.redis.hvals(families_key(self._store.lane))
         return sorted(known)
 
     _REMOVE = Script("remove_family", PARKED_PER_REMOVAL=PARKED_PER_REMOVAL)
@@ -135,5 +146,5 @@ class Recovery(LaneStore):
 
         Raises `BoundaryDown`.
         """
-        replies = await self._each(self._REMOVE, dict.fromkeys(families, ()))
+        replies = await self._store.each(self._REMOVE, dict.fromkeys(families, ()))
         return {name: count for name, count in replies.items() if count}

@@ -142,7 +142,7 @@ class Selector(LaneStore):
     ) -> Selected:
         check_selection(selection, ceiling)
         names = tuple(dict.fromkeys(families))
-        with redis_errors(self._where):
+        with redis_errors(self.where):
             now = self.now_us if self.now_us is not None else await self._server_now()
             scopes = scopes_of(selection, now)
             if selection.ids is not None:
@@ -169,7 +169,7 @@ class Selector(LaneStore):
         """See `runtime.model.BacklogSelector.following`. ReadPort no further than ``limit`` matches need."""
         check_selection(selection, limit)
         at = _At.of(cursor)
-        with redis_errors(self._where):
+        with redis_errors(self.where):
             now = self.now_us if self.now_us is not None else await self._server_now()
             scopes = scopes_of(selection, now)
             if selection.ids is not None:
@@ -228,7 +228,7 @@ class Selector(LaneStore):
         """Of each family's sets."""
         bounds = tuple(part for scope in scopes for part in (scope.name, scope.low, scope.high))
         sizes: list[list[int]] = await self._COUNT.many(
-            self._redis, [ScriptCall(self._base(family), bounds) for family in families]
+            self.redis, [ScriptCall(self.base(family), bounds) for family in families]
         )
         for reply in sizes:
             if isinstance(reply, RedisError):
@@ -242,7 +242,7 @@ class Selector(LaneStore):
         whoever goes through more than fits in memory. Raises as `select`."""
         check_selection(selection, 0)
         known: set[str] = set() if seen is None else seen
-        with redis_errors(self._where):
+        with redis_errors(self.where):
             now = self.now_us if self.now_us is not None else await self._server_now()
             judge = SelectionMatcher(selection)
             for scope in scopes_of(selection, now):
@@ -257,7 +257,7 @@ class Selector(LaneStore):
                     await pages.close()
 
     async def _server_now(self) -> int:
-        seconds, microseconds = await self._redis.time()
+        seconds, microseconds = await self.redis.time()
         return int(seconds) * 1_000_000 + int(microseconds)
 
     async def _by_sets(
@@ -326,7 +326,7 @@ class Selector(LaneStore):
 
     async def page(self, family: str, *arguments: str | int | float) -> Any:
         """One page of one set: see ``_PAGE``."""
-        return await self._PAGE(self._redis, self._base(family), *arguments)
+        return await self._PAGE(self.redis, self.base(family), *arguments)
 
     async def _by_ids(
         self,
@@ -353,8 +353,8 @@ class Selector(LaneStore):
                     if not batch:
                         break
                     rows, scores = await self._LOOK(
-                        self._redis,
-                        self._base(family),
+                        self.redis,
+                        self.base(family),
                         *judge.arguments(scope),
                         *(scope.name, scope.low, scope.high),
                         *batch,

@@ -28,8 +28,11 @@ class Settlement:
     message: str | None = None
 
 
-class Settling(LaneStore):
+class Settling:
     """Idempotent, fenced by the attempt, accepted from any live state."""
+
+    def __init__(self, store: LaneStore) -> None:
+        self._store = store
 
     _SETTLE = Script("settle")
 
@@ -60,17 +63,17 @@ class Settling(LaneStore):
                         "reason": f"{rule.failures} failure{'s' * (rule.failures != 1)} within {_window(rule.window_s)}",
                     }
                 )
-            arguments: list[str | int] = [self._now, self._wake]
+            arguments: list[str | int] = [self._store.now, self._store.wake]
             arguments += (0, 0, "") if rule is None else (rule.failures, round(rule.window_s * 1e6), reason)
             for index in indexes:
                 settlement = settlements[index]
                 item_id, attempt = parse_run_id(settlement.run_id)
                 text = (settlement.message or "")[:MESSAGE_LIMIT].encode("utf-8", "replace").decode()
                 arguments += (item_id, attempt, settlement.outcome.value, text)
-            calls.append(ScriptCall(self._base(family), tuple(arguments)))
+            calls.append(ScriptCall(self._store.base(family), tuple(arguments)))
         results: list[SettleResult | RedisError] = [SettleResult.UNKNOWN] * len(settlements)
-        with redis_errors(self._where):
-            replies = await self._SETTLE.many(self._redis, calls)
+        with redis_errors(self._store.where):
+            replies = await self._SETTLE.many(self._store.redis, calls)
         for (_, indexes), reply in zip(batches, replies, strict=True):
             for place, index in enumerate(indexes):
                 results[index] = reply if isinstance(reply, RedisError) else SettleResult(reply[place])
@@ -88,7 +91,7 @@ class Settling(LaneStore):
         """See `runtime.model.Settler`. Raises `BoundaryDown`."""
         (result,) = await self.settle_many([Settlement(run_id, family, outcome, message)], {family: breaker})
         if isinstance(result, RedisError):
-            with redis_errors(self._where):
+            with redis_errors(self._store.where):
                 raise result
         return result
 
@@ -103,7 +106,9 @@ class Settling(LaneStore):
         Never touches anything that has not succeeded or been discarded. Raises `BoundaryDown`.
         """
         arguments = dict.fromkeys(families, (round(keep_s * 1e6), keep_rows))
-        return {name: count for name, count in (await self._each(self._SWEEP, arguments)).items() if count}
+        return {
+            name: count for name, count in (await self._store.each(self._SWEEP, arguments)).items() if count
+        }
 
 
 def _window(window_s: float) -> str:

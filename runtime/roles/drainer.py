@@ -100,7 +100,7 @@ async def run_drainer(settings: Settings, stop: asyncio.Event, *, lease_s: float
                 "admitted": drainer.stats.admitted,
                 "idle_because": drainer.stats.idle_because,
                 "last_error": drainer.stats.last_error,
-                "uncertain": len(drainer.stats.uncertain),
+                "uncertain": len(drainer.in_doubt),
                 "damaged": ", ".join(f"{name}: {why}" for name, why in queue.damage.items()) or None,
                 "reconciler_error": reconciler.stats.last_pass_error,
                 **told(reconciler, time.time()),

@@ -59,7 +59,7 @@ async def run_worker(settings: Settings, stop: asyncio.Event) -> None:
     journal = Journal(
         targets.restate_admin_url, name, lambda: lane.current.tags, ingress_url=targets.restate_ingress_url
     )
-    settler = FireSettler(Settlements(queue, lambda: lane.current.breakers), fires, time.time)
+    settler = FireSettler(Settlements(queue.settling, lambda: lane.current.breakers), fires, time.time)
     fire_queue = FireQueue(intake, reading, lane, keep_s=settings.keep_s)
     schedules = build_schedule(
         SchedulePorts(
@@ -176,7 +176,7 @@ def _calling(lane: LaneSource) -> list[str]:
 async def _look_for_deaths(in_hand: InHand, stop: asyncio.Event) -> None:
     while not stop.is_set():
         with suppress(OperatorError):  # told by the beat
-            await in_hand.look()
+            await in_hand.count_deaths()
         with suppress(TimeoutError):
             await asyncio.wait_for(stop.wait(), DEATHS_LOOK_S)
 

@@ -142,9 +142,11 @@ class Room:
 
     async def add_dead(self, many: int, *, of: str = FAMILY, why: str = "HTTP 500") -> list[str]:
         ids = await self.add(many, of=of)
-        while leases := await self.queue.claim(
-            {of: (100, 100, 100, 100)}, {of: FamilyRules(max_in_flight=10_000)}, owner="d"
-        ):
+        while leases := (
+            await self.queue.claim(
+                {of: (100, 100, 100, 100)}, {of: FamilyRules(max_in_flight=10_000)}, owner="d"
+            )
+        ).leases:
             await self.queue.admitted(await self.queue.begin_admit(leases))
             await asyncio.gather(
                 *(self.queue.settle(lease.run_id, of, Outcome.FAILED, why) for lease in leases)

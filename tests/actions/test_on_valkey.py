@@ -69,9 +69,11 @@ class Room:
         return item_id
 
     async def fail_all(self) -> None:
-        leases = await self.queue.claim(
-            {FAMILY: (100, 100, 100, 100)}, {FAMILY: FamilyRules(max_in_flight=1000)}, owner="d"
-        )
+        leases = (
+            await self.queue.claim(
+                {FAMILY: (100, 100, 100, 100)}, {FAMILY: FamilyRules(max_in_flight=1000)}, owner="d"
+            )
+        ).leases
         await self.queue.admitted(await self.queue.begin_admit(leases))
         for lease in leases:
             await self.queue.settle(lease.run_id, FAMILY, Outcome.FAILED, "HTTP 500")
@@ -145,9 +147,9 @@ async def test_a_pause_shows_the_backlog_as_held_and_a_resume_as_waiting(room: R
 
 async def test_a_pause_tells_how_many_are_still_being_admitted(room: Room) -> None:
     await room.add()
-    leases = await room.queue.claim(
-        {FAMILY: (9, 9, 9, 9)}, {FAMILY: FamilyRules(max_in_flight=20)}, owner="d"
-    )
+    leases = (
+        await room.queue.claim({FAMILY: (9, 9, 9, 9)}, {FAMILY: FamilyRules(max_in_flight=20)}, owner="d")
+    ).leases
     await room.queue.begin_admit(leases)
     assert await act(room, ActionName.PAUSE, FAMILY) == [ReceiptOutcome.ACCEPTED]
     await room.queue.admitted(leases)
@@ -163,7 +165,9 @@ async def test_a_lane_s_hold_tells_what_is_being_admitted_of_a_family_that_was_n
     await room.queue.enqueue(
         new_item_id(new, at_s=time.time()), new, "{}", priority=Priority.P1, origin="test"
     )
-    await room.queue.begin_admit(await room.queue.claim({new: (9, 9, 9, 9)}, {new: FamilyRules()}, owner="d"))
+    await room.queue.begin_admit(
+        (await room.queue.claim({new: (9, 9, 9, 9)}, {new: FamilyRules()}, owner="d")).leases
+    )
     assert new not in preview.ids
     receipt = await room.actions.apply(preview, actor="ana@host", origin="cli")
     outcomes = {result.target: result.outcome for result in receipt.results}
@@ -231,9 +235,9 @@ async def test_a_hold_of_the_lane_by_somebody_else_since_the_preview_is_left_alo
 async def test_what_somebody_ended_does_not_make_its_family_failing(room: Room, outcome: Outcome) -> None:
     for ends in (outcome, Outcome.FAILED):
         await room.add()
-        leases = await room.queue.claim(
-            {FAMILY: (9, 9, 9, 9)}, {FAMILY: FamilyRules(max_in_flight=9)}, owner="d"
-        )
+        leases = (
+            await room.queue.claim({FAMILY: (9, 9, 9, 9)}, {FAMILY: FamilyRules(max_in_flight=9)}, owner="d")
+        ).leases
         await room.queue.admitted(await room.queue.begin_admit(leases))
         await room.queue.settle(leases[0].run_id, FAMILY, ends, "it ended")
         told = await row(room)
@@ -248,9 +252,11 @@ async def test_what_has_no_room_under_its_limit_is_throttled_whether_or_not_a_pl
     for _ in range(most + 5):
         await room.add()
     assert (await row(room)).waiting == most + 5, "nothing moves: no limit keeps it back"
-    leases = await room.queue.claim(
-        {FAMILY: (most, most, most, most)}, {FAMILY: FamilyRules(max_in_flight=most)}, owner="d"
-    )
+    leases = (
+        await room.queue.claim(
+            {FAMILY: (most, most, most, most)}, {FAMILY: FamilyRules(max_in_flight=most)}, owner="d"
+        )
+    ).leases
     await room.queue.admitted(await room.queue.begin_admit(leases))
     told = [await row(room)]
     for lease in leases[:2]:

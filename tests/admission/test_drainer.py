@@ -52,7 +52,7 @@ async def test_an_answer_that_was_lost_is_asked_about_and_the_run_goes_on(lane: 
     await lane.reconciler.one_pass()
     assert (await lane.look()).in_flight == 1
     assert lane.restate.accepted == [f"{item_id}.1"]
-    assert not lane.drainer.stats.uncertain
+    assert not lane.drainer.in_doubt
 
 
 @pytest.mark.parametrize("when", ["before the send", "after the send"])
@@ -74,7 +74,7 @@ async def test_what_a_drainer_had_in_hand_when_redis_went_away_goes_on_as_soon_a
     valkey.launch()
     await lane.redis.connection_pool.disconnect()
     await lane.reconciler.one_pass()
-    assert not lane.drainer.stats.uncertain
+    assert not lane.drainer.in_doubt
     row = await lane.look()
     assert (row.waiting, row.leased, row.in_flight) == ((2, 0, 0) if when == "before the send" else (0, 0, 2))
     assert {item.deaths for item in (await lane.reading.items("a", ItemState.WAITING)).items} <= {0}
@@ -221,10 +221,10 @@ async def test_a_removed_familys_backlog_is_quarantined_as_one_and_restored_exac
     assert {row.item_id for row in page.items} == {item_id, later}
     assert {row.removed_since for row in page.items} == {look.removed_since}
     rules = {"gone": FamilyRules()}
-    assert await lane.queue.claim({"gone": (9, 9, 9, 9)}, rules, owner="d1") == []
+    assert (await lane.queue.claim({"gone": (9, 9, 9, 9)}, rules, owner="d1")).leases == []
     assert await lane.control.restore("gone") == 2
     assert [await lane.reading.item(one) for one in (item_id, later)] == before
-    assert len(await lane.queue.claim({"gone": (9, 9, 9, 9)}, rules, owner="d1")) == 1
+    assert len((await lane.queue.claim({"gone": (9, 9, 9, 9)}, rules, owner="d1")).leases) == 1
 
 
 async def test_what_no_longer_fits_its_schema_is_quarantined_with_the_reason(lane: Lane) -> None:

@@ -83,7 +83,7 @@ async def test_a_drainer_forgets_what_another_has_taken_over(lane: Lane) -> None
     await other.one_pass()
     assert (await lane.look()).in_flight == 1
     await mine.keep_uncertain()
-    assert not mine._drainer.stats.uncertain
+    assert not mine._drainer.in_doubt
 
 
 async def test_a_restate_that_hangs_does_not_keep_leases_from_coming_back(

@@ -57,7 +57,7 @@ async def over(lane: Lane) -> None:
 
 
 @pytest.mark.usefixtures("short_turns")
-@pytest.mark.parametrize("at", ["claim", "peek", "lane_held"])
+@pytest.mark.parametrize("at", ["claim", "make_ready", "lane_held"])
 async def test_a_drainer_that_was_stopped_for_longer_than_its_turn_claims_nothing_beyond_the_lane_s_limit(
     lane: Lane, at: str
 ) -> None:
@@ -96,7 +96,7 @@ async def test_a_turn_whose_end_has_passed_by_the_drainer_s_own_clock_is_not_use
     async def note() -> None:
         claims.append("claim")
 
-    before(queue, "peek", stall)
+    before(queue, "make_ready", stall)
     before(queue, "claim", note)
     assert await drainer.round() == 0
     assert claims == []
@@ -110,9 +110,9 @@ async def test_a_claim_that_gets_to_its_server_after_the_turn_leases_nothing_of_
     await lane.add("a", 1)
     (made,) = await lane.add("b", 1)
     rules = {"a": FamilyRules(), "b": FamilyRules()}
-    looked = {demand.family: demand.at_us for demand in await lane.queue.peek(rules)}
+    looked = {demand.family: demand.at_us for demand in await lane.queue.make_ready(rules)}
     until = {"a": looked["a"], "b": looked["b"] + 60_000_000}
-    leases = await lane.queue.claim(dict.fromkeys(rules, ALL), rules, owner="d", until_us=until)
+    leases = (await lane.queue.claim(dict.fromkeys(rules, ALL), rules, owner="d", until_us=until)).leases
     assert [lease.item_id for lease in leases] == [made]
 
 
@@ -124,7 +124,7 @@ async def test_the_late_end_of_one_turn_does_not_end_the_next(lane: Lane) -> Non
         names.append(owner)
         return await take_turn(owner)
 
-    lane.queue.take_turn = taken  # type: ignore[method-assign]
+    lane.queue.take_turn = taken
     await lane.drainer.round()
     await lane.drainer.round()
     assert len({*names}) == 2
@@ -163,7 +163,7 @@ async def test_a_claim_whose_answer_was_lost_keeps_its_turn_since_it_may_still_a
         late.append(claim(*args, **options))
         raise BoundaryDown("no answer in time")
 
-    queue.claim = lost  # type: ignore[method-assign]
+    queue.claim = lost
     with pytest.raises(BoundaryDown):
         await losing.round()
     other, _ = with_queue(lane, "d2", lane_max=10)
@@ -216,7 +216,7 @@ async def hold(lane: Lane) -> None:
 @pytest.mark.parametrize(
     ("at", "known"),
     [
-        *((at, known) for at in ("peek", "claim", "end_turn") for known in (True, False)),
+        *((at, known) for at in ("make_ready", "claim", "end_turn") for known in (True, False)),
         ("begin_admit", True),
     ],
 )
@@ -245,7 +245,7 @@ async def test_whoever_holds_the_lane_is_told_what_is_being_admitted_of_a_family
     await lane.add("a", 2)
     await lane.add("b", 1)
     rules = {"a": FamilyRules()}
-    await lane.queue.begin_admit(await lane.queue.claim({"a": ALL}, rules, owner="d"))
+    await lane.queue.begin_admit((await lane.queue.claim({"a": ALL}, rules, owner="d")).leases)
     held = await lane.control.hold_lane(["b"], actor="ann", reason=None, for_s=None)
     assert {name: one.still_admitting for name, one in held.items()} == {"b": 0, "a": 2}
     assert await lane.redis.exists(f"joelclaw:1:{{main}}:{HOLD}")

@@ -101,9 +101,9 @@ class Desk:
             ids = [new_item_id(of, at_s=time.time()) for _ in range(many)]
             await queue.enqueue_many(of, [NewItem(item_id, payload, Priority.P2, "test") for item_id in ids])
             while dead and (
-                leases := await queue.claim(
-                    {of: (100,) * 4}, {of: FamilyRules(max_in_flight=10_000)}, owner="d"
-                )
+                leases := (
+                    await queue.claim({of: (100,) * 4}, {of: FamilyRules(max_in_flight=10_000)}, owner="d")
+                ).leases
             ):
                 await queue.admitted(await queue.begin_admit(leases))
                 for lease in leases:

@@ -32,7 +32,7 @@ async def dead_item(operator: Operator, url: str) -> str:
     redis = connect(url)
     try:
         queue = Queue(redis, url, "door")
-        leases = await queue.claim({FAMILY: (0, 0, 1, 0)}, {FAMILY: FamilyRules()}, owner="d")
+        leases = (await queue.claim({FAMILY: (0, 0, 1, 0)}, {FAMILY: FamilyRules()}, owner="d")).leases
         await queue.admitted(await queue.begin_admit(leases))
         await queue.settle(f"{item_id}.1", FAMILY, Outcome.FAILED, "HTTP 503")
     finally:

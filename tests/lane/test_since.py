@@ -45,9 +45,9 @@ async def test_console_once_and_gateway_tell_the_same_beginning_and_looking_writ
         begun = time.time()
         async with operator_of(lane) as operator:
             await operator.intake.enqueue("a/b", "{}", origin="test")
-            leases = await queue.claim(
-                {"a/b": (1, 1, 1, 1)}, {"a/b": FamilyRules(max_in_flight=1)}, owner="d"
-            )
+            leases = (
+                await queue.claim({"a/b": (1, 1, 1, 1)}, {"a/b": FamilyRules(max_in_flight=1)}, owner="d")
+            ).leases
             await queue.admitted(await queue.begin_admit(leases))
             await queue.settle(leases[0].run_id, "a/b", Outcome.FAILED, "HTTP 500")
             await operator.reader.snapshot()  # one that looked before it was on record

@@ -63,7 +63,7 @@ class Stage:
 
     async def look(self) -> InHand:
         one = await self.worker("looks")
-        await one.look()
+        await one.count_deaths()
         return one
 
     async def deaths(self) -> dict[str, int]:
@@ -146,5 +146,5 @@ async def test_a_redis_that_is_away_holds_no_handler_up(valkey: ValkeyServer) ->
         assert await worker.take("a.1", "a") == Taken(0, apart=False)
         await worker.let_go("a.1", ended=True)
         with pytest.raises(BoundaryDown):
-            await worker.look()
+            await worker.count_deaths()
         valkey.launch()

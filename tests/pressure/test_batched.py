@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from runtime.model import FamilyRules, Lease, NewItem, PauseKind, Priority, new_item_ids
-from runtime.pressure.dispatch import DUE_AT_LEAST, DUE_PER_PEEK
+from runtime.pressure.dispatch import DUE_AT_LEAST, DUE_PER_CALL
 from runtime.pressure.queue import Queue
 from runtime.pressure.script import BATCHED_ARGUMENTS, BATCHED_CALLS
 from runtime.redis_client.connection import connect
@@ -47,8 +47,10 @@ async def test_families_looked_at_together_answer_as_each_alone(bench: Bench) ->
         await bench.control.pause(family, actor="ann", kind=PauseKind.PERSON, reason="r", for_s=None)
     bench.at(30)  # some of what was delayed is due
 
-    together = await bench.queue.peek(RULES)
-    alone = [demand for family in FAMILIES for demand in await bench.queue.peek({family: RULES[family]})]
+    together = await bench.queue.make_ready(RULES)
+    alone = [
+        demand for family in FAMILIES for demand in await bench.queue.make_ready({family: RULES[family]})
+    ]
 
     assert together == alone
     assert {demand.family for demand in together if demand.held} == set(held)
@@ -60,7 +62,7 @@ async def test_each_gets_its_own_items_by_one_claim(bench: Bench) -> None:
         family: [await bench.add(family) for _ in range(1 + number % 3)]
         for number, family in enumerate(FAMILIES)
     }
-    leases = await bench.queue.claim(dict.fromkeys(FAMILIES, ALL), RULES, owner="d")
+    leases = (await bench.queue.claim(dict.fromkeys(FAMILIES, ALL), RULES, owner="d")).leases
     assert of(leases) == put
     assert of(await bench.queue.begin_admit(leases)) == put
     assert await bench.queue.admitted(leases) == len(leases)
@@ -73,15 +75,15 @@ async def test_a_damaged_family_is_named_and_stops_no_other(bench: Bench) -> Non
     await bench.redis.delete(key)
     await bench.redis.set(key, "no sorted set")
 
-    demands = await bench.queue.peek(RULES)
+    demands = await bench.queue.make_ready(RULES)
     assert [demand.family for demand in demands] == [family for family in FAMILIES if family != broken]
     assert set(bench.queue.damage) == {broken}
     assert "WRONGTYPE" in bench.queue.damage[broken]
-    leases = await bench.queue.claim(dict.fromkeys(FAMILIES, ALL), RULES, owner="d")
+    leases = (await bench.queue.claim(dict.fromkeys(FAMILIES, ALL), RULES, owner="d")).leases
     assert of(leases) == {family: ids for family, ids in put.items() if family != broken}
 
     await bench.redis.delete(key)
-    await bench.queue.peek(RULES)
+    await bench.queue.make_ready(RULES)
     assert bench.queue.damage == {}
 
 
@@ -89,19 +91,19 @@ async def test_what_is_known_of_one_family_is_not_taken_for_the_next(bench: Benc
     one_at_a_time = dict.fromkeys(("a", "b"), FamilyRules(concurrency=1))
     await keyed(bench, "a", None)
     first, _ = await keyed(bench, "b", "ann", "ann")
-    leases = await bench.queue.claim({"a": ALL, "b": ALL}, one_at_a_time, owner="d")
+    leases = (await bench.queue.claim({"a": ALL, "b": ALL}, one_at_a_time, owner="d")).leases
     assert await bench.queue.give_back(leases) == 2  # of a, which has no keys, then of b
-    leases = await bench.queue.claim({"a": ALL, "b": ALL}, one_at_a_time, owner="d")
+    leases = (await bench.queue.claim({"a": ALL, "b": ALL}, one_at_a_time, owner="d")).leases
     assert of(leases)["b"] == [first]
 
 
 async def test_a_server_that_lost_its_scripts_is_given_the_batched_ones_too(bench: Bench) -> None:
     put = {family: [await bench.add(family)] for family in FAMILIES}
-    await bench.queue.peek(RULES)
+    await bench.queue.make_ready(RULES)
     await bench.redis.script_flush()
-    assert sum(demand.waiting[2] for demand in await bench.queue.peek(RULES)) == len(FAMILIES)
+    assert sum(demand.waiting[2] for demand in await bench.queue.make_ready(RULES)) == len(FAMILIES)
     await bench.redis.script_flush()
-    assert of(await bench.queue.claim(dict.fromkeys(FAMILIES, ALL), RULES, owner="d")) == put
+    assert of((await bench.queue.claim(dict.fromkeys(FAMILIES, ALL), RULES, owner="d")).leases) == put
 
 
 async def test_many_rows_of_many_families_are_more_than_one_script(bench: Bench) -> None:
@@ -109,7 +111,7 @@ async def test_many_rows_of_many_families_are_more_than_one_script(bench: Bench)
     rules = dict.fromkeys(("a", "b", "c"), FamilyRules(max_in_flight=each))
     for family in rules:
         await keyed(bench, family, *[None] * each)
-    leases = await bench.queue.claim(dict.fromkeys(rules, (0, 0, each, 0)), rules, owner="d")
+    leases = (await bench.queue.claim(dict.fromkeys(rules, (0, 0, each, 0)), rules, owner="d")).leases
     assert len(leases) == 3 * each
     assert await bench.queue.renew(leases) == leases
     assert await bench.queue.give_back(leases) == 3 * each
@@ -129,8 +131,8 @@ async def test_a_cluster_behind_one_plain_address_is_asked_family_by_family(
             await queue.enqueue(item_id, family, "{}", priority=Priority.P2, origin="test")
             put[family] = [item_id]
         for _ in range(2):
-            assert sum(demand.waiting[2] for demand in await queue.peek(RULES)) == len(FAMILIES)
-        assert of(await queue.claim(dict.fromkeys(FAMILIES, ALL), RULES, owner="d")) == put
+            assert sum(demand.waiting[2] for demand in await queue.make_ready(RULES)) == len(FAMILIES)
+        assert of((await queue.claim(dict.fromkeys(FAMILIES, ALL), RULES, owner="d")).leases) == put
         assert queue.damage == {}
     finally:
         await redis.aclose()
@@ -143,7 +145,7 @@ async def test_families_with_concurrency_keys_are_claimed_from_in_scripts_of_the
     some = {name: FamilyRules(concurrency=1 if name in "bc" else None) for name in "abcd"}
     await bench.queue.claim(dict.fromkeys(some, ALL), some, owner="warm")
     await bench.redis.config_resetstat()
-    leases = await bench.queue.claim(dict.fromkeys(some, ALL), some, owner="d")
+    leases = (await bench.queue.claim(dict.fromkeys(some, ALL), some, owner="d")).leases
     assert of(leases) == {}
     stats = await bench.redis.info("commandstats")
     assert stats["cmdstat_evalsha"]["calls"] == 4, (
@@ -156,10 +158,10 @@ async def test_of_many_families_with_much_that_is_due_one_script_makes_only_some
 ) -> None:
     some = FAMILIES[:BATCHED_CALLS]
     for family in some:
-        ids = new_item_ids(family, DUE_PER_PEEK + 20, at_s=1_800_000_000.0)
+        ids = new_item_ids(family, DUE_PER_CALL + 20, at_s=1_800_000_000.0)
         await bench.queue.enqueue_many(family, [NewItem(i, "{}", Priority.P2, "t", delay_s=1.0) for i in ids])
     bench.at(2)
-    made = [demand.waiting[2] for demand in await bench.queue.peek(dict.fromkeys(some, FamilyRules()))]
-    assert made == [DUE_PER_PEEK] * 4 + [DUE_AT_LEAST] * (BATCHED_CALLS - 4), "each gets on"
-    (alone,) = await bench.queue.peek({some[-1]: FamilyRules()})
-    assert alone.waiting[2] == DUE_AT_LEAST + DUE_PER_PEEK
+    made = [demand.waiting[2] for demand in await bench.queue.make_ready(dict.fromkeys(some, FamilyRules()))]
+    assert made == [DUE_PER_CALL] * 4 + [DUE_AT_LEAST] * (BATCHED_CALLS - 4), "each gets on"
+    (alone,) = await bench.queue.make_ready({some[-1]: FamilyRules()})
+    assert alone.waiting[2] == DUE_AT_LEAST + DUE_PER_CALL

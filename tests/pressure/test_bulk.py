@@ -30,6 +30,7 @@ from runtime.model import (
 )
 from runtime.pressure.bulk import BulkExecutor
 from runtime.pressure.inflow import Inflow
+from runtime.pressure.lane_store import LaneStore
 from runtime.pressure.move_in import moved_id
 from tests.servers import ValkeyServer
 
@@ -82,7 +83,7 @@ class Hands:
 
     async def dead(self, count: int = 1) -> list[str]:
         ids = [await self.bench.add() for _ in range(count)]
-        leases = await self.bench.queue.claim({"a": (count,) * 4}, RULES, owner="d")
+        leases = (await self.bench.queue.claim({"a": (count,) * 4}, RULES, owner="d")).leases
         for lease in leases:
             await self.bench.queue.settle(lease.run_id, "a", Outcome.FAILED, "boom")
         return ids
@@ -163,7 +164,7 @@ async def test_a_discarded_item_is_dropped_with_its_failures_and_leaves_its_outc
 
 async def test_an_item_that_settles_while_it_is_discarded_has_moved_on(hands: Hands) -> None:
     item = await hands.bench.add()
-    (lease,) = await hands.bench.queue.claim({"a": (1, 1, 1, 1)}, RULES, owner="d")
+    (lease,) = (await hands.bench.queue.claim({"a": (1, 1, 1, 1)}, RULES, owner="d")).leases
     assert await hands.do(BulkVerb.DISCARD, (item, 1, W)) == [MOVED_ON], "it is leased"
     await hands.bench.queue.settle(lease.run_id, "a", Outcome.SUCCEEDED)
     assert await hands.do(BulkVerb.DISCARD, (item, 1, W)) == [BulkResult.ENDED]
@@ -210,20 +211,20 @@ async def test_reprioritizing_keeps_the_place_in_time(hands: Hands) -> None:
 
 
 async def test_a_parked_item_leaves_its_key_s_line_whole(hands: Hands) -> None:
-    inflow = Inflow(hands.bench.redis, "unix://x", hands.bench.lane, now_us=START_US)
+    inflow = Inflow(LaneStore(hands.bench.redis, "unix://x", hands.bench.lane, now_us=START_US))
     ids = [new_item_id("a", at_s=float(n)) for n in range(1, 5)]
     await inflow.enqueue_many(
         "a", [NewItem(item, "{}", Priority.P2, "t", concurrency_key="k") for item in ids]
     )
     rules = {"a": FamilyRules(concurrency=1)}
-    (lease,) = await hands.bench.queue.claim({"a": (9, 9, 9, 9)}, rules, owner="d")
+    (lease,) = (await hands.bench.queue.claim({"a": (9, 9, 9, 9)}, rules, owner="d")).leases
     assert lease.item_id == ids[0]
     assert set(await hands.scores("q2")) == set(ids[1:])
     await hands.do(BulkVerb.DISCARD, (ids[1], 1, W))
     await hands.do(BulkVerb.REPRIORITIZE, (ids[3], 1, W), priority=Priority.P0)
     await hands.sound()
     await hands.bench.queue.settle(lease.run_id, "a", Outcome.SUCCEEDED)
-    (next_one,) = await hands.bench.queue.claim({"a": (9, 9, 9, 9)}, rules, owner="d")
+    (next_one,) = (await hands.bench.queue.claim({"a": (9, 9, 9, 9)}, rules, owner="d")).leases
     assert next_one.item_id == ids[3], "the raised one is first in its key's line"
     await hands.sound()
 
@@ -282,7 +283,7 @@ async def test_what_a_full_or_draining_family_refuses_is_exactly_where_it_was(ha
     (dead,) = await hands.dead()
     for message in "abcdefghijk":  # as many failures as are kept
         await hands.do(BulkVerb.REPLAY, (dead, (await hands.bench.get(dead)).attempt, X))
-        (lease,) = await hands.bench.queue.claim({"a": (1, 1, 1, 1)}, RULES, owner="d")
+        (lease,) = (await hands.bench.queue.claim({"a": (1, 1, 1, 1)}, RULES, owner="d")).leases
         await hands.bench.queue.settle(lease.run_id, "a", Outcome.FAILED, message)
     attempt = (await hands.bench.get(dead)).attempt
     waiting, delayed = await hands.bench.add(level=0), await hands.bench.add(delay_s=9)
@@ -510,7 +511,7 @@ async def test_a_parked_item_whose_key_came_free_during_a_refused_move_is_not_le
     monkeypatch.setattr(BulkExecutor, "_arrive", refuse)
     assert await hands.do(BulkVerb.MOVE, (parked, 1, W), to="b") == [FULL]
     await hands.bench.queue.recover(rules, owner="d")
-    leases = await hands.bench.queue.claim({"a": (0, 0, 10, 0)}, rules, owner="d")
+    leases = (await hands.bench.queue.claim({"a": (0, 0, 10, 0)}, rules, owner="d")).leases
     assert [lease.item_id for lease in leases] == [parked]
     await hands.sound()
 
@@ -528,7 +529,7 @@ async def test_a_parked_item_that_may_not_move_is_parked_anew_by_the_next_claim(
     await hands.bench.add("b")
     assert await hands.do(BulkVerb.MOVE, (parked, 1, W), to="b") == [BulkResult.FULL_ITEMS]
     assert await hands.scores("w2") == {parked: place}
-    assert await hands.bench.queue.claim({"a": (0, 0, 10, 0)}, rules, owner="d") == []
+    assert (await hands.bench.queue.claim({"a": (0, 0, 10, 0)}, rules, owner="d")).leases == []
     assert await hands.scores("q2") == {parked: place}
     await hands.sound()
 

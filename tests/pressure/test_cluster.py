@@ -127,8 +127,8 @@ async def own_lane(own_cluster: ValkeyCluster) -> AsyncIterator[Lane]:
 async def test_families_of_three_primaries_go_the_whole_way_of_an_item(lane: Lane) -> None:
     owners = {await lane.redis.owner(lane.base(family)) for family in lane.families}
     ids = {family: await lane.add(family, f'"{family}"') for family in lane.families}
-    demands = await lane.queue.peek(lane.rules)
-    leases = await lane.queue.claim(dict.fromkeys(lane.families, P2), lane.rules, owner="d")
+    demands = await lane.queue.make_ready(lane.rules)
+    leases = (await lane.queue.claim(dict.fromkeys(lane.families, P2), lane.rules, owner="d")).leases
     begun = await lane.queue.begin_admit(leases)
     admitted = await lane.queue.admitted(begun)
     good, bad, last = lane.families
@@ -197,11 +197,13 @@ async def test_a_lane_s_limits_are_over_families_of_all_primaries(lane: Lane) ->
     paced = await lane.reading.read(lane.rules, LaneRules(max_in_flight=PRIMARIES, rate_per_s=0.01))
     assert [dict(one.throttled_by) for one in paced.families] == [{"lane_rate": 1}] * PRIMARIES
 
-    looked = {demand.family: demand.at_us for demand in await lane.queue.peek(lane.rules)}
+    looked = {demand.family: demand.at_us for demand in await lane.queue.make_ready(lane.rules)}
     wanted = dict.fromkeys(lane.families, P2)
-    assert await lane.queue.claim(wanted, lane.rules, owner="d", until_us=looked) == [], "the turn is over"
+    assert (await lane.queue.claim(wanted, lane.rules, owner="d", until_us=looked)).leases == [], (
+        "the turn is over"
+    )
     later = {family: at + 60_000_000 for family, at in looked.items()}
-    leases = await lane.queue.claim(wanted, lane.rules, owner="d", until_us=later)
+    leases = (await lane.queue.claim(wanted, lane.rules, owner="d", until_us=later)).leases
     assert [lease.family for lease in leases] == lane.families
     await lane.add(lane.families[0])
     full = await lane.reading.read(lane.rules, LaneRules(max_in_flight=PRIMARIES))
@@ -211,7 +213,7 @@ async def test_a_lane_s_limits_are_over_families_of_all_primaries(lane: Lane) ->
 async def test_a_lane_s_hold_reaches_families_of_all_primaries_that_nobody_named(lane: Lane) -> None:
     for family in lane.families:
         await lane.add(family)
-    leases = await lane.queue.claim(dict.fromkeys(lane.families, P2), lane.rules, owner="d")
+    leases = (await lane.queue.claim(dict.fromkeys(lane.families, P2), lane.rules, owner="d")).leases
     (admitting,) = await lane.queue.begin_admit(leases[:1])
 
     held = await lane.control.hold_lane([], actor="ann", reason=None, for_s=None)
@@ -395,7 +397,7 @@ async def test_a_primary_without_replica_takes_its_own_families_away_only(short_
         )
         cluster.kill_primary_of(lane.base(lost))
 
-        demands = await lane.queue.peek(lane.rules)
+        demands = await lane.queue.make_ready(lane.rules)
         with pytest.raises(BoundaryDown) as told:
             await lane.add(lost)
 

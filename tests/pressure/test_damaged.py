@@ -39,7 +39,7 @@ async def test_a_row_without_a_readable_record_is_set_aside_and_the_others_go_on
     bad, *good = [await bench.add() for _ in range(3)]
     await spoil(bench, bad, record)
 
-    leases = await bench.queue.claim({"a": ALL}, rules, owner="d")
+    leases = (await bench.queue.claim({"a": ALL}, rules, owner="d")).leases
 
     assert [lease.item_id for lease in leases] == good
     assert bench.queue.damage == {}
@@ -53,7 +53,7 @@ async def test_a_row_without_a_readable_record_is_set_aside_and_the_others_go_on
     # A replay brings it back to the line, never to a handler.
     bench.at(1)
     assert await bench.replay(bad) == [BulkResult.DONE]
-    assert await bench.queue.claim({"a": ALL}, rules, owner="d") == []
+    assert (await bench.queue.claim({"a": ALL}, rules, owner="d")).leases == []
     assert (await bench.get(bad)).state is ItemState.QUARANTINED
 
 
@@ -62,16 +62,16 @@ async def test_a_server_that_evicted_all_records_of_a_family_stops_no_other(benc
     other = await bench.add("b")
     await bench.redis.delete(base(bench) + "items")
     rules = {**RULES, "b": FamilyRules()}
-    leases = await bench.queue.claim(dict.fromkeys(rules, ALL), rules, owner="d")
-    assert [lease.item_id for lease in leases] == [other]
-    assert bench.queue.set_aside == len(lost)  # the next round looks behind them
+    claimed = await bench.queue.claim(dict.fromkeys(rules, ALL), rules, owner="d")
+    assert [lease.item_id for lease in claimed.leases] == [other]
+    assert claimed.set_aside == len(lost)  # the next round looks behind them
     assert [(await bench.get(item_id)).state for item_id in lost] == [ItemState.QUARANTINED] * 5
 
 
 @pytest.mark.parametrize("begun", [False, True], ids=["leased", "admitting"])
 async def test_a_lapsed_row_whose_record_went_meanwhile_is_set_aside(bench: Bench, begun: bool) -> None:
     bad, good = [await bench.add() for _ in range(2)]
-    leases = await bench.queue.claim({"a": ALL}, RULES, owner="d", lease_s=5)
+    leases = (await bench.queue.claim({"a": ALL}, RULES, owner="d", lease_s=5)).leases
     if begun:
         await bench.queue.begin_admit(leases, lease_s=5)
     await spoil(bench, bad, None)
@@ -85,14 +85,14 @@ async def test_a_lapsed_row_whose_record_went_meanwhile_is_set_aside(bench: Benc
 async def test_a_spoilt_lease_or_history_keeps_no_work_from_going_on(bench: Bench) -> None:
     first, second = [await bench.add() for _ in range(2)]
     await bench.redis.hset(base(bench) + "fails", first, "not what it was")
-    leases = await bench.queue.claim({"a": ALL}, RULES, owner="d", lease_s=5)
+    leases = (await bench.queue.claim({"a": ALL}, RULES, owner="d", lease_s=5)).leases
     assert [lease.failures for lease in leases] == [(), ()]
     await bench.redis.hset(base(bench) + "lease", first, "zz")
     await bench.redis.hdel(base(bench) + "lease", second)
     assert (await bench.get(first)).lease_owner is None
     bench.at(6)
     assert (await bench.queue.recover(RULES, owner="e"))["a"].returned == 2
-    leases = await bench.queue.claim({"a": ALL}, RULES, owner="e")
+    leases = (await bench.queue.claim({"a": ALL}, RULES, owner="e")).leases
     assert {lease.item_id for lease in leases} == {first, second}
 
 

@@ -62,7 +62,7 @@ async def put(
 async def claim(
     bench: Bench, rules: FamilyRules, *, wanted: tuple[int, int, int, int] = ALL, owner: str = "d"
 ) -> list[Lease]:
-    return await bench.queue.claim({"a": wanted}, {"a": rules}, owner=owner)
+    return (await bench.queue.claim({"a": wanted}, {"a": rules}, owner=owner)).leases
 
 
 async def fly(bench: Bench, rules: FamilyRules) -> list[str]:
@@ -103,7 +103,7 @@ async def test_aging_lifts_one_level_a_period_and_never_into_p0(bench: Bench) ->
         await put(bench, None, level=level)
     for seconds, served in ((0, (1, 1, 1, 1)), (10, (1, 2, 1, 0)), (20, (1, 3, 0, 0)), (900, (1, 3, 0, 0))):
         bench.at(seconds + 0.001)
-        (demand,) = await bench.queue.peek({"a": rules})
+        (demand,) = await bench.queue.make_ready({"a": rules})
         assert demand.waiting == served
 
 
@@ -126,7 +126,7 @@ async def test_without_aging_an_old_item_stays_where_it_is(bench: Bench) -> None
     await put(bench, None, level=3)
     bench.at(1_000_000)
     (young,) = await put(bench, None, level=2)
-    (demand,) = await bench.queue.peek({"a": FamilyRules()})
+    (demand,) = await bench.queue.make_ready({"a": FamilyRules()})
     assert demand.waiting == (0, 0, 1, 1)
     assert ids(await claim(bench, FamilyRules(), wanted=(0, 0, 1, 0))) == [young]
 
@@ -163,16 +163,16 @@ async def test_a_rate_that_was_raised_is_not_kept_back_by_the_slower_one(bench: 
     slow, fast = {"a": FamilyRules(rate_per_s=1 / 3600)}, {"a": FamilyRules(rate_per_s=10)}
     for _ in range(3):
         await bench.add()
-    assert len(await bench.queue.claim({"a": ALL}, slow, owner="d")) == 1
-    (demand,) = await bench.queue.peek(slow)
+    assert len((await bench.queue.claim({"a": ALL}, slow, owner="d")).leases) == 1
+    (demand,) = await bench.queue.make_ready(slow)
     assert demand.paced
     bench.at(1)
-    (demand,) = await bench.queue.peek(fast)
+    (demand,) = await bench.queue.make_ready(fast)
     assert demand.paced, "nothing is started at once that the faster one would not let start"
     bench.at(1.1)
-    (demand,) = await bench.queue.peek(fast)
+    (demand,) = await bench.queue.make_ready(fast)
     assert (demand.paced, demand.room) == (False, 1)
-    assert len(await bench.queue.claim({"a": ALL}, fast, owner="d")) == 1
+    assert len((await bench.queue.claim({"a": ALL}, fast, owner="d")).leases) == 1
 
 
 async def test_what_waits_for_the_rate_is_throttled_by_it(bench: Bench) -> None:
@@ -191,7 +191,7 @@ async def test_nothing_of_a_family_starts_until_its_target_may_be_called_again(b
     bench.at(100)
     await put(bench, None, None)
     await bench.queue.leave_alone({"a": 20.0})
-    (demand,) = await bench.queue.peek({"a": rules})
+    (demand,) = await bench.queue.make_ready({"a": rules})
     assert (demand.room, demand.paced, demand.held, demand.left_alone) == (0, False, False, True)
     assert await claim(bench, rules) == []
     reading = await read(bench, rules)
@@ -396,13 +396,13 @@ async def test_a_hold_on_the_lane_covers_later_families_and_leaves_own_pauses_wh
     assert all(one.pause.whole_lane for one in held.values())
     assert await bench.queue.lane_held()  # what a drainer asks before it claims anything at all
     rules = {"a": FamilyRules(), "b": FamilyRules()}
-    assert await bench.queue.claim(dict.fromkeys(rules, ALL), rules, owner="d") == []
+    assert (await bench.queue.claim(dict.fromkeys(rules, ALL), rules, owner="d")).leases == []
     resumed = await bench.control.resume("a", actor="ann", kind=PauseKind.PERSON)
     assert resumed is ResumeResult.NOT_PAUSED
     released = await bench.control.release_lane(["a", "b"], actor="bob")
     assert released == {"a": ResumeResult.RESUMED, "b": ResumeResult.RESUMED}
     assert not await bench.queue.lane_held()
-    leases = await bench.queue.claim(dict.fromkeys(rules, ALL), rules, owner="d")
+    leases = (await bench.queue.claim(dict.fromkeys(rules, ALL), rules, owner="d")).leases
     assert [lease.family for lease in leases] == ["a"]
     by_name = {one.family: one for one in (await bench.reading.read(rules)).families}
     pause = by_name["b"].pause
@@ -706,7 +706,7 @@ async def test_a_held_family_hides_no_other_from_the_batch(bench: Bench) -> None
     await bench.add("a", level=0)
     await bench.add("b", level=3)
     await bench.control.pause("a", actor="ann", kind=PauseKind.PERSON, reason=None, for_s=None)
-    demands = await bench.queue.peek({"a": FamilyRules(), "b": FamilyRules()})
+    demands = await bench.queue.make_ready({"a": FamilyRules(), "b": FamilyRules()})
     assert allocate(demands, {}, slots=1) == {"b": (0, 0, 0, 1)}
 
 

@@ -30,6 +30,7 @@ from runtime.model import (
 from runtime.pressure.backlog_file import BadLine
 from runtime.pressure.export import Adopter, Exporter
 from runtime.pressure.inflow import Inflow
+from runtime.pressure.lane_store import LaneStore
 from tests.servers import ValkeyServer
 
 from .conftest import Bench
@@ -61,7 +62,7 @@ class Office:
 
     async def fill(self) -> dict[str, str]:
         """One item of ``a`` in every state, by what it is; one of ``b``."""
-        inflow = Inflow(self.bench.redis, self.url, self.bench.lane)
+        inflow = Inflow(LaneStore(self.bench.redis, self.url, self.bench.lane))
         ids = {
             name: new_item_id("a", at_s=float(n))
             for n, name in enumerate(
@@ -85,7 +86,7 @@ class Office:
         )
         leases = {
             lease.item_id: lease
-            for lease in await self.bench.queue.claim({"a": (9, 9, 9, 9)}, RULES, owner="d")
+            for lease in (await self.bench.queue.claim({"a": (9, 9, 9, 9)}, RULES, owner="d")).leases
         }
         await self.bench.queue.give_back([leases[ids["waiting"]]])
         await self.bench.queue.quarantine(leases[ids["quarantined"]], "what is this / that?")
@@ -159,14 +160,14 @@ async def test_an_adopted_backlog_works_like_any_other(office: Office) -> None:
     ids = await office.fill()
     await office.write(office.exporter.lines(["a"]))
     await office.adopter.adopt(office.path)
-    inflow = Inflow(office.bench.redis, office.url, office.other)
+    inflow = Inflow(LaneStore(office.bench.redis, office.url, office.other))
     twice = NewItem(new_item_id("a", at_s=1.0), "{}", Priority.P1, "t", dedup_key="key of waiting")
     (answer,) = await inflow.enqueue_many("a", [twice])
     assert answer is not None
     assert (answer.duplicate, answer.item_id) == (True, ids["waiting"]), "the rest of its window holds"
-    office.bench.queue._lane = office.other
-    await office.bench.queue.peek(RULES)
-    leases = await office.bench.queue.claim({"a": (9, 9, 9, 9)}, RULES, owner="d")
+    office.bench.queue.store.lane = office.other
+    await office.bench.queue.make_ready(RULES)
+    leases = (await office.bench.queue.claim({"a": (9, 9, 9, 9)}, RULES, owner="d")).leases
     assert [lease.item_id for lease in leases] == [ids["due"], ids["parked"], ids["waiting"]]
     stored = await office.bench.redis.hget(f"joelclaw:1:{{{office.other}/a}}:meta", "bytes")
     records: Any = await office.bench.redis.hvals(f"joelclaw:1:{{{office.other}/a}}:items")
@@ -263,7 +264,7 @@ async def test_rows_of_a_family_that_nobody_declares_are_refused(office: Office)
 async def test_a_family_that_runs_dry_takes_nothing_back(office: Office) -> None:
     await office.bench.add()
     await office.write(office.exporter.lines(["a"]))
-    office.bench.control._lane = office.other
+    office.bench.control.lane = office.other
     await office.bench.control.pause(
         "a", actor="joe", kind=PauseKind.PERSON, reason=None, for_s=None, mode=PauseMode.DRAIN
     )
@@ -278,6 +279,6 @@ async def test_a_runnable_row_from_the_future_does_not_push_later_ones_there(off
     await office.bench.redis.zadd(base + "w2", {item: 9_000_000_000_000_000})
     await office.write(office.exporter.lines(["a"]))
     await office.adopter.adopt(office.path)
-    office.bench.queue._lane = office.bench.reading._lane = office.other
+    office.bench.queue.store.lane = office.bench.reading.lane = office.other
     after = await office.bench.get(item)
     assert after.since == pytest.approx(time.time(), abs=60)

@@ -39,7 +39,7 @@ async def look(
 
 async def test_what_is_beyond_the_lane_s_runs_is_throttled_by_them(bench: Bench) -> None:
     await fill(bench)
-    (lease,) = await bench.queue.claim({"a": (1, 0, 0, 0)}, RULES, owner="d")
+    (lease,) = (await bench.queue.claim({"a": (1, 0, 0, 0)}, RULES, owner="d")).leases
     await bench.queue.admitted(await bench.queue.begin_admit([lease]))
     full = await look(bench, LaneRules(max_in_flight=1))
     assert (full["a"].waiting, full["a"].throttled_by) == (0, {"lane_max_in_flight": 2})
@@ -118,7 +118,7 @@ async def test_a_look_tells_how_lately_the_lane_s_rate_let_go(bench: Bench) -> N
 async def test_a_look_tells_how_lately_a_family_s_own_rate_let_go(bench: Bench) -> None:
     await fill(bench)
     rules = {"a": FamilyRules(rate_per_s=0.1), "b": FamilyRules()}
-    assert len(await bench.queue.claim({"a": (1, 0, 2, 0)}, rules, owner="d")) == 1
+    assert len((await bench.queue.claim({"a": (1, 0, 2, 0)}, rules, owner="d")).leases) == 1
     ages = []
     for at in (9, 10, 14):
         bench.at(at)
@@ -135,7 +135,7 @@ async def test_what_a_rate_lets_go_of_for_a_moment_is_throttled_until_the_draine
         await bench.add("a")
     rules = {"a": FamilyRules(rate_per_s=5, burst=5)}
     bench.at(100)
-    assert len(await bench.queue.claim({"a": (0, 0, 9, 0)}, rules, owner="d")) == 5
+    assert len((await bench.queue.claim({"a": (0, 0, 9, 0)}, rules, owner="d")).leases) == 5
     told = []
     for at in (100, 100.3, 100.7, 101.1, 102.5):
         bench.at(at)

@@ -32,7 +32,7 @@ LIMITS = {"a": FamilyRules(), "b": FamilyRules()}
 
 async def admit(bench: Bench, family: str = "a") -> list[str]:
     """Claims and admits everything of a family, and tells the run ids in order."""
-    leases = await bench.queue.claim({family: ALL}, LIMITS, owner="d1")
+    leases = (await bench.queue.claim({family: ALL}, LIMITS, owner="d1")).leases
     begun = await bench.queue.begin_admit(leases)
     await bench.queue.admitted(begun)
     return [lease.run_id for lease in begun]
@@ -41,7 +41,7 @@ async def admit(bench: Bench, family: str = "a") -> list[str]:
 async def test_an_item_goes_from_waiting_to_succeeded(bench: Bench) -> None:
     item_id = await bench.add(payload='{"n":1}')
     assert (await bench.get(item_id)).state is ItemState.WAITING
-    (lease,) = await bench.queue.claim({"a": ALL}, LIMITS, owner="d1")
+    (lease,) = (await bench.queue.claim({"a": ALL}, LIMITS, owner="d1")).leases
     assert (lease.item_id, lease.payload, lease.attempt) == (item_id, '{"n":1}', 1)
     leased = await bench.get(item_id)
     assert (leased.state, leased.lease_owner) == (ItemState.LEASED, "d1")
@@ -56,7 +56,7 @@ async def test_an_item_goes_from_waiting_to_succeeded(bench: Bench) -> None:
 
 async def test_claims_are_strict_by_priority_and_first_in_first_out_within(bench: Bench) -> None:
     made = [(level, await bench.add(level=level)) for level in (3, 1, 2, 0, 1, 3, 0, 2)]
-    leases = await bench.queue.claim({"a": ALL}, LIMITS, owner="d1")
+    leases = (await bench.queue.claim({"a": ALL}, LIMITS, owner="d1")).leases
     expected = [item_id for _, item_id in sorted(made, key=lambda pair: pair[0])]
     assert [lease.item_id for lease in leases] == expected
 
@@ -70,7 +70,7 @@ async def test_no_item_is_leased_twice_and_the_limit_holds(bench: Bench) -> None
             for n in range(5)
         )
     )
-    ids = [lease.item_id for leases in rounds for lease in leases]
+    ids = [lease.item_id for claimed in rounds for lease in claimed.leases]
     assert len(ids) == len(set(ids)) == 20
 
 
@@ -104,28 +104,30 @@ async def test_a_dedup_key_answers_with_the_first_id_until_its_window_ends(bench
 
 async def test_a_delayed_item_is_runnable_only_when_due(bench: Bench) -> None:
     item_id = await bench.add(delay_s=60, level=0)
-    assert await bench.queue.claim({"a": ALL}, LIMITS, owner="d") == []
+    assert (await bench.queue.claim({"a": ALL}, LIMITS, owner="d")).leases == []
     (reading,) = (await bench.reading.read({"a": FamilyRules()})).families
     assert (reading.delayed, reading.waiting, reading.oldest_runnable_age_s) == (1, 0, None)
     bench.at(70)
     (reading,) = (await bench.reading.read({"a": FamilyRules()})).families
     assert (reading.delayed, reading.waiting) == (0, 1)
     assert reading.oldest_runnable_age_s == pytest.approx(10)
-    (demand,) = await bench.queue.peek({"a": FamilyRules()})
+    (demand,) = await bench.queue.make_ready({"a": FamilyRules()})
     assert demand.waiting == (1, 0, 0, 0)
-    assert [lease.item_id for lease in await bench.queue.claim({"a": ALL}, LIMITS, owner="d")] == [item_id]
+    assert [lease.item_id for lease in (await bench.queue.claim({"a": ALL}, LIMITS, owner="d")).leases] == [
+        item_id
+    ]
 
 
 async def test_a_lapsed_lease_waits_again_at_its_old_place_and_its_late_owner_is_refused(
     bench: Bench,
 ) -> None:
     first, second = await bench.add(), await bench.add()
-    stale = await bench.queue.claim({"a": (0, 0, 1, 0)}, LIMITS, owner="dead", lease_s=30)
+    stale = (await bench.queue.claim({"a": (0, 0, 1, 0)}, LIMITS, owner="dead", lease_s=30)).leases
     bench.at(31)
     recovered = await bench.queue.recover({"a": FamilyRules()}, owner="d2")
     assert recovered["a"].returned == 1
     assert await bench.queue.begin_admit(stale) == []
-    leases = await bench.queue.claim({"a": ALL}, LIMITS, owner="d2")
+    leases = (await bench.queue.claim({"a": ALL}, LIMITS, owner="d2")).leases
     assert [lease.item_id for lease in leases] == [first, second]
     assert leases[0].token != stale[0].token
     assert await bench.queue.begin_admit(stale) == []
@@ -133,7 +135,7 @@ async def test_a_lapsed_lease_waits_again_at_its_old_place_and_its_late_owner_is
 
 async def test_a_lapsed_admission_is_handed_to_whoever_asks_restate(bench: Bench) -> None:
     item_id = await bench.add()
-    leases = await bench.queue.claim({"a": ALL}, LIMITS, owner="dead")
+    leases = (await bench.queue.claim({"a": ALL}, LIMITS, owner="dead")).leases
     await bench.queue.begin_admit(leases, lease_s=30)
     bench.at(31)
     found = (await bench.queue.recover({"a": FamilyRules()}, owner="d2"))["a"]
@@ -151,7 +153,7 @@ async def test_a_settlement_is_accepted_from_every_live_state_and_never_undone(
     item_id = await bench.add()
     leases = []
     if until != "waiting":
-        leases = await bench.queue.claim({"a": ALL}, LIMITS, owner="d")
+        leases = (await bench.queue.claim({"a": ALL}, LIMITS, owner="d")).leases
     if until in ("admitting", "in_flight"):
         await bench.queue.begin_admit(leases)
     if until == "in_flight":
@@ -178,7 +180,7 @@ async def test_a_dead_item_is_replayed_as_a_new_attempt_with_its_failures(bench:
     assert dead.failures[0].message == 'boom "\n\x1b[31m'
     assert await bench.replay(item_id) == [BulkResult.DONE]
     assert await bench.queue.settle(run_id, "a", Outcome.SUCCEEDED) is SettleResult.STALE
-    (lease,) = await bench.queue.claim({"a": ALL}, LIMITS, owner="d")
+    (lease,) = (await bench.queue.claim({"a": ALL}, LIMITS, owner="d")).leases
     assert (lease.run_id, lease.payload) == (f"{item_id}.2", '{"x":"%:1:2:{}"}')
     assert [failure.attempt for failure in lease.failures] == [1]
 
@@ -195,13 +197,13 @@ async def test_failures_are_kept_up_to_a_bound_the_newest_ones(bench: Bench) -> 
 async def test_a_pause_holds_the_backlog_and_what_was_leased(bench: Bench) -> None:
     for _ in range(3):
         await bench.add()
-    leased = await bench.queue.claim({"a": (0, 0, 1, 0)}, LIMITS, owner="d")
-    admitting = await bench.queue.claim({"a": (0, 0, 1, 0)}, LIMITS, owner="d")
+    leased = (await bench.queue.claim({"a": (0, 0, 1, 0)}, LIMITS, owner="d")).leases
+    admitting = (await bench.queue.claim({"a": (0, 0, 1, 0)}, LIMITS, owner="d")).leases
     await bench.queue.begin_admit(admitting)
     paused = await bench.control.pause("a", actor="ann", kind=PauseKind.PERSON, reason="why", for_s=None)
     assert paused.still_admitting == 1
     assert await bench.queue.begin_admit(leased) == []
-    assert await bench.queue.claim({"a": ALL}, LIMITS, owner="d") == []
+    assert (await bench.queue.claim({"a": ALL}, LIMITS, owner="d")).leases == []
     await bench.queue.admitted(admitting)
     assert await bench.control.still_admitting("a") == 0
     bench.at(5)
@@ -213,7 +215,7 @@ async def test_a_pause_holds_the_backlog_and_what_was_leased(bench: Bench) -> No
     assert (reading.pause.by, reading.pause.reason) == ("ann", "why")
     assert await bench.control.resume("a", actor="ann", kind=PauseKind.PERSON) is ResumeResult.RESUMED
     assert await bench.control.resume("a", actor="ann", kind=PauseKind.PERSON) is ResumeResult.NOT_PAUSED
-    assert len(await bench.queue.claim({"a": ALL}, LIMITS, owner="d")) == 2
+    assert len((await bench.queue.claim({"a": ALL}, LIMITS, owner="d")).leases) == 2
 
 
 async def test_a_pause_ends_by_itself_and_a_machine_never_lifts_a_persons(bench: Bench) -> None:
@@ -223,11 +225,11 @@ async def test_a_pause_ends_by_itself_and_a_machine_never_lifts_a_persons(bench:
     (reading,) = (await bench.reading.read({"a": FamilyRules()})).families
     assert reading.pause is not None and reading.pause.kind is PauseKind.PERSON
     await bench.control.resume("a", actor="breaker", kind=PauseKind.MACHINE)
-    assert await bench.queue.claim({"a": ALL}, LIMITS, owner="d") == []
+    assert (await bench.queue.claim({"a": ALL}, LIMITS, owner="d")).leases == []
     bench.at(61)
     (reading,) = (await bench.reading.read({"a": FamilyRules()})).families
     assert (reading.pause, reading.waiting) == (None, 1)
-    assert len(await bench.queue.claim({"a": ALL}, LIMITS, owner="d")) == 1
+    assert len((await bench.queue.claim({"a": ALL}, LIMITS, owner="d")).leases) == 1
 
 
 async def test_throttled_rows_are_neither_held_nor_waiting(bench: Bench) -> None:
@@ -307,7 +309,7 @@ async def test_many_settlements_at_once_are_each_answered(bench: Bench) -> None:
     for _ in range(40):
         await bench.add()
     run_ids = await admit(bench)
-    settlements = Settlements(bench.queue, dict)
+    settlements = Settlements(bench.queue.settling, dict)
     results = await asyncio.gather(
         *(settlements.settle(run_id, "a", Outcome.SUCCEEDED) for run_id in run_ids),
         settlements.settle(new_item_id("a", at_s=9.0) + ".1", "a", Outcome.SUCCEEDED),
@@ -317,7 +319,7 @@ async def test_many_settlements_at_once_are_each_answered(bench: Bench) -> None:
 
 async def test_what_cannot_be_admitted_is_quarantined_with_its_reason_and_replayable(bench: Bench) -> None:
     item_id = await bench.add()
-    (lease,) = await bench.queue.claim({"a": ALL}, LIMITS, owner="d")
+    (lease,) = (await bench.queue.claim({"a": ALL}, LIMITS, owner="d")).leases
     assert await bench.queue.quarantine(lease, "refused: 400")
     item = await bench.get(item_id)
     assert (item.state, item.failures[0].message) == (ItemState.QUARANTINED, "refused: 400")
@@ -331,13 +333,15 @@ async def test_a_server_that_lost_its_scripts_is_given_them_again(bench: Bench) 
     await bench.redis.script_flush()
     assert (await bench.reading.read(LIMITS)).families[0].waiting == 1
     await bench.redis.script_flush()
-    assert [lease.item_id for lease in await bench.queue.claim({"a": ALL}, LIMITS, owner="d")] == [item_id]
+    assert [lease.item_id for lease in (await bench.queue.claim({"a": ALL}, LIMITS, owner="d")).leases] == [
+        item_id
+    ]
 
 
 async def test_a_server_that_is_not_there_is_named() -> None:
     redis = connect("unix:///nonexistent/valkey.sock")
     with pytest.raises(BoundaryDown, match="/nonexistent/valkey.sock"):
-        await Queue(redis, "unix:///nonexistent/valkey.sock", "main").peek(
+        await Queue(redis, "unix:///nonexistent/valkey.sock", "main").make_ready(
             {"a": FamilyRules(max_in_flight=1)}
         )
     await redis.aclose()
@@ -350,7 +354,7 @@ async def test_a_resume_lifts_the_pause_that_was_read_and_no_newer_one(bench: Be
     await bench.control.pause("a", actor="bob", kind=PauseKind.PERSON, reason="EMERGENCY", for_s=None)
     lifted = await bench.control.resume("a", actor="ann", kind=PauseKind.PERSON, epoch=shown)
     assert lifted is ResumeResult.PAUSED_ANEW
-    assert await bench.queue.claim({"a": ALL}, LIMITS, owner="d") == []
+    assert (await bench.queue.claim({"a": ALL}, LIMITS, owner="d")).leases == []
 
 
 async def test_every_row_in_flight_is_on_some_page_also_of_one_instant(bench: Bench) -> None:
@@ -369,7 +373,7 @@ async def test_a_full_server_is_drained_paused_and_beaten_on(bench: Bench) -> No
     for _ in range(3):
         await bench.add()
     redis = bench.redis
-    lapsing = await bench.queue.claim({"a": (0, 0, 1, 0)}, LIMITS, owner="gone", lease_s=5)
+    lapsing = (await bench.queue.claim({"a": (0, 0, 1, 0)}, LIMITS, owner="gone", lease_s=5)).leases
     await bench.queue.begin_admit(lapsing, lease_s=5)
     await Heartbeats(redis, "unix:x", bench.lane).write("drainer", "d", 1.0, {})
     await redis.config_set("maxmemory", 1)

@@ -43,7 +43,7 @@ def ids(found: Selected, family: str = "a") -> list[str]:
 
 async def kill(bench: Bench, count: int, message: str, family: str = "a") -> list[str]:
     """Claims ``count`` items and lets their runs fail."""
-    leases = await bench.queue.claim({family: (count, count, count, count)}, RULES, owner="d")
+    leases = (await bench.queue.claim({family: (count, count, count, count)}, RULES, owner="d")).leases
     await bench.queue.give_back(leases[count:])
     for lease in leases[:count]:
         await bench.queue.settle(lease.run_id, family, Outcome.FAILED, message)

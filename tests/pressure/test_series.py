@@ -55,7 +55,7 @@ class Minutes:
 
     async def record(self, minute: int, *, past_s: float = 0.1, by: SeriesRecorder | None = None) -> float:
         self.bench.at(minute * 60 + past_s)
-        return await (by or self.recorder).look()
+        return await (by or self.recorder).record_minute()
 
     async def read(
         self, minute: int, minutes: int, *, past_s: float = 0.2, family: str = "a"

@@ -239,7 +239,7 @@ class QueueMachine(RuleBasedStateMachine):
 
     def peek(self, families: set[str]) -> None:
         rules = {name: self.rules_of[name] for name in sorted(families)}
-        found = self.run(self.queue.peek(rules))
+        found = self.run(self.queue.make_ready(rules))
         assert [(one.family, (one.waiting, one.room, one.busy, one.held)) for one in found] == [
             (name, self.models[name].demand(rules[name])) for name in rules
         ]
@@ -250,7 +250,7 @@ class QueueMachine(RuleBasedStateMachine):
             for name, levels in wanted.items()
             for lease in self.models[name].claim(levels, self.rules_of[name], owner, round(lease_s * SECOND))
         ]
-        leases = self.run(self.queue.claim(wanted, self.rules_of, owner=owner, lease_s=lease_s))
+        leases = self.run(self.queue.claim(wanted, self.rules_of, owner=owner, lease_s=lease_s)).leases
         same(leases, expected)
         self.hands += leases
 

@@ -83,7 +83,7 @@ async def all_the_way(redis: Redis, url: str) -> None:
             await queue.enqueue(new_item_id(family, at_s=1.0), family, "{}", priority=Priority.P2, origin="t")
         told = [await heard.get_message(ignore_subscribe_messages=False, timeout=5) for _ in range(2)]
         assert [message["type"] for message in told if message] == ["subscribe", "message"]
-    leases = await queue.claim(dict.fromkeys(FAMILIES, (0, 0, 1, 0)), rules, owner="d")
+    leases = (await queue.claim(dict.fromkeys(FAMILIES, (0, 0, 1, 0)), rules, owner="d")).leases
     assert {lease.family for lease in leases} == set(FAMILIES)
     assert await queue.admitted(await queue.begin_admit(leases)) == len(FAMILIES)
     for lease in leases:

@@ -176,7 +176,7 @@ async def test_a_user_without_admin_rights_runs_a_lane_and_sees_no_slow_log(valk
     valkey.ask("ACL", "SETUSER", "lane", *rights.split())
     async with client(f"{valkey.url}?username=lane&password=secret") as here:
         await here.enqueue()
-        leases = await here.queue.claim({"a": (0, 0, 1, 0)}, RULES, owner="d")
+        leases = (await here.queue.claim({"a": (0, 0, 1, 0)}, RULES, owner="d")).leases
         settled = await here.queue.settle(f"{here.item_id}.1", "a", Outcome.SUCCEEDED)
         kept = await here.put(Ack.DISK)
         reading = await here.reading.read(RULES)
@@ -190,7 +190,7 @@ async def test_a_server_that_loads_says_so_and_answers_once_it_has_loaded(short_
     server = filled(short_dir, keys=100).launch()
     try:
         async with client(server.url) as here:
-            acts = (here.enqueue(), here.queue.peek(RULES), here.reading.read(RULES))
+            acts = (here.enqueue(), here.queue.make_ready(RULES), here.reading.read(RULES))
             told = await asyncio.gather(*acts, return_exceptions=True)
             await asyncio.to_thread(wait_until, lambda: server.ask("INFO")["loading"] == 0)
             await here.enqueue()
@@ -204,7 +204,7 @@ async def test_a_server_that_loads_says_so_and_answers_once_it_has_loaded(short_
 async def test_a_full_server_takes_nothing_in_and_lets_what_it_has_end(valkey: ValkeyServer) -> None:
     async with client(valkey.url) as here:
         await here.enqueue()
-        leases = await here.queue.claim({"a": (0, 0, 1, 0)}, RULES, owner="d")
+        leases = (await here.queue.claim({"a": (0, 0, 1, 0)}, RULES, owner="d")).leases
         valkey.ask("CONFIG", "SET", "maxmemory", 1)
         first, here.item_id = here.item_id, new_item_id("a", at_s=1_800_000_001.0)
         with pytest.raises(WritesRefused) as told:
@@ -277,7 +277,7 @@ async def test_what_a_lost_connection_may_have_done_is_done_once_by_asking_again
         await here.queue.settle(
             f"{here.item_id}.1", "a", Outcome.SUCCEEDED
         )  # its script is known from now on
-        await here.queue.peek(RULES)
+        await here.queue.make_ready(RULES)
         warm, here.item_id = here.item_id, new_item_id("a", at_s=1_800_000_001.0)
         await here.enqueue()
         await here.queue.claim({"a": (0, 0, 1, 0)}, RULES, owner="d")

@@ -2,7 +2,7 @@
 --- @flags allow-oom
 --- @include family
 --- @include due
---- @const DUE_PER_PEEK
+--- @const DUE_PER_CALL
 --- @const DUE_AT_LEAST
 --- @param given_now text  microseconds; empty: the server's own time
 --- @param aging number  microseconds; 0: none
@@ -16,7 +16,7 @@ local d = {base .. 'd0', base .. 'd1', base .. 'd2', base .. 'd3'}
 local more = call('EXISTS', d[1], d[2], d[3], d[4], base .. 'pause', base .. 'alone') > 0
 if more then
   for n = 1, 4 do
-    local want = math.min(DUE_PER_PEEK, math.max(DUE_AT_LEAST, due_left))
+    local want = math.min(DUE_PER_CALL, math.max(DUE_AT_LEAST, due_left))
     local due = call('ZRANGEBYSCORE', d[n], '-inf', int(now), 'WITHSCORES', 'LIMIT', 0, want)
     local ids, scored = {}, {}
     for i = 1, #due, 2 do
