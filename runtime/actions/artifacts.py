@@ -25,6 +25,7 @@ from runtime.model import (
     SandboxReader,
     UsageError,
     Verified,
+    decision_stamp,
 )
 
 DEADLINE_S = 60.0
@@ -89,6 +90,7 @@ class ArtifactDrafter:
             lines=bounded_lines(lines + [f"left alone: {error.message}" for error in left]),
             warnings=bounded_lines(warnings),
             target=f"{', '.join(repos)}; no checkout, index or HEAD is touched",
+            expected=tuple(decision_stamp(draft.artifact.decision) for draft in fit[:most]),
         )
 
     async def reject(self, intent: Intent, most: int) -> Draft:
@@ -140,9 +142,9 @@ class ArtifactExecutor:
 
     async def carry_out(self, preview: Preview, tally: Tally, *, actor: str) -> None:
         """Puts a result for each id. One that fails does not stop the others."""
-        for artifact_id in preview.ids:
+        for place, artifact_id in enumerate(preview.ids):
             try:
-                tally.put(artifact_id, ReceiptOutcome.DONE, await self._one(preview, artifact_id, actor))
+                tally.put(artifact_id, ReceiptOutcome.DONE, await self._one(preview, place, actor))
             except Refused as error:
                 tally.put(artifact_id, ReceiptOutcome.REFUSED, error.message)
             except OperatorError as error:
@@ -151,11 +153,11 @@ class ArtifactExecutor:
                 tally.put(artifact_id, ReceiptOutcome.FAILED, "interrupted; it may have been done")
                 raise
 
-    async def _one(self, preview: Preview, artifact_id: str, actor: str) -> str:
+    async def _one(self, preview: Preview, place: int, actor: str) -> str:
         control = self._control
         if control is None:
             raise NotFound("this profile has no sandbox")
-        intent = preview.intent
+        intent, artifact_id = preview.intent, preview.ids[place]
         if intent.action is ActionName.REJECT:
             await _in_time(control.reject(artifact_id, actor=actor, reason=intent.reason))
             return "rejected; it is kept"
@@ -166,6 +168,7 @@ class ArtifactExecutor:
                 unverified=intent.unverified,
                 actor=actor,
                 reason=intent.reason,
+                seen=preview.expected[place],
             )
         )
         return f"branch {made.branch} is at {(made.commit or '')[:SHORT]}"

@@ -105,8 +105,8 @@ class Preview:
     destructive: bool
     """True when it can't be undone: a confirmation is always asked for."""
     expected: tuple[str, ...] = ()
-    """schedule-*: for each id, the digest of what was shown (the change, the job, what is declared); where it
-    is another by now, nothing is done."""
+    """schedule-*: for each id, the digest of what was shown (the change, the job, what is declared); promote:
+    the `decision_stamp` that was shown. Where it is another by now, nothing is done."""
     pause_epochs: tuple[int, ...] = ()
     """pause, resume, extend: the epoch of each id's pause; one that was paused or resumed since is left alone."""
     lane_hold: str = ""

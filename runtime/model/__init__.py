@@ -181,6 +181,7 @@ from .sandbox import (
     SandboxRunView,
     Verified,
     VerifyStep,
+    decision_stamp,
 )
 
 __all__ = [
@@ -331,6 +332,7 @@ __all__ = [
     "WorkStand",
     "WritesRefused",
     "asked_fire_id",
+    "decision_stamp",
     "family_tag",
     "fire_form",
     "fire_id_of",

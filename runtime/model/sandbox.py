@@ -39,6 +39,11 @@ class Decision:
     commit: str | None = None
 
 
+def decision_stamp(decision: Decision | None) -> str:
+    """Differs for each decision; empty for none."""
+    return f"{decision.outcome}@{decision.at!r}" if decision else ""
+
+
 @dataclass(frozen=True, slots=True)
 class VerifyStep:
     """One command of a verification. ``exit_code`` None: it had no end of its own."""
@@ -221,9 +226,17 @@ class SandboxReader(Protocol):
 
 class SandboxControl(Protocol):
     async def promote(
-        self, artifact_id: str, branch: str | None, *, unverified: bool, actor: str, reason: str | None
+        self,
+        artifact_id: str,
+        branch: str | None,
+        *,
+        unverified: bool,
+        actor: str,
+        reason: str | None,
+        seen: str,
     ) -> Decision:
-        """Makes the branch. Idempotent. Raises `NotFound`, `Refused`."""
+        """Makes the branch. Idempotent. ``seen`` is the `decision_stamp` that whoever asks looked at: where it
+        is another by now, somebody else decided. Raises `NotFound`, `Refused`."""
         ...
 
     async def reject(self, artifact_id: str, *, actor: str, reason: str | None) -> Decision: ...

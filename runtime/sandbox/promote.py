@@ -12,7 +12,17 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from runtime.common.text import one_line
-from runtime.model import Artifact, Decision, Now, OperatorError, Promotion, PromotionDraft, Refused, Verified
+from runtime.model import (
+    Artifact,
+    Decision,
+    Now,
+    OperatorError,
+    Promotion,
+    PromotionDraft,
+    Refused,
+    Verified,
+    decision_stamp,
+)
 from runtime.sandbox import artifact as artifacts
 from runtime.sandbox.artifact import BUNDLE, KeptArtifact
 from runtime.sandbox.files import waiting_lock
@@ -65,11 +75,16 @@ def promote(
     unverified: bool,
     actor: str,
     reason: str | None,
+    seen: str,
     now: Now,
 ) -> Decision:
-    """Makes the branch, or finds that it was made from this artifact before. Raises as `draft` does."""
+    """Makes the branch, or finds that it was made from this artifact before. Raises as `draft` does, and
+    `Refused` where somebody decided since ``seen``."""
     kept = artifacts.load(places, artifacts.find(places, wanted))
     with waiting_lock(kept.folder / "decision.lock"):
+        artifact = artifacts.view(kept, artifacts.decisions(kept.folder), stale=False)
+        if decision_stamp(artifact.decision) != seen:
+            check_rejectable(artifact)
         agreed, target = _checked(kept, branch, unverified=unverified)
         if agreed.done and agreed.artifact.decision is not None:
             return agreed.artifact.decision

@@ -169,7 +169,14 @@ class ArtifactControl:
         self._now = now
 
     async def promote(
-        self, artifact_id: str, branch: str | None, *, unverified: bool, actor: str, reason: str | None
+        self,
+        artifact_id: str,
+        branch: str | None,
+        *,
+        unverified: bool,
+        actor: str,
+        reason: str | None,
+        seen: str,
     ) -> Decision:
         return await asyncio.to_thread(
             lambda: promotion.promote(
@@ -179,6 +186,7 @@ class ArtifactControl:
                 unverified=unverified,
                 actor=actor,
                 reason=reason,
+                seen=seen,
                 now=self._now,
             )
         )

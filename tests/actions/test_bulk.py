@@ -604,7 +604,7 @@ async def test_a_discard_exports_every_item_before_the_first_is_discarded(room: 
     assert sorted(row.item_id for row in rows) == sorted(ids)
     assert {row.payload for row in rows} == {'{"n": 1}'}
     hold.set()
-    assert (await task).summary.endswith("205 done")
+    assert (await task).summary.endswith(f"205 done; a copy of each is in {file}")
     assert hidden(tmp_path) == []
 
 
@@ -632,7 +632,7 @@ async def test_an_export_that_was_cut_off_is_made_anew_by_whoever_goes_on(room: 
     await room.previews.begin(preview.preview_id, at=time.time(), actor="ana")
     file.write_text("")  # claimed, and cut off before it was filled
     receipt = await applied(room.process(), preview.preview_id)
-    assert receipt.summary.endswith("3 done")
+    assert receipt.summary.endswith(f"3 done; a copy of each is in {file}")
     assert sorted(row.item_id for row in exported(file)) == sorted(ids)
 
 

@@ -90,17 +90,54 @@ async def test_a_function_runs_apart_where_it_may_end_its_process(handlers: Hand
     assert apart["pid"] != os.getpid()
 
 
-async def test_a_command_s_parent_is_not_the_worker_and_a_signal_is_told_as_one(handlers: Handlers) -> None:
+@pytest.mark.parametrize("env", [{}, {"a.b": "1", "with-hyphen": "2"}], ids=["shell's gate", "Python's gate"])
+async def test_a_command_s_parent_is_not_the_worker_and_a_signal_is_told_as_one(
+    handlers: Handlers, env: dict[str, str]
+) -> None:
     for script, how in (
         ("kill -9 $PPID; sleep 30", "sh was ended by SIGKILL"),
+        ("kill -15 $PPID; sleep 30", "sh was ended by SIGTERM"),
         ("kill -9 $$", "sh was ended by SIGKILL"),
         ("kill -15 $$", "sh was ended by SIGTERM"),
+        ("kill -2 $$", "sh was ended by SIGINT"),
+        ("kill -13 $$", "sh was ended by SIGPIPE"),
         ("echo why >&2; exit 3", "sh exited with 3: why"),
         ("no-such-program", "sh exited with 127: sh: 1: no-such-program: not found"),
     ):
         with pytest.raises(HandlerFailure) as failure:
-            await handlers.run(a_command("sh", "-c", script))
-        assert failure.value.message == how
+            await handlers.run(a_command("sh", "-c", script, env=env))
+        assert failure.value.message == how, script
+
+
+async def test_both_gates_give_the_program_the_same_surroundings(handlers: Handlers) -> None:
+    """Whichever stands before it: variables, payload, signals, open files and its place at a memory's end."""
+    code = (
+        "import json, os, sys; status = dict(line.split(':\\t') for line in open('/proc/self/status'))\n"
+        "print(json.dumps({'ignored': status['SigIgn'].strip(), 'blocked': status['SigBlk'].strip(),"
+        " 'oom': open('/proc/self/oom_score_adj').read().strip(), 'files': sorted(os.listdir('/proc/self/fd')),"
+        " 'leads': os.getsid(0) == os.getppid() == os.getpgid(0), 'payload': sys.stdin.read(),"
+        " 'odd': {name: os.environ.get(name) for name in ('a.b', 'with-hyphen')}}))"
+    )
+    told = [
+        json.loads(
+            json.loads(await handlers.run(a_command(sys.executable, "-I", "-c", code, env=env)))["stdout"]
+        )
+        for env in ({}, {"a.b": "1", "with-hyphen": "2"})
+    ]
+    assert [one.pop("odd") for one in told] == [
+        {"a.b": None, "with-hyphen": None},
+        {"a.b": "1", "with-hyphen": "2"},
+    ]
+    assert told[0] == told[1]
+    assert told[0]["oom"] == "500"
+    assert told[0]["leads"] and told[0]["payload"] == '{"n": 21}'
+
+
+@pytest.mark.parametrize("env", [{}, {"a.b": "1"}], ids=["shell's gate", "Python's gate"])
+async def test_a_pipe_that_nobody_reads_ends_a_program(handlers: Handlers, env: dict[str, str]) -> None:
+    """Ignored signals are inherited; Python ignores two of them, and `yes` would say "Broken pipe"."""
+    ignored = json.loads(await handlers.run(a_command("grep", "SigIgn", "/proc/self/status", env=env)))
+    assert int(ignored["stdout"].split()[1], 16) == 0
 
 
 async def test_a_replayed_attempt_is_told_what_failed_before(handlers: Handlers) -> None:

@@ -224,6 +224,31 @@ async def test_a_rejected_artifact_is_kept_and_stays_rejected(shop: Workshop, wo
     assert artifact.decision.actor == "ada"
 
 
+@pytest.mark.parametrize("mine", [ActionName.PROMOTE, ActionName.REJECT])
+@pytest.mark.parametrize("theirs", [ActionName.PROMOTE, ActionName.REJECT])
+async def test_what_somebody_else_decided_since_the_preview_stays_and_is_told(
+    shop: Workshop, world: World, mine: ActionName, theirs: ActionName
+) -> None:
+    """Also where both promote: the same branch, or another one beside it."""
+    actions = actions_on(world, shop)
+    branches = (None, "mine") if mine is ActionName.PROMOTE else (None,)
+    for branch in branches:
+        artifact = artifact_of(shop).artifact
+        preview = await actions.preview(Intent(mine, (artifact.name,), branch=branch))
+        other = await actions.preview(Intent(theirs, (artifact.name,)))
+        await actions.apply(other, actor="ana@there", origin="test")
+        receipt = await actions.apply(preview, actor="ada@here", origin="test")
+        (result,) = receipt.results
+        assert result.outcome is ReceiptOutcome.REFUSED
+        did = "promoted" if theirs is ActionName.PROMOTE else "rejected"
+        assert did in (result.detail or "") and "by ana@there" in (result.detail or ""), result
+        kept = await ArtifactReader(shop.folder / "state").artifact(artifact.name)
+        assert kept.decision is not None and kept.decision.actor == "ana@there"
+        assert git(shop.repo, "branch", "--list", "mine") == ""
+        if kept.decision.branch:
+            git(shop.repo, "branch", "-D", kept.decision.branch)
+
+
 async def test_read_only_mode_refuses_both(shop: Workshop, world: World) -> None:
     ended = artifact_of(shop)
     for action in (ActionName.PROMOTE, ActionName.REJECT):

@@ -236,6 +236,8 @@ except OSError:
     pass
 child = os.fork()
 if child == 0:
+    for ignored in (signal.SIGPIPE, signal.SIGXFSZ):  # by Python, for itself
+        signal.signal(ignored, signal.SIG_DFL)
     os.dup2(os.open(payload, os.O_RDONLY), 0)
     {forget}
     try:
