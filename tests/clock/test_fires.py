@@ -111,10 +111,12 @@ via = "restate"
 async def test_a_clock_that_is_killed_over_an_instant_makes_up_for_it_once_and_late(
     short_dir: Path, module_valkey: ValkeyServer, module_restate: RestateServer
 ) -> None:
-    due = whole() + 8
-    text = (
-        FAMILIES
-        + f"""
+    async with scheduled_lane(short_dir, module_valkey, module_restate, FAMILIES) as lane:
+        await lane.until_applied()  # nothing yet: the instant is chosen once all roles are at work
+        due = whole() + 8
+        lane.processes.lane_file.write_text(
+            FAMILIES
+            + f"""
 [schedules.nightly]
 cron = "{hourly_cron(due)}"
 family = "quick"
@@ -123,8 +125,8 @@ cron = "{hourly_cron(due)}"
 family = "quick"
 misfire = "skip"
 """
-    )
-    async with scheduled_lane(short_dir, module_valkey, module_restate, text) as lane:
+        )
+        lane.operator.lane.refresh()
         await lane.until_applied()
         before = [(job.name, job.metadata) for job in await lane.dkron.jobs()]
         assert time.time() < due - 0.5, "the lane took too long to start"

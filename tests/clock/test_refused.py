@@ -63,7 +63,7 @@ via = "restate"
         snapshot = await lane.operator.reader.snapshot()
         findings = {f.subject: f for f in snapshot.verdict.findings if f.code == "schedule-refused"}
         assert set(findings) == {"drained", "drained-direct"}
-        assert findings["drained"].next_actions[0].command.startswith("joelclaw-tui queue resume")
+        assert findings["drained"].next_actions[0].command.endswith(" queue resume quick")
         receipt = await lane.act(ActionName.SCHEDULE_RUN, "drained")
         assert receipt.results[0].outcome is ReceiptOutcome.MOVED_ON
         assert "quick" in (receipt.results[0].detail or "")

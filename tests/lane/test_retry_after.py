@@ -14,11 +14,14 @@ from tests.lane.operating import operator_of, until
 from tests.lane.processes import LaneProcesses
 from tests.servers import RestateServer, ValkeyServer
 
+ASKED_S = 30
+"""Long enough for a program to start and print on a busy machine while it lasts."""
+
 
 async def test_a_family_is_throttled_until_its_target_may_be_called_again(
     short_dir: Path, valkey: ValkeyServer, restate: RestateServer
 ) -> None:
-    answers = [web.Response(status=503, headers={"Retry-After": "8"})]
+    answers = [web.Response(status=503, headers={"Retry-After": str(ASKED_S)})]
     async with busy_target(answers) as (url, called):
         text = (
             f'lane = "main"\n[families.a]\nhandler = "http"\nurl = "{url}"\nmax_in_flight = 5\n'
@@ -49,15 +52,16 @@ async def test_a_family_is_throttled_until_its_target_may_be_called_again(
                     f"{row.retry_after_until:%H:%M:%S} UTC"
                 )
                 printed = lane.command("--once", "--format", "table").stdout.decode()
-                assert "which asked to come again at" in printed or len(called) > 1
+                assert "which asked to come again at" in printed
+                assert len(called) == 1
 
                 async def over() -> bool:
                     items = [await operator.reader.item(one) for one in (first, second)]
                     return all(item is not None and item.state is ItemState.SUCCEEDED for item in items)
 
-                await until(over, f"both succeed: {lane.log('worker')}")
+                await until(over, f"both succeed: {lane.log('worker')}", within_s=ASKED_S + 60)
                 assert len(called) == 3
-                assert all(at - called[0] >= 7.9 for at in called[1:])
+                assert all(at - called[0] >= ASKED_S - 0.1 for at in called[1:])
                 assert not await asked()
         finally:
             lane.stop()
