@@ -13,7 +13,7 @@ import subprocess
 import sys
 import termios
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import pytest
@@ -45,7 +45,7 @@ async def start(progress):
     finally:
         Path(sys.argv[1], "in-order").touch()
 async def main():
-    operator = MemoryOperator(settings(Path(sys.argv[1])))
+    operator = MemoryOperator(settings(Path(sys.argv[1]), refresh_s=1.0))
     operator.actions.destructive = sys.argv[2] == "destructive"
     try:
         return await run_console(operator, start if sys.argv[2] == "start" else None)
@@ -67,27 +67,41 @@ RESTORED = (b"\x1b[?1049l", b"\x1b[?25h")
 
 
 class Terminal:
-    """A console in a pseudo terminal of 80 x 24."""
+    """A console in a pseudo terminal, of 80 x 24 cells where nothing else is said."""
 
-    def __init__(self, folder: Path, mode: str, *, shell: bool = False) -> None:
-        """``shell``: as a job of an interactive shell, whose terminal it is."""
+    def __init__(
+        self,
+        folder: Path,
+        mode: str,
+        *,
+        shell: bool = False,
+        command: Sequence[str] = (),
+        environment: Mapping[str, str] | None = None,
+        size: tuple[int, int] = (80, 24),
+    ) -> None:
+        """``shell``: as a job of an interactive shell, whose terminal it is. ``command``, with its whole
+        environment: what runs in place of `PROGRAM`."""
         self.folder = folder
         self._ours, theirs = pty.openpty()
-        fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
+        fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", size[1], size[0], 0, 0))
         self.before = termios.tcgetattr(theirs)
         self._theirs = theirs
         self.drawn = b""
         self.process = subprocess.Popen(
-            ["bash", "--norc", "-i"] if shell else [sys.executable, "-c", PROGRAM, str(folder), mode],
+            ["bash", "--norc", "-i"]
+            if shell
+            else command or [sys.executable, "-c", PROGRAM, str(folder), mode],
             stdin=theirs,
             stdout=theirs,
             stderr=theirs,
             start_new_session=True,
             env={
-                **os.environ,
+                **(
+                    {**os.environ, "JOELCLAW_CONFIG_DIR": str(folder), "PYTHONPATH": "."}
+                    if environment is None
+                    else environment
+                ),
                 "TERM": "xterm-256color",
-                "JOELCLAW_CONFIG_DIR": str(folder),
-                "PYTHONPATH": ".",
             },
             preexec_fn=_take_the_terminal if shell else None,  # noqa: PLW1509 - no thread runs here
         )
@@ -235,7 +249,8 @@ def test_a_bug_in_drawing_ends_in_a_sentence_and_a_log(terminal: Terminal, tmp_p
     assert "a bug in drawing" in (tmp_path / "console.log").read_text()
 
 
-TIMES = range(10)
+TIMES = [*range(3), *(pytest.param(time, marks=pytest.mark.soak) for time in range(3, 10))]
+"""What depends on the moment is tried 3 times with all tests, 10 times with `make soak` or by its file alone."""
 
 
 @pytest.mark.parametrize("terminal", ["busy"], indirect=True)

@@ -19,9 +19,8 @@ from joelclaw_tui.tui.widgets.filter_bar import FilterBar
 from runtime.model import ItemState
 from tests.console.driving import at_rest, main_screen, ready, screen_text, until
 from tests.console.operator import MemoryOperator, console, sample_fires, sample_item, settings
-from tests.console.test_terminal import Terminal
+from tests.console.test_terminal import TIMES, Terminal
 
-TIMES = range(10)
 NEVER = 3600.0
 """So long must something be in sight here that no key is ever a yes."""
 

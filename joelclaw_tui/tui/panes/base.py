@@ -11,7 +11,6 @@ import sys
 from textual.app import ComposeResult
 from textual.containers import Vertical
 from textual.content import Content
-from textual.widgets import Static
 
 from joelclaw_tui.tui.host import ConsoleHost, host_of
 from joelclaw_tui.tui.view import View
@@ -21,6 +20,7 @@ from joelclaw_tui.tui.widgets.header import boundary_age
 from joelclaw_tui.tui.widgets.live_table import LiveTable
 from joelclaw_tui.tui.widgets.state import BOUNDARY, READABLE
 from joelclaw_tui.tui.widgets.table_box import TableBox
+from joelclaw_tui.tui.widgets.told import Told
 from joelclaw_tui.tui.widgets.tones import flowed, mark_content, toned
 from runtime.common.text import one_line
 from runtime.truth.document import Boundary, BoundaryStatus, Snapshot
@@ -42,9 +42,10 @@ class BasePane(Vertical):
         super().__init__(id=id)
         self.table = LiveTable(self.COLUMNS, empty=f"Looking at {self.SYSTEM} …", id=f"{id}-table")
         self.box = TableBox(self.table)
-        self.summary = Static(classes="pane-summary")
+        self.summary = Told(classes="pane-summary")
         self._level = sys.maxsize
-        self.foot = Static(classes="pane-foot")
+        self.foot = Told(classes="pane-foot")
+        self._title, self._said = Content(), Content()
         self.tabs: Content | None = None
         """Shown instead of the title while the panes share one place."""
 
@@ -162,12 +163,18 @@ class BasePane(Vertical):
             self.foot.update(self.foot_of(snapshot, key))
 
     def draw_title(self) -> None:
-        self.border_title = Content.assemble(
+        title = Content.assemble(
             self.tabs or Content.assemble(toned(f"{self.NUMBER} ", Tone.DIM), toned(self.NAME, bold=True)),
             *([toned(f"  {note}", Tone.INFO)] if (note := self.box.note()) else []),
         )
         snapshot = self.host.view.snapshot
-        self.border_subtitle = Content() if snapshot is None else self._status(self.boundary(snapshot))
+        status = Content() if snapshot is None else self._status(self.boundary(snapshot))
+        before, (self._title, self._said) = (self._title, self._said), (title, status)
+        # Each setting paints the whole pane.
+        if not title.is_same(before[0]):
+            self.border_title = title
+        if not status.is_same(before[1]):
+            self.border_subtitle = status
 
     def _status(self, boundary: Boundary[object]) -> Content:
         mark = mark_content(BOUNDARY[boundary.status])

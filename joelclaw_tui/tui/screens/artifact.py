@@ -11,7 +11,6 @@ from textual import events
 from textual.binding import BindingType
 from textual.content import Content
 from textual.widget import Widget
-from textual.widgets import Static
 
 from joelclaw_tui.tui.diff import read_diff
 from joelclaw_tui.tui.keymap import KeyScope, bindings
@@ -23,6 +22,7 @@ from joelclaw_tui.tui.widgets.age import age
 from joelclaw_tui.tui.widgets.cells import Tone
 from joelclaw_tui.tui.widgets.line_view import LineView, TextLine, split_lines
 from joelclaw_tui.tui.widgets.state import PROMOTION, VERIFIED
+from joelclaw_tui.tui.widgets.told import Told
 from joelclaw_tui.tui.widgets.tones import flowed, mark_content, toned
 from runtime.actions.intents import ActionName, Intent
 from runtime.common.command_prefix import as_called
@@ -60,8 +60,8 @@ class ArtifactScreen(DrillScreen):
         self.artifact_id = artifact_id
         self.artifact: Artifact | None = None
         self.part = ArtifactPart.CHANGE
-        self.facts = Static(classes="facts")
-        self.tabs = Static(classes="parts")
+        self.facts = Told(classes="facts")
+        self.tabs = Told(classes="parts")
         self.lines = LineView(id="lines")
         self._texts: dict[ArtifactPart, list[TextLine]] = {}
         self._files: tuple[int, ...] = ()
@@ -75,7 +75,7 @@ class ArtifactScreen(DrillScreen):
         yield self.lines
 
     def on_mount(self) -> None:
-        self.query_one("#body").border_title = Content(f"artifact {short_id(self.artifact_id)}")
+        self.body.border_title = Content(f"artifact {short_id(self.artifact_id)}")
         self.lines.focus()
         self.action_read_again()
 

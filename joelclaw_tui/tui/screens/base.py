@@ -98,9 +98,15 @@ class ConsoleScreen(RoomGuard[None]):
 
     BINDINGS: ClassVar[list[BindingType]] = [*bindings(KeyScope.EVERYWHERE)]
 
+    def __init__(self) -> None:
+        super().__init__()
+        # Made here, and so are the parts of each screen that a timer or a reading draws on: what is not
+        # mounted, not yet or not any more, can't be found.
+        self.body = Container(id="body")
+
     def compose(self) -> ComposeResult:
         yield ConsoleHeader()
-        with Container(id="body"):
+        with self.body:
             yield from self.compose_body()
         yield StatusLine()
         yield KeyBar()

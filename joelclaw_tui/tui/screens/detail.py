@@ -7,10 +7,10 @@ from collections.abc import Iterable
 from textual.containers import VerticalScroll
 from textual.content import Content
 from textual.widget import Widget
-from textual.widgets import Static
 
 from joelclaw_tui.tui.screens.base import DrillScreen
 from joelclaw_tui.tui.widgets.cells import Tone
+from joelclaw_tui.tui.widgets.told import Told
 from joelclaw_tui.tui.widgets.tones import toned
 
 _LABEL = 14
@@ -23,16 +23,22 @@ def fact(label: str, value: Content) -> Content:
 class DetailScreen(DrillScreen):
     """Facts and text in one scrolling column."""
 
+    def __init__(self) -> None:
+        super().__init__()
+        self.column = VerticalScroll(id="detail")
+        self.facts = Told(id="facts", classes="facts")
+        self.text = Told(id="text")
+
     def compose_body(self) -> Iterable[Widget]:
-        with VerticalScroll(id="detail"):
-            yield Static(id="facts", classes="facts")
-            yield Static(id="text")
+        with self.column:
+            yield self.facts
+            yield self.text
 
     def on_mount(self) -> None:
-        self.query_one("#detail").focus()
+        self.column.focus()
 
     def fill(self, title: str, facts: list[Content], text: Content) -> None:
         """``title`` must be clean."""
-        self.query_one("#body").border_title = Content(title)
-        self.query_one("#facts", Static).update(Content("\n").join(facts))
-        self.query_one("#text", Static).update(text)
+        self.body.border_title = Content(title)
+        self.facts.update(Content("\n").join(facts))
+        self.text.update(text)

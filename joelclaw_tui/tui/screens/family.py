@@ -76,8 +76,6 @@ class FamilyScreen(DetailScreen):
         self.host.open_items(self.family)
 
     def _draw(self) -> None:
-        if not self.query("#text"):
-            return  # a size or a snapshot may come before there is anything to draw on
         width = max(30, self.app.size.width - _SURROUNDINGS)
         facts = [flowed(self._facts(), width)]
         if self._problem is not None:

@@ -41,7 +41,7 @@ class HelpScreen(DrillScreen):
             yield Static(help_content(), id="help")
 
     def on_mount(self) -> None:
-        self.query_one("#body").border_title = Content("help")
+        self.body.border_title = Content("help")
         self.query_one("#detail").focus()
 
 

@@ -6,12 +6,12 @@ from collections.abc import Iterable
 
 from textual.content import Content
 from textual.widget import Widget
-from textual.widgets import Static
 
 from joelclaw_tui.tui.screens.base import DrillScreen
 from joelclaw_tui.tui.widgets.cells import Tone
 from joelclaw_tui.tui.widgets.live_table import LiveTable
 from joelclaw_tui.tui.widgets.table_box import TableBox
+from joelclaw_tui.tui.widgets.told import Told
 from joelclaw_tui.tui.widgets.tones import toned
 
 
@@ -24,8 +24,8 @@ class ListingScreen(DrillScreen):
         super().__init__()
         self.table = table
         self.box = TableBox(table)
-        self.about = Static(classes="facts")
-        self.foot = Static(classes="pane-foot")
+        self.about = Told(classes="facts")
+        self.foot = Told(classes="pane-foot")
 
     def compose_body(self) -> Iterable[Widget]:
         yield self.about
@@ -38,7 +38,7 @@ class ListingScreen(DrillScreen):
 
     def draw_title(self) -> None:
         note = self.box.note()
-        self.query_one("#body").border_title = Content.assemble(
+        self.body.border_title = Content.assemble(
             toned(self.title_text(), bold=True), *([toned(f"  {note}", Tone.INFO)] if note else [])
         )
 

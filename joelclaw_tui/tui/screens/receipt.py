@@ -93,7 +93,7 @@ class ReceiptScreen(DrillScreen):
         if receipt.warning:
             lines.append(toned(f"▲ {one_line(receipt.warning, 300)}", Tone.WARN))
         self.query_one("#facts", Static).update(Content("\n").join(lines))
-        self.query_one("#body").border_title = Content("receipt")
+        self.body.border_title = Content("receipt")
         self.table.set_rows(
             Row(
                 key=f"{number}:{result.target}",

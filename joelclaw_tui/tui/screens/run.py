@@ -8,7 +8,6 @@ from typing import ClassVar
 from textual.binding import BindingType
 from textual.content import Content
 from textual.widget import Widget
-from textual.widgets import Static
 from textual.worker import Worker
 
 from joelclaw_tui.presentation.words import waits_words
@@ -22,6 +21,7 @@ from joelclaw_tui.tui.widgets.cells import Cell, Column, Row, Tone, cell
 from joelclaw_tui.tui.widgets.live_table import LiveTable
 from joelclaw_tui.tui.widgets.state import run_mark
 from joelclaw_tui.tui.widgets.table_box import TableBox
+from joelclaw_tui.tui.widgets.told import Told
 from joelclaw_tui.tui.widgets.tones import mark_content, toned
 from runtime.actions.intents import ActionName, Intent
 from runtime.common.text import many_lines, one_line
@@ -41,6 +41,7 @@ class RunScreen(DrillScreen):
         self.view: RunView | None = None
         self._read_at: float | None = None
         self._read_by: Worker[None] | None = None
+        self.facts = Told(id="facts", classes="facts")
         self.table = LiveTable(
             (
                 Column("#", 4, align="right"),
@@ -56,11 +57,11 @@ class RunScreen(DrillScreen):
         )
 
     def compose_body(self) -> Iterable[Widget]:
-        yield Static(id="facts", classes="facts")
+        yield self.facts
         yield TableBox(self.table)
 
     def on_mount(self) -> None:
-        self.query_one("#body").border_title = Content(f"run {one_line(self.run_id, 60)}")
+        self.body.border_title = Content(f"run {one_line(self.run_id, 60)}")
         self.set_interval(EVERY_S, self._live)
         self.table.focus()
         self.action_read_again()
@@ -78,15 +79,14 @@ class RunScreen(DrillScreen):
     async def _read(self) -> None:
         what = f"run {one_line(self.run_id, 60)}"
         found = await self.host.look(self.host.source.run(self.run_id), what)
-        facts = self.query_one("#facts", Static)
         if isinstance(found, Problem):
             known = [] if self.view is None else run_facts(self.view, self.host.now())
-            facts.update(Content("\n").join([problem_content(found), *self._as_it_was(), *known]))
+            self.facts.update(Content("\n").join([problem_content(found), *self._as_it_was(), *known]))
             self.table.set_empty("? Its journal can't be read", "ctrl+r reads again")
             return
         if found is None:
             self.view = None
-            facts.update(
+            self.facts.update(
                 toned(
                     "Restate doesn't know this run: it was not admitted yet, or its journal's time is over.",
                     Tone.WARN,
@@ -95,14 +95,14 @@ class RunScreen(DrillScreen):
             self.table.set_empty("No journal", "i opens the item")
             return
         self.view, self._read_at = found, self.host.now()
-        facts.update(Content("\n").join(run_facts(found, self.host.now())))
+        self.facts.update(Content("\n").join(run_facts(found, self.host.now())))
         entries = await self.host.look(
             self.host.source.journal(found.invocation_id, limit=JOURNAL_LIMIT), "its journal"
         )
         if isinstance(entries, Problem):
             self.table.set_empty(f"? {entries.message}", entries.fix or "ctrl+r reads again")
             journal = toned("Its journal can't be read now: this is how it was.", Tone.WARN)
-            facts.update(Content("\n").join([journal, *run_facts(found, self.host.now())]))
+            self.facts.update(Content("\n").join([journal, *run_facts(found, self.host.now())]))
         else:
             self.table.set_empty("The journal is empty", "")
             self.table.set_rows(_rows(entries, self.host.now()))

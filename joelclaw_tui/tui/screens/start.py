@@ -11,7 +11,6 @@ from textual.app import ComposeResult
 from textual.binding import BindingType
 from textual.containers import Vertical
 from textual.content import Content
-from textual.widgets import Static
 
 from joelclaw_tui.tui.keymap import KeyScope, bindings
 from joelclaw_tui.tui.ports import Progress
@@ -22,6 +21,7 @@ from joelclaw_tui.tui.widgets.age import age
 from joelclaw_tui.tui.widgets.cells import Tone
 from joelclaw_tui.tui.widgets.header import TICK_S
 from joelclaw_tui.tui.widgets.key_bar import KeyBar
+from joelclaw_tui.tui.widgets.told import Told
 from joelclaw_tui.tui.widgets.tones import toned
 from runtime.common.text import one_line
 
@@ -40,13 +40,15 @@ class StartScreen(RoomGuard[bool]):
         self._lines: deque[str] = deque(maxlen=_LINES_IN_SIGHT)
         self._began = 0.0
         self.problem: Problem | None = None
+        self.title_line, self.lines = Told(id="start-title"), Told(id="start-lines")
+        self.what_failed = Told(id="start-problem")
 
     def compose(self) -> ComposeResult:
         with Vertical(classes="dialog start") as box:
             box.border_title = Content("joelclaw")
-            yield Static(id="start-title")
-            yield Static(id="start-lines")
-            yield Static(id="start-problem")
+            yield self.title_line
+            yield self.lines
+            yield self.what_failed
         yield KeyBar()
 
     def on_mount(self) -> None:
@@ -76,8 +78,7 @@ class StartScreen(RoomGuard[bool]):
 
     def _add(self, line: str) -> None:
         self._lines.append(one_line(line, 200))
-        if self.is_mounted:
-            self._draw()
+        self._draw()
 
     def _draw(self) -> None:
         running = self.problem is None
@@ -92,11 +93,9 @@ class StartScreen(RoomGuard[bool]):
         lines += [
             toned(f"{'▸' if running else '✕'} {line}", Tone.PLAIN if running else Tone.WARN) for line in last
         ]
-        self.query_one("#start-title", Static).update(title)
-        self.query_one("#start-lines", Static).update(Content("\n").join(lines))
-        self.query_one("#start-problem", Static).update(
-            Content() if self.problem is None else problem_content(self.problem)
-        )
+        self.title_line.update(title)
+        self.lines.update(Content("\n").join(lines))
+        self.what_failed.update(Content() if self.problem is None else problem_content(self.problem))
         self.refresh_bindings()
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:

@@ -10,11 +10,11 @@ from textual.app import ComposeResult
 from textual.binding import BindingType
 from textual.containers import Vertical
 from textual.content import Content
-from textual.widgets import Static
 
 from joelclaw_tui.tui.keymap import KeyScope, bindings
 from joelclaw_tui.tui.screens.base import Dialog
 from joelclaw_tui.tui.widgets.cells import Tone
+from joelclaw_tui.tui.widgets.told import Told
 from joelclaw_tui.tui.widgets.tones import toned
 from runtime.common.text import one_line
 
@@ -38,6 +38,7 @@ class WorkingScreen(Dialog[None]):
         self._finished = False
         self._is_dismissed = False
         self.done, self.of = 0, 0
+        self.bar, self.keys = Told(id="working"), Told(id="working-keys")
 
     def count(self, done: int, of: int, /) -> None:
         """How many of how many; it is drawn at the next turn."""
@@ -46,8 +47,8 @@ class WorkingScreen(Dialog[None]):
     def compose(self) -> ComposeResult:
         with Vertical(classes="dialog") as box:
             box.border_title = Content(one_line(self._title, 100))
-            yield Static(id="working")
-            yield Static(id="working-keys")
+            yield self.bar
+            yield self.keys
 
     def on_mount(self) -> None:
         self.set_interval(DRAW_S, self.draw)
@@ -57,7 +58,7 @@ class WorkingScreen(Dialog[None]):
         share = min(1.0, self.done / self.of) if self.of else 0.0
         filled = int(share * _BAR)
         told = f"{self.done:,} of {self.of:,} {self._unit}" if self.of else "…"
-        self.query_one("#working", Static).update(
+        self.bar.update(
             Content("\n").join(
                 [
                     Content.assemble(
@@ -70,7 +71,7 @@ class WorkingScreen(Dialog[None]):
                 ]
             )
         )
-        self.query_one("#working-keys", Static).update(
+        self.keys.update(
             toned("ending what is under way …", Tone.WARN)
             if self._stopping
             else Content.assemble(toned("esc ", Tone.INFO, bold=True), toned(self._leaving, Tone.DIM))

@@ -31,14 +31,14 @@ class FilterBar(Horizontal):
     class Closed(Message):
         """The field was left; the filter stays as it is."""
 
+    def __init__(self) -> None:
+        super().__init__()
+        self.field: Input = Field(placeholder="text to find, !text to hide", max_length=200)
+
     def compose(self) -> ComposeResult:
         yield Static("/", markup=False)
-        yield Field(placeholder="text to find, !text to hide", max_length=200)
+        yield self.field
         yield Static("⏎ keep  esc clear", classes="keys", markup=False)
-
-    @property
-    def field(self) -> Input:
-        return self.query_one(Input)
 
     def open(self) -> None:
         self.add_class("-open")

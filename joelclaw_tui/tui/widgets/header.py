@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from textual.content import Content
-from textual.widgets import Static
 
 from joelclaw_tui.tui.host import host_of
 from joelclaw_tui.tui.view import View
 from joelclaw_tui.tui.widgets.age import age
 from joelclaw_tui.tui.widgets.cells import Tone
 from joelclaw_tui.tui.widgets.state import SEVERITY, VERDICT
+from joelclaw_tui.tui.widgets.told import Told
 from joelclaw_tui.tui.widgets.tones import joined, mark_content, spread, toned
 from runtime.common.text import one_line
 from runtime.truth.document import Boundary, Finding, Severity, Snapshot
@@ -18,7 +18,7 @@ TICK_S = 0.5
 """How often the age is drawn anew: it must go on while no snapshot comes."""
 
 
-class ConsoleHeader(Static):
+class ConsoleHeader(Told):
     """Target and age on the first line, verdict and worst finding on the second."""
 
     DEFAULT_CSS = """

@@ -5,16 +5,16 @@ from __future__ import annotations
 from textual import events
 from textual.content import Content
 from textual.dom import DOMNode
-from textual.widgets import Static
 
 from joelclaw_tui.tui.keymap import BY_ID, KEYS, KeySpec
 from joelclaw_tui.tui.widgets.cells import Tone
+from joelclaw_tui.tui.widgets.told import Told
 from joelclaw_tui.tui.widgets.tones import toned
 
 _BETWEEN = "  "
 
 
-class KeyBar(Static):
+class KeyBar(Told):
     """Made from the bindings that are active, in the order of the key registry's ranks."""
 
     DEFAULT_CSS = """

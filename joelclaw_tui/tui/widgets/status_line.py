@@ -5,17 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from textual.content import Content
-from textual.widgets import Static
 
 from joelclaw_tui.tui.host import host_of
 from joelclaw_tui.tui.widgets.age import age
 from joelclaw_tui.tui.widgets.cells import Tone
 from joelclaw_tui.tui.widgets.state import READABLE
+from joelclaw_tui.tui.widgets.told import Told
 from joelclaw_tui.tui.widgets.tones import joined, toned
 from runtime.truth.document import BoundaryStatus, ProcessRow, Snapshot
 
 
-class StatusLine(Static):
+class StatusLine(Told):
     DEFAULT_CSS = """
     StatusLine { height: 1; padding: 0 1; background: $background; color: $muted; }
     """
