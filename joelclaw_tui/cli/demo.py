@@ -45,17 +45,22 @@ SETTLED_WITHIN_S = 60.0
 LOOK_EVERY_S = 0.1
 
 
-def run_demo(session: Session, *, console: bool, open_console: Callable[[Settings], int]) -> int:
-    """Sets up, works, and opens the console; without a terminal it prints the snapshot.
-
-    Returns the exit code. Raises `OperatorError`.
-    """
-    out, given = session.out, session.settings
+def demo_settings(given: Settings) -> Settings:
+    """Those of the demo's own profile, whichever was ``given``. Raises `OperatorError`."""
     settings = load_settings(
         profile=DEMO_PROFILE, theme=given.theme, read_only=given.read_only, state_dir=given.state_dir
     )
     if settings.lane is not None:  # somebody's JOELCLAW_LANE: the demo has a lane of its own
         settings = settings.model_copy(update={"lane": demo_lane_file(settings)})
+    return settings
+
+
+def run_demo(session: Session, *, console: bool, open_console: Callable[[Settings], int]) -> int:
+    """Sets up, works, and opens the console; without a terminal it prints the snapshot.
+
+    ``session``: with the settings of `demo_settings`. Returns the exit code. Raises `OperatorError`.
+    """
+    out, settings = session.out, session.settings
     begun = time.monotonic()
     port = demo_port(settings)
     if port is None:

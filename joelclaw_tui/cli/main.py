@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -51,7 +52,7 @@ def _dispatch(
 
     settings = _settings(arguments)
     folder.append(settings.state)
-    calling.enter_context(called_as(CommandPrefix.of(settings.profile, settings.lane)))
+    calling.enter_context(_call(settings))
     session = Session(arguments, settings, out)
     if arguments.once:
         from joelclaw_tui.cli.once import once
@@ -65,10 +66,10 @@ def _dispatch(
                 code="no-terminal",
             )
         return open_console(settings)
-    return _command(session, open_console)
+    return _command(session, calling, open_console)
 
 
-def _command(session: Session, open_console: OpenConsole) -> int:
+def _command(session: Session, calling: ExitStack, open_console: OpenConsole) -> int:
     """Each command loads what it needs and nothing else."""
     group, _, verb = session.arguments.command.partition(" ")
     match group:
@@ -77,8 +78,10 @@ def _command(session: Session, open_console: OpenConsole) -> int:
 
             return stack.COMMANDS[group](session)
         case "demo":
-            from joelclaw_tui.cli.demo import run_demo
+            from joelclaw_tui.cli.demo import demo_settings, run_demo
 
+            session = replace(session, settings=demo_settings(session.settings))
+            calling.enter_context(_call(session.settings))
             wanted = session.out.can_show_a_console() and not session.arguments.no_console
             return run_demo(session, console=wanted, open_console=open_console)
         case "serve":
@@ -118,6 +121,10 @@ def _command(session: Session, open_console: OpenConsole) -> int:
 
             return config.COMMANDS[verb](session)
     raise UsageError(f"no command {group!r}", fix="see `joelclaw-tui --help`")
+
+
+def _call(settings: Settings) -> AbstractContextManager[None]:
+    return called_as(CommandPrefix.of(settings.profile, settings.lane))
 
 
 def _settings(arguments: argparse.Namespace) -> Settings:

@@ -103,6 +103,7 @@ async def test_a_command_s_parent_is_not_the_worker_and_a_signal_is_told_as_one(
         ("kill -13 $$", "sh was ended by SIGPIPE"),
         ("echo why >&2; exit 3", "sh exited with 3: why"),
         ("no-such-program", "sh exited with 127: sh: 1: no-such-program: not found"),
+        ("exit 147", "sh exited with 147"),  # 128 + SIGSTOP, which ends nothing: the gate must not stop by it
     ):
         with pytest.raises(HandlerFailure) as failure:
             await handlers.run(a_command("sh", "-c", script, env=env))
@@ -219,6 +220,14 @@ async def test_a_program_behind_pythons_gate_waits_for_it_too(handlers: Handlers
     with pytest.raises(HandlerFailure, match="was not found") as failure:
         await handlers.run(a_command("no-such-program-anywhere", env={"a.b": "1"}))
     assert not failure.value.retryable
+
+
+async def test_a_program_ignores_the_same_signals_behind_either_gate(handlers: Handlers) -> None:
+    ignored = [
+        json.loads(await handlers.run(a_command("grep", "SigIgn", "/proc/self/status", env=env)))["stdout"]
+        for env in ({}, {"a.b": "1"})
+    ]
+    assert ignored[0] == ignored[1]
 
 
 async def test_a_familys_own_python_path_comes_after_the_handlers(handlers: Handlers, tmp_path: Path) -> None:

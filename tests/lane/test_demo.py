@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -29,8 +30,11 @@ class Demo:
         }
 
     def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        return self.run_without_profile("--profile", "demo", *arguments)
+
+    def run_without_profile(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            [sys.executable, "-m", "joelclaw_tui", "--profile", "demo", *arguments],
+            [sys.executable, "-m", "joelclaw_tui", *arguments],
             env=self.environment,
             stdin=subprocess.DEVNULL,
             capture_output=True,
@@ -88,9 +92,12 @@ def test_the_demo_makes_its_repositories_and_nobody_elses(
 
 
 def test_the_whole_lane_in_one_go(demo: Demo, tmp_path: Path) -> None:
-    done = demo.run("demo")
+    done = demo.run_without_profile("demo")  # as `make demo` does
     assert done.returncode == 0, done.stdout + done.stderr
     assert "The stack stays up" in done.stderr
+    printed = re.findall(r"joelclaw[-_]tui (?:--profile demo )?[a-z]+ list", done.stdout)
+    assert {"runs list", "artifacts list"} <= {" ".join(command.split()[-2:]) for command in printed}
+    assert all("--profile demo" in command for command in printed), printed
     told = json.loads(demo.run("--once", "--format", "json").stdout)
     boundaries = told["boundaries"]
     assert {name: boundaries[name]["status"] for name in boundaries} == dict.fromkeys(

@@ -218,12 +218,12 @@ _GATED = (
     "/bin/sh",
     "-c",
     "read -r go || exit; exec 3>&2 2>/dev/null; echo 500 >/proc/self/oom_score_adj; "
-    '("$@" <"$0" 2>&3 3>&-); code=$?; [ $code -gt 128 ] && kill -$((code - 128)) $$; exit $code',
+    '("$@" <"$0" 2>&3 3>&-); code=$?; [ $code -gt 128 ] && [ $code -ne 147 ] && kill -$((code - 128)) $$; exit $code',
 )
 """The program begins only when it is told to, and not at all when the worker dies before it has told the
 guard of it. The shell sees its arguments as arguments only, and stays as the program's parent: one that
-kills its parent ends itself, not the worker. A program that a signal ended is told by the same signal. A
-kernel that is out of memory takes the program before the worker."""
+kills its parent ends itself, not the worker. A program that a signal ended is told by the same signal, but
+for SIGSTOP (147), which ends none and would stop the gate itself. A kernel that is out of memory takes the program before the worker."""
 _GATED_BY_PYTHON = """
 import os, signal, sys
 payload, *argv = sys.argv[1:]
