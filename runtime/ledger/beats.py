@@ -46,6 +46,11 @@ if ARGV[3] ~= '' then
   for _, field in ipairs(redis.call('HKEYS', KEYS[1])) do
     local at = tonumber(string.match(redis.call('HGET', KEYS[1], field), '^(%S+) ') or '0') or 0
     if now - at > tonumber(ARGV[3]) then redis.call('HDEL', KEYS[1], field) end
+    if at - now > {ALIVE_WITHIN_S:g} and field ~= '{SERVED}' then
+      -- Stamped when the clock was ahead, and silent since: its silence is counted from now on.
+      local rest = string.match(redis.call('HGET', KEYS[1], field), '^%S+( .*)$')
+      redis.call('HSET', KEYS[1], field, string.format('%.6f', now) .. rest)
+    end
   end
 end
 return string.format('%.6f', now)

@@ -30,6 +30,8 @@ APART_S = 86_400.0
 """How long a family's calls run in processes of their own after a worker died with one of them in hand."""
 KEPT_S = 7 * 86_400.0
 """Deaths of a run that never came back (somebody killed it) are forgotten after this."""
+SKEW_S = 60.0
+"""A time that lies further beyond the server's was written when its clock was ahead."""
 ANSWER_WITHIN_S = 2.0
 """A Redis that takes longer holds no handler up: a death while it is away would count nothing anyway."""
 UNHEARD_FOR_S = 3 * BEAT_EVERY_S
@@ -59,6 +61,10 @@ if deaths >= most - 1 then
 end
 redis.call('HSET', KEYS[1], run, me .. ' ' .. family)
 local apart = tonumber(redis.call('HGET', KEYS[3], family) or 0)
+if apart > now + tonumber(ARGV[7]) then -- noted by a clock that was ahead: it counts from now on
+  apart = now
+  redis.call('HSET', KEYS[3], family, string.format('%.6f', now))
+end
 return {'taken', deaths, now - apart < tonumber(ARGV[5]) and 1 or 0}
 """
 )
@@ -106,7 +112,12 @@ end
 local all = redis.call('HGETALL', KEYS[2])
 for i = 1, #all, 2 do
   local at = tonumber(string.match(all[i + 1], '^%S+ (%S+)') or 0) or 0
-  if now - at > tonumber(ARGV[3]) then redis.call('HDEL', KEYS[2], all[i]) end
+  if now - at > tonumber(ARGV[3]) then
+    redis.call('HDEL', KEYS[2], all[i])
+  elseif at > now + tonumber(ARGV[4]) then -- noted by a clock that was ahead: it grows old from now on
+    local rest = string.match(all[i + 1], '^%S+ %S+ (.*)$')
+    redis.call('HSET', KEYS[2], all[i], string.match(all[i + 1], '^%S+') .. string.format(' %.6f ', now) .. rest)
+  end
 end
 return counted
 """
@@ -189,7 +200,7 @@ class InHand:
             try:
                 async with asyncio.timeout(ANSWER_WITHIN_S):
                     reply = await self._ask(
-                        _TAKE, run_id, family, self._worker, WORKER_DEATHS_MAX, self._apart_s, force
+                        _TAKE, run_id, family, self._worker, WORKER_DEATHS_MAX, self._apart_s, force, SKEW_S
                     )
             except (OperatorError, TimeoutError):
                 return Taken(0, apart=False)
@@ -242,7 +253,7 @@ class InHand:
         # One that took its beat back ended in order.
         absent = {one for one in others if one in fate.died or one in fate.gone or one not in beating}
         for other in absent:
-            await self._ask(_GONE, other, "1" if other in fate.died else "0", KEPT_S)
+            await self._ask(_GONE, other, "1" if other in fate.died else "0", KEPT_S, SKEW_S)
         return others - absent
 
     async def _lives(self, other: str) -> bool:

@@ -55,7 +55,9 @@ _KEEP_HEAD = (
     + """
 redis.call('HSET', KEYS[1], 'shown', ARGV[2], 'ends', ARGV[1])
 redis.call('PEXPIREAT', KEYS[1], ARGV[1])
-redis.call('ZADD', KEYS[2], ARGV[3], ARGV[4])
+-- By the server's time where its maker's clock is ahead: it is not to outlast those that come after.
+local t = redis.call('TIME')
+redis.call('ZADD', KEYS[2], math.min(tonumber(ARGV[3]), t[1] + t[2] / 1e6), ARGV[4])
 redis.call('PEXPIREAT', KEYS[2], ARGV[1])
 return redis.call('ZCARD', KEYS[2])
 """

@@ -25,14 +25,18 @@ WATCH_S = 15.0
 
 _RECORD = f"""
 if not redis.call('SET', KEYS[2], ARGV[1], 'NX', 'PX', ARGV[2]) then
-  if redis.call('GET', KEYS[2]) ~= ARGV[1] then return 0 end
-  redis.call('PEXPIRE', KEYS[2], ARGV[2])
+  -- A watch that lasts longer than any was begun when the server's clock was ahead.
+  local left = redis.call('PTTL', KEYS[2])
+  if redis.call('GET', KEYS[2]) ~= ARGV[1] and left <= tonumber(ARGV[2]) then return 0 end
+  redis.call('SET', KEYS[2], ARGV[1], 'PX', ARGV[2])
 end
 local gone = tonumber(ARGV[3])
 for i = 4, 3 + gone do redis.call('HDEL', KEYS[1], ARGV[i]) end
 for i = 4 + gone, #ARGV, 2 do
   if redis.call('HLEN', KEYS[1]) >= {KEPT_MOST} then break end
-  redis.call('HSETNX', KEYS[1], ARGV[i], ARGV[i + 1])
+  local known = tonumber(redis.call('HGET', KEYS[1], ARGV[i]) or nil)
+  -- What is seen now did not begin later: that was noted by a clock that was ahead.
+  if not known or known > tonumber(ARGV[i + 1]) then redis.call('HSET', KEYS[1], ARGV[i], ARGV[i + 1]) end
 end
 return 1
 """
