@@ -31,6 +31,8 @@ APART_S = 86_400.0
 """How long a family's calls run in processes of their own after a worker died with one of them in hand."""
 KEPT_S = 7 * 86_400.0
 """Deaths of a run that never came back (somebody killed it) are forgotten after this."""
+SKEW_S = 60.0
+"""A time that lies further beyond the server's was written when its clock was ahead."""
 ANSWER_WITHIN_S = 2.0
 """A Redis that takes longer holds no handler up: a death while it is away would count nothing anyway."""
 UNHEARD_FOR_S = 3 * BEAT_EVERY_S
@@ -101,7 +103,7 @@ class InHand:
             try:
                 async with asyncio.timeout(ANSWER_WITHIN_S):
                     reply = await self._ask(
-                        _TAKE, run_id, family, self._worker, WORKER_DEATHS_MAX, self._apart_s, force
+                        _TAKE, run_id, family, self._worker, WORKER_DEATHS_MAX, self._apart_s, force, SKEW_S
                     )
             except (OperatorError, TimeoutError):
                 return Taken(0, apart=False)
@@ -154,7 +156,7 @@ class InHand:
         # One that took its beat back ended in order.
         absent = {one for one in others if one in fate.died or one in fate.gone or one not in beating}
         for other in absent:
-            await self._ask(_GONE, other, "1" if other in fate.died else "0", KEPT_S)
+            await self._ask(_GONE, other, "1" if other in fate.died else "0", KEPT_S, SKEW_S)
         return others - absent
 
     async def _lives(self, other: str) -> bool:

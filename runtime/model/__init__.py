@@ -32,6 +32,7 @@ from .clock import (
     fire_of,
 )
 from .durable import (
+    RETRY_AFTER_MAX_S,
     WORKER_DEATHS_MAX,
     Accepted,
     DurableReader,
@@ -198,6 +199,7 @@ __all__ = [
     "LANE_NAME",
     "LAYOUT_VERSION",
     "LENGTH_MOST_S",
+    "RETRY_AFTER_MAX_S",
     "STARTING",
     "WORKER_DEATHS_MAX",
     "Accepted",

@@ -191,6 +191,8 @@ class DurableReader(Protocol):
 
 WORKER_DEATHS_MAX = 3
 """So many workers died with a run in hand: it is settled dead."""
+RETRY_AFTER_MAX_S = 3600.0
+"""The longest wait that a target is granted."""
 
 
 @dataclass(frozen=True, slots=True)

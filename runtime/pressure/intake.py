@@ -254,7 +254,8 @@ class Intake:
 
     async def _register(self, family: str) -> None:
         """Lets an id's tag be turned into its family, also after the family has left the lane file."""
-        if self._now() - self._registered.get(family, 0.0) > REGISTERED_FOR_S:
+        # A time beyond now was noted when the clock was ahead.
+        if not 0 <= self._now() - self._registered.get(family, -math.inf) <= REGISTERED_FOR_S:
             with redis_errors(self._where):
                 await self._redis.hsetnx(families_key(self._lane.current.name), family_tag(family), family)
             self._registered[family] = self._now()

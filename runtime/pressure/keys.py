@@ -28,7 +28,8 @@ pause          hash    lane, person, machine -> JSON; epoch
 pauses         list    history of pauses, newest first
 meta           hash    fence (last token), last (last ready score), bytes (of stored records), tat (the
                        rate's theoretical arrival time), removed (since when its backlog is quarantined),
-               replay (until when replays at a limited rate have been spread)
+               replay (until when replays at a limited rate have been spread), replayed (when that was
+               reckoned)
 moving         hash    id -> ``until_us:batch``: on its way to another family
 mv:<batch>     hash    id -> where a move took it from; hand -> who carries it out; for two days
 act:<batch>    string  the results of a bulk batch, a letter an item, for two days

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from runtime.model import RETRY_AFTER_MAX_S
+
 RATE_BUCKET_S = 5
 RATE_BUCKETS = 12
 """Rates count the present bucket and the eleven before it: the last 55 to 60 seconds."""
@@ -15,6 +17,9 @@ DEATHS_MAX = 3
 UNREADABLE = "!unreadable"
 """Stands for the origin of a row whose record was lost or spoilt."""
 
+AHEAD_S = 60
+"""A time of a family's that lies further beyond the server's was written when its clock was ahead."""
+
 SHARED: dict[str, int | float | str] = {
     "RATE_BUCKET_US": RATE_BUCKET_S * 1_000_000,
     "RATE_BUCKETS": RATE_BUCKETS,
@@ -22,5 +27,7 @@ SHARED: dict[str, int | float | str] = {
     "PAUSES_KEPT": PAUSES_KEPT,
     "POURED_PER_CALL": POURED_PER_CALL,
     "UNREADABLE": UNREADABLE,
+    "AHEAD_US": AHEAD_S * 1_000_000,
+    "ALONE_MOST_US": round(RETRY_AFTER_MAX_S * 1_000_000),
 }
 """What the files under ``lua/`` that are included name."""

@@ -314,7 +314,7 @@ class Memory:
                 key = (*name, sighting.subject)
                 began = facts.now if rule.reads in self._looked else None
                 first[key] = self._first.get(key, began if sighting.noticed is None else sighting.noticed)
-                findings.append(_finding(rule, sighting, on_record.get(key, first[key])))
+                findings.append(_finding(rule, sighting, _since(facts.now, on_record.get(key), first[key])))
             if rule.reads in readable:
                 watched.add(name)
             else:
@@ -332,6 +332,14 @@ class Memory:
             ),
         )
         return sorted(findings, key=_gravest_and_oldest_first)
+
+
+def _since(now: float, recorded: float | None, seen: float | None) -> float | None:
+    """Since when, as it is on record, else as it was seen here. A beginning beyond now was noted by a clock that
+    was ahead, and is no evidence."""
+    if recorded is not None and recorded <= now:
+        return recorded
+    return now if seen is not None and seen > now else seen
 
 
 def _readable(facts: Facts) -> set[Reads]:

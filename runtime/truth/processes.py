@@ -84,9 +84,11 @@ def _last_of_each_place(processes: Iterable[Process]) -> list[Process]:
 def judge_beats(
     beats: Iterable[Beat], server_now: float, alive_within_s: float = ALIVE_WITHIN_S
 ) -> Processes:
-    """Ages are server time against beat time, both by one clock: the skew of ours does not matter."""
+    """Ages are server time against beat time, both by one clock: the skew of ours does not matter.
+
+    A beat from beyond now was stamped when that clock was ahead: whoever lives has beaten since."""
     judged = (
-        Process(beat, max(0.0, server_now - beat.at), server_now - beat.at <= alive_within_s)
+        Process(beat, max(0.0, server_now - beat.at), abs(server_now - beat.at) <= alive_within_s)
         for beat in beats
     )
     return Processes(tuple(sorted(judged, key=lambda p: (not p.alive, p.age_s, p.beat.process_id))))

@@ -118,3 +118,22 @@ async def test_a_server_that_hears_somebody_each_second_is_there_without_a_break
         watch = await beats.watch()
         assert 59 < now - watch.served_since < 70
         assert [beat.process_id for beat in watch.beats] == ["w", "w2"]
+
+
+async def test_a_beat_from_beyond_now_outweighs_no_process_that_is_gone(valkey: ValkeyServer) -> None:
+    near, here = ended_process(), f"{socket.gethostname()}:{os.getppid()}:x"
+    async with beating(valkey) as (redis, beats):
+        for owner in (near, here, FAR):
+            await beats.write("drainer", owner, 1.0, {})
+            await ago(redis, owner, -86_400)
+        assert (await LivenessJudge(beats)([near, here, FAR])).gone == frozenset({near})
+
+
+async def test_a_beat_from_beyond_now_grows_old_from_when_it_is_seen_on(valkey: ValkeyServer) -> None:
+    async with beating(valkey) as (redis, beats):
+        await beats.write("drainer", FAR, 1.0, {"lane": "x"})
+        await ago(redis, FAR, -86_400)
+        await beats.write("worker", "w", 1.0, {}, sweep=True)
+        now, (far, _) = await beats.read_at()
+        assert abs(now - far.at) < 5
+        assert (far.process_id, far.started_at, far.detail["lane"]) == (FAR, 1.0, "x")

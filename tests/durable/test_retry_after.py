@@ -13,8 +13,8 @@ import pytest
 from aiohttp import web
 
 from runtime.durable.asked import Asked
-from runtime.durable.handlers.retry_after import RETRY_AFTER_MAX_S, retry_after_s
-from runtime.model import BoundaryDown, Outcome
+from runtime.durable.handlers.retry_after import retry_after_s
+from runtime.model import RETRY_AFTER_MAX_S, BoundaryDown, Outcome
 from tests.durable.rig import working
 from tests.servers import RestateServer
 

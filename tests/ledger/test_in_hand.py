@@ -148,3 +148,20 @@ async def test_a_redis_that_is_away_holds_no_handler_up(valkey: ValkeyServer) ->
         with pytest.raises(BoundaryDown):
             await worker.count_deaths()
         valkey.launch()
+
+
+async def test_what_a_clock_ahead_noted_counts_from_when_it_is_seen(valkey: ValkeyServer) -> None:
+    async with staged(valkey) as stage:
+        await stage.death("a.1")
+        tomorrow = f"{time.time() + 86_400:.6f}"
+        await stage.redis.hset("joelclaw:1:{main}:apart", "a", tomorrow)
+        row = str(await stage.redis.hget("joelclaw:1:{main}:worker-deaths", "a.1")).split(" ")
+        await stage.redis.hset(
+            "joelclaw:1:{main}:worker-deaths", "a.1", " ".join([row[0], tomorrow, *row[2:]])
+        )
+        worker = await stage.worker("living")
+        assert await worker.take("a.2", "a") == Taken(0, apart=True)
+        assert float(str(await stage.redis.hget("joelclaw:1:{main}:apart", "a"))) <= time.time()
+        await stage.death("b.1")
+        (one,) = [one for one in (await stage.look()).suspects if one.run_id == "a.1"]
+        assert (one.family, one.deaths, one.at <= time.time()) == ("a", 1, True)

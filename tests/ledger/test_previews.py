@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import secrets
 import time
 from collections.abc import AsyncIterator
@@ -185,3 +186,10 @@ async def test_a_row_of_another_version_is_no_preview(room: Room) -> None:
     await room.redis.hset(head, mapping={"shown": '{"order": 3}', "ends": "1"})
     assert await room.previews.read("p9") is None
     assert await room.previews.recent() == []
+
+
+async def test_one_made_by_a_clock_ahead_does_not_outlast_those_that_come_after(room: Room) -> None:
+    for name, at in (("then", time.time() + 86_400), ("now", None)):
+        await room.previews.keep(made(name, at=at), [])
+        await asyncio.sleep(0.01)
+    assert [one.preview.preview_id for one in await room.previews.recent()] == ["now", "then"]

@@ -34,6 +34,21 @@ async def test_one_watcher_writes_at_a_time(sightings: Sightings) -> None:
     assert await sightings.read() == {DEAD: 100.0}
 
 
+async def test_a_beginning_that_a_clock_ahead_noted_is_put_right(sightings: Sightings) -> None:
+    assert await sightings.record("one", {DEAD: 900.0}, ())
+    assert await sightings.record("one", {DEAD: 100.0}, ())
+    assert await sightings.read() == {DEAD: 100.0}
+
+
+async def test_a_watch_that_ends_in_a_day_is_taken_over(sightings: Sightings, valkey: ValkeyServer) -> None:
+    assert await sightings.record("one", {DEAD: 100.0}, ())
+    redis = connect(valkey.url)
+    await redis.pexpire("joelclaw:1:{main}:findings-watch", 86_400_000)
+    await redis.aclose()
+    assert await sightings.record("two", {STUCK: 1.0}, (DEAD,))
+    assert not await sightings.record("one", {DEAD: 100.0}, ())
+
+
 async def test_what_is_no_record_of_ours_is_left_out_and_they_are_bounded(
     sightings: Sightings, valkey: ValkeyServer
 ) -> None:

@@ -33,6 +33,7 @@ from runtime.model import (
     tag_of,
 )
 from runtime.pressure.intake import OFFERS_MAX, Intake
+from runtime.pressure.keys import families_key
 from runtime.pressure.queue import Queue
 from runtime.pressure.reading import QueueReader
 from runtime.redis_client.connection import Redis, connect
@@ -293,3 +294,19 @@ def test_a_bad_payload_is_told_in_words_that_are_for_its_sender(raw: bytes, said
         read_payload(raw, 1 << 20)
     assert said in refused.value.message
     assert "sys." not in refused.value.message and "at at" not in refused.value.message
+
+
+async def test_a_family_is_told_again_though_the_clock_was_ahead_once(
+    door: Door, module_valkey: ValkeyServer
+) -> None:
+    """A server that lost its data learns its families again."""
+    now = time.time() + 86_400
+    source = LaneSource(door.settings.lane, time.time)
+    lane = source.current.name
+    queue = Queue(door.redis, module_valkey.url, lane)
+    intake = Intake(door.redis, module_valkey.url, queue, source, door.settings, lambda: now)
+    await intake.enqueue("pages", '{"id": 1}', origin="test")
+    await door.redis.delete(families_key(lane))
+    now = time.time()
+    await intake.enqueue("pages", '{"id": 2}', origin="test")
+    assert await door.redis.hvals(families_key(lane)) == ["pages"]

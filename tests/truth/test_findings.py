@@ -626,3 +626,12 @@ async def test_a_family_that_drains_is_stuck_like_any_other_when_nobody_drains_i
     assert len(await seen(world, "stuck", "pressure")) == 1
     families(**OLD, pause=pause())(world)
     assert await seen(world, "stuck", "pressure") == []
+
+
+async def test_a_beat_from_beyond_now_is_no_sign_of_life(world: World) -> None:
+    """Redis' clock was a day ahead once: whoever lives has beaten since it was put right."""
+    world.beats.beats = [beat("drainer", at=START), beat("worker", at=START + 86_400)]
+    snapshot = await world.reader.snapshot()
+    assert [row.alive for row in snapshot.runtime.drainers] == [True]
+    assert [row.alive for row in snapshot.runtime.workers] == [False]
+    assert "no-worker" in {finding.code for finding in snapshot.verdict.findings}

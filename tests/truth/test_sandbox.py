@@ -96,3 +96,12 @@ async def test_a_young_order_and_a_late_tick_are_no_silence(tmp_path: Path) -> N
         running=(sandbox_run(beat_at=START - 3), sandbox_run(beat_at=None, ordered_at=START - 10))
     )
     assert await codes(world) == []
+
+
+async def test_a_sign_of_life_from_beyond_now_has_no_age(tmp_path: Path) -> None:
+    world, sandbox = sandbox_world(tmp_path)
+    sandbox.reading = a_reading(running=(sandbox_run(beat_at=START + 86_400),), running_total=1)
+    boundary = (await world.reader.snapshot()).boundaries.sandbox
+    await world.reader.aclose()
+    assert boundary.data is not None
+    assert [run.beat_age_s for run in boundary.data.running.items] == [None]

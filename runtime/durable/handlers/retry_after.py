@@ -5,8 +5,8 @@ from __future__ import annotations
 from datetime import UTC
 from email.utils import parsedate_to_datetime
 
-RETRY_AFTER_MAX_S = 3600.0
-"""The longest wait that a target is granted."""
+from runtime.model import RETRY_AFTER_MAX_S
+
 _DIGITS_MAX = 20
 
 

@@ -15,6 +15,11 @@ if forget ~= '' then
   for _, field in ipairs(redis.call('HKEYS', beats)) do
     local at = tonumber(string.match(redis.call('HGET', beats, field), '^(%S+) ') or '0') or 0
     if now - at > tonumber(forget) then redis.call('HDEL', beats, field) end
+    if at - now > ALIVE_WITHIN_S and field ~= SERVED then
+      -- Stamped when the clock was ahead, and silent since: its silence is counted from now on.
+      local rest = string.match(redis.call('HGET', beats, field), '^%S+( .*)$')
+      redis.call('HSET', beats, field, string.format('%.6f', now) .. rest)
+    end
   end
 end
 return string.format('%.6f', now)

@@ -8,6 +8,7 @@
 --- @param gone text  the worker
 --- @param how text  1: it died
 --- @param keep_s number  deaths are forgotten after this
+--- @param skew number  seconds
 
 local t = redis.call('TIME')
 local now = t[1] + t[2] / 1e6
@@ -38,6 +39,11 @@ end
 local all = redis.call('HGETALL', deaths_of)
 for i = 1, #all, 2 do
   local at = tonumber(string.match(all[i + 1], '^%S+ (%S+)') or 0) or 0
-  if now - at > keep_s then redis.call('HDEL', deaths_of, all[i]) end
+  if now - at > keep_s then
+    redis.call('HDEL', deaths_of, all[i])
+  elseif at > now + skew then -- noted by a clock that was ahead: it grows old from now on
+    local rest = string.match(all[i + 1], '^%S+ %S+ (.*)$')
+    redis.call('HSET', deaths_of, all[i], string.match(all[i + 1], '^%S+') .. string.format(' %.6f ', now) .. rest)
+  end
 end
 return counted

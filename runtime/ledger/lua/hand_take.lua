@@ -10,6 +10,7 @@
 --- @param most number  so many deaths settle it
 --- @param apart_s number  how long a family's calls run apart
 --- @param force text  the worker from which it is taken over; empty: none
+--- @param skew number  seconds
 
 local t = redis.call('TIME')
 local now = t[1] + t[2] / 1e6
@@ -30,4 +31,8 @@ if deaths >= most - 1 then
 end
 redis.call('HSET', in_hand, run, me .. ' ' .. family)
 local apart = tonumber(redis.call('HGET', apart_since, family) or 0)
+if apart > now + skew then -- noted by a clock that was ahead: it counts from now on
+  apart = now
+  redis.call('HSET', apart_since, family, string.format('%.6f', now))
+end
 return {'taken', deaths, now - apart < apart_s and 1 or 0}

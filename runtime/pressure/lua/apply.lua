@@ -19,7 +19,9 @@ local out, runnable, count = {}, false, 0
 local interval, burst, tat, ready
 if verb == 'replay' and argument ~= '' then
   interval, burst = 1000000 / tonumber(argument), math.max(1, math.floor(tonumber(argument)))
-  tat = math.max(now, tonumber(call('HGET', base .. 'meta', 'replay') or 0))
+  local pace = call('HMGET', base .. 'meta', 'replay', 'replayed')
+  -- Reckoned at a time that is yet to come, by a clock that was ahead: so much less is still to come.
+  tat = math.max(now, tonumber(pace[1] or 0) - math.max(0, tonumber(pace[2] or 0) - now))
 end
 local apply = {}
 function apply.replay(id, record, level, attempt, kind)
@@ -70,7 +72,7 @@ for i = ROWS, #ARGV, ROW do
   out[#out + 1] = record and 'd' or level
 end
 if ready then call('HSET', base .. 'meta', 'last', int(ready)) end
-if interval then call('HSET', base .. 'meta', 'replay', int(tat)) end
+if interval then call('HSET', base .. 'meta', 'replay', int(tat), 'replayed', int(now)) end
 local totals = {replay='replayed', discard='discarded', reprioritize='reprioritized', delay='delayed',
   quarantine='quarantined'}
 if count > 0 then call('HINCRBY', base .. 'stats', totals[verb], count) end

@@ -3,6 +3,8 @@
 --- A row waits in ``w<level>`` (runnable), ``d<level>`` (delayed) or ``q<level>`` (its concurrency key is busy).
 --- @const RATE_BUCKET_US
 --- @const RATE_BUCKETS
+--- @const ALONE_MOST_US
+--- @const AHEAD_US
 
 local base, call = KEYS[1], redis.call
 local buckets, keys_held -- what a script remembers of its family
@@ -71,6 +73,7 @@ end
 -- Until when its target asked to be left alone; nothing: it may be called.
 local function left_alone(now)
   local ends = tonumber(call('GET', base .. 'alone') or 0)
+  if ends > now + ALONE_MOST_US + AHEAD_US then ends = 0 end -- longer than any may ask: a clock was ahead
   return ends > now and ends or nil, ends
 end
 local function key_of(record)

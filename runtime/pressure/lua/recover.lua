@@ -6,6 +6,7 @@
 --- @const LAPSED_PER_CALL
 --- @const DEATHS_MAX
 --- @const PARKED_LOOKED_AT
+--- @const AHEAD_US
 --- @param given_now text  microseconds; empty: the server's own time
 --- @param owner text  who asks Restate about the uncertain ones
 --- @param lease_us number  how long that one has
@@ -23,6 +24,13 @@ local function holder(entry) return string.match(entry or '', '^%d+:%d+:(.*)$') 
 local function deaths(id, entry)
   if died[holder(entry) or ''] then return call('HINCRBY', base .. 'deaths', id, 1) end
   return tonumber(call('HGET', base .. 'deaths', id) or 0)
+end
+-- Given by a server whose clock was ahead: no lease is longer than this one. Who lives renews it before.
+for _, set in ipairs({'leased', 'admitting'}) do
+  local ahead = int(now + lease_us + AHEAD_US)
+  for _, id in ipairs(call('ZRANGEBYSCORE', base .. set, '(' .. ahead, '+inf', 'LIMIT', 0, LAPSED_PER_CALL)) do
+    call('ZADD', base .. set, lapse, id)
+  end
 end
 local lapsed = call('ZRANGEBYSCORE', base .. 'leased', '-inf', int(now), 'LIMIT', 0, LAPSED_PER_CALL)
 local unsure = call('ZRANGEBYSCORE', base .. 'admitting', '-inf', int(now), 'LIMIT', 0, LAPSED_PER_CALL)
@@ -88,6 +96,34 @@ for level = 0, aside_now > 0 and 3 or -1 do
       unparked = unparked + 1
     end
   end
+end
+-- Runnable since a time that is yet to come: a clock that was ahead said so. They would wait behind all that
+-- comes in from now on, never grow old, and nobody would call them stuck. They keep their order.
+local function ahead_of(level, kind, beyond, most)
+  return call('ZRANGEBYSCORE', base .. kind .. level, '(' .. int(beyond), '+inf', 'WITHSCORES', 'LIMIT', 0, most)
+end
+local ahead, all = {}, true
+for level = 0, 3 do
+  for _, kind in ipairs(aside_now > 0 and {'w', 'q'} or {'w'}) do
+    if #ahead_of(level, kind, now + AHEAD_US, 1) > 0 then
+      local found = ahead_of(level, kind, now, LAPSED_PER_CALL)
+      for i = 1, #found, 2 do ahead[#ahead + 1] = {found[i], tonumber(found[i + 1]), kind, level} end
+      all = all and #found < 2 * LAPSED_PER_CALL
+    end
+  end
+end
+table.sort(ahead, function(a, b)
+  if a[2] == b[2] then return a[1] < b[1] end
+  return a[2] < b[2]
+end)
+for n, row in ipairs(ahead) do
+  local id, kind, level = row[1], row[3], row[4]
+  call('ZADD', base .. kind .. level, int(now + n - 1), id)
+  local digest = kind == 'q' and key_of(call('HGET', base .. 'items', id))
+  if digest then call('ZADD', base .. 'k' .. level .. ':' .. digest, int(now + n - 1), id) end
+end
+if all and tonumber(call('HGET', base .. 'meta', 'last') or 0) > now + AHEAD_US then
+  call('HSET', base .. 'meta', 'last', int(now + #ahead))
 end
 if returned + unparked > 0 then call('PUBLISH', wake, '') end
 return {returned, uncertain, aside, unparked}

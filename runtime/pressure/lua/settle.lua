@@ -2,6 +2,7 @@
 --- @flags allow-oom
 --- @include family
 --- @include rows
+--- @const AHEAD_US
 --- @param given_now text  microseconds; empty: the server's own time
 --- @param wake text  the channel that tells drainers of room
 --- @param failures number  so many in the window trip the breaker; 0: none
@@ -76,7 +77,8 @@ end
 if badly > 0 and failures > 0 and call('LLEN', base .. 'recent') >= failures and not pause_of('machine', now) then
   local recent = call('LRANGE', base .. 'recent', 0, -1)
   local first, last = cjson.decode(recent[#recent]), cjson.decode(recent[1])
-  if tonumber(first.at) >= now - window then
+  -- One from beyond now was noted by a clock that was ahead: when it failed is not known.
+  if tonumber(first.at) >= now - window and tonumber(first.at) <= now + AHEAD_US then
     local counts, error, most = {}, '', 0
     for _, text in ipairs(recent) do
       local message = cjson.decode(text).message

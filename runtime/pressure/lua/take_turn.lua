@@ -5,4 +5,8 @@
 --- @param owner text
 --- @param length text  milliseconds
 
-return redis.call('SET', turn, owner, 'NX', 'PX', length) and 1 or 0
+if redis.call('SET', turn, owner, 'NX', 'PX', length) then return 1 end
+-- No turn is longer: its end was set by a clock that was ahead, and is a day away perhaps.
+if redis.call('PTTL', turn) <= tonumber(length) then return 0 end
+redis.call('SET', turn, owner, 'PX', length)
+return 1

@@ -17,6 +17,9 @@ from runtime.truth.document import (
 )
 from runtime.truth.probes.probe import Observation, Probe
 
+SKEW_S = 60.0
+"""A sign of life that lies further beyond now was written by a clock that was ahead."""
+
 
 def sandbox_probe(
     reader: SandboxReader, *, deadline_s: float, now: Now, patience_s: float = 0.0
@@ -68,9 +71,16 @@ def run_row(run: SandboxRunView, observed_at: float) -> SandboxRunRow:
         family=run.family,
         phase=run.phase,
         started_at=instant(begun),
-        beat_age_s=None if run.beat_at is None else round(max(0.0, observed_at - run.beat_at), 3),
+        beat_age_s=_age_s(run.beat_at, observed_at),
         host=run.host,
     )
+
+
+def _age_s(at: float | None, now: float) -> float | None:
+    """None, which is unknown, also of a time from beyond now: a clock was ahead when it was written."""
+    if at is None or at > now + SKEW_S:
+        return None
+    return round(max(0.0, now - at), 3)
 
 
 def artifact_row(artifact: Artifact) -> ArtifactRow:

@@ -8,7 +8,7 @@ from typing import Any
 
 from joelclaw_tui.tui.widgets.age import age, count
 from tests.lane.walk.declared import DIRECT_S, OFTEN_S
-from tests.lane.walk.direct import US, DurableSeen, FamilySeen, PressureSeen
+from tests.lane.walk.direct import PARKED, US, DurableSeen, FamilySeen, PressureSeen
 from tests.lane.walk.doors import CONSOLE, Told
 
 SLACK_S = 0.1
@@ -27,6 +27,8 @@ COLUMNS = {
     "failed_per_min": "FAIL/MIN",
 }
 LISTED = 100
+SETTLED = "sfc"
+"""Kinds of endings: succeeded, failed, and ended by a person."""
 PERIODS = {"often": OFTEN_S, "direct": DIRECT_S}
 
 
@@ -69,11 +71,13 @@ def figures(family: FamilySeen, rules: dict[str, Any] | None, hold: dict[str, An
     pause = told_pause(family, hold)
     busy = family.size("leased", "admitting", "flight")
     held = pause is not None and pause["mode"] == "hold"
-    throttled = 0
+    total, throttled = sum(runnable), 0
     if rules is not None and not held:
-        full = busy >= rules.get("max_in_flight", 200)
-        throttled = sum(runnable) if full else family.size(*(f"q{level}" for level in range(4)))
-    total = sum(runnable)
+        room = max(0, rules.get("max_in_flight", 200) - busy)
+        throttled = family.size(*PARKED) if room else total
+        if busy or any(family.per_minute(kind, family.at) for kind in SETTLED):
+            # What has no room waits for it, also in the moment in which some is free.
+            throttled += max(0, total - throttled - room)
     return {
         "waiting": 0 if held else total - throttled,
         "held": total if held else 0,
@@ -149,7 +153,7 @@ def compare_pressure(
             seen.equal(f"{name} {key}", got, value)
         for key in totals:
             totals[key] += expected[key]
-        for key, kinds in (("enqueued_per_min", "e"), ("settled_per_min", "sf"), ("failed_per_min", "f")):
+        for key, kinds in (("enqueued_per_min", "e"), ("settled_per_min", SETTLED), ("failed_per_min", "f")):
             # Which of two rates is told depends on the five-second bucket in which the door looked.
             rates = {
                 sum(one.per_minute(kind, at) for kind in kinds)

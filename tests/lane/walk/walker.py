@@ -54,7 +54,7 @@ LONG_S, SHORT_S = 11.0, 2.0
 """How long a part is gone, at least."""
 CLEARED_WITHIN_S = 60.0
 """From a part's return until its consequences are over: leases lapse, retries come round again."""
-ONCE_EVERY = 3
+ONCE_EVERY = 6
 """Of the operations; a command's own start takes longer than all else here."""
 MOST_DIFFERENCES = 60
 _WITHOUT = {
