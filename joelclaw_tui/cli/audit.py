@@ -10,7 +10,8 @@ from joelclaw_tui.cli import units
 from joelclaw_tui.cli.documents import receipt_document
 from joelclaw_tui.cli.output import Answer
 from joelclaw_tui.cli.session import Session, with_operator
-from joelclaw_tui.presentation.text_layout import INDENT, Line, Span, TextTone, flow, line, paragraph, safe
+from joelclaw_tui.presentation.text_layout import INDENT, Line, Span, flow, line, paragraph, safe
+from joelclaw_tui.presentation.tones import Tone
 from runtime.model import ExitCode, Receipt
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ def audit(session: Session) -> ExitCode:
     for receipt in receipts:
         lines += _receipt_lines(receipt, session.out.width)
     if not receipts:
-        lines = [line(Span("no receipts yet", TextTone.DIM))]
+        lines = [line(Span("no receipts yet", Tone.DIM))]
     return session.out.answer(
         Answer(lines, {"receipts": [receipt_document(receipt) for receipt in receipts]})
     )
@@ -47,8 +48,8 @@ def _receipt_lines(receipt: Receipt, width: int) -> list[Line]:
         facts.append(f"{units.count(receipt.results_total)} in all")
     if receipt.reason:
         facts.append(f"reason: {safe(receipt.reason, 200)}")
-    lines = paragraph(safe(receipt.summary), width, first=line(Span(f"{when}  ", TextTone.DIM)), rest=INDENT)
-    lines += flow([Span(fact, TextTone.DIM) for fact in facts], width)
+    lines = paragraph(safe(receipt.summary), width, first=line(Span(f"{when}  ", Tone.DIM)), rest=INDENT)
+    lines += flow([Span(fact, Tone.DIM) for fact in facts], width)
     if receipt.warning:
-        lines += flow([Span(f"! {safe(receipt.warning)}", TextTone.WARN)], width)
+        lines += flow([Span(f"! {safe(receipt.warning)}", Tone.WARN)], width)
     return lines

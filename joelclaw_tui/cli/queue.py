@@ -25,13 +25,13 @@ from joelclaw_tui.presentation.text_layout import (
     Span,
     TextColumn,
     TextRow,
-    TextTone,
     flow,
     line,
     paragraph,
     safe,
     table,
 )
+from joelclaw_tui.presentation.tones import Tone
 from joelclaw_tui.presentation.words import cut_reason
 from runtime.actions.intents import ActionName
 from runtime.common.text import many_lines
@@ -173,7 +173,7 @@ COMMANDS: dict[str, Callable[[Session], ExitCode]] = {
 
 def _page_lines(page: ItemPage, family: str, state: ItemState, width: int) -> list[Line]:
     word = state.value.replace("_", " ")
-    lines = [line(Span(f"{units.count(page.total)} {word}", TextTone.STRONG), f" in {safe(family, 100)}")]
+    lines = [line(Span(f"{units.count(page.total)} {word}", Tone.STRONG), f" in {safe(family, 100)}")]
     if not page.items:
         return lines
     now = time.time()
@@ -188,12 +188,12 @@ def _page_lines(page: ItemPage, family: str, state: ItemState, width: int) -> li
     for item in page.items:
         facts: list[Span] = []
         if item.due_at is not None and item.state is ItemState.DELAYED:
-            facts.append(Span(f"due in {units.length(item.due_at - now)}", TextTone.DIM))
+            facts.append(Span(f"due in {units.length(item.due_at - now)}", Tone.DIM))
         if item.failures:
             last = cut_reason(safe(item.failures[-1].message, 1000), width - len(DETAIL))
-            facts.append(Span(last, TextTone.DIM))
+            facts.append(Span(last, Tone.DIM))
         elif item.payload:
-            facts.append(Span(safe(item.payload, 200), TextTone.DIM))
+            facts.append(Span(safe(item.payload, 200), Tone.DIM))
         rows.append(
             TextRow(
                 (
@@ -208,7 +208,7 @@ def _page_lines(page: ItemPage, family: str, state: ItemState, width: int) -> li
         )
     lines += table(columns, rows, width)
     if state in _SETTLED:
-        lines.append(line(INDENT, Span(_no_origin(state), TextTone.DIM)))
+        lines.append(line(INDENT, Span(_no_origin(state), Tone.DIM)))
     return lines
 
 
@@ -218,7 +218,7 @@ def _no_origin(state: ItemState) -> str:
 
 def _item_lines(item: WorkItem, width: int) -> list[Line]:
     now = time.time()
-    lines = [line(Span(item.item_id, TextTone.STRONG), f"  {item.state.value.replace('_', ' ')}")]
+    lines = [line(Span(item.item_id, Tone.STRONG), f"  {item.state.value.replace('_', ' ')}")]
     lines += flow(
         [
             f"family {safe(item.family, 100)}",
@@ -245,11 +245,11 @@ def _item_lines(item: WorkItem, width: int) -> list[Line]:
         lines += paragraph(
             safe(failure.message, 1000),
             width,
-            first=line(INDENT, Span(f"attempt {failure.attempt} {failure.outcome.value}: ", TextTone.BAD)),
+            first=line(INDENT, Span(f"attempt {failure.attempt} {failure.outcome.value}: ", Tone.CRIT)),
             rest=DETAIL,
         )
     if not item.payload:
-        return [*lines, line(INDENT, Span("no payload is kept once an item is settled", TextTone.DIM))]
+        return [*lines, line(INDENT, Span("no payload is kept once an item is settled", Tone.DIM))]
     return [*lines, line(INDENT, "payload"), *(line("    ", text) for text in _pretty(item.payload))]
 
 

@@ -18,13 +18,13 @@ from joelclaw_tui.presentation.text_layout import (
     Span,
     TextColumn,
     TextRow,
-    TextTone,
     flow,
     line,
     paragraph,
     safe,
     table,
 )
+from joelclaw_tui.presentation.tones import Tone
 from joelclaw_tui.presentation.words import cut_reason, throttled_words
 from runtime.common.command_prefix import as_called as called
 from runtime.common.instants import fire_instant
@@ -70,42 +70,42 @@ PANE_ALIASES = {
 """The console's names of the panes."""
 
 _STATUS_TONE = {
-    BoundaryStatus.OK: TextTone.GOOD,
-    BoundaryStatus.DEGRADED: TextTone.WARN,
-    BoundaryStatus.DOWN: TextTone.BAD,
-    BoundaryStatus.UNKNOWN: TextTone.WARN,
-    BoundaryStatus.ABSENT: TextTone.DIM,
+    BoundaryStatus.OK: Tone.OK,
+    BoundaryStatus.DEGRADED: Tone.WARN,
+    BoundaryStatus.DOWN: Tone.CRIT,
+    BoundaryStatus.UNKNOWN: Tone.WARN,
+    BoundaryStatus.ABSENT: Tone.DIM,
 }
 _VERDICT_TONE = {
-    VerdictStatus.OK: TextTone.GOOD,
-    VerdictStatus.DEGRADED: TextTone.WARN,
-    VerdictStatus.DOWN: TextTone.BAD,
+    VerdictStatus.OK: Tone.OK,
+    VerdictStatus.DEGRADED: Tone.WARN,
+    VerdictStatus.DOWN: Tone.CRIT,
 }
 _MARK = {
-    Severity.CRIT: Span("✗ ", TextTone.BAD),
-    Severity.WARN: Span("! ", TextTone.WARN),
-    Severity.INFO: Span("· ", TextTone.DIM),
+    Severity.CRIT: Span("✗ ", Tone.CRIT),
+    Severity.WARN: Span("! ", Tone.WARN),
+    Severity.INFO: Span("· ", Tone.DIM),
 }
 _COUNTS = ("waiting", "held", "throttled", "delayed", "leased", "in_flight", "dead", "quarantined")
 _COUNT_TITLES = ("WAITING", "HELD", "THROTTLED", "DELAYED", "LEASED", "IN FLIGHT", "DEAD", "QUAR")
 _RUN_TONE = {
-    "paused": TextTone.BAD,
-    "backing-off": TextTone.WARN,
-    "failed": TextTone.BAD,
-    "killed": TextTone.BAD,
-    "cancelled": TextTone.WARN,
-    "succeeded": TextTone.GOOD,
-    "running": TextTone.GOOD,
+    "paused": Tone.CRIT,
+    "backing-off": Tone.WARN,
+    "failed": Tone.CRIT,
+    "killed": Tone.CRIT,
+    "cancelled": Tone.WARN,
+    "succeeded": Tone.OK,
+    "running": Tone.OK,
 }
 
 
 _BAD_ENDS = frozenset({Outcome.FAILED, Outcome.KILLED, ItemState.DEAD, ItemState.QUARANTINED})
 _VERIFIED = {
-    "passed": Span("✓ passed", TextTone.GOOD),
-    "failed": Span("✗ failed", TextTone.BAD),
-    "absent": Span("- absent", TextTone.WARN),
+    "passed": Span("✓ passed", Tone.OK),
+    "failed": Span("✗ failed", Tone.CRIT),
+    "absent": Span("- absent", Tone.WARN),
 }
-_PROMOTION_TONE = {"promoted": TextTone.GOOD, "stale": TextTone.WARN, "rejected": TextTone.DIM}
+_PROMOTION_TONE = {"promoted": Tone.OK, "stale": Tone.WARN, "rejected": Tone.DIM}
 _SILENT_AFTER_S = 5.0
 """A shim beats each second; one that has not for so long is worth a word."""
 
@@ -192,20 +192,20 @@ def run_lines(rows: Sequence[RunRow], now: datetime, width: int) -> list[Line]:
 
 
 def _header(snapshot: Snapshot, width: int) -> list[Line]:
-    mode = Span("read-only", TextTone.WARN) if snapshot.read_only else Span("changes allowed", TextTone.DIM)
+    mode = Span("read-only", Tone.WARN) if snapshot.read_only else Span("changes allowed", Tone.DIM)
     lane = snapshot.runtime.lane_file
     lines = flow(
         [
-            Span(f"lane {safe(snapshot.lane)}", TextTone.STRONG),
+            Span(f"lane {safe(snapshot.lane)}", Tone.STRONG),
             f"profile {safe(snapshot.profile)}",
             mode,
-            Span(units.clock(snapshot.generated_at), TextTone.DIM),
+            Span(units.clock(snapshot.generated_at), Tone.DIM),
         ],
         width,
         indent="",
     )
     lines += flow(
-        [f"lane file {safe(lane.path)}", Span(f"sha256 {safe(lane.sha256[:12])}", TextTone.DIM)],
+        [f"lane file {safe(lane.path)}", Span(f"sha256 {safe(lane.sha256[:12])}", Tone.DIM)],
         width,
         indent="",
     )
@@ -213,9 +213,9 @@ def _header(snapshot: Snapshot, width: int) -> list[Line]:
         lines += paragraph(
             f"the file as it is now is refused: {safe(lane.error)}",
             width,
-            first=line(Span("! ", TextTone.WARN)),
+            first=line(Span("! ", Tone.WARN)),
             rest=INDENT,
-            tone=TextTone.WARN,
+            tone=Tone.WARN,
         )
     return lines
 
@@ -231,7 +231,7 @@ def _verdict(snapshot: Snapshot, width: int, as_called: Callable[[str], str]) ->
 
 def _finding(finding: Finding, now: datetime, width: int, as_called: Callable[[str], str]) -> list[Line]:
     for_how_long = "" if finding.since is None else f" (for {units.length(units.since(finding.since, now))})"
-    tone = TextTone.DIM if finding.severity is Severity.INFO else TextTone.PLAIN
+    tone = Tone.DIM if finding.severity is Severity.INFO else Tone.PLAIN
     lines = paragraph(
         safe(finding.message, 600) + for_how_long,
         width,
@@ -243,9 +243,9 @@ def _finding(finding: Finding, now: datetime, width: int, as_called: Callable[[s
         lines += paragraph(
             f"{as_called(safe(action.command))}  # {safe(action.description)}",
             width,
-            first=line("    ", Span("$ ", TextTone.DIM)),
+            first=line("    ", Span("$ ", Tone.DIM)),
             rest=DETAIL,
-            tone=TextTone.DIM,
+            tone=Tone.DIM,
         )
     return lines
 
@@ -270,7 +270,7 @@ def _heading(
     width: int,
 ) -> list[Line]:
     lead = (
-        Span(name.upper(), TextTone.STRONG),
+        Span(name.upper(), Tone.STRONG),
         Span("  "),
         Span(boundary.status.value, _STATUS_TONE[boundary.status]),
     )
@@ -287,7 +287,7 @@ def _heading(
         facts.append(f"last good figures are {units.length(units.since(boundary.observed_at, now))} old")
     else:
         facts.append("never read, so every figure is unknown")
-    return paragraph(" · ".join(facts), width, first=(*lead, Span("  ")), rest=INDENT, tone=TextTone.DIM)
+    return paragraph(" · ".join(facts), width, first=(*lead, Span("  ")), rest=INDENT, tone=Tone.DIM)
 
 
 def _source(boundary: AnyBoundary, keys: Sequence[tuple[str, str]]) -> list[str]:
@@ -305,15 +305,15 @@ def _as_of(boundary: AnyBoundary, now: datetime) -> list[Span]:
     if boundary.status in (BoundaryStatus.OK, BoundaryStatus.DEGRADED) or boundary.observed_at is None:
         return []
     age = units.length(units.since(boundary.observed_at, now))
-    return [Span(f"{units.UNKNOWN} now; {age} ago it was", TextTone.WARN)]
+    return [Span(f"{units.UNKNOWN} now; {age} ago it was", Tone.WARN)]
 
 
 def _pressure(boundary: Boundary[PressureData], now: datetime, width: int, rows: int) -> list[Line]:
     lines = _heading("pressure", boundary, now, width)
     source = _source(boundary, [("server", ""), ("url", ""), ("run_id", "run"), ("database", "db")])
-    lines += flow([Span(part, TextTone.DIM) for part in source], width)
+    lines += flow([Span(part, Tone.DIM) for part in source], width)
     if boundary.data is None:
-        return [*lines, *flow([Span(f"{word} {units.UNKNOWN}", TextTone.WARN) for word in _words()], width)]
+        return [*lines, *flow([Span(f"{word} {units.UNKNOWN}", Tone.WARN) for word in _words()], width)]
     lines += flow([*_as_of(boundary, now), *_totals(boundary.data.totals)], width)
     families = boundary.data.families
     if families.items:
@@ -327,17 +327,17 @@ def _durable(boundary: Boundary[DurableData], now: datetime, width: int, rows: i
     source = _source(
         boundary, [("version", "restate"), ("admin_url", ""), ("service", ""), ("deployment", "worker")]
     )
-    lines += flow([Span(part, TextTone.DIM) for part in source], width)
+    lines += flow([Span(part, Tone.DIM) for part in source], width)
     if boundary.data is None:
-        return [*lines, *flow([Span(f"live runs {units.UNKNOWN}", TextTone.WARN)], width)]
+        return [*lines, *flow([Span(f"live runs {units.UNKNOWN}", Tone.WARN)], width)]
     live = boundary.data.live
     total = sum(live.values())
     lines += flow(
         [
             *_as_of(boundary, now),
-            Span(f"{units.count(total)} live", TextTone.STRONG if total else TextTone.DIM),
+            Span(f"{units.count(total)} live", Tone.STRONG if total else Tone.DIM),
             *(
-                Span(f"{units.count(number)} {safe(word)}", _RUN_TONE.get(word, TextTone.PLAIN))
+                Span(f"{units.count(number)} {safe(word)}", _RUN_TONE.get(word, Tone.PLAIN))
                 for word, number in live.items()
             ),
         ],
@@ -360,23 +360,23 @@ def _clock(boundary: Boundary[ClockData], now: datetime, width: int, rows: int) 
         led = ["no leader" if data.leader is None else f"leader {safe(data.leader, 60)}"]
         others = [f"{units.many(data.foreign, 'job')} of others, left alone"] if data.foreign else []
         source = [f"{data.engine} clock", *source, *led, *others]
-    lines += flow([Span(part, TextTone.DIM) for part in source], width)
+    lines += flow([Span(part, Tone.DIM) for part in source], width)
     if data is None:
-        return [*lines, *flow([Span(f"schedules {units.UNKNOWN}", TextTone.WARN)], width)]
+        return [*lines, *flow([Span(f"schedules {units.UNKNOWN}", Tone.WARN)], width)]
     schedules = data.schedules
     known = all(row.missed is not None for row in schedules.items)
     figures = (
-        (sum(bool(row.running) for row in schedules.items) if known else None, "running", TextTone.PLAIN),
-        (sum(bool(row.held) for row in schedules.items) if known else None, "held", TextTone.WARN),
-        (sum(row.missed or 0 for row in schedules.items) if known else None, "missed", TextTone.WARN),
-        (sum(bool(row.late) for row in schedules.items) if known else None, "late", TextTone.WARN),
-        (sum(row.enabled is False for row in schedules.items), "disabled", TextTone.WARN),
+        (sum(bool(row.running) for row in schedules.items) if known else None, "running", Tone.PLAIN),
+        (sum(bool(row.held) for row in schedules.items) if known else None, "held", Tone.WARN),
+        (sum(row.missed or 0 for row in schedules.items) if known else None, "missed", Tone.WARN),
+        (sum(bool(row.late) for row in schedules.items) if known else None, "late", Tone.WARN),
+        (sum(row.enabled is False for row in schedules.items), "disabled", Tone.WARN),
         (
             sum(row.drift is not None for row in schedules.items)
             if all(row.drift_known for row in schedules.items)
             else None,
             "drifted",
-            TextTone.WARN,
+            Tone.WARN,
         ),
     )
     lines += flow(
@@ -396,19 +396,19 @@ def _sandbox(boundary: Boundary[SandboxData], now: datetime, width: int, rows: i
         return lines
     data = boundary.data
     source = _source(boundary, [("host", "host"), ("folder", "")])
-    lines += flow([Span(part, TextTone.DIM) for part in source], width)
+    lines += flow([Span(part, Tone.DIM) for part in source], width)
     if data is None:
-        return [*lines, *flow([Span(f"artifacts {units.UNKNOWN}", TextTone.WARN)], width)]
+        return [*lines, *flow([Span(f"artifacts {units.UNKNOWN}", Tone.WARN)], width)]
     for backend in data.backends:
-        word = Span("available", TextTone.GOOD) if backend.available else Span("not available", TextTone.WARN)
-        told = Span(safe(backend.isolation, 200), TextTone.DIM)
+        word = Span("available", Tone.OK) if backend.available else Span("not available", Tone.WARN)
+        told = Span(safe(backend.isolation, 200), Tone.DIM)
         lines += flow([Span(safe(backend.name, 40)), word, told], width)
     artifacts = data.artifacts
     figures = (
-        (data.running.total, "running", TextTone.PLAIN),
-        (sum(row.undecided for row in artifacts.items), "to decide", TextTone.STRONG),
-        (sum(row.promotion == "promoted" for row in artifacts.items), "promoted", TextTone.PLAIN),
-        (sum(row.promotion == "rejected" for row in artifacts.items), "rejected", TextTone.PLAIN),
+        (data.running.total, "running", Tone.PLAIN),
+        (sum(row.undecided for row in artifacts.items), "to decide", Tone.STRONG),
+        (sum(row.promotion == "promoted" for row in artifacts.items), "promoted", Tone.PLAIN),
+        (sum(row.promotion == "rejected" for row in artifacts.items), "rejected", Tone.PLAIN),
     )
     lines += flow(
         [*_as_of(boundary, now), units.many(artifacts.total, "artifact"), *_figures(figures)], width
@@ -426,12 +426,12 @@ def _sandbox(boundary: Boundary[SandboxData], now: datetime, width: int, rows: i
     return lines
 
 
-def _figures(figures: Sequence[tuple[int | None, str, TextTone]]) -> list[Span]:
+def _figures(figures: Sequence[tuple[int | None, str, Tone]]) -> list[Span]:
     """Figures with their words; None is unknown."""
     return [
-        Span(f"{units.UNKNOWN} {word}", TextTone.WARN)
+        Span(f"{units.UNKNOWN} {word}", Tone.WARN)
         if number is None
-        else Span(f"{units.count(number)} {word}", tone if number else TextTone.DIM)
+        else Span(f"{units.count(number)} {word}", tone if number else Tone.DIM)
         for number, word, tone in figures
     ]
 
@@ -442,7 +442,7 @@ def _rest(total: int, listed: int, rows: int, pointer: str, width: int) -> list[
     if total <= shown:
         return []
     text = called(pointer) if listed > shown else pointer.partition(":")[0] + " than this list holds"
-    return flow([Span(f"{units.count(total - shown)} more {text}", TextTone.DIM)], width)
+    return flow([Span(f"{units.count(total - shown)} more {text}", Tone.DIM)], width)
 
 
 def _words() -> list[str]:
@@ -451,22 +451,22 @@ def _words() -> list[str]:
 
 def _totals(totals: Totals) -> list[Span]:
     tones = {
-        "dead": TextTone.BAD,
-        "quarantined": TextTone.BAD,
-        "held": TextTone.WARN,
-        "throttled": TextTone.WARN,
+        "dead": Tone.CRIT,
+        "quarantined": Tone.CRIT,
+        "held": Tone.WARN,
+        "throttled": Tone.WARN,
     }
     spans = []
     for key, word in zip(_COUNTS, _words(), strict=True):
         number: int = getattr(totals, key)
         spans.append(
-            Span(f"{units.count(number)} {word}", tones.get(key, TextTone.PLAIN) if number else TextTone.DIM)
+            Span(f"{units.count(number)} {word}", tones.get(key, Tone.PLAIN) if number else Tone.DIM)
         )
     return spans
 
 
 def _family_row(row: FamilyRow, now: datetime, width: int) -> TextRow:
-    name = Span(safe(row.name, 100), TextTone.STRONG)
+    name = Span(safe(row.name, 100), Tone.STRONG)
     cells: list[str | Span] = [name, row.priority or "?"]
     for key in _COUNTS:
         number: int = getattr(row, key)
@@ -474,12 +474,12 @@ def _family_row(row: FamilyRow, now: datetime, width: int) -> TextRow:
     return TextRow(tuple(cells), tuple(flow(_family_facts(row, now), width, indent="    ")))
 
 
-def _count_tone(key: str, number: int) -> TextTone:
+def _count_tone(key: str, number: int) -> Tone:
     if number == 0:
-        return TextTone.DIM
+        return Tone.DIM
     if key in ("dead", "quarantined"):
-        return TextTone.BAD
-    return TextTone.WARN if key in ("held", "throttled") else TextTone.PLAIN
+        return Tone.CRIT
+    return Tone.WARN if key in ("held", "throttled") else Tone.PLAIN
 
 
 def _family_facts(row: FamilyRow, now: datetime) -> list[Span]:
@@ -487,30 +487,28 @@ def _family_facts(row: FamilyRow, now: datetime) -> list[Span]:
     if row.paused is not None:
         facts += _pause(row.paused, now)
     if row.stuck:
-        facts.append(Span("stuck: runnable, and nothing drains it", TextTone.BAD))
+        facts.append(Span("stuck: runnable, and nothing drains it", Tone.CRIT))
     if row.failing:
-        facts.append(
-            Span(f"failing: {units.count(row.failed_per_min)} failed in the last minute", TextTone.BAD)
-        )
+        facts.append(Span(f"failing: {units.count(row.failed_per_min)} failed in the last minute", Tone.CRIT))
     if row.throttled:
-        facts.append(Span(throttled_words(row), TextTone.WARN))
+        facts.append(Span(throttled_words(row), Tone.WARN))
     if row.oldest_runnable_age_s is not None:
-        facts.append(Span(f"oldest runnable {units.length(row.oldest_runnable_age_s)}", TextTone.DIM))
+        facts.append(Span(f"oldest runnable {units.length(row.oldest_runnable_age_s)}", Tone.DIM))
     if row.oldest_held_age_s is not None:
-        facts.append(Span(f"oldest held {units.length(row.oldest_held_age_s)}", TextTone.DIM))
+        facts.append(Span(f"oldest held {units.length(row.oldest_held_age_s)}", Tone.DIM))
     if row.enqueued_per_min or row.settled_per_min:
         facts.append(
             Span(
                 f"{units.count(row.enqueued_per_min)} in, {units.count(row.settled_per_min)} settled a minute",
-                TextTone.DIM,
+                Tone.DIM,
             )
         )
     if row.eta_s is not None:
-        facts.append(Span(f"about {units.length(row.eta_s)} to drain", TextTone.DIM))
+        facts.append(Span(f"about {units.length(row.eta_s)} to drain", Tone.DIM))
     if not row.declared:
-        facts.append(Span("not declared in the lane file", TextTone.WARN))
+        facts.append(Span("not declared in the lane file", Tone.WARN))
     if row.route == "transitional":
-        facts.append(Span("transitional route", TextTone.WARN))
+        facts.append(Span("transitional route", Tone.WARN))
     return facts
 
 
@@ -524,24 +522,24 @@ def _pause(pause: PauseInfo, now: datetime) -> list[Span]:
     facts = [
         Span(
             f"{what} by {safe(pause.by, 60)}, {by}, for {units.length(units.since(pause.since, now))}",
-            TextTone.WARN,
+            Tone.WARN,
         )
     ]
     if pause.until is not None:
         left = (pause.until - now).total_seconds()
-        facts.append(Span(f"ends in {units.length(left)}" if left > 0 else "has ended", TextTone.WARN))
+        facts.append(Span(f"ends in {units.length(left)}" if left > 0 else "has ended", Tone.WARN))
     if pause.reason:
-        facts.append(Span(f"reason: {safe(pause.reason, 120)}", TextTone.WARN))
+        facts.append(Span(f"reason: {safe(pause.reason, 120)}", Tone.WARN))
     saw = pause.diagnosis
     if saw is not None:
         facts.append(
             Span(
                 f"{units.count(saw.count)} of {units.many(saw.failures, 'failure')}: {safe(saw.error, 120)}",
-                TextTone.BAD,
+                Tone.CRIT,
             )
         )
-        facts.append(Span(f"first {safe(saw.first_item, 40)}", TextTone.DIM))
-        facts.append(Span(f"last {safe(saw.last_item, 40)}", TextTone.DIM))
+        facts.append(Span(f"first {safe(saw.first_item, 40)}", Tone.DIM))
+        facts.append(Span(f"last {safe(saw.last_item, 40)}", Tone.DIM))
     return facts
 
 
@@ -552,17 +550,15 @@ def _run_row(row: RunRow, now: datetime, width: int) -> TextRow:
     facts: list[Span] = []
     if row.next_try_at is not None:
         wait = (row.next_try_at - now).total_seconds()
-        facts.append(
-            Span("next try now" if wait <= 0 else f"next try in {units.length(wait)}", TextTone.WARN)
-        )
+        facts.append(Span("next try now" if wait <= 0 else f"next try in {units.length(wait)}", Tone.WARN))
     if row.last_failure and word != "succeeded":
-        facts.append(Span(cut_reason(safe(row.last_failure, 1000), width - len(DETAIL)), TextTone.DIM))
+        facts.append(Span(cut_reason(safe(row.last_failure, 1000), width - len(DETAIL)), Tone.DIM))
     if facts:
         below = flow(facts, width, indent="    ")
     family = safe(row.family, 100) if row.family is not None else units.UNKNOWN
     return TextRow(
         (
-            Span(safe(word, 20), _RUN_TONE.get(word, TextTone.PLAIN)),
+            Span(safe(word, 20), _RUN_TONE.get(word, Tone.PLAIN)),
             family,
             "–" if row.tries is None else units.count(row.tries),
             age,
@@ -574,20 +570,20 @@ def _run_row(row: RunRow, now: datetime, width: int) -> TextRow:
 
 def _schedule_row(row: ScheduleRow, now: datetime, width: int) -> TextRow:
     fired = None if row.last_fire is None else fire_instant(row.last_fire)
-    unknown = Span(units.UNKNOWN, TextTone.WARN)
+    unknown = Span(units.UNKNOWN, Tone.WARN)
     if row.last_fire is None:
         last = Span("never") if row.missed is not None else unknown
     else:
         last = unknown if fired is None else Span(units.ago(fired, now))
     return TextRow(
         (
-            Span(safe(row.name, 60), TextTone.STRONG),
+            Span(safe(row.name, 60), Tone.STRONG),
             _next(row, now),
             last,
             _fired(row),
             unknown
             if row.missed is None
-            else Span(units.count(row.missed), TextTone.WARN if row.missed else TextTone.DIM),
+            else Span(units.count(row.missed), Tone.WARN if row.missed else Tone.DIM),
         ),
         tuple(flow(_schedule_facts(row), width, indent="    ")),
     )
@@ -596,74 +592,74 @@ def _schedule_row(row: ScheduleRow, now: datetime, width: int) -> TextRow:
 def _next(row: ScheduleRow, now: datetime) -> Span:
     """A disabled schedule has no next, whatever the clock computes."""
     if row.enabled is None:
-        return Span(units.UNKNOWN, TextTone.WARN)
+        return Span(units.UNKNOWN, Tone.WARN)
     if not row.enabled:
-        return Span("disabled", TextTone.WARN)
+        return Span("disabled", Tone.WARN)
     if row.next is None:
-        return Span("-", TextTone.DIM)
+        return Span("-", Tone.DIM)
     seconds = (row.next - now).total_seconds()
     if seconds < -1:
-        return Span(f"{units.length(-seconds)} overdue", TextTone.WARN)
+        return Span(f"{units.length(-seconds)} overdue", Tone.WARN)
     return Span("now" if seconds < 1 else f"in {units.length(seconds)}")
 
 
 def _fired(row: ScheduleRow) -> Span:
     """What came of the last fire: the end of its work, else where that stands, else why there is none."""
     if row.last_fire is None:
-        return Span("-", TextTone.DIM) if row.missed is not None else Span(units.UNKNOWN, TextTone.WARN)
+        return Span("-", Tone.DIM) if row.missed is not None else Span(units.UNKNOWN, Tone.WARN)
     if row.last_outcome is not None:
-        tone = TextTone.BAD if row.last_outcome in _BAD_ENDS else TextTone.PLAIN
+        tone = Tone.CRIT if row.last_outcome in _BAD_ENDS else Tone.PLAIN
         return Span(safe(row.last_outcome, 20), tone)
     if row.last_decision is None or row.last_decision in STARTING:
         if row.held:
-            return Span("held", TextTone.WARN)
+            return Span("held", Tone.WARN)
         if row.running:
-            return Span("under way", TextTone.GOOD)
+            return Span("under way", Tone.OK)
         if row.waiting:
-            return Span("waiting", TextTone.PLAIN)
+            return Span("waiting", Tone.PLAIN)
     return Span(safe(row.last_decision or units.UNKNOWN, 20))
 
 
 def _schedule_facts(row: ScheduleRow) -> list[Span]:
     facts: list[Span] = []
     if row.enabled is None and row.drift is None:
-        facts.append(Span("the clock has no job for it", TextTone.WARN))
+        facts.append(Span("the clock has no job for it", Tone.WARN))
     if not row.drift_known:
-        facts.append(Span(f"drift {units.UNKNOWN}: the gateway's address is not known here", TextTone.WARN))
+        facts.append(Span(f"drift {units.UNKNOWN}: the gateway's address is not known here", Tone.WARN))
     if row.missed is None:
-        facts.append(Span("the record of its fires can't be read", TextTone.WARN))
+        facts.append(Span("the record of its fires can't be read", Tone.WARN))
     if row.missed:
-        facts.append(Span("missed: passed without a fire, and not made up for", TextTone.WARN))
+        facts.append(Span("missed: passed without a fire, and not made up for", Tone.WARN))
     if row.last_reason is not None:
-        facts.append(Span(f"refused: {safe(row.last_reason, 200)}", TextTone.WARN))
+        facts.append(Span(f"refused: {safe(row.last_reason, 200)}", Tone.WARN))
     if row.late:
-        facts.append(Span("the last fire came late", TextTone.WARN))
+        facts.append(Span("the last fire came late", Tone.WARN))
     if row.call_failed_at is not None:
         why = safe(row.call_error or "it does not say why", 200)
-        facts.append(Span(f"the clock's last call failed: {why}", TextTone.BAD))
+        facts.append(Span(f"the clock's last call failed: {why}", Tone.CRIT))
     if row.drift is not None:
-        facts.append(Span(f"drift: {safe(row.drift, 200)}", TextTone.WARN))
-    facts.append(Span(f"{safe(row.cron, 60)} {safe(row.timezone, 40)}", TextTone.DIM))
+        facts.append(Span(f"drift: {safe(row.drift, 200)}", Tone.WARN))
+    facts.append(Span(f"{safe(row.cron, 60)} {safe(row.timezone, 40)}", Tone.DIM))
     if row.family is None:
-        facts.append(Span("not in the lane file", TextTone.WARN))
+        facts.append(Span("not in the lane file", Tone.WARN))
     else:
         via = "" if row.via is None else f" via {row.via}"
-        facts.append(Span(f"starts {safe(row.family, 100)}{via}", TextTone.DIM))
+        facts.append(Span(f"starts {safe(row.family, 100)}{via}", Tone.DIM))
     for label, rule in (("overlap", row.overlap), ("misfire", row.misfire)):
         if rule is not None:
-            facts.append(Span(f"{label} {safe(rule, 20)}", TextTone.DIM))
+            facts.append(Span(f"{label} {safe(rule, 20)}", Tone.DIM))
     return facts
 
 
 def _sandbox_run_row(row: SandboxRunRow, now: datetime) -> TextRow:
     if row.beat_age_s is None:
-        beat = Span("none yet", TextTone.WARN)
+        beat = Span("none yet", Tone.WARN)
     else:
         silent = row.beat_age_s > _SILENT_AFTER_S
-        beat = Span(f"{units.length(row.beat_age_s)} ago", TextTone.WARN if silent else TextTone.DIM)
+        beat = Span(f"{units.length(row.beat_age_s)} ago", Tone.WARN if silent else Tone.DIM)
     return TextRow(
         (
-            Span(safe(row.phase, 20), TextTone.GOOD),
+            Span(safe(row.phase, 20), Tone.OK),
             safe(row.family, 100),
             units.length(units.since(row.started_at, now)),
             beat,
@@ -674,14 +670,14 @@ def _sandbox_run_row(row: SandboxRunRow, now: datetime) -> TextRow:
 
 
 def _artifact_row(row: ArtifactRow, now: datetime, width: int) -> TextRow:
-    facts = [Span(f"{safe(row.repo, 200)} at {safe(row.base_sha[:12], 12)}", TextTone.DIM)]
+    facts = [Span(f"{safe(row.repo, 200)} at {safe(row.base_sha[:12], 12)}", Tone.DIM)]
     if row.branch is not None:
-        facts.append(Span(f"branch {safe(row.branch, 100)}", TextTone.DIM))
-    facts.append(Span(f"run {safe(row.run_id, 60)}", TextTone.DIM))
+        facts.append(Span(f"branch {safe(row.branch, 100)}", Tone.DIM))
+    facts.append(Span(f"run {safe(row.run_id, 60)}", Tone.DIM))
     return TextRow(
         (
             _VERIFIED[row.verified],
-            Span(row.promotion, _PROMOTION_TONE.get(row.promotion, TextTone.STRONG)),
+            Span(row.promotion, _PROMOTION_TONE.get(row.promotion, Tone.STRONG)),
             safe(row.family, 100),
             safe(row.base_sha[:7], 7),
             units.count(row.files),
@@ -700,14 +696,14 @@ def _runtime(snapshot: Snapshot, width: int) -> list[Line]:
         "worker": runtime.workers,
         "gateway": [runtime.gateway] if runtime.gateway is not None else [],
     }
-    heading = line(Span("RUNTIME", TextTone.STRONG))
+    heading = line(Span("RUNTIME", Tone.STRONG))
     fresh = runtime.status in (BoundaryStatus.OK, BoundaryStatus.DEGRADED)
     if not fresh and runtime.observed_at is None:
-        return [heading, *flow([Span(f"{role}s {units.UNKNOWN}", TextTone.WARN) for role in known], width)]
+        return [heading, *flow([Span(f"{role}s {units.UNKNOWN}", Tone.WARN) for role in known], width)]
     parts = [_processes(role, rows, fresh=fresh) for role, rows in known.items()]
     if not fresh and runtime.observed_at is not None:
         age = units.length(units.since(runtime.observed_at, snapshot.generated_at))
-        parts.insert(0, Span(f"{units.UNKNOWN} now; {age} ago it was", TextTone.WARN))
+        parts.insert(0, Span(f"{units.UNKNOWN} now; {age} ago it was", Tone.WARN))
     return [heading, *flow(parts, width)]
 
 
@@ -717,4 +713,4 @@ def _processes(role: str, rows: Sequence[ProcessRow], *, fresh: bool) -> Span:
     text = f"{alive} {role}{'s' if alive != 1 else ''} alive"
     if silent:
         text += f", {len(silent)} silent for {units.length(min(silent))}"
-    return Span(text, TextTone.GOOD if alive and fresh else TextTone.DIM if alive else TextTone.WARN)
+    return Span(text, Tone.OK if alive and fresh else Tone.DIM if alive else Tone.WARN)

@@ -17,12 +17,12 @@ from joelclaw_tui.presentation.text_layout import (
     Span,
     TextColumn,
     TextRow,
-    TextTone,
     line,
     paragraph,
     safe,
     table,
 )
+from joelclaw_tui.presentation.tones import Tone
 from runtime.model import ExitCode, OperatorError
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ def up(session: Session) -> ExitCode:
             "  ",
             Span(
                 f"gateway {gateway}, its token is in {StackPaths.of(session.settings).endpoints}",
-                TextTone.DIM,
+                Tone.DIM,
             ),
         ),
     ]
@@ -173,7 +173,7 @@ def _state_lines(state: StackState, width: int) -> list[Line]:
                 program.name,
                 _status(program, state),
                 "-" if program.pid is None else str(program.pid),
-                Span(safe(state.missing.get(program.name, program.detail), 200), TextTone.DIM),
+                Span(safe(state.missing.get(program.name, program.detail), 200), Tone.DIM),
             )
         )
         for program in state.programs
@@ -184,8 +184,8 @@ def _state_lines(state: StackState, width: int) -> list[Line]:
 def _status(program: ProgramState, state: StackState) -> Span:
     """A process that runs is not yet one that works."""
     if program.status != "running":
-        return Span(program.status.value, TextTone.WARN)
-    return Span("waits", TextTone.WARN) if program.name in state.missing else Span("running", TextTone.GOOD)
+        return Span(program.status.value, Tone.WARN)
+    return Span("waits", Tone.WARN) if program.name in state.missing else Span("running", Tone.OK)
 
 
 def _state_document(state: StackState) -> dict[str, Any]:
@@ -217,9 +217,9 @@ def _check_document(check: Check) -> dict[str, str | None]:
 
 
 _CHECK = {
-    "ok": Span("ok    ", TextTone.GOOD),
-    "warn": Span("warn  ", TextTone.WARN),
-    "fail": Span("FAIL  ", TextTone.BAD),
+    "ok": Span("ok    ", Tone.OK),
+    "warn": Span("warn  ", Tone.WARN),
+    "fail": Span("FAIL  ", Tone.CRIT),
 }
 
 
@@ -235,7 +235,7 @@ def _check_lines(check: Check, width: int) -> list[Line]:
         lines += paragraph(
             as_called(safe(check.fix, 500)),
             width,
-            first=line(Span("      fix: ", TextTone.DIM)),
+            first=line(Span("      fix: ", Tone.DIM)),
             rest="           ",
         )
     return lines

@@ -7,6 +7,8 @@ from typing import ClassVar
 from textual.binding import BindingType
 from textual.content import Content
 
+from joelclaw_tui.presentation.text_layout import Span, cell
+from joelclaw_tui.presentation.tones import Tone
 from joelclaw_tui.tui.host import settled_targets
 from joelclaw_tui.tui.keymap import KeyScope, bindings
 from joelclaw_tui.tui.offers import artifact_offers
@@ -14,7 +16,7 @@ from joelclaw_tui.tui.panes.base import BasePane
 from joelclaw_tui.tui.screens.ask import AskScreen, reason_answer
 from joelclaw_tui.tui.screens.preview import REASON_MAX
 from joelclaw_tui.tui.widgets.age import age, count
-from joelclaw_tui.tui.widgets.cells import Cell, Column, Row, Tone, cell
+from joelclaw_tui.tui.widgets.cells import Column, Row
 from joelclaw_tui.tui.widgets.live_table import LiveTable
 from joelclaw_tui.tui.widgets.state import PROMOTION, VERIFIED
 from joelclaw_tui.tui.widgets.tones import advice, joined, tally, toned
@@ -194,7 +196,7 @@ def _silent(run: SandboxRunRow) -> bool:
 
 
 def _run_row(run: SandboxRunRow, now: float) -> Row:
-    none = Cell("–", Tone.DIM)
+    none = Span("–", Tone.DIM)
     return Row(
         key=f"{_RUN}{run.run_id}",
         cells=(
@@ -205,7 +207,7 @@ def _run_row(run: SandboxRunRow, now: float) -> Row:
             none,
             none,
             none,
-            Cell(age(now - run.started_at.timestamp())),
+            Span(age(now - run.started_at.timestamp())),
             none,
             none,
         ),
@@ -220,14 +222,14 @@ def _artifact_row(artifact: ArtifactRow, now: float) -> Row:
     return Row(
         key=artifact.artifact_id,
         cells=(
-            Cell(f"{verified.symbol} {verified.word}", Tone.DIM if done else verified.tone),
+            Span(f"{verified.symbol} {verified.word}", Tone.DIM if done else verified.tone),
             PROMOTION[Promotion(artifact.promotion)].cell(),
             cell(artifact.family, quiet),
             cell(repo_name(artifact.repo), quiet),
             cell(artifact.base_sha[:7], Tone.DIM),
-            Cell(count(artifact.files), quiet),
-            Cell(f"+{_lines(artifact.insertions)} −{_lines(artifact.deletions)}", quiet),
-            Cell(age(now - artifact.created_at.timestamp()), Tone.DIM),
+            Span(count(artifact.files), quiet),
+            Span(f"+{_lines(artifact.insertions)} −{_lines(artifact.deletions)}", quiet),
+            Span(age(now - artifact.created_at.timestamp()), Tone.DIM),
             cell(artifact.branch or "", Tone.DIM),
             cell(artifact.artifact_id[:SHORT], Tone.DIM),
         ),

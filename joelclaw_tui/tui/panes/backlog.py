@@ -7,6 +7,8 @@ from typing import ClassVar
 from textual.binding import BindingType
 from textual.content import Content
 
+from joelclaw_tui.presentation.text_layout import Span, cell
+from joelclaw_tui.presentation.tones import Tone
 from joelclaw_tui.presentation.words import diagnosis_words, throttled_words
 from joelclaw_tui.tui.host import settled_targets
 from joelclaw_tui.tui.keymap import KeyScope, bindings
@@ -15,7 +17,7 @@ from joelclaw_tui.tui.panes.base import BasePane
 from joelclaw_tui.tui.screens.ask import AskScreen, count_answer
 from joelclaw_tui.tui.screens.terms import Terms, TermsScreen
 from joelclaw_tui.tui.widgets.age import age, count
-from joelclaw_tui.tui.widgets.cells import Cell, Column, Row, Tone, cell
+from joelclaw_tui.tui.widgets.cells import Column, Row
 from joelclaw_tui.tui.widgets.live_table import LiveTable
 from joelclaw_tui.tui.widgets.sparkline import HOUR_CELLS, hour_cell
 from joelclaw_tui.tui.widgets.state import family_mark
@@ -237,13 +239,13 @@ def _row(family: FamilyRow) -> Row:
     )
 
 
-def _count(number: int, tone: Tone = Tone.PLAIN) -> Cell:
+def _count(number: int, tone: Tone = Tone.PLAIN) -> Span:
     """A figure; 0 is a figure too, but a quiet one."""
-    return Cell(count(number), tone if number else Tone.DIM)
+    return Span(count(number), tone if number else Tone.DIM)
 
 
-def _age(seconds: float | None, tone: Tone) -> Cell:
-    return Cell(age(seconds), Tone.DIM if seconds is None else tone)
+def _age(seconds: float | None, tone: Tone) -> Span:
+    return Span(age(seconds), Tone.DIM if seconds is None else tone)
 
 
 def _totals(data: PressureData) -> list[Content]:

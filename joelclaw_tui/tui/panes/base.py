@@ -13,10 +13,11 @@ from textual.containers import Vertical
 from textual.content import Content
 from textual.widgets import Static
 
+from joelclaw_tui.presentation.tones import Tone
 from joelclaw_tui.tui.host import ConsoleHost, host_of
 from joelclaw_tui.tui.view import View
 from joelclaw_tui.tui.widgets.age import age
-from joelclaw_tui.tui.widgets.cells import Column, Row, Tone
+from joelclaw_tui.tui.widgets.cells import Column, Row
 from joelclaw_tui.tui.widgets.header import boundary_age
 from joelclaw_tui.tui.widgets.live_table import LiveTable
 from joelclaw_tui.tui.widgets.state import BOUNDARY, READABLE

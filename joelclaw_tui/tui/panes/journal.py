@@ -8,12 +8,14 @@ from typing import ClassVar
 from textual.binding import BindingType
 from textual.content import Content
 
+from joelclaw_tui.presentation.text_layout import Span, cell
+from joelclaw_tui.presentation.tones import Tone
 from joelclaw_tui.tui.host import settled_targets
 from joelclaw_tui.tui.keymap import KeyScope, bindings
 from joelclaw_tui.tui.offers import run_offers
 from joelclaw_tui.tui.panes.base import BasePane
 from joelclaw_tui.tui.widgets.age import age, ahead, count
-from joelclaw_tui.tui.widgets.cells import Cell, Column, Row, Tone, cell
+from joelclaw_tui.tui.widgets.cells import Column, Row
 from joelclaw_tui.tui.widgets.live_table import LiveTable
 from joelclaw_tui.tui.widgets.state import run_mark, run_row_mark
 from joelclaw_tui.tui.widgets.tones import joined, toned
@@ -135,14 +137,14 @@ def _row(run: RunRow, now: float) -> Row:
         cells=(
             mark.cell(),
             cell(run.family or "?", Tone.DIM if ended else Tone.PLAIN),
-            Cell("–" if run.tries is None else count(run.tries), tries_tone),
-            Cell(
+            Span("–" if run.tries is None else count(run.tries), tries_tone),
+            Span(
                 age(None if run.created_at is None else now - run.created_at.timestamp()),
                 Tone.DIM if ended else Tone.PLAIN,
             ),
-            Cell(ahead(None if run.next_try_at is None else run.next_try_at.timestamp() - now), Tone.DIM),
+            Span(ahead(None if run.next_try_at is None else run.next_try_at.timestamp() - now), Tone.DIM),
             cell(run.last_failure or "", Tone.DIM if ended else Tone.PLAIN),
-            Cell(str(run.attempt), Tone.DIM),
+            Span(str(run.attempt), Tone.DIM),
             cell(run.run_id, Tone.DIM),
         ),
         search=run.invocation_id,

@@ -7,12 +7,14 @@ from typing import ClassVar
 from textual.binding import BindingType
 from textual.content import Content
 
+from joelclaw_tui.presentation.text_layout import Span, cell
+from joelclaw_tui.presentation.tones import Tone
 from joelclaw_tui.tui.host import settled_targets
 from joelclaw_tui.tui.keymap import KeyScope, bindings
 from joelclaw_tui.tui.offers import schedule_offers
 from joelclaw_tui.tui.panes.base import BasePane
 from joelclaw_tui.tui.widgets.age import age, ahead, count
-from joelclaw_tui.tui.widgets.cells import Cell, Column, Row, Tone, cell
+from joelclaw_tui.tui.widgets.cells import Column, Row
 from joelclaw_tui.tui.widgets.live_table import LiveTable
 from joelclaw_tui.tui.widgets.state import fire_mark, fires_known, last_stands, schedule_mark
 from joelclaw_tui.tui.widgets.tones import advice, joined, tally, toned
@@ -99,17 +101,17 @@ def schedule_row(snapshot: Snapshot, name: str) -> ScheduleRow | None:
     return None if data is None else next((s for s in data.schedules.items if s.name == name), None)
 
 
-def next_cell(schedule: ScheduleRow, now: float) -> Cell:
+def next_cell(schedule: ScheduleRow, now: float) -> Span:
     """When the clock starts it next; a disabled one has no next, whatever the clock computes."""
     if schedule.enabled is None:
-        return Cell("?", Tone.WARN)
+        return Span("?", Tone.WARN)
     if not schedule.enabled:
-        return Cell("off", Tone.HELD)
+        return Span("off", Tone.HELD)
     if schedule.next is None:
-        return Cell("–", Tone.DIM)
+        return Span("–", Tone.DIM)
     seconds = schedule.next.timestamp() - now
     # A next in the past means that the clock has not got to it: that is no "now".
-    return Cell(f"{age(-seconds)} ago", Tone.WARN) if seconds < -1 else Cell(ahead(seconds))
+    return Span(f"{age(-seconds)} ago", Tone.WARN) if seconds < -1 else Span(ahead(seconds))
 
 
 def starts_words(schedule: ScheduleRow) -> str:
@@ -171,9 +173,9 @@ def schedule_sentence(schedule: ScheduleRow, *, opens: str = "its fires") -> Con
 def _row(schedule: ScheduleRow, now: float) -> Row:
     fired = fire_mark(schedule.last_decision, schedule.last_outcome, last_stands(schedule))
     known, never = fires_known(schedule), schedule.last_fire is None
-    unknown = Cell("?", Tone.WARN)
-    late = Cell("late", Tone.WARN) if schedule.late else Cell("", Tone.DIM)
-    last = Cell(last_fire_age(schedule, now), Tone.DIM if never else Tone.PLAIN)
+    unknown = Span("?", Tone.WARN)
+    late = Span("late", Tone.WARN) if schedule.late else Span("", Tone.DIM)
+    last = Span(last_fire_age(schedule, now), Tone.DIM if never else Tone.PLAIN)
     return Row(
         key=schedule.name,
         cells=(
@@ -181,11 +183,11 @@ def _row(schedule: ScheduleRow, now: float) -> Row:
             schedule_mark(schedule).cell(),
             next_cell(schedule, now),
             unknown if never and not known else last,
-            (Cell("–", Tone.DIM) if known else unknown) if never else fired.cell(),
+            (Span("–", Tone.DIM) if known else unknown) if never else fired.cell(),
             late if schedule.late is not None else unknown,
             unknown
             if schedule.missed is None
-            else Cell(count(schedule.missed), Tone.WARN if schedule.missed else Tone.DIM),
+            else Span(count(schedule.missed), Tone.WARN if schedule.missed else Tone.DIM),
             cell(schedule.cron, Tone.DIM),
             cell(schedule.timezone, Tone.DIM),
             cell(schedule.family or "–"),

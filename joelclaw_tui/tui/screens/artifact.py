@@ -13,6 +13,7 @@ from textual.content import Content
 from textual.widget import Widget
 from textual.widgets import Static
 
+from joelclaw_tui.presentation.tones import Tone
 from joelclaw_tui.tui.diff import read_diff
 from joelclaw_tui.tui.keymap import KeyScope, bindings
 from joelclaw_tui.tui.panes.artifacts import artifact_row, artifact_sentence, ask_why, change_words, short_id
@@ -20,7 +21,6 @@ from joelclaw_tui.tui.screens.base import DrillScreen
 from joelclaw_tui.tui.screens.problem import problem_content
 from joelclaw_tui.tui.view import Problem, View
 from joelclaw_tui.tui.widgets.age import age
-from joelclaw_tui.tui.widgets.cells import Tone
 from joelclaw_tui.tui.widgets.line_view import LineView, TextLine, split_lines
 from joelclaw_tui.tui.widgets.state import PROMOTION, VERIFIED
 from joelclaw_tui.tui.widgets.tones import flowed, mark_content, toned

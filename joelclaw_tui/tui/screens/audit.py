@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from textual.worker import Worker
 
+from joelclaw_tui.presentation.text_layout import Span, cell
+from joelclaw_tui.presentation.tones import Tone
 from joelclaw_tui.tui.screens.listing import ListingScreen
 from joelclaw_tui.tui.screens.problem import problem_content
 from joelclaw_tui.tui.screens.receipt import ReceiptScreen, tally
 from joelclaw_tui.tui.view import Problem
 from joelclaw_tui.tui.widgets.age import age
-from joelclaw_tui.tui.widgets.cells import Cell, Column, Row, Tone, cell
+from joelclaw_tui.tui.widgets.cells import Column, Row
 from joelclaw_tui.tui.widgets.live_table import LiveTable
 from joelclaw_tui.tui.widgets.tones import toned
 from runtime.model import Receipt
@@ -79,9 +81,9 @@ def _row(receipt: Receipt, now: float) -> Row:
     return Row(
         key=receipt.receipt_id,
         cells=(
-            Cell(age(now - receipt.at), Tone.DIM),
+            Span(age(now - receipt.at), Tone.DIM),
             cell(receipt.summary),
-            Cell(tally(receipt).plain),
+            Span(tally(receipt).plain),
             cell(receipt.actor),
             cell(receipt.origin, Tone.DIM),
             cell(receipt.reason or "", Tone.DIM),

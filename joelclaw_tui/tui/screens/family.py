@@ -9,13 +9,13 @@ from textual.binding import BindingType
 from textual.content import Content
 
 from joelclaw_tui.presentation.sparkline import DAY_MINUTES, GAP, MEASURES, Measure, peak_of, unknown_of
+from joelclaw_tui.presentation.tones import Tone
 from joelclaw_tui.presentation.words import diagnosis_words, throttled_words
 from joelclaw_tui.tui.keymap import KeyScope, bindings
 from joelclaw_tui.tui.screens.detail import DetailScreen
 from joelclaw_tui.tui.screens.problem import problem_content
 from joelclaw_tui.tui.view import Problem, View
 from joelclaw_tui.tui.widgets.age import age, count
-from joelclaw_tui.tui.widgets.cells import Tone
 from joelclaw_tui.tui.widgets.header import TICK_S
 from joelclaw_tui.tui.widgets.sparkline import chart
 from joelclaw_tui.tui.widgets.state import family_mark

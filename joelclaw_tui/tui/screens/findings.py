@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from textual.content import Content
 
+from joelclaw_tui.presentation.text_layout import Span, cell
+from joelclaw_tui.presentation.tones import Tone
 from joelclaw_tui.tui.screens.listing import ListingScreen
 from joelclaw_tui.tui.view import View
 from joelclaw_tui.tui.widgets.age import age
-from joelclaw_tui.tui.widgets.cells import Cell, Column, Row, Tone, cell
+from joelclaw_tui.tui.widgets.cells import Column, Row
 from joelclaw_tui.tui.widgets.live_table import LiveTable
 from joelclaw_tui.tui.widgets.state import SEVERITY, VERDICT
 from joelclaw_tui.tui.widgets.tones import mark_content, toned
@@ -76,7 +78,7 @@ def _row(key: str, finding: Finding, now: float) -> Row:
         key=key,
         cells=(
             SEVERITY[finding.severity].cell(),
-            Cell(age(None if finding.since is None else now - finding.since.timestamp()), Tone.DIM),
+            Span(age(None if finding.since is None else now - finding.since.timestamp()), Tone.DIM),
             cell(finding.subject, Tone.DIM if quiet else Tone.PLAIN),
             cell(finding.message, Tone.DIM if quiet else Tone.PLAIN),
             cell(finding.code, Tone.DIM),

@@ -10,12 +10,12 @@ from textual.content import Content
 from textual.worker import Worker
 
 from joelclaw_tui.presentation.removed import why_removed
+from joelclaw_tui.presentation.tones import Tone
 from joelclaw_tui.tui.keymap import KeyScope, bindings
 from joelclaw_tui.tui.screens.detail import DetailScreen, fact
 from joelclaw_tui.tui.screens.problem import problem_content
 from joelclaw_tui.tui.view import Problem
 from joelclaw_tui.tui.widgets.age import age, ahead
-from joelclaw_tui.tui.widgets.cells import Tone
 from joelclaw_tui.tui.widgets.state import ITEM
 from joelclaw_tui.tui.widgets.tones import mark_content, toned
 from runtime.actions.intents import ActionName, Intent

@@ -16,6 +16,8 @@ from textual.content import Content
 from textual.worker import Worker
 
 from joelclaw_tui.presentation.conditions import EXAMPLE, TEXT_MOST, Conditions, parse_conditions
+from joelclaw_tui.presentation.text_layout import Span, cell
+from joelclaw_tui.presentation.tones import Tone
 from joelclaw_tui.presentation.words import throttled_words
 from joelclaw_tui.tui.host import settled_of
 from joelclaw_tui.tui.keymap import KeyScope, bindings
@@ -25,7 +27,7 @@ from joelclaw_tui.tui.screens.listing import ListingScreen
 from joelclaw_tui.tui.screens.problem import problem_content
 from joelclaw_tui.tui.view import Problem
 from joelclaw_tui.tui.widgets.age import age, ahead
-from joelclaw_tui.tui.widgets.cells import Cell, Column, Row, Tone, cell
+from joelclaw_tui.tui.widgets.cells import Column, Row
 from joelclaw_tui.tui.widgets.header import TICK_S
 from joelclaw_tui.tui.widgets.live_table import LiveTable
 from joelclaw_tui.tui.widgets.state import ITEM, family_mark
@@ -511,11 +513,11 @@ def _row(item: WorkItem, now: float, gone: str | None) -> Row:
         key=item.item_id,
         cells=(
             cell(item.item_id),
-            Cell(item.priority.name),
-            Cell(str(item.attempt), Tone.WARN if item.attempt > 1 else Tone.PLAIN),
-            Cell(age(now - item.enqueued_at)),
-            Cell(age(now - item.since)),
-            Cell(ahead(None if item.due_at is None else item.due_at - now), Tone.DIM),
+            Span(item.priority.name),
+            Span(str(item.attempt), Tone.WARN if item.attempt > 1 else Tone.PLAIN),
+            Span(age(now - item.enqueued_at)),
+            Span(age(now - item.since)),
+            Span(ahead(None if item.due_at is None else item.due_at - now), Tone.DIM),
             cell(f"gone: {gone}") if gone else _what(failure, item.payload),
             cell(item.origin or "", Tone.DIM),
         ),
@@ -524,5 +526,5 @@ def _row(item: WorkItem, now: float, gone: str | None) -> Row:
     )
 
 
-def _what(failure: str | None, payload: str) -> Cell:
+def _what(failure: str | None, payload: str) -> Span:
     return cell(failure, Tone.WARN) if failure else cell(payload[:300], Tone.DIM)

@@ -8,9 +8,11 @@ from textual.content import Content
 from textual.widget import Widget
 from textual.widgets import Static
 
+from joelclaw_tui.presentation.text_layout import cell
+from joelclaw_tui.presentation.tones import Tone
 from joelclaw_tui.tui.screens.base import DrillScreen
 from joelclaw_tui.tui.widgets.age import age
-from joelclaw_tui.tui.widgets.cells import Column, Row, Tone, cell
+from joelclaw_tui.tui.widgets.cells import Column, Row
 from joelclaw_tui.tui.widgets.live_table import LiveTable
 from joelclaw_tui.tui.widgets.state import Mark
 from joelclaw_tui.tui.widgets.table_box import TableBox

@@ -11,6 +11,8 @@ from textual.widget import Widget
 from textual.widgets import Static
 from textual.worker import Worker
 
+from joelclaw_tui.presentation.text_layout import Span, cell
+from joelclaw_tui.presentation.tones import Tone
 from joelclaw_tui.presentation.words import waits_words
 from joelclaw_tui.tui.keymap import KeyScope, bindings
 from joelclaw_tui.tui.screens.base import DrillScreen
@@ -18,7 +20,7 @@ from joelclaw_tui.tui.screens.detail import fact
 from joelclaw_tui.tui.screens.problem import problem_content
 from joelclaw_tui.tui.view import Problem
 from joelclaw_tui.tui.widgets.age import age, ahead
-from joelclaw_tui.tui.widgets.cells import Cell, Column, Row, Tone, cell
+from joelclaw_tui.tui.widgets.cells import Column, Row
 from joelclaw_tui.tui.widgets.live_table import LiveTable
 from joelclaw_tui.tui.widgets.state import run_mark
 from joelclaw_tui.tui.widgets.table_box import TableBox
@@ -161,10 +163,10 @@ def _rows(entries: Sequence[JournalEntry], now: float) -> list[Row]:
         Row(
             key=str(entry.index),
             cells=(
-                Cell(str(entry.index), Tone.DIM),
+                Span(str(entry.index), Tone.DIM),
                 cell(entry.kind),
                 cell(entry.name or "", Tone.INFO),
-                Cell(age(None if entry.at is None else now - entry.at), Tone.DIM),
+                Span(age(None if entry.at is None else now - entry.at), Tone.DIM),
                 cell(entry.detail or "", Tone.DIM),
             ),
         )

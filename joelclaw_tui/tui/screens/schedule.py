@@ -8,13 +8,15 @@ from textual import events
 from textual.binding import BindingType
 from textual.content import Content
 
+from joelclaw_tui.presentation.text_layout import Span, cell
+from joelclaw_tui.presentation.tones import Tone
 from joelclaw_tui.tui.keymap import KeyScope, bindings
 from joelclaw_tui.tui.panes.schedule import next_cell, schedule_row, schedule_sentence, starts_words
 from joelclaw_tui.tui.screens.listing import ListingScreen
 from joelclaw_tui.tui.screens.problem import problem_content
 from joelclaw_tui.tui.view import Problem, View
 from joelclaw_tui.tui.widgets.age import age
-from joelclaw_tui.tui.widgets.cells import Cell, Column, Row, Tone, cell
+from joelclaw_tui.tui.widgets.cells import Column, Row
 from joelclaw_tui.tui.widgets.live_table import LiveTable
 from joelclaw_tui.tui.widgets.state import FIRE_KIND, READABLE, fire_mark, schedule_mark
 from joelclaw_tui.tui.widgets.tones import flowed, joined, mark_content, tally, toned
@@ -173,22 +175,22 @@ def _fire_row(fire: Fire, now: float) -> Row:
     work = (
         fire_mark(fire.decision, fire.outcome, fire.stands).cell()
         if fire.decision in STARTING
-        else Cell("–", Tone.DIM)
+        else Span("–", Tone.DIM)
     )
     at = fire.decided_at if fire.instant is None else fire.instant
     took = None if fire.ended_at is None else fire.ended_at - fire.decided_at
     return Row(
         key=fire.fire_id,
         cells=(
-            Cell(age(now - at)),
+            Span(age(now - at)),
             kind.cell(),
             fire_mark(fire.decision, None, None).cell(),
             work,
-            Cell(age(took), Tone.DIM if took is None else Tone.PLAIN),
-            Cell("late" if fire.late else "", Tone.WARN),
-            Cell(f"{fire.missed_before:,}", Tone.WARN if fire.missed_before else Tone.DIM),
+            Span(age(took), Tone.DIM if took is None else Tone.PLAIN),
+            Span("late" if fire.late else "", Tone.WARN),
+            Span(f"{fire.missed_before:,}", Tone.WARN if fire.missed_before else Tone.DIM),
             cell(fire.actor or "the clock", Tone.DIM if fire.actor is None else Tone.PLAIN),
-            Cell("–" if fire.instant is None else f"{instant(fire.instant):%Y-%m-%d %H:%M:%SZ}", Tone.DIM),
+            Span("–" if fire.instant is None else f"{instant(fire.instant):%Y-%m-%d %H:%M:%SZ}", Tone.DIM),
             cell(fire.fire_id, Tone.DIM),
         ),
         search=fire.work_id or "",

@@ -5,10 +5,10 @@ from __future__ import annotations
 from textual.content import Content
 from textual.widgets import Static
 
+from joelclaw_tui.presentation.tones import Tone
 from joelclaw_tui.tui.host import host_of
 from joelclaw_tui.tui.view import View
 from joelclaw_tui.tui.widgets.age import age
-from joelclaw_tui.tui.widgets.cells import Tone
 from joelclaw_tui.tui.widgets.state import SEVERITY, VERDICT
 from joelclaw_tui.tui.widgets.tones import joined, mark_content, spread, toned
 from runtime.common.text import one_line

@@ -7,8 +7,8 @@ from textual.content import Content
 from textual.dom import DOMNode
 from textual.widgets import Static
 
+from joelclaw_tui.presentation.tones import Tone
 from joelclaw_tui.tui.keymap import BY_ID, KEYS, KeySpec
-from joelclaw_tui.tui.widgets.cells import Tone
 from joelclaw_tui.tui.widgets.tones import toned
 
 _BETWEEN = "  "

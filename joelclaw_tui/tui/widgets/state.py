@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from joelclaw_tui.tui.widgets.cells import Cell, Tone, cell
+from joelclaw_tui.presentation.text_layout import Span, cell
+from joelclaw_tui.presentation.tones import Tone
 from runtime.model import (
     STARTING,
     FireDecision,
@@ -33,7 +34,7 @@ class Mark:
     word: str
     tone: Tone
 
-    def cell(self) -> Cell:
+    def cell(self) -> Span:
         return cell(f"{self.symbol} {self.word}", self.tone)
 
     @property

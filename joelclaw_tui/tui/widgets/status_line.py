@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from textual.content import Content
 from textual.widgets import Static
 
+from joelclaw_tui.presentation.tones import Tone
 from joelclaw_tui.tui.host import host_of
 from joelclaw_tui.tui.widgets.age import age
-from joelclaw_tui.tui.widgets.cells import Tone
 from joelclaw_tui.tui.widgets.state import READABLE
 from joelclaw_tui.tui.widgets.tones import joined, toned
 from runtime.truth.document import BoundaryStatus, ProcessRow, Snapshot
