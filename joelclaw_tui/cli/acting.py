@@ -8,10 +8,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from joelclaw_tui.cli import units
 from joelclaw_tui.cli.documents import preview_document, receipt_document
 from joelclaw_tui.cli.output import Answer, NextStep
 from joelclaw_tui.cli.session import Session, with_operator
+from joelclaw_tui.presentation import units
+from joelclaw_tui.presentation.marks import RECEIPT, badness
 from joelclaw_tui.presentation.text_layout import INDENT, Line, Span, line, paragraph, safe
 from joelclaw_tui.presentation.tones import Tone
 from runtime.actions.intents import ActionName, Intent, Preview
@@ -33,15 +34,6 @@ IDS_SHOWN = 20
 """Ids listed for people; ``--json`` lists all."""
 
 _WRONG = (ReceiptOutcome.FAILED, ReceiptOutcome.REFUSED)
-_OUTCOME_TONE = {
-    ReceiptOutcome.DONE: Tone.OK,
-    ReceiptOutcome.ACCEPTED: Tone.OK,
-    ReceiptOutcome.MOVED_ON: Tone.WARN,
-    ReceiptOutcome.FAILED: Tone.CRIT,
-    ReceiptOutcome.REFUSED: Tone.CRIT,
-}
-
-
 DRY_RUN = line(Span("dry run: nothing was changed", Tone.DIM))
 
 
@@ -178,12 +170,11 @@ def result_lines(results: Sequence[TargetResult], width: int) -> list[Line]:
         lines += paragraph(
             f"{safe(result.target, 120)}{detail}",
             width,
-            first=line(INDENT, Span(f"{result.outcome.value}  ", _OUTCOME_TONE[result.outcome])),
+            first=line(INDENT, RECEIPT[result.outcome].span(), "  "),
             rest="    ",
         )
     return lines
 
 
 def _worst_first(results: Sequence[TargetResult]) -> list[TargetResult]:
-    order = [*_WRONG, ReceiptOutcome.MOVED_ON, ReceiptOutcome.ACCEPTED, ReceiptOutcome.DONE]
-    return sorted(results, key=lambda result: order.index(result.outcome))
+    return sorted(results, key=lambda result: badness(result.outcome))

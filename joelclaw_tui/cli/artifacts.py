@@ -14,9 +14,10 @@ from joelclaw_tui.cli.acting import act
 from joelclaw_tui.cli.boundary import boundary_answer
 from joelclaw_tui.cli.documents import artifact_document
 from joelclaw_tui.cli.output import Answer, NextStep
-from joelclaw_tui.cli.sandbox_text import SHORT, artifact_lines, is_passed, patch_lines
+from joelclaw_tui.cli.sandbox_text import artifact_lines, is_passed, patch_lines
 from joelclaw_tui.cli.session import Session, with_operator
 from joelclaw_tui.cli.snapshot_text import Pane
+from joelclaw_tui.presentation.columns import SHORT
 from joelclaw_tui.presentation.text_layout import INDENT, Span, line, safe
 from joelclaw_tui.presentation.tones import Tone
 from runtime.actions.intents import ActionName

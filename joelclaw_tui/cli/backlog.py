@@ -10,12 +10,13 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
-from joelclaw_tui.cli import units
 from joelclaw_tui.cli.acting import DRY_RUN, consent, done_answer, preview_lines
 from joelclaw_tui.cli.documents import kept_document, preview_document
 from joelclaw_tui.cli.output import Answer, NextStep
 from joelclaw_tui.cli.progress import Meter
 from joelclaw_tui.cli.session import Session, with_operator
+from joelclaw_tui.presentation import units
+from joelclaw_tui.presentation.marks import PREVIEW
 from joelclaw_tui.presentation.text_layout import (
     INDENT,
     Line,
@@ -49,12 +50,6 @@ if TYPE_CHECKING:
 
 IDS_MOST_BYTES = 8 * 1024 * 1024
 """Of ``--ids``: more than twice what one action may touch."""
-_STATE_TONE = {
-    PreviewState.READY: Tone.STRONG,
-    PreviewState.APPLYING: Tone.WARN,
-    PreviewState.DONE: Tone.OK,
-    PreviewState.EXPIRED: Tone.DIM,
-}
 
 
 def bulk(verb: BulkVerb) -> Callable[[Session], ExitCode]:
@@ -307,7 +302,7 @@ def _preview_table(found: Sequence[KeptPreview], now: float, width: int) -> list
             TextRow(
                 (
                     safe(kept.preview.preview_id, 40),
-                    Span(state.value, _STATE_TONE[state]),
+                    PREVIEW[state].span(),
                     units.count(kept.preview.total),
                     units.length(now - kept.preview.created_at),
                 ),

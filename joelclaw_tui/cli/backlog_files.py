@@ -8,11 +8,11 @@ from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
-from joelclaw_tui.cli import units
 from joelclaw_tui.cli.acting import DRY_RUN, consent
 from joelclaw_tui.cli.output import Answer
 from joelclaw_tui.cli.progress import Meter
 from joelclaw_tui.cli.session import Session, with_operator
+from joelclaw_tui.presentation import units
 from joelclaw_tui.presentation.text_layout import INDENT, Line, Span, line, safe
 from joelclaw_tui.presentation.tones import Tone
 from runtime.common.export_path import free_path, not_written, taken

@@ -5,9 +5,9 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-from joelclaw_tui.cli import units
 from joelclaw_tui.cli.output import Answer
 from joelclaw_tui.cli.session import Session
+from joelclaw_tui.presentation import units
 from joelclaw_tui.presentation.text_layout import Line, Span, TextColumn, TextRow, flow, line, safe, table
 from joelclaw_tui.presentation.tones import Tone
 from runtime.common.given_path import given_path

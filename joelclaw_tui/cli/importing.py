@@ -21,9 +21,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-from joelclaw_tui.cli import units
 from joelclaw_tui.cli.output import Answer, Output
 from joelclaw_tui.cli.session import Session, with_operator
+from joelclaw_tui.presentation import units
 from joelclaw_tui.presentation.text_layout import Line as Shown
 from joelclaw_tui.presentation.text_layout import Span, line, safe
 from joelclaw_tui.presentation.tones import Tone

@@ -6,13 +6,14 @@ import time
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-from joelclaw_tui.cli import units
 from joelclaw_tui.cli.acting import act
 from joelclaw_tui.cli.boundary import boundary_answer
 from joelclaw_tui.cli.documents import journal_document, run_document
 from joelclaw_tui.cli.output import Answer, NextStep
 from joelclaw_tui.cli.session import Session, with_operator
 from joelclaw_tui.cli.snapshot_text import Pane
+from joelclaw_tui.presentation import units
+from joelclaw_tui.presentation.marks import run_mark
 from joelclaw_tui.presentation.text_layout import (
     INDENT,
     Line,
@@ -102,7 +103,7 @@ async def _run(operator: Operator, run_id: str) -> RunView:
 
 def _run_lines(run: RunView, width: int) -> list[Line]:
     now = time.time()
-    word = run.outcome.value if run.outcome is not None else run.status.value
+    mark = run_mark(run.status, run.outcome)
     facts = [
         f"family {safe(run.family, 100) if run.family else units.UNKNOWN}",
         f"tries {run.tries}" if run.tries is not None else "tries no longer known",
@@ -119,9 +120,9 @@ def _run_lines(run: RunView, width: int) -> list[Line]:
         facts.append(f"next try in {units.length(run.next_try_at - now)}")
     if run.deployment is not None:
         facts.append(f"worker {safe(run.deployment, 200)}")
-    lines = [line(Span(safe(run.run_id, 60), Tone.STRONG), f"  {word}"), *flow(facts, width)]
+    lines = [line(Span(safe(run.run_id, 60), Tone.STRONG), "  ", mark.span()), *flow(facts, width)]
     if run.waits_for is not None:
-        waits = waits_words(run.waits_for, units.length, now)
+        waits = waits_words(run.waits_for, now)
         lines += paragraph(waits, width, first=line(INDENT, Span("waits for: ", Tone.WARN)), rest="    ")
     if run.last_failure is not None:
         lines += paragraph(

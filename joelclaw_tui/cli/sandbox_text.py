@@ -4,20 +4,14 @@ from __future__ import annotations
 
 import re
 
-from joelclaw_tui.cli import units
+from joelclaw_tui.presentation import units
+from joelclaw_tui.presentation.columns import SHORT
+from joelclaw_tui.presentation.marks import PROMOTION, VERIFIED
 from joelclaw_tui.presentation.text_layout import DETAIL, INDENT, Line, Span, flow, line, paragraph, safe
 from joelclaw_tui.presentation.tones import Tone
 from runtime.common.text import many_lines
 from runtime.model import Artifact, Promotion, Verified
 
-SHORT = 12
-VERIFIED_TONE = {"passed": Tone.OK, "failed": Tone.CRIT, "absent": Tone.WARN}
-PROMOTION_TONE = {
-    "none": Tone.PLAIN,
-    "promoted": Tone.OK,
-    "rejected": Tone.DIM,
-    "stale": Tone.WARN,
-}
 _HUNK = re.compile(r"@@ ")
 
 
@@ -27,9 +21,9 @@ def artifact_lines(artifact: Artifact, now_s: float, width: int) -> list[Line]:
         line(
             Span(artifact.artifact_id, Tone.STRONG),
             "  verified ",
-            Span(artifact.verified.value, VERIFIED_TONE[artifact.verified.value]),
+            VERIFIED[artifact.verified].span(),
             "  ",
-            Span(_promotion_words(artifact), PROMOTION_TONE[artifact.promotion.value]),
+            Span(_promotion_words(artifact), PROMOTION[artifact.promotion].tone),
         )
     ]
     lines += flow(
@@ -38,7 +32,7 @@ def artifact_lines(artifact: Artifact, now_s: float, width: int) -> list[Line]:
             f"run {artifact.run_id}",
             f"repo {artifact.repo}",
             f"base {artifact.base} at {artifact.base_sha[:SHORT]}",
-            f"{units.many(artifact.files, 'file')} +{units.count(artifact.insertions)} -{units.count(artifact.deletions)}",
+            f"{units.many(artifact.files, 'file')} +{units.count(artifact.insertions)} −{units.count(artifact.deletions)}",
             f"made {units.length(max(0.0, now_s - artifact.created_at))} ago on {artifact.host}",
         ],
         width,

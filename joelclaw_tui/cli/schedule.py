@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from joelclaw_tui.cli import units
 from joelclaw_tui.cli.acting import act
 from joelclaw_tui.cli.boundary import boundary_answer
 from joelclaw_tui.cli.clock_text import diff_lines, failed_call_lines, fire_lines
@@ -13,6 +13,7 @@ from joelclaw_tui.cli.documents import instant
 from joelclaw_tui.cli.output import Answer, NextStep
 from joelclaw_tui.cli.session import Session, with_operator
 from joelclaw_tui.cli.snapshot_text import Pane
+from joelclaw_tui.presentation import units
 from joelclaw_tui.presentation.text_layout import Span, line, safe
 from joelclaw_tui.presentation.tones import Tone
 from runtime.actions.intents import ActionName
@@ -60,7 +61,7 @@ def history(session: Session) -> ExitCode:
     if fires:
         lines = [
             line(Span(f"the latest {units.many(len(fires), 'fire')}", Tone.STRONG), f" of {safe(name, 60)}"),
-            *fire_lines(fires, session.out.width),
+            *fire_lines(fires, time.time(), session.out.width),
         ]
     else:
         lines = [line(Span(f"{safe(name, 60)} has not fired yet", Tone.DIM))]

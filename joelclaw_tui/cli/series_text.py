@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from joelclaw_tui.cli import units
 from joelclaw_tui.cli.documents import instant
+from joelclaw_tui.presentation import units
 from joelclaw_tui.presentation.sparkline import GAP, MEASURES, Measure, peak_of, spark, unknown_of
 from joelclaw_tui.presentation.text_layout import INDENT, Line, Span, flow, line, pad, paragraph, safe
 from joelclaw_tui.presentation.tones import Tone

@@ -9,26 +9,33 @@ from collections.abc import Callable, Sequence
 from datetime import datetime
 from enum import StrEnum
 
-from joelclaw_tui.cli import units
+from joelclaw_tui.cli.list_text import list_lines
+from joelclaw_tui.presentation import units
+from joelclaw_tui.presentation.columns import ARTIFACTS, FAMILIES, RUNS, SANDBOX_RUNS, SCHEDULES
+from joelclaw_tui.presentation.marks import (
+    BOUNDARY,
+    COUNTS,
+    READABLE,
+    SEVERITY,
+    VERDICT,
+    count_tone,
+    run_mark,
+)
 from joelclaw_tui.presentation.text_layout import (
     BLANK,
     DETAIL,
     INDENT,
     Line,
     Span,
-    TextColumn,
-    TextRow,
     flow,
     line,
     paragraph,
     safe,
-    table,
 )
 from joelclaw_tui.presentation.tones import Tone
-from joelclaw_tui.presentation.words import cut_reason, throttled_words
+from joelclaw_tui.presentation.words import cut_reason, removed_words, throttled_words
 from runtime.common.command_prefix import as_called as called
-from runtime.common.instants import fire_instant
-from runtime.model import STARTING, ItemState, Outcome
+from runtime.model import Outcome
 from runtime.truth.document import (
     ArtifactRow,
     Boundary,
@@ -47,7 +54,6 @@ from runtime.truth.document import (
     Severity,
     Snapshot,
     Totals,
-    VerdictStatus,
 )
 
 ROWS_SHOWN = 25
@@ -69,46 +75,6 @@ PANE_ALIASES = {
 }
 """The console's names of the panes."""
 
-_STATUS_TONE = {
-    BoundaryStatus.OK: Tone.OK,
-    BoundaryStatus.DEGRADED: Tone.WARN,
-    BoundaryStatus.DOWN: Tone.CRIT,
-    BoundaryStatus.UNKNOWN: Tone.WARN,
-    BoundaryStatus.ABSENT: Tone.DIM,
-}
-_VERDICT_TONE = {
-    VerdictStatus.OK: Tone.OK,
-    VerdictStatus.DEGRADED: Tone.WARN,
-    VerdictStatus.DOWN: Tone.CRIT,
-}
-_MARK = {
-    Severity.CRIT: Span("✗ ", Tone.CRIT),
-    Severity.WARN: Span("! ", Tone.WARN),
-    Severity.INFO: Span("· ", Tone.DIM),
-}
-_COUNTS = ("waiting", "held", "throttled", "delayed", "leased", "in_flight", "dead", "quarantined")
-_COUNT_TITLES = ("WAITING", "HELD", "THROTTLED", "DELAYED", "LEASED", "IN FLIGHT", "DEAD", "QUAR")
-_RUN_TONE = {
-    "paused": Tone.CRIT,
-    "backing-off": Tone.WARN,
-    "failed": Tone.CRIT,
-    "killed": Tone.CRIT,
-    "cancelled": Tone.WARN,
-    "succeeded": Tone.OK,
-    "running": Tone.OK,
-}
-
-
-_BAD_ENDS = frozenset({Outcome.FAILED, Outcome.KILLED, ItemState.DEAD, ItemState.QUARANTINED})
-_VERIFIED = {
-    "passed": Span("✓ passed", Tone.OK),
-    "failed": Span("✗ failed", Tone.CRIT),
-    "absent": Span("- absent", Tone.WARN),
-}
-_PROMOTION_TONE = {"promoted": Tone.OK, "stale": Tone.WARN, "rejected": Tone.DIM}
-_SILENT_AFTER_S = 5.0
-"""A shim beats each second; one that has not for so long is worth a word."""
-
 AnyBoundary = Boundary[PressureData] | Boundary[DurableData] | Boundary[ClockData] | Boundary[SandboxData]
 
 
@@ -129,66 +95,35 @@ def snapshot_lines(
 
 def family_lines(rows: Sequence[FamilyRow], now: datetime, width: int) -> list[Line]:
     """The table of families, with what each one's state means below it."""
-    columns = [TextColumn("FAMILY", least=12), TextColumn("PRI", spare=1)]
-    used = [any(getattr(row, key) for row in rows) for key in _COUNTS]
-    # A column in which every figure is 0 may go: the totals above still say 0.
-    columns += [
-        TextColumn(title, right=True, spare=0 if has else 2)
-        for title, has in zip(_COUNT_TITLES, used, strict=True)
-    ]
-    return table(columns, [_family_row(row, now, width) for row in rows], width, gap=2)
+    return list_lines(
+        FAMILIES, rows, now, width, lambda row: flow(_family_facts(row, now), width, indent="    ")
+    )
 
 
 def schedule_lines(rows: Sequence[ScheduleRow], now: datetime, width: int) -> list[Line]:
     """The table of schedules, with what each one's state means below it."""
-    columns = [
-        TextColumn("SCHEDULE", least=10),
-        TextColumn("NEXT", right=True),
-        TextColumn("LAST", right=True),
-        TextColumn("OUTCOME"),
-        TextColumn("MISSED", right=True),
-    ]
-    return table(columns, [_schedule_row(row, now, width) for row in rows], width)
+    return list_lines(
+        SCHEDULES, rows, now, width, lambda row: flow(_schedule_facts(row), width, indent="    ")
+    )
 
 
 def sandbox_run_lines(rows: Sequence[SandboxRunRow], now: datetime, width: int) -> list[Line]:
     """The table of sandbox runs that go on."""
-    columns = [
-        TextColumn("RUNNING"),
-        TextColumn("FAMILY", least=8),
-        TextColumn("AGE", right=True),
-        TextColumn("LAST BEAT", right=True, spare=1),
-        TextColumn("HOST", spare=2),
-        TextColumn("RUN"),
-    ]
-    return table(columns, [_sandbox_run_row(row, now) for row in rows], width)
+    return list_lines(SANDBOX_RUNS, rows, now, width, lambda _: ())
 
 
 def artifact_lines(rows: Sequence[ArtifactRow], now: datetime, width: int) -> list[Line]:
     """The table of artifacts, with the whole of its names below each."""
-    columns = [
-        TextColumn("VERIFIED"),
-        TextColumn("PROMOTION"),
-        TextColumn("FAMILY", least=8),
-        TextColumn("BASE"),
-        TextColumn("FILES", right=True),
-        TextColumn("CHANGE", right=True),
-        TextColumn("AGE", right=True, spare=1),
-        TextColumn("ARTIFACT"),
-    ]
-    return table(columns, [_artifact_row(row, now, width) for row in rows], width)
+    return list_lines(
+        ARTIFACTS, rows, now, width, lambda row: flow(_artifact_facts(row), width, indent="    ")
+    )
 
 
 def run_lines(rows: Sequence[RunRow], now: datetime, width: int) -> list[Line]:
     """The table of runs, with the failure and the next try below each."""
-    columns = [
-        TextColumn("STATUS"),
-        TextColumn("FAMILY", least=8),
-        TextColumn("TRIES", right=True, spare=1),
-        TextColumn("AGE", right=True, spare=1),
-        TextColumn("RUN"),
-    ]
-    return table(columns, [_run_row(row, now, width) for row in rows], width)
+    return list_lines(
+        RUNS, rows, now, width, lambda row: flow(_run_facts(row, now, width), width, indent="    ")
+    )
 
 
 def _header(snapshot: Snapshot, width: int) -> list[Line]:
@@ -222,7 +157,7 @@ def _header(snapshot: Snapshot, width: int) -> list[Line]:
 
 def _verdict(snapshot: Snapshot, width: int, as_called: Callable[[str], str]) -> list[Line]:
     verdict = snapshot.verdict
-    word = Span(verdict.status.upper(), _VERDICT_TONE[verdict.status])
+    word = Span(f"{VERDICT[verdict.status].symbol} {verdict.status.upper()}", VERDICT[verdict.status].tone)
     lines = paragraph(safe(verdict.summary, 600), width, first=(word, Span("  ")), rest=INDENT)
     for finding in verdict.findings:
         lines += _finding(finding, snapshot.generated_at, width, as_called)
@@ -231,11 +166,12 @@ def _verdict(snapshot: Snapshot, width: int, as_called: Callable[[str], str]) ->
 
 def _finding(finding: Finding, now: datetime, width: int, as_called: Callable[[str], str]) -> list[Line]:
     for_how_long = "" if finding.since is None else f" (for {units.length(units.since(finding.since, now))})"
+    mark = SEVERITY[finding.severity]
     tone = Tone.DIM if finding.severity is Severity.INFO else Tone.PLAIN
     lines = paragraph(
         safe(finding.message, 600) + for_how_long,
         width,
-        first=(Span(INDENT), _MARK[finding.severity]),
+        first=(Span(INDENT), Span(f"{mark.symbol} ", mark.tone)),
         rest="    ",
         tone=tone,
     )
@@ -272,10 +208,10 @@ def _heading(
     lead = (
         Span(name.upper(), Tone.STRONG),
         Span("  "),
-        Span(boundary.status.value, _STATUS_TONE[boundary.status]),
+        BOUNDARY[boundary.status].span(),
     )
     facts: list[str] = []
-    readable = boundary.status in (BoundaryStatus.OK, BoundaryStatus.DEGRADED)
+    readable = boundary.status in READABLE
     if boundary.error is not None:
         facts.append(safe(boundary.error))
     if readable and boundary.observed_at is not None:
@@ -302,7 +238,7 @@ def _source(boundary: AnyBoundary, keys: Sequence[tuple[str, str]]) -> list[str]
 
 def _as_of(boundary: AnyBoundary, now: datetime) -> list[Span]:
     """Marks figures that are not of now."""
-    if boundary.status in (BoundaryStatus.OK, BoundaryStatus.DEGRADED) or boundary.observed_at is None:
+    if boundary.status in READABLE or boundary.observed_at is None:
         return []
     age = units.length(units.since(boundary.observed_at, now))
     return [Span(f"{units.UNKNOWN} now; {age} ago it was", Tone.WARN)]
@@ -337,7 +273,7 @@ def _durable(boundary: Boundary[DurableData], now: datetime, width: int, rows: i
             *_as_of(boundary, now),
             Span(f"{units.count(total)} live", Tone.STRONG if total else Tone.DIM),
             *(
-                Span(f"{units.count(number)} {safe(word)}", _RUN_TONE.get(word, Tone.PLAIN))
+                Span(f"{units.count(number)} {safe(run_mark(word, None).word)}", run_mark(word, None).tone)
                 for word, number in live.items()
             ),
         ],
@@ -366,11 +302,11 @@ def _clock(boundary: Boundary[ClockData], now: datetime, width: int, rows: int) 
     schedules = data.schedules
     known = all(row.missed is not None for row in schedules.items)
     figures = (
-        (sum(bool(row.running) for row in schedules.items) if known else None, "running", Tone.PLAIN),
-        (sum(bool(row.held) for row in schedules.items) if known else None, "held", Tone.WARN),
+        (sum(bool(row.running) for row in schedules.items) if known else None, "running", Tone.OK),
+        (sum(bool(row.held) for row in schedules.items) if known else None, "held", Tone.HELD),
         (sum(row.missed or 0 for row in schedules.items) if known else None, "missed", Tone.WARN),
         (sum(bool(row.late) for row in schedules.items) if known else None, "late", Tone.WARN),
-        (sum(row.enabled is False for row in schedules.items), "disabled", Tone.WARN),
+        (sum(row.enabled is False for row in schedules.items), "disabled", Tone.HELD),
         (
             sum(row.drift is not None for row in schedules.items)
             if all(row.drift_known for row in schedules.items)
@@ -405,8 +341,8 @@ def _sandbox(boundary: Boundary[SandboxData], now: datetime, width: int, rows: i
         lines += flow([Span(safe(backend.name, 40)), word, told], width)
     artifacts = data.artifacts
     figures = (
-        (data.running.total, "running", Tone.PLAIN),
-        (sum(row.undecided for row in artifacts.items), "to decide", Tone.STRONG),
+        (data.running.total, "running", Tone.OK),
+        (sum(row.undecided for row in artifacts.items), "to decide", Tone.INFO),
         (sum(row.promotion == "promoted" for row in artifacts.items), "promoted", Tone.PLAIN),
         (sum(row.promotion == "rejected" for row in artifacts.items), "rejected", Tone.PLAIN),
     )
@@ -446,40 +382,15 @@ def _rest(total: int, listed: int, rows: int, pointer: str, width: int) -> list[
 
 
 def _words() -> list[str]:
-    return [key.replace("_", " ") for key in _COUNTS]
+    return [mark.word for mark in COUNTS.values()]
 
 
 def _totals(totals: Totals) -> list[Span]:
-    tones = {
-        "dead": Tone.CRIT,
-        "quarantined": Tone.CRIT,
-        "held": Tone.WARN,
-        "throttled": Tone.WARN,
-    }
-    spans = []
-    for key, word in zip(_COUNTS, _words(), strict=True):
-        number: int = getattr(totals, key)
-        spans.append(
-            Span(f"{units.count(number)} {word}", tones.get(key, Tone.PLAIN) if number else Tone.DIM)
-        )
-    return spans
-
-
-def _family_row(row: FamilyRow, now: datetime, width: int) -> TextRow:
-    name = Span(safe(row.name, 100), Tone.STRONG)
-    cells: list[str | Span] = [name, row.priority or "?"]
-    for key in _COUNTS:
-        number: int = getattr(row, key)
-        cells.append(Span(units.count(number), _count_tone(key, number)))
-    return TextRow(tuple(cells), tuple(flow(_family_facts(row, now), width, indent="    ")))
-
-
-def _count_tone(key: str, number: int) -> Tone:
-    if number == 0:
-        return Tone.DIM
-    if key in ("dead", "quarantined"):
-        return Tone.CRIT
-    return Tone.WARN if key in ("held", "throttled") else Tone.PLAIN
+    return [
+        Span(f"{units.count(number)} {mark.word}", count_tone(key, number))
+        for key, mark in COUNTS.items()
+        for number in (getattr(totals, key),)
+    ]
 
 
 def _family_facts(row: FamilyRow, now: datetime) -> list[Span]:
@@ -491,7 +402,7 @@ def _family_facts(row: FamilyRow, now: datetime) -> list[Span]:
     if row.failing:
         facts.append(Span(f"failing: {units.count(row.failed_per_min)} failed in the last minute", Tone.CRIT))
     if row.throttled:
-        facts.append(Span(throttled_words(row), Tone.WARN))
+        facts.append(Span(throttled_words(row), COUNTS["throttled"].tone))
     if row.oldest_runnable_age_s is not None:
         facts.append(Span(f"oldest runnable {units.length(row.oldest_runnable_age_s)}", Tone.DIM))
     if row.oldest_held_age_s is not None:
@@ -505,14 +416,19 @@ def _family_facts(row: FamilyRow, now: datetime) -> list[Span]:
         )
     if row.eta_s is not None:
         facts.append(Span(f"about {units.length(row.eta_s)} to drain", Tone.DIM))
+    if row.priority:
+        facts.append(Span(f"default {safe(row.priority, 4)}", Tone.DIM))
     if not row.declared:
         facts.append(Span("not declared in the lane file", Tone.WARN))
+    if row.removed_since is not None:
+        facts.append(Span(f"{removed_words(row, now.timestamp())}", Tone.WARN))
     if row.route == "transitional":
         facts.append(Span("transitional route", Tone.WARN))
     return facts
 
 
 def _pause(pause: PauseInfo, now: datetime) -> list[Span]:
+    tone = Tone.WARN if pause.kind == "machine" else Tone.HELD
     by = "a machine" if pause.kind == "machine" else "a person"
     what = {"hold": "paused (hold)", "drain": "draining: nothing is taken in, set"}.get(
         pause.mode, f"paused ({safe(pause.mode, 20)})"
@@ -522,14 +438,14 @@ def _pause(pause: PauseInfo, now: datetime) -> list[Span]:
     facts = [
         Span(
             f"{what} by {safe(pause.by, 60)}, {by}, for {units.length(units.since(pause.since, now))}",
-            Tone.WARN,
+            tone,
         )
     ]
     if pause.until is not None:
         left = (pause.until - now).total_seconds()
-        facts.append(Span(f"ends in {units.length(left)}" if left > 0 else "has ended", Tone.WARN))
+        facts.append(Span(f"ends in {units.length(left)}" if left > 0 else "has ended", tone))
     if pause.reason:
-        facts.append(Span(f"reason: {safe(pause.reason, 120)}", Tone.WARN))
+        facts.append(Span(f"reason: {safe(pause.reason, 120)}", tone))
     saw = pause.diagnosis
     if saw is not None:
         facts.append(
@@ -543,81 +459,14 @@ def _pause(pause: PauseInfo, now: datetime) -> list[Span]:
     return facts
 
 
-def _run_row(row: RunRow, now: datetime, width: int) -> TextRow:
-    word = row.outcome if row.status == "completed" and row.outcome else row.status
-    age = "unknown" if row.created_at is None else units.length(units.since(row.created_at, now))
-    below: list[Line] = []
+def _run_facts(row: RunRow, now: datetime, width: int) -> list[Span]:
     facts: list[Span] = []
     if row.next_try_at is not None:
         wait = (row.next_try_at - now).total_seconds()
         facts.append(Span("next try now" if wait <= 0 else f"next try in {units.length(wait)}", Tone.WARN))
-    if row.last_failure and word != "succeeded":
+    if row.last_failure and row.outcome != Outcome.SUCCEEDED:
         facts.append(Span(cut_reason(safe(row.last_failure, 1000), width - len(DETAIL)), Tone.DIM))
-    if facts:
-        below = flow(facts, width, indent="    ")
-    family = safe(row.family, 100) if row.family is not None else units.UNKNOWN
-    return TextRow(
-        (
-            Span(safe(word, 20), _RUN_TONE.get(word, Tone.PLAIN)),
-            family,
-            "–" if row.tries is None else units.count(row.tries),
-            age,
-            safe(row.run_id, 60),
-        ),
-        tuple(below),
-    )
-
-
-def _schedule_row(row: ScheduleRow, now: datetime, width: int) -> TextRow:
-    fired = None if row.last_fire is None else fire_instant(row.last_fire)
-    unknown = Span(units.UNKNOWN, Tone.WARN)
-    if row.last_fire is None:
-        last = Span("never") if row.missed is not None else unknown
-    else:
-        last = unknown if fired is None else Span(units.ago(fired, now))
-    return TextRow(
-        (
-            Span(safe(row.name, 60), Tone.STRONG),
-            _next(row, now),
-            last,
-            _fired(row),
-            unknown
-            if row.missed is None
-            else Span(units.count(row.missed), Tone.WARN if row.missed else Tone.DIM),
-        ),
-        tuple(flow(_schedule_facts(row), width, indent="    ")),
-    )
-
-
-def _next(row: ScheduleRow, now: datetime) -> Span:
-    """A disabled schedule has no next, whatever the clock computes."""
-    if row.enabled is None:
-        return Span(units.UNKNOWN, Tone.WARN)
-    if not row.enabled:
-        return Span("disabled", Tone.WARN)
-    if row.next is None:
-        return Span("-", Tone.DIM)
-    seconds = (row.next - now).total_seconds()
-    if seconds < -1:
-        return Span(f"{units.length(-seconds)} overdue", Tone.WARN)
-    return Span("now" if seconds < 1 else f"in {units.length(seconds)}")
-
-
-def _fired(row: ScheduleRow) -> Span:
-    """What came of the last fire: the end of its work, else where that stands, else why there is none."""
-    if row.last_fire is None:
-        return Span("-", Tone.DIM) if row.missed is not None else Span(units.UNKNOWN, Tone.WARN)
-    if row.last_outcome is not None:
-        tone = Tone.CRIT if row.last_outcome in _BAD_ENDS else Tone.PLAIN
-        return Span(safe(row.last_outcome, 20), tone)
-    if row.last_decision is None or row.last_decision in STARTING:
-        if row.held:
-            return Span("held", Tone.WARN)
-        if row.running:
-            return Span("under way", Tone.OK)
-        if row.waiting:
-            return Span("waiting", Tone.PLAIN)
-    return Span(safe(row.last_decision or units.UNKNOWN, 20))
+    return facts
 
 
 def _schedule_facts(row: ScheduleRow) -> list[Span]:
@@ -651,42 +500,12 @@ def _schedule_facts(row: ScheduleRow) -> list[Span]:
     return facts
 
 
-def _sandbox_run_row(row: SandboxRunRow, now: datetime) -> TextRow:
-    if row.beat_age_s is None:
-        beat = Span("none yet", Tone.WARN)
-    else:
-        silent = row.beat_age_s > _SILENT_AFTER_S
-        beat = Span(f"{units.length(row.beat_age_s)} ago", Tone.WARN if silent else Tone.DIM)
-    return TextRow(
-        (
-            Span(safe(row.phase, 20), Tone.OK),
-            safe(row.family, 100),
-            units.length(units.since(row.started_at, now)),
-            beat,
-            safe(row.host, 60),
-            safe(row.run_id, 60),
-        )
-    )
-
-
-def _artifact_row(row: ArtifactRow, now: datetime, width: int) -> TextRow:
+def _artifact_facts(row: ArtifactRow) -> list[Span]:
     facts = [Span(f"{safe(row.repo, 200)} at {safe(row.base_sha[:12], 12)}", Tone.DIM)]
     if row.branch is not None:
         facts.append(Span(f"branch {safe(row.branch, 100)}", Tone.DIM))
     facts.append(Span(f"run {safe(row.run_id, 60)}", Tone.DIM))
-    return TextRow(
-        (
-            _VERIFIED[row.verified],
-            Span(row.promotion, _PROMOTION_TONE.get(row.promotion, Tone.STRONG)),
-            safe(row.family, 100),
-            safe(row.base_sha[:7], 7),
-            units.count(row.files),
-            f"+{units.count(row.insertions)} −{units.count(row.deletions)}",
-            units.length(units.since(row.created_at, now)),
-            safe(row.artifact_id[:12], 12),
-        ),
-        tuple(flow(facts, width, indent="    ")),
-    )
+    return facts
 
 
 def _runtime(snapshot: Snapshot, width: int) -> list[Line]:
@@ -697,7 +516,7 @@ def _runtime(snapshot: Snapshot, width: int) -> list[Line]:
         "gateway": [runtime.gateway] if runtime.gateway is not None else [],
     }
     heading = line(Span("RUNTIME", Tone.STRONG))
-    fresh = runtime.status in (BoundaryStatus.OK, BoundaryStatus.DEGRADED)
+    fresh = runtime.status in READABLE
     if not fresh and runtime.observed_at is None:
         return [heading, *flow([Span(f"{role}s {units.UNKNOWN}", Tone.WARN) for role in known], width)]
     parts = [_processes(role, rows, fresh=fresh) for role, rows in known.items()]

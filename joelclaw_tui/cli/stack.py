@@ -12,6 +12,7 @@ from joelclaw_tui.cli.documents import instant
 from joelclaw_tui.cli.output import Answer, NextStep, StdoutClosed
 from joelclaw_tui.cli.parser import PROGRAM
 from joelclaw_tui.cli.session import Session
+from joelclaw_tui.presentation.marks import CHECK
 from joelclaw_tui.presentation.text_layout import (
     Line,
     Span,
@@ -216,15 +217,8 @@ def _check_document(check: Check) -> dict[str, str | None]:
     }
 
 
-_CHECK = {
-    "ok": Span("ok    ", Tone.OK),
-    "warn": Span("warn  ", Tone.WARN),
-    "fail": Span("FAIL  ", Tone.CRIT),
-}
-
-
 def _check_lines(check: Check, width: int) -> list[Line]:
-    mark = _CHECK[str(check.status)]
+    mark = Span(f"{CHECK[str(check.status)].word:<6}", CHECK[str(check.status)].tone)
     lines = paragraph(
         f"{safe(check.name, 60)}: {as_called(safe(check.message, 500), sentence=True)}",
         width,

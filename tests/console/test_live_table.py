@@ -10,8 +10,9 @@ from rich.cells import cell_len
 from textual.app import App, ComposeResult
 from textual.strip import Strip
 
+from joelclaw_tui.presentation.columns import Column
 from joelclaw_tui.presentation.text_layout import Span, cell
-from joelclaw_tui.tui.widgets.cells import Column, Filter, Row, cut_to, fit
+from joelclaw_tui.tui.widgets.cells import Filter, Row, cut_to, fit
 from joelclaw_tui.tui.widgets.live_table import LiveTable
 from tests.sample import HOSTILE
 

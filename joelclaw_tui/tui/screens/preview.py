@@ -15,11 +15,12 @@ from textual.containers import Horizontal, Vertical, VerticalScroll
 from textual.content import Content
 from textual.widgets import Button, Input, Static
 
+from joelclaw_tui.presentation.columns import Column
 from joelclaw_tui.presentation.text_layout import Span, cell
 from joelclaw_tui.presentation.tones import Tone
 from joelclaw_tui.tui.keymap import KeyScope, bindings
 from joelclaw_tui.tui.screens.base import Dialog
-from joelclaw_tui.tui.widgets.cells import Column, Row
+from joelclaw_tui.tui.widgets.cells import Row
 from joelclaw_tui.tui.widgets.field import Field
 from joelclaw_tui.tui.widgets.live_table import LiveTable
 from joelclaw_tui.tui.widgets.tones import toned

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 from rich.cells import cell_len, set_cell_size
 
+from joelclaw_tui.presentation.columns import Column
 from joelclaw_tui.presentation.text_layout import Span
 from joelclaw_tui.presentation.words import cut_middle, cut_reason
 
@@ -29,22 +29,6 @@ class Row:
     search: str = ""
     gone: bool = False
     """It is no more where it was; it stays in sight, struck through, for as long as it is marked."""
-
-
-@dataclass(frozen=True, slots=True)
-class Column:
-    """``width`` is what it needs, ``flex`` its share of what is left over (0: fixed).
-    Columns with the highest ``drop`` are hidden first when space is short; 0 is never hidden.
-    ``tells``: it tells rows apart. It gets what its longest cell needs before others get more, and at the
-    cost of columns that say nothing (`says_nothing`) or matter least (``drop`` of `LEAST` and more)."""
-
-    title: str
-    width: int
-    flex: int = 0
-    align: Literal["left", "right"] = "left"
-    drop: int = 0
-    cut: Literal["end", "middle", "reason"] = "end"
-    tells: bool = False
 
 
 LEAST = 5

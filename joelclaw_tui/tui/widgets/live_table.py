@@ -22,10 +22,11 @@ from textual.reactive import reactive
 from textual.scroll_view import ScrollView
 from textual.strip import Strip
 
+from joelclaw_tui.presentation.columns import Column
 from joelclaw_tui.presentation.text_layout import Span
 from joelclaw_tui.presentation.tones import Tone
 from joelclaw_tui.tui.keymap import KeyScope, bindings
-from joelclaw_tui.tui.widgets.cells import GAP, GUTTER, Column, Filter, Row, cut_to, fit, says_nothing
+from joelclaw_tui.tui.widgets.cells import GAP, GUTTER, Filter, Row, cut_to, fit, says_nothing
 from joelclaw_tui.tui.widgets.tones import tone_rules
 from runtime.common.text import one_line
 

@@ -6,9 +6,9 @@ from collections.abc import Iterable
 
 from textual.content import Content
 
+from joelclaw_tui.presentation import units
+from joelclaw_tui.presentation.marks import Mark
 from joelclaw_tui.presentation.tones import Tone
-from joelclaw_tui.tui.widgets.age import count
-from joelclaw_tui.tui.widgets.state import Mark
 
 _STYLES = {
     Tone.PLAIN: "$foreground",
@@ -82,6 +82,6 @@ def tally(number: int | None, word: str, tone: Tone) -> Content:
     figure = (
         toned("?", Tone.WARN)
         if number is None
-        else toned(count(number), tone if number else Tone.DIM, bold=True)
+        else toned(units.count(number, compact=True), tone if number else Tone.DIM, bold=True)
     )
     return Content.assemble(figure, toned(f" {word}", Tone.DIM))
