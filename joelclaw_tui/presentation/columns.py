@@ -14,6 +14,7 @@ from typing import Generic, Literal, TypeVar
 
 from joelclaw_tui.presentation import units
 from joelclaw_tui.presentation.marks import (
+    COUNTS,
     DECISION,
     FIRE_KIND,
     PROMOTION,
@@ -106,6 +107,8 @@ class ListColumn(Column, Generic[R]):
     summed: bool = False
     """The sums above the list say 0 too: with nothing but zeros it is the first to go."""
     only: FrontEnd | None = None
+    word: str | None = None
+    """What the title is short for."""
 
 
 def shown_by(columns: Sequence[ListColumn[R]], front_end: FrontEnd) -> tuple[ListColumn[R], ...]:
@@ -123,6 +126,7 @@ def text_columns(columns: Sequence[ListColumn[R]], rows: Sequence[Sequence[Span]
             column.title,
             right=column.align == "right",
             least=column.least,
+            word=column.word,
             spare=2 if column.summed and all(row[place].text == "0" for row in rows) else column.spare,
         )
         for place, column in enumerate(columns)
@@ -141,7 +145,9 @@ def _figure(key: str, title: str, *, width: int = 6, drop: int = 0, spare: int =
         number: int = getattr(row, key)
         return Span(look.count(number), count_tone(key, number))
 
-    return ListColumn(title, width, align="right", drop=drop, value=value, spare=spare, summed=True)
+    return ListColumn(
+        title, width, align="right", drop=drop, value=value, spare=spare, summed=True, word=COUNTS[key].word
+    )
 
 
 def _per_minute(

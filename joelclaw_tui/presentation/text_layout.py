@@ -114,6 +114,8 @@ class TextColumn:
     least: int | None = None
     spare: int = 0
     """May be left out where the rows don't fit otherwise: 2 before anything is squeezed, 1 after."""
+    word: str | None = None
+    """Said before the value where rows become lines; the title unless given."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,7 +199,9 @@ def _stacked(
     lines: list[Line] = []
     for row in rows:
         parts = [
-            span if index == keep[0] else Span(f"{columns[index].title.lower()} {span.text}", span.tone)
+            span
+            if index == keep[0]
+            else Span(f"{columns[index].word or columns[index].title.lower()} {span.text}", span.tone)
             for index, span in ((index, row.cells[index]) for index in keep)
         ]
         lines += [*flow(parts, width, indent=indent), *row.below]
