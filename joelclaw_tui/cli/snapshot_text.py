@@ -418,7 +418,7 @@ def _family_facts(row: FamilyRow, now: datetime) -> list[Span]:
         facts.append(Span(f"about {units.length(row.eta_s)} to drain", Tone.DIM))
     if row.priority:
         facts.append(Span(f"default {safe(row.priority, 4)}", Tone.DIM))
-    if not row.declared:
+    if not row.declared and row.removed_since is None:
         facts.append(Span("not declared in the lane file", Tone.WARN))
     if row.removed_since is not None:
         facts.append(Span(f"{removed_words(row, now.timestamp())}", Tone.WARN))

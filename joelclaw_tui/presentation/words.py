@@ -94,7 +94,7 @@ def diagnosis_words(saw: DiagnosisInfo) -> str:
 
 
 def removed_words(family: FamilyRow, now: float) -> str:
-    """``quarantined as one 3d 4h ago: ...``; of a family whose ``removed_since`` is set."""
+    """``removed from the lane file: its backlog was put aside 3d 4h ago``; ``removed_since`` is set."""
     since = 0.0 if family.removed_since is None else now - family.removed_since.timestamp()
-    again = "declared again, " if family.declared else ""
-    return f"{again}its backlog was put aside {units.length(since)} ago, when the lane file no longer declared it"
+    why = "declared again" if family.declared else "removed from the lane file"
+    return f"{why}: its backlog was put aside {units.length(since)} ago"
