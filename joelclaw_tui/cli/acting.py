@@ -8,11 +8,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from joelclaw_tui.cli import units
 from joelclaw_tui.cli.documents import preview_document, receipt_document
 from joelclaw_tui.cli.output import Answer, NextStep
 from joelclaw_tui.cli.session import Session, with_operator
-from joelclaw_tui.presentation.text_layout import INDENT, Line, Span, TextTone, line, paragraph, safe
+from joelclaw_tui.presentation import units
+from joelclaw_tui.presentation.marks import RECEIPT, badness
+from joelclaw_tui.presentation.text_layout import INDENT, Line, Span, line, paragraph, safe
+from joelclaw_tui.presentation.tones import Tone
 from runtime.actions.intents import ActionName, Intent, Preview
 from runtime.model import (
     ExitCode,
@@ -32,16 +34,7 @@ IDS_SHOWN = 20
 """Ids listed for people; ``--json`` lists all."""
 
 _WRONG = (ReceiptOutcome.FAILED, ReceiptOutcome.REFUSED)
-_OUTCOME_TONE = {
-    ReceiptOutcome.DONE: TextTone.GOOD,
-    ReceiptOutcome.ACCEPTED: TextTone.GOOD,
-    ReceiptOutcome.MOVED_ON: TextTone.WARN,
-    ReceiptOutcome.FAILED: TextTone.BAD,
-    ReceiptOutcome.REFUSED: TextTone.BAD,
-}
-
-
-DRY_RUN = line(Span("dry run: nothing was changed", TextTone.DIM))
+DRY_RUN = line(Span("dry run: nothing was changed", Tone.DIM))
 
 
 def act(
@@ -76,7 +69,7 @@ def act(
             )
         if not preview.ids:
             return Answer(
-                [line(Span(f"{safe(preview.title)}: nothing to do", TextTone.DIM))],
+                [line(Span(f"{safe(preview.title)}: nothing to do", Tone.DIM))],
                 {"preview": preview_document(preview), "receipt": None},
             )
         shown = preview_lines(preview, session.out.width)
@@ -91,9 +84,9 @@ def act(
 
 def preview_lines(preview: Preview, width: int) -> list[Line]:
     """What would change, where, and what that means."""
-    lines = paragraph(safe(preview.title), width, first=(), rest=INDENT, tone=TextTone.STRONG)
+    lines = paragraph(safe(preview.title), width, first=(), rest=INDENT, tone=Tone.STRONG)
     lines += paragraph(
-        f"on {safe(preview.target, 500)}", width, first=line(INDENT), rest="    ", tone=TextTone.DIM
+        f"on {safe(preview.target, 500)}", width, first=line(INDENT), rest="    ", tone=Tone.DIM
     )
     for fact in preview.lines:
         lines += paragraph(safe(fact), width, first=line(INDENT), rest="    ")
@@ -101,19 +94,17 @@ def preview_lines(preview: Preview, width: int) -> list[Line]:
         lines += paragraph(
             safe(warning),
             width,
-            first=line(INDENT, Span("! ", TextTone.WARN)),
+            first=line(INDENT, Span("! ", Tone.WARN)),
             rest="    ",
-            tone=TextTone.WARN,
+            tone=Tone.WARN,
         )
     for target in preview.ids[:IDS_SHOWN]:
-        lines.append(line("    ", Span(safe(target, 120), TextTone.DIM)))
+        lines.append(line("    ", Span(safe(target, 120), Tone.DIM)))
     if len(preview.ids) > IDS_SHOWN:
         lines.append(
             line(
                 "    ",
-                Span(
-                    f"and {units.count(len(preview.ids) - IDS_SHOWN)} more (--json lists all)", TextTone.DIM
-                ),
+                Span(f"and {units.count(len(preview.ids) - IDS_SHOWN)} more (--json lists all)", Tone.DIM),
             )
         )
     return lines
@@ -142,18 +133,18 @@ def consent(session: Session, title: str, touched: int, shown: Sequence[Line], *
 def done_answer(receipt: Receipt, width: int, *, preview_id: str | None = None) -> Answer:
     """``preview_id``: of the kept preview that was applied."""
     wrong = [result for result in receipt.results if result.outcome in _WRONG]
-    lines = paragraph(safe(receipt.summary), width, first=(), rest=INDENT, tone=TextTone.STRONG)
+    lines = paragraph(safe(receipt.summary), width, first=(), rest=INDENT, tone=Tone.STRONG)
     lines += result_lines(_worst_first(receipt.results)[:IDS_SHOWN], width)
     hidden = receipt.results_total - min(len(receipt.results), IDS_SHOWN)
     if hidden > 0 and receipt.results:
-        lines.append(line(INDENT, Span(f"and {units.count(hidden)} more", TextTone.DIM)))
+        lines.append(line(INDENT, Span(f"and {units.count(hidden)} more", Tone.DIM)))
     if receipt.warning:
         lines += paragraph(
             safe(receipt.warning),
             width,
-            first=line(Span("! ", TextTone.WARN)),
+            first=line(Span("! ", Tone.WARN)),
             rest=INDENT,
-            tone=TextTone.WARN,
+            tone=Tone.WARN,
         )
     error = None
     if wrong:
@@ -179,12 +170,11 @@ def result_lines(results: Sequence[TargetResult], width: int) -> list[Line]:
         lines += paragraph(
             f"{safe(result.target, 120)}{detail}",
             width,
-            first=line(INDENT, Span(f"{result.outcome.value}  ", _OUTCOME_TONE[result.outcome])),
+            first=line(INDENT, RECEIPT[result.outcome].span(), "  "),
             rest="    ",
         )
     return lines
 
 
 def _worst_first(results: Sequence[TargetResult]) -> list[TargetResult]:
-    order = [*_WRONG, ReceiptOutcome.MOVED_ON, ReceiptOutcome.ACCEPTED, ReceiptOutcome.DONE]
-    return sorted(results, key=lambda result: order.index(result.outcome))
+    return sorted(results, key=lambda result: badness(result.outcome))

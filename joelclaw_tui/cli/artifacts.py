@@ -14,10 +14,12 @@ from joelclaw_tui.cli.acting import act
 from joelclaw_tui.cli.boundary import boundary_answer
 from joelclaw_tui.cli.documents import artifact_document
 from joelclaw_tui.cli.output import Answer, NextStep
-from joelclaw_tui.cli.sandbox_text import SHORT, artifact_lines, is_passed, patch_lines
+from joelclaw_tui.cli.sandbox_text import artifact_lines, is_passed, patch_lines
 from joelclaw_tui.cli.session import Session, with_operator
 from joelclaw_tui.cli.snapshot_text import Pane
-from joelclaw_tui.presentation.text_layout import INDENT, Span, TextTone, line, safe
+from joelclaw_tui.presentation.columns import SHORT
+from joelclaw_tui.presentation.text_layout import INDENT, Span, line, safe
+from joelclaw_tui.presentation.tones import Tone
 from runtime.actions.intents import ActionName
 from runtime.common.export_path import not_written, taken
 from runtime.model import Artifact, ExitCode, OperatorError, Promotion
@@ -79,9 +81,9 @@ def diff(session: Session) -> ExitCode:
     if truncated:
         data = data[: data.rfind(b"\n", 0, most) + 1]
     text = data.decode("utf-8", "replace")
-    lines = patch_lines(text) if text else [line(INDENT, Span("it changes nothing", TextTone.DIM))]
+    lines = patch_lines(text) if text else [line(INDENT, Span("it changes nothing", Tone.DIM))]
     if truncated:
-        lines.append(line(INDENT, Span("and more; take all of it with `artifacts export`", TextTone.WARN)))
+        lines.append(line(INDENT, Span("and more; take all of it with `artifacts export`", Tone.WARN)))
     return out.answer(
         Answer(lines, {"artifact_id": artifact.artifact_id, **patch_document(data, truncated=truncated)})
     )
@@ -106,14 +108,14 @@ def verify(session: Session) -> ExitCode:
     short = artifact.artifact_id[:SHORT]
     result = {"artifact_id": artifact.artifact_id, "files": list(artifact.names), "wrong": list(wrong)}
     if not wrong:
-        word = Span(f"all {len(artifact.names)} files are what the manifest says", TextTone.GOOD)
-        return session.out.answer(Answer([line(Span(short, TextTone.STRONG), "  ", word)], result))
+        word = Span(f"all {len(artifact.names)} files are what the manifest says", Tone.OK)
+        return session.out.answer(Answer([line(Span(short, Tone.STRONG), "  ", word)], result))
     error = OperatorError(
         f"artifact {short} is damaged",
         fix="restore it from a copy, or replay its item",
         code="artifact-damaged",
     )
-    lines = [line(INDENT, Span(safe(what), TextTone.BAD)) for what in wrong]
+    lines = [line(INDENT, Span(safe(what), Tone.CRIT)) for what in wrong]
     return session.out.answer(Answer(lines, result, ExitCode.ATTENTION, error))
 
 
@@ -152,7 +154,7 @@ def export(session: Session) -> ExitCode:
     shown = safe(str(target), 500)
     return session.out.answer(
         Answer(
-            [line(Span(artifact.artifact_id[:SHORT], TextTone.STRONG), f"  {len(files)} files in {shown}")],
+            [line(Span(artifact.artifact_id[:SHORT], Tone.STRONG), f"  {len(files)} files in {shown}")],
             {"artifact_id": artifact.artifact_id, "folder": str(target), "files": sorted(files)},
         )
     )

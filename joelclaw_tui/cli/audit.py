@@ -6,11 +6,13 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from joelclaw_tui.cli import units
 from joelclaw_tui.cli.documents import receipt_document
 from joelclaw_tui.cli.output import Answer
 from joelclaw_tui.cli.session import Session, with_operator
-from joelclaw_tui.presentation.text_layout import INDENT, Line, Span, TextTone, flow, line, paragraph, safe
+from joelclaw_tui.presentation import units
+from joelclaw_tui.presentation.marks import receipt_tally
+from joelclaw_tui.presentation.text_layout import INDENT, Line, Span, flow, line, paragraph, safe
+from joelclaw_tui.presentation.tones import Tone
 from runtime.model import ExitCode, Receipt
 
 if TYPE_CHECKING:
@@ -28,7 +30,7 @@ def audit(session: Session) -> ExitCode:
     for receipt in receipts:
         lines += _receipt_lines(receipt, session.out.width)
     if not receipts:
-        lines = [line(Span("no receipts yet", TextTone.DIM))]
+        lines = [line(Span("no receipts yet", Tone.DIM))]
     return session.out.answer(
         Answer(lines, {"receipts": [receipt_document(receipt) for receipt in receipts]})
     )
@@ -36,19 +38,14 @@ def audit(session: Session) -> ExitCode:
 
 def _receipt_lines(receipt: Receipt, width: int) -> list[Line]:
     when = units.UNKNOWN if receipt.at <= 0 else units.clock(datetime.fromtimestamp(receipt.at, UTC))
-    outcomes: dict[str, int] = {}
-    for result in receipt.results:
-        outcomes[result.outcome.value] = outcomes.get(result.outcome.value, 0) + 1
-    facts = [
+    facts: list[str | Span] = [
         f"{safe(receipt.actor, 100)} from {safe(receipt.origin, 60)}",
-        *(f"{units.count(number)} {word}" for word, number in outcomes.items()),
+        *receipt_tally(receipt),
     ]
-    if receipt.results_total > len(receipt.results):
-        facts.append(f"{units.count(receipt.results_total)} in all")
     if receipt.reason:
         facts.append(f"reason: {safe(receipt.reason, 200)}")
-    lines = paragraph(safe(receipt.summary), width, first=line(Span(f"{when}  ", TextTone.DIM)), rest=INDENT)
-    lines += flow([Span(fact, TextTone.DIM) for fact in facts], width)
+    lines = paragraph(safe(receipt.summary), width, first=line(Span(f"{when}  ", Tone.DIM)), rest=INDENT)
+    lines += flow([Span(fact, Tone.DIM) if isinstance(fact, str) else fact for fact in facts], width)
     if receipt.warning:
-        lines += flow([Span(f"! {safe(receipt.warning)}", TextTone.WARN)], width)
+        lines += flow([Span(f"! {safe(receipt.warning)}", Tone.WARN)], width)
     return lines

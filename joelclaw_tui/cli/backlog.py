@@ -10,24 +10,25 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
-from joelclaw_tui.cli import units
 from joelclaw_tui.cli.acting import DRY_RUN, consent, done_answer, preview_lines
 from joelclaw_tui.cli.documents import kept_document, preview_document
 from joelclaw_tui.cli.output import Answer, NextStep
 from joelclaw_tui.cli.progress import Meter
 from joelclaw_tui.cli.session import Session, with_operator
+from joelclaw_tui.presentation import units
+from joelclaw_tui.presentation.marks import PREVIEW
 from joelclaw_tui.presentation.text_layout import (
     INDENT,
     Line,
     Span,
     TextColumn,
     TextRow,
-    TextTone,
     line,
     paragraph,
     safe,
     table,
 )
+from joelclaw_tui.presentation.tones import Tone
 from runtime.actions.intents import ActionName, BulkTerms, Intent
 from runtime.common.command_prefix import CommandPrefix
 from runtime.model import (
@@ -49,12 +50,6 @@ if TYPE_CHECKING:
 
 IDS_MOST_BYTES = 8 * 1024 * 1024
 """Of ``--ids``: more than twice what one action may touch."""
-_STATE_TONE = {
-    PreviewState.READY: TextTone.STRONG,
-    PreviewState.APPLYING: TextTone.WARN,
-    PreviewState.DONE: TextTone.GOOD,
-    PreviewState.EXPIRED: TextTone.DIM,
-}
 
 
 def bulk(verb: BulkVerb) -> Callable[[Session], ExitCode]:
@@ -259,23 +254,23 @@ def _ids(file: BinaryIO, name: str) -> tuple[str, ...]:
 
 def _kept_lines(kept: KeptPreview, width: int) -> list[Line]:
     frozen = kept.preview
-    lines = paragraph(safe(frozen.title), width, first=(), rest=INDENT, tone=TextTone.STRONG)
+    lines = paragraph(safe(frozen.title), width, first=(), rest=INDENT, tone=Tone.STRONG)
     lines += paragraph(
-        f"on {safe(frozen.target.shown, 500)}", width, first=line(INDENT), rest="    ", tone=TextTone.DIM
+        f"on {safe(frozen.target.shown, 500)}", width, first=line(INDENT), rest="    ", tone=Tone.DIM
     )
     ago = units.length(time.time() - frozen.created_at)
-    lines.append(line(INDENT, Span(f"previewed {ago} ago by {safe(frozen.order.actor, 100)}", TextTone.DIM)))
+    lines.append(line(INDENT, Span(f"previewed {ago} ago by {safe(frozen.order.actor, 100)}", Tone.DIM)))
     if kept.begun_at is not None:
-        lines.append(line(INDENT, Span(f"begun: {_progress(kept)}", TextTone.WARN)))
+        lines.append(line(INDENT, Span(f"begun: {_progress(kept)}", Tone.WARN)))
     for fact in frozen.lines:
         lines += paragraph(safe(fact), width, first=line(INDENT), rest="    ")
     for warning in frozen.warnings:
         lines += paragraph(
             safe(warning),
             width,
-            first=line(INDENT, Span("! ", TextTone.WARN)),
+            first=line(INDENT, Span("! ", Tone.WARN)),
             rest="    ",
-            tone=TextTone.WARN,
+            tone=Tone.WARN,
         )
     return lines
 
@@ -286,7 +281,7 @@ def _progress(kept: KeptPreview) -> str:
 
 def _preview_table(found: Sequence[KeptPreview], now: float, width: int) -> list[Line]:
     if not found:
-        return [line(Span("no previews are kept", TextTone.DIM))]
+        return [line(Span("no previews are kept", Tone.DIM))]
     columns = [
         TextColumn("PREVIEW"),
         TextColumn("STATE"),
@@ -298,16 +293,16 @@ def _preview_table(found: Sequence[KeptPreview], now: float, width: int) -> list
         state = kept.state(now)
         below = paragraph(safe(kept.preview.title), width, first=line("    "), rest="    ")
         if state is PreviewState.APPLYING:
-            below.append(line("    ", Span(f"{_progress(kept)} so far", TextTone.WARN)))
+            below.append(line("    ", Span(f"{_progress(kept)} so far", Tone.WARN)))
         elif kept.receipt is not None:
             below += paragraph(
-                safe(kept.receipt.summary), width, first=line("    "), rest="    ", tone=TextTone.DIM
+                safe(kept.receipt.summary), width, first=line("    "), rest="    ", tone=Tone.DIM
             )
         rows.append(
             TextRow(
                 (
                     safe(kept.preview.preview_id, 40),
-                    Span(state.value, _STATE_TONE[state]),
+                    PREVIEW[state].span(),
                     units.count(kept.preview.total),
                     units.length(now - kept.preview.created_at),
                 ),

@@ -8,12 +8,13 @@ from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
-from joelclaw_tui.cli import units
 from joelclaw_tui.cli.acting import DRY_RUN, consent
 from joelclaw_tui.cli.output import Answer
 from joelclaw_tui.cli.progress import Meter
 from joelclaw_tui.cli.session import Session, with_operator
-from joelclaw_tui.presentation.text_layout import INDENT, Line, Span, TextTone, line, safe
+from joelclaw_tui.presentation import units
+from joelclaw_tui.presentation.text_layout import INDENT, Line, Span, line, safe
+from joelclaw_tui.presentation.tones import Tone
 from runtime.common.export_path import free_path, not_written, taken
 from runtime.model import ExitCode, OperatorError, Refused, UsageError
 
@@ -52,7 +53,7 @@ def export(session: Session) -> ExitCode:
     shown = safe(str(path), 300)
     return session.out.answer(
         Answer(
-            [line(Span(f"{units.count(rows)} items", TextTone.STRONG), f" in {shown}")],
+            [line(Span(f"{units.count(rows)} items", Tone.STRONG), f" in {shown}")],
             {"file": str(path.absolute()), "items": rows},
             done=f"{units.count(rows)} items were written to {shown}",
         )
@@ -151,7 +152,7 @@ def _file_lines(adopted: Adopted, verb: str) -> list[Line]:
     header = adopted.header
     lines = [
         line(
-            Span(f"{units.count(sum(adopted.added.values()))} items {verb}", TextTone.STRONG),
+            Span(f"{units.count(sum(adopted.added.values()))} items {verb}", Tone.STRONG),
             f" from {safe(header.lane, 40)} as of {safe(header.exported_at, 40)}",
         )
     ]
@@ -162,7 +163,7 @@ def _file_lines(adopted: Adopted, verb: str) -> list[Line]:
         )
     if adopted.quarantined:
         text = f"{units.count(adopted.quarantined)} were being run when exported: they come quarantined"
-        lines.append(line(INDENT, Span(text, TextTone.WARN)))
+        lines.append(line(INDENT, Span(text, Tone.WARN)))
     return lines
 
 
@@ -206,7 +207,7 @@ async def _adopt_older(session: Session, operator: Operator) -> Answer:
 
 def _older_lines(reading: OlderReading, include_pending: bool) -> list[Line]:
     total = sum(reading.families.values())
-    lines = [line(Span(_entries(total), TextTone.STRONG), f" on {safe(reading.where, 200)}")]
+    lines = [line(Span(_entries(total), Tone.STRONG), f" on {safe(reading.where, 200)}")]
     lines += _counts(reading.families)
     lines += _staying(reading)
     if reading.pending_total:
@@ -218,7 +219,7 @@ def _older_lines(reading: OlderReading, include_pending: bool) -> list[Line]:
     ]
     if reading.active:
         names = ", ".join(safe(name, 80) for name in reading.active[:5])
-        lines.append(line(INDENT, Span(f"the older system is at work: stop {names} first", TextTone.BAD)))
+        lines.append(line(INDENT, Span(f"the older system is at work: stop {names} first", Tone.CRIT)))
     return lines
 
 
@@ -228,7 +229,7 @@ def _entries(count: int) -> str:
 
 def _pending(reading: OlderReading, fate: str) -> Line:
     text = f"{units.count(reading.pending_total)} were given to the older system and may run there: {fate}"
-    return line(INDENT, Span(text, TextTone.WARN))
+    return line(INDENT, Span(text, Tone.WARN))
 
 
 def _staying(reading: OlderReading) -> list[Line]:
@@ -236,12 +237,12 @@ def _staying(reading: OlderReading) -> list[Line]:
     lines: list[Line] = []
     for family, count in list(reading.unknown.items())[:20]:
         text = f"{units.count(count)} of {safe(family, 100)}, which the lane file does not declare: they stay"
-        lines.append(line(INDENT, Span(text, TextTone.WARN)))
+        lines.append(line(INDENT, Span(text, Tone.WARN)))
     if reading.malformed_total:
         text = f"{units.count(reading.malformed_total)} can't be understood: they stay"
-        lines.append(line(INDENT, Span(text, TextTone.WARN)))
+        lines.append(line(INDENT, Span(text, Tone.WARN)))
         lines += [
-            line("    ", Span(f"{safe(fault.entry, 40)}  {safe(fault.reason, 200)}", TextTone.DIM))
+            line("    ", Span(f"{safe(fault.entry, 40)}  {safe(fault.reason, 200)}", Tone.DIM))
             for fault in reading.malformed[:20]
         ]
     return lines
@@ -267,7 +268,7 @@ def _older_document(reading: OlderReading) -> dict[str, object]:
 def _moved_answer(moved: OlderMoved, include_pending: bool) -> Answer:
     reading = moved.reading
     count = sum(moved.moved.values())
-    lines = [line(Span(f"{_entries(count)} moved", TextTone.STRONG), f" from {safe(reading.where, 200)}")]
+    lines = [line(Span(f"{_entries(count)} moved", Tone.STRONG), f" from {safe(reading.where, 200)}")]
     lines += _counts(moved.moved)
     if moved.known:
         text = (
@@ -306,5 +307,5 @@ def _counts(families: Mapping[str, int]) -> list[Line]:
     rows = list(families.items())
     lines = [line("    ", f"{units.count(count)}  ", safe(family, 100)) for family, count in rows[:50]]
     if len(rows) > 50:
-        lines.append(line("    ", Span(f"and {units.count(len(rows) - 50)} more families", TextTone.DIM)))
+        lines.append(line("    ", Span(f"and {units.count(len(rows) - 50)} more families", Tone.DIM)))
     return lines

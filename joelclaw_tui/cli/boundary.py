@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from joelclaw_tui.cli.output import Answer
 from joelclaw_tui.cli.session import Session, with_operator
 from joelclaw_tui.cli.snapshot_text import Pane, pane_lines
-from joelclaw_tui.presentation.text_layout import Span, TextTone, line
+from joelclaw_tui.presentation.text_layout import Span, line
+from joelclaw_tui.presentation.tones import Tone
 from runtime.model import ExitCode
 from runtime.truth.document import LIST_BOUND, Boundary, BoundaryStatus, RunRow, Snapshot, bounded
 
@@ -31,11 +32,7 @@ def boundary_answer(session: Session, pane: Pane, wanted: Callable[[RunRow], boo
         snapshot, cut = _choose(snapshot, wanted)
         if cut:
             notes = [
-                line(
-                    Span(
-                        f"  chosen among the {LIST_BOUND} runs that are listed; there are more", TextTone.WARN
-                    )
-                )
+                line(Span(f"  chosen among the {LIST_BOUND} runs that are listed; there are more", Tone.WARN))
             ]
     boundaries = snapshot.boundaries
     match pane:

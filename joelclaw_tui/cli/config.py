@@ -9,7 +9,8 @@ from typing import Any
 
 from joelclaw_tui.cli.output import Answer
 from joelclaw_tui.cli.session import Session
-from joelclaw_tui.presentation.text_layout import Line, Span, TextColumn, TextRow, TextTone, line, safe, table
+from joelclaw_tui.presentation.text_layout import Line, Span, TextColumn, TextRow, line, safe, table
+from joelclaw_tui.presentation.tones import Tone
 from runtime.common.text import json_safe
 from runtime.lane.lane_file import find_lane
 from runtime.model import ConfigError, ExitCode
@@ -33,12 +34,12 @@ def show(session: Session) -> ExitCode:
     rows = [TextRow((name, _shown(value))) for name, value in values.items()]
     lines: list[Line] = [
         line(
-            Span(f"profile {session.settings.profile}", TextTone.STRONG),
-            Span(f"  {safe(str(config_file()), 500)}", TextTone.DIM),
+            Span(f"profile {session.settings.profile}", Tone.STRONG),
+            Span(f"  {safe(str(config_file()), 500)}", Tone.DIM),
         ),
         *table(columns, rows, session.out.width),
-        line("  ", Span(f"state folder {safe(str(session.settings.state), 500)}", TextTone.DIM)),
-        line("  ", Span(f"lane file {safe(lane or 'none found', 500)}", TextTone.DIM)),
+        line("  ", Span(f"state folder {safe(str(session.settings.state), 500)}", Tone.DIM)),
+        line("  ", Span(f"lane file {safe(lane or 'none found', 500)}", Tone.DIM)),
     ]
     result = {
         "config_file": str(config_file()),
@@ -107,7 +108,7 @@ def effective(settings: Settings) -> dict[str, Any]:
 
 def _shown(value: Any) -> Span:
     if value is None:
-        return Span("(not set)", TextTone.DIM)
+        return Span("(not set)", Tone.DIM)
     return Span(safe("yes" if value is True else "no" if value is False else str(value), 500))
 
 

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, BinaryIO
 from joelclaw_tui.cli.importing import enqueue_lines, is_import
 from joelclaw_tui.cli.output import Answer
 from joelclaw_tui.cli.session import Session, with_operator
-from joelclaw_tui.presentation.text_layout import Span, TextTone, line, safe
+from joelclaw_tui.presentation.text_layout import Span, line, safe
+from joelclaw_tui.presentation.tones import Tone
 from runtime.model import Enqueued, ExitCode, PayloadTooLarge, UsageError
 
 if TYPE_CHECKING:
@@ -46,7 +47,7 @@ def enqueue(session: Session) -> ExitCode:
         session.out.note("that dedup key is known: this is the first item's id, and nothing was added")
     return session.out.answer(
         Answer(
-            [line(Span(safe(enqueued.item_id, 80), TextTone.PLAIN))],
+            [line(Span(safe(enqueued.item_id, 80), Tone.PLAIN))],
             {"item_id": enqueued.item_id, "duplicate": enqueued.duplicate, "family": arguments.family},
             done=f"{enqueued.item_id} {'was queued before' if enqueued.duplicate else 'was enqueued'}",
         )

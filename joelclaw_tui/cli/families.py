@@ -5,20 +5,11 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-from joelclaw_tui.cli import units
 from joelclaw_tui.cli.output import Answer
 from joelclaw_tui.cli.session import Session
-from joelclaw_tui.presentation.text_layout import (
-    Line,
-    Span,
-    TextColumn,
-    TextRow,
-    TextTone,
-    flow,
-    line,
-    safe,
-    table,
-)
+from joelclaw_tui.presentation import units
+from joelclaw_tui.presentation.text_layout import Line, Span, TextColumn, TextRow, flow, line, safe, table
+from joelclaw_tui.presentation.tones import Tone
 from runtime.common.given_path import given_path
 from runtime.lane.lane_file import Family, Lane, find_lane, load_lane
 from runtime.model import Ack, ExitCode
@@ -35,7 +26,7 @@ def check(session: Session) -> ExitCode:
     path = given_path(given) if given is not None else find_lane(session.settings)
     lane = load_lane(path, time.time)
     verdict = line(
-        Span("ok  ", TextTone.GOOD),
+        Span("ok  ", Tone.OK),
         f"{safe(str(lane.path), 500)}: lane {lane.name}, {units.many(len(lane.families), 'family', 'families')},"
         f" sha256 {lane.sha256[:12]}",
     )
@@ -58,13 +49,13 @@ def _lane_lines(lane: Lane, width: int) -> list[Line]:
     rows = [
         TextRow(
             (
-                Span(name, TextTone.STRONG),
+                Span(name, Tone.STRONG),
                 family.priority.name,
                 family.handler,
                 units.count(family.max_in_flight),
                 units.count(family.retry.tries),
                 units.length(_timeout_s(family)),
-                Span(safe(_does(family), 200), TextTone.DIM),
+                Span(safe(_does(family), 200), Tone.DIM),
             ),
             below=tuple(flow([safe(limit, 200) for limit in _limits(family)], width, indent="    ")),
         )
@@ -73,9 +64,9 @@ def _lane_lines(lane: Lane, width: int) -> list[Line]:
     whole = [f"at most {units.count(lane.max_in_flight)} in flight"] if lane.max_in_flight else []
     whole += [_rate(lane.rate_per_s)] if lane.rate_per_s else []
     heading = line(
-        Span(f"lane {lane.name}", TextTone.STRONG),
+        Span(f"lane {lane.name}", Tone.STRONG),
         f"  {', '.join(whole)}" if whole else "",
-        Span(f"  {safe(str(lane.path), 500)}", TextTone.DIM),
+        Span(f"  {safe(str(lane.path), 500)}", Tone.DIM),
     )
     return [heading, *table(columns, rows, width)]
 

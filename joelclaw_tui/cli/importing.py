@@ -21,11 +21,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-from joelclaw_tui.cli import units
 from joelclaw_tui.cli.output import Answer, Output
 from joelclaw_tui.cli.session import Session, with_operator
+from joelclaw_tui.presentation import units
 from joelclaw_tui.presentation.text_layout import Line as Shown
-from joelclaw_tui.presentation.text_layout import Span, TextTone, line, safe
+from joelclaw_tui.presentation.text_layout import Span, line, safe
+from joelclaw_tui.presentation.tones import Tone
 from runtime.common.ndjson import Line, line_key, read_lines
 from runtime.model import (
     AckNotKept,
@@ -308,17 +309,17 @@ class _Import:
         lines: list[Shown] = [
             line(
                 f"{units.many(tally.lines, 'line', 'lines')}: ",
-                Span(f"{tally.stored:,} stored", TextTone.GOOD if tally.stored else TextTone.PLAIN),
+                Span(f"{tally.stored:,} stored", Tone.OK if tally.stored else Tone.PLAIN),
                 f", {tally.duplicates:,} stored before, ",
-                Span(f"{tally.refused:,} refused", TextTone.WARN if tally.refused else TextTone.PLAIN),
+                Span(f"{tally.refused:,} refused", Tone.WARN if tally.refused else Tone.PLAIN),
             )
         ]
         lines += [
-            line(Span(f"  line {number}: {safe(reason, 300)}", TextTone.WARN))
+            line(Span(f"  line {number}: {safe(reason, 300)}", Tone.WARN))
             for number, reason in tally.bad[:BAD_LINES_SHOWN]
         ]
         if tally.refused > BAD_LINES_SHOWN:
-            lines.append(line(Span(f"  … and {tally.refused - BAD_LINES_SHOWN:,} more", TextTone.DIM)))
+            lines.append(line(Span(f"  … and {tally.refused - BAD_LINES_SHOWN:,} more", Tone.DIM)))
         result = {
             "family": self._arguments.family,
             "import_name": self._name,

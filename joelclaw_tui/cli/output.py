@@ -21,7 +21,8 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from joelclaw_tui.cli.calling import as_called
-from joelclaw_tui.presentation.text_layout import Line, Span, TextTone, line, paragraph, plain, safe
+from joelclaw_tui.presentation.text_layout import Line, Span, line, paragraph, plain, safe
+from joelclaw_tui.presentation.tones import Tone
 from runtime.common.text import json_safe
 from runtime.model import ExitCode, OperatorError
 
@@ -33,12 +34,14 @@ PROGRESS_NOTE_EVERY_S = 10.0
 """Where nobody watches, a note so often says that it goes on."""
 
 _ANSI = {
-    TextTone.PLAIN: "",
-    TextTone.DIM: "\x1b[2m",
-    TextTone.STRONG: "\x1b[1m",
-    TextTone.GOOD: "\x1b[32m",
-    TextTone.WARN: "\x1b[33m",
-    TextTone.BAD: "\x1b[1;31m",
+    Tone.PLAIN: "",
+    Tone.DIM: "\x1b[2m",
+    Tone.STRONG: "\x1b[1m",
+    Tone.OK: "\x1b[32m",
+    Tone.WARN: "\x1b[33m",
+    Tone.INFO: "\x1b[36m",
+    Tone.HELD: "\x1b[35m",
+    Tone.CRIT: "\x1b[1;31m",
 }
 _ANSI_END = "\x1b[0m"
 
@@ -221,8 +224,8 @@ class Output:
             self.notes(
                 [
                     line(
-                        Span(f"  $ {as_called(safe(step.command))}", TextTone.DIM),
-                        Span(f"  # {as_called(safe(step.description))}", TextTone.DIM),
+                        Span(f"  $ {as_called(safe(step.command))}", Tone.DIM),
+                        Span(f"  # {as_called(safe(step.description))}", Tone.DIM),
                     )
                 ]
             )
@@ -277,14 +280,14 @@ class Output:
         lines = paragraph(
             as_called(safe(error.message, 1000), sentence=True),
             width,
-            first=line(Span("error: ", TextTone.BAD)),
+            first=line(Span("error: ", Tone.CRIT)),
             rest="       ",
         )
         if error.fix:
             lines += paragraph(
                 as_called(safe(error.fix, 1000)),
                 width,
-                first=line(Span("  fix: ", TextTone.DIM)),
+                first=line(Span("  fix: ", Tone.DIM)),
                 rest="       ",
             )
         return lines

@@ -5,8 +5,8 @@ from __future__ import annotations
 from types import TracebackType
 from typing import Self
 
-from joelclaw_tui.cli import units
 from joelclaw_tui.cli.output import Output
+from joelclaw_tui.presentation import units
 
 
 class Meter:

@@ -6,32 +6,34 @@ import json
 import shlex
 import time
 from collections.abc import Callable
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from joelclaw_tui.cli import backlog, backlog_files, units
+from joelclaw_tui.cli import backlog, backlog_files
 from joelclaw_tui.cli.acting import act
 from joelclaw_tui.cli.boundary import boundary_answer
 from joelclaw_tui.cli.documents import item_document, page_document
+from joelclaw_tui.cli.list_text import list_lines
 from joelclaw_tui.cli.output import Answer, NextStep
 from joelclaw_tui.cli.restoring import removed_lines, restore
 from joelclaw_tui.cli.series_text import series_document, series_lines
 from joelclaw_tui.cli.session import Session, with_operator
 from joelclaw_tui.cli.snapshot_text import Pane
+from joelclaw_tui.presentation import units
+from joelclaw_tui.presentation.columns import ITEMS, SETTLED
+from joelclaw_tui.presentation.marks import ENDED, ITEM
 from joelclaw_tui.presentation.sparkline import DAY_MINUTES
 from joelclaw_tui.presentation.text_layout import (
     DETAIL,
     INDENT,
     Line,
     Span,
-    TextColumn,
-    TextRow,
-    TextTone,
     flow,
     line,
     paragraph,
     safe,
-    table,
 )
+from joelclaw_tui.presentation.tones import Tone
 from joelclaw_tui.presentation.words import cut_reason
 from runtime.actions.intents import ActionName
 from runtime.common.text import many_lines
@@ -154,8 +156,6 @@ def _until(session: Session) -> float | None:
     return None if length is None else time.time() + length
 
 
-_SETTLED = (ItemState.SUCCEEDED, ItemState.DISCARDED)
-
 COMMANDS: dict[str, Callable[[Session], ExitCode]] = {
     "list": list_,
     "show": show,
@@ -172,53 +172,38 @@ COMMANDS: dict[str, Callable[[Session], ExitCode]] = {
 
 
 def _page_lines(page: ItemPage, family: str, state: ItemState, width: int) -> list[Line]:
-    word = state.value.replace("_", " ")
-    lines = [line(Span(f"{units.count(page.total)} {word}", TextTone.STRONG), f" in {safe(family, 100)}")]
+    word = ITEM[state].word
+    lines = [line(Span(f"{units.count(page.total)} {word}", Tone.STRONG), f" in {safe(family, 100)}")]
     if not page.items:
         return lines
     now = time.time()
-    columns = [
-        TextColumn("ITEM"),
-        TextColumn("PRI"),
-        TextColumn("ATTEMPT", right=True, spare=1),
-        TextColumn("SINCE", right=True),
-        TextColumn("ORIGIN", least=6, spare=1),
-    ]
-    rows = []
-    for item in page.items:
-        facts: list[Span] = []
-        if item.due_at is not None and item.state is ItemState.DELAYED:
-            facts.append(Span(f"due in {units.length(item.due_at - now)}", TextTone.DIM))
-        if item.failures:
-            last = cut_reason(safe(item.failures[-1].message, 1000), width - len(DETAIL))
-            facts.append(Span(last, TextTone.DIM))
-        elif item.payload:
-            facts.append(Span(safe(item.payload, 200), TextTone.DIM))
-        rows.append(
-            TextRow(
-                (
-                    item.item_id,
-                    item.priority.name,
-                    units.count(item.attempt),
-                    units.length(now - item.since),
-                    safe(item.origin, 60) if item.origin else "not kept" if state in _SETTLED else "-",
-                ),
-                tuple(flow(facts, width, indent="    ")),
-            )
-        )
-    lines += table(columns, rows, width)
-    if state in _SETTLED:
-        lines.append(line(INDENT, Span(_no_origin(state), TextTone.DIM)))
+    lines += list_lines(
+        ITEMS, page.items, datetime.fromtimestamp(now, UTC), width, lambda item: _item_facts(item, now, width)
+    )
+    if state in SETTLED:
+        lines.append(line(INDENT, Span(_no_origin(state), Tone.DIM)))
     return lines
 
 
+def _item_facts(item: WorkItem, now: float, width: int) -> list[Line]:
+    facts: list[Span] = []
+    if item.due_at is not None and item.state is ItemState.DELAYED:
+        facts.append(Span(f"due {units.ahead(item.due_at - now)}", Tone.DIM))
+    if item.failures:
+        last = cut_reason(safe(item.failures[-1].message, 1000), width - len(DETAIL))
+        facts.append(Span(last, Tone.WARN))
+    elif item.payload:
+        facts.append(Span(safe(item.payload, 200), Tone.DIM))
+    return flow(facts, width, indent="    ")
+
+
 def _no_origin(state: ItemState) -> str:
-    return "origin not kept once settled" if state in _SETTLED else f"origin {units.UNKNOWN}"
+    return "origin not kept once settled" if state in SETTLED else f"origin {units.UNKNOWN}"
 
 
 def _item_lines(item: WorkItem, width: int) -> list[Line]:
     now = time.time()
-    lines = [line(Span(item.item_id, TextTone.STRONG), f"  {item.state.value.replace('_', ' ')}")]
+    lines = [line(Span(item.item_id, Tone.STRONG), "  ", ITEM[item.state].span())]
     lines += flow(
         [
             f"family {safe(item.family, 100)}",
@@ -245,11 +230,14 @@ def _item_lines(item: WorkItem, width: int) -> list[Line]:
         lines += paragraph(
             safe(failure.message, 1000),
             width,
-            first=line(INDENT, Span(f"attempt {failure.attempt} {failure.outcome.value}: ", TextTone.BAD)),
+            first=line(
+                INDENT,
+                Span(f"attempt {failure.attempt} {failure.outcome.value}: ", ENDED[failure.outcome].tone),
+            ),
             rest=DETAIL,
         )
     if not item.payload:
-        return [*lines, line(INDENT, Span("no payload is kept once an item is settled", TextTone.DIM))]
+        return [*lines, line(INDENT, Span("no payload is kept once an item is settled", Tone.DIM))]
     return [*lines, line(INDENT, "payload"), *(line("    ", text) for text in _pretty(item.payload))]
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from joelclaw_tui.cli.acting import act
 from joelclaw_tui.cli.session import Session
 from joelclaw_tui.presentation.removed import why_removed
-from joelclaw_tui.presentation.text_layout import INDENT, Line, Span, TextTone, line, paragraph, safe
+from joelclaw_tui.presentation.text_layout import INDENT, Line, Span, line, paragraph, safe
+from joelclaw_tui.presentation.tones import Tone
 from runtime.actions.intents import ActionName
 from runtime.model import ExitCode, WorkItem
 
@@ -21,7 +22,7 @@ def removed_lines(item: WorkItem, width: int) -> list[Line]:
     return paragraph(
         safe(why_removed(item), 500),
         width,
-        first=line(INDENT, Span("! ", TextTone.WARN)),
+        first=line(INDENT, Span("! ", Tone.WARN)),
         rest="    ",
-        tone=TextTone.WARN,
+        tone=Tone.WARN,
     )

@@ -6,26 +6,27 @@ import time
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-from joelclaw_tui.cli import units
 from joelclaw_tui.cli.acting import act
 from joelclaw_tui.cli.boundary import boundary_answer
 from joelclaw_tui.cli.documents import journal_document, run_document
 from joelclaw_tui.cli.output import Answer, NextStep
 from joelclaw_tui.cli.session import Session, with_operator
 from joelclaw_tui.cli.snapshot_text import Pane
+from joelclaw_tui.presentation import units
+from joelclaw_tui.presentation.marks import run_mark
 from joelclaw_tui.presentation.text_layout import (
     INDENT,
     Line,
     Span,
     TextColumn,
     TextRow,
-    TextTone,
     flow,
     line,
     paragraph,
     safe,
     table,
 )
+from joelclaw_tui.presentation.tones import Tone
 from joelclaw_tui.presentation.words import waits_words
 from runtime.actions.intents import ActionName
 from runtime.model import ExitCode, JournalEntry, NotFound, RunView
@@ -102,7 +103,7 @@ async def _run(operator: Operator, run_id: str) -> RunView:
 
 def _run_lines(run: RunView, width: int) -> list[Line]:
     now = time.time()
-    word = run.outcome.value if run.outcome is not None else run.status.value
+    mark = run_mark(run.status, run.outcome)
     facts = [
         f"family {safe(run.family, 100) if run.family else units.UNKNOWN}",
         f"tries {run.tries}" if run.tries is not None else "tries no longer known",
@@ -119,15 +120,15 @@ def _run_lines(run: RunView, width: int) -> list[Line]:
         facts.append(f"next try in {units.length(run.next_try_at - now)}")
     if run.deployment is not None:
         facts.append(f"worker {safe(run.deployment, 200)}")
-    lines = [line(Span(safe(run.run_id, 60), TextTone.STRONG), f"  {word}"), *flow(facts, width)]
+    lines = [line(Span(safe(run.run_id, 60), Tone.STRONG), "  ", mark.span()), *flow(facts, width)]
     if run.waits_for is not None:
-        waits = waits_words(run.waits_for, units.length, now)
-        lines += paragraph(waits, width, first=line(INDENT, Span("waits for: ", TextTone.WARN)), rest="    ")
+        waits = waits_words(run.waits_for, now)
+        lines += paragraph(waits, width, first=line(INDENT, Span("waits for: ", Tone.WARN)), rest="    ")
     if run.last_failure is not None:
         lines += paragraph(
             safe(run.last_failure, 2000),
             width,
-            first=line(INDENT, Span("failure: ", TextTone.BAD)),
+            first=line(INDENT, Span("failure: ", Tone.CRIT)),
             rest="    ",
         )
     return lines
@@ -136,7 +137,7 @@ def _run_lines(run: RunView, width: int) -> list[Line]:
 def _journal_lines(run: RunView, entries: Sequence[JournalEntry], limit: int, width: int) -> list[Line]:
     lines = _run_lines(run, width)
     if not entries:
-        return [*lines, line(INDENT, Span("no journal is kept of it any more", TextTone.DIM))]
+        return [*lines, line(INDENT, Span("no journal is kept of it any more", Tone.DIM))]
     columns = [
         TextColumn("#", right=True),
         TextColumn("STEP", least=12),
@@ -148,7 +149,7 @@ def _journal_lines(run: RunView, entries: Sequence[JournalEntry], limit: int, wi
         after = "-" if entry.at is None or run.created_at is None else _after(entry.at - run.created_at)
         below: list[Line] = []
         if entry.detail:
-            below = flow([Span(safe(entry.detail, 300), TextTone.DIM)], width, indent="    ")
+            below = flow([Span(safe(entry.detail, 300), Tone.DIM)], width, indent="    ")
         rows.append(
             TextRow(
                 (str(entry.index), safe(entry.kind, 60), safe(entry.name or "-", 100), after), tuple(below)
@@ -156,7 +157,7 @@ def _journal_lines(run: RunView, entries: Sequence[JournalEntry], limit: int, wi
         )
     lines += table(columns, rows, width)
     if len(entries) >= limit:
-        lines.append(line(INDENT, Span(f"the first {limit}; more with --limit", TextTone.DIM)))
+        lines.append(line(INDENT, Span(f"the first {limit}; more with --limit", Tone.DIM)))
     return lines
 
 

@@ -4,29 +4,14 @@ from __future__ import annotations
 
 import re
 
-from joelclaw_tui.cli import units
-from joelclaw_tui.presentation.text_layout import (
-    DETAIL,
-    INDENT,
-    Line,
-    Span,
-    TextTone,
-    flow,
-    line,
-    paragraph,
-    safe,
-)
+from joelclaw_tui.presentation import units
+from joelclaw_tui.presentation.columns import SHORT
+from joelclaw_tui.presentation.marks import PROMOTION, VERIFIED
+from joelclaw_tui.presentation.text_layout import DETAIL, INDENT, Line, Span, flow, line, paragraph, safe
+from joelclaw_tui.presentation.tones import Tone
 from runtime.common.text import many_lines
 from runtime.model import Artifact, Promotion, Verified
 
-SHORT = 12
-VERIFIED_TONE = {"passed": TextTone.GOOD, "failed": TextTone.BAD, "absent": TextTone.WARN}
-PROMOTION_TONE = {
-    "none": TextTone.PLAIN,
-    "promoted": TextTone.GOOD,
-    "rejected": TextTone.DIM,
-    "stale": TextTone.WARN,
-}
 _HUNK = re.compile(r"@@ ")
 
 
@@ -34,11 +19,11 @@ def artifact_lines(artifact: Artifact, now_s: float, width: int) -> list[Line]:
     """One artifact: what it is, how it was verified, what became of it."""
     lines = [
         line(
-            Span(artifact.artifact_id, TextTone.STRONG),
+            Span(artifact.artifact_id, Tone.STRONG),
             "  verified ",
-            Span(artifact.verified.value, VERIFIED_TONE[artifact.verified.value]),
+            VERIFIED[artifact.verified].span(),
             "  ",
-            Span(_promotion_words(artifact), PROMOTION_TONE[artifact.promotion.value]),
+            Span(_promotion_words(artifact), PROMOTION[artifact.promotion].tone),
         )
     ]
     lines += flow(
@@ -47,18 +32,18 @@ def artifact_lines(artifact: Artifact, now_s: float, width: int) -> list[Line]:
             f"run {artifact.run_id}",
             f"repo {artifact.repo}",
             f"base {artifact.base} at {artifact.base_sha[:SHORT]}",
-            f"{units.many(artifact.files, 'file')} +{units.count(artifact.insertions)} -{units.count(artifact.deletions)}",
+            f"{units.many(artifact.files, 'file')} +{units.count(artifact.insertions)} −{units.count(artifact.deletions)}",
             f"made {units.length(max(0.0, now_s - artifact.created_at))} ago on {artifact.host}",
         ],
         width,
     )
     if artifact.failure is not None:
         lines += paragraph(
-            artifact.failure, width, first=line(INDENT, Span("failed: ", TextTone.BAD)), rest=DETAIL
+            artifact.failure, width, first=line(INDENT, Span("failed: ", Tone.CRIT)), rest=DETAIL
         )
     for step in artifact.verify:
         code = "no end" if step.exit_code is None else f"exit {step.exit_code}"
-        tone = TextTone.GOOD if step.exit_code == 0 else TextTone.BAD
+        tone = Tone.OK if step.exit_code == 0 else Tone.CRIT
         lines += paragraph(
             f"{' '.join(step.command)}  ({units.length(step.duration_s)}, {step.log})",
             width,
@@ -69,20 +54,18 @@ def artifact_lines(artifact: Artifact, now_s: float, width: int) -> list[Line]:
     lines += flow(
         [f"agent {agent}", *(f"{name} {used}" for name, used in sorted(artifact.limits.items()))], width
     )
-    lines += flow([Span(artifact.isolation, TextTone.DIM)], width)
+    lines += flow([Span(artifact.isolation, Tone.DIM)], width)
     lines += [line(INDENT, Span(path)) for path in artifact.paths[:20]]
     if artifact.files > min(20, len(artifact.paths)):
         lines.append(
             line(
                 INDENT,
-                Span(f"and {units.count(artifact.files - min(20, len(artifact.paths)))} more", TextTone.DIM),
+                Span(f"and {units.count(artifact.files - min(20, len(artifact.paths)))} more", Tone.DIM),
             )
         )
     for out in artifact.left_out[:20]:
-        lines += paragraph(out, width, first=line(INDENT, Span("left out: ", TextTone.WARN)), rest=DETAIL)
-    lines += flow(
-        [Span("files", TextTone.DIM), *(Span(name, TextTone.DIM) for name in artifact.names)], width
-    )
+        lines += paragraph(out, width, first=line(INDENT, Span("left out: ", Tone.WARN)), rest=DETAIL)
+    lines += flow([Span("files", Tone.DIM), *(Span(name, Tone.DIM) for name in artifact.names)], width)
     return lines
 
 
@@ -102,13 +85,13 @@ def patch_lines(patch: str) -> list[Line]:
         if text.startswith(
             ("diff --git", "index ", "--- ", "+++ ", "new file", "deleted file", "old mode", "new mode")
         ):
-            lines.append(line(Span(shown, TextTone.STRONG)))
+            lines.append(line(Span(shown, Tone.STRONG)))
         elif _HUNK.match(text):
-            lines.append(line(Span(shown, TextTone.WARN)))
+            lines.append(line(Span(shown, Tone.WARN)))
         elif text.startswith("+"):
-            lines.append(line(Span(shown, TextTone.GOOD)))
+            lines.append(line(Span(shown, Tone.OK)))
         elif text.startswith("-"):
-            lines.append(line(Span(shown, TextTone.BAD)))
+            lines.append(line(Span(shown, Tone.CRIT)))
         else:
             lines.append(line(shown))
     return lines[:-1] if lines and lines[-1] == line("") else lines

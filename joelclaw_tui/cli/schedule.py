@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from joelclaw_tui.cli import units
 from joelclaw_tui.cli.acting import act
 from joelclaw_tui.cli.boundary import boundary_answer
 from joelclaw_tui.cli.clock_text import diff_lines, failed_call_lines, fire_lines
@@ -13,7 +13,9 @@ from joelclaw_tui.cli.documents import instant
 from joelclaw_tui.cli.output import Answer, NextStep
 from joelclaw_tui.cli.session import Session, with_operator
 from joelclaw_tui.cli.snapshot_text import Pane
-from joelclaw_tui.presentation.text_layout import Span, TextTone, line, safe
+from joelclaw_tui.presentation import units
+from joelclaw_tui.presentation.text_layout import Span, line, safe
+from joelclaw_tui.presentation.tones import Tone
 from runtime.actions.intents import ActionName
 from runtime.actions.schedules import EVERYTHING
 from runtime.model import ChangeKind, ClockExecution, ExitCode, Fire, OperatorError, ScheduleChange
@@ -36,11 +38,11 @@ def diff(session: Session) -> ExitCode:
     result = {"changes": [_change_document(change) for change in changes]}
     if not changes:
         return session.out.answer(
-            Answer([line(Span("the clock has what the lane file says", TextTone.DIM))], result)
+            Answer([line(Span("the clock has what the lane file says", Tone.DIM))], result)
         )
     applicable = any(change.kind is not ChangeKind.CONFLICT for change in changes)
     steps = (NextStep("joelclaw-tui schedule apply", "carry this out"),) if applicable else ()
-    lines = [line(Span(f"{units.many(len(changes), 'change')}", TextTone.STRONG)), *diff_lines(changes)]
+    lines = [line(Span(f"{units.many(len(changes), 'change')}", Tone.STRONG)), *diff_lines(changes)]
     return session.out.answer(Answer(lines, result, ExitCode.ATTENTION, next_steps=steps))
 
 
@@ -58,15 +60,13 @@ def history(session: Session) -> ExitCode:
     fires, failed = with_operator(session.settings, work)
     if fires:
         lines = [
-            line(
-                Span(f"the latest {units.many(len(fires), 'fire')}", TextTone.STRONG), f" of {safe(name, 60)}"
-            ),
-            *fire_lines(fires, session.out.width),
+            line(Span(f"the latest {units.many(len(fires), 'fire')}", Tone.STRONG), f" of {safe(name, 60)}"),
+            *fire_lines(fires, time.time(), session.out.width),
         ]
     else:
-        lines = [line(Span(f"{safe(name, 60)} has not fired yet", TextTone.DIM))]
+        lines = [line(Span(f"{safe(name, 60)} has not fired yet", Tone.DIM))]
     if failed is None:
-        lines.append(line(Span("the clock's own failed calls are unknown: it can't be read", TextTone.WARN)))
+        lines.append(line(Span("the clock's own failed calls are unknown: it can't be read", Tone.WARN)))
     elif failed:
         lines += failed_call_lines(failed, session.out.width)
     result = {

@@ -4,20 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from joelclaw_tui.cli import units
 from joelclaw_tui.cli.documents import instant
+from joelclaw_tui.presentation import units
 from joelclaw_tui.presentation.sparkline import GAP, MEASURES, Measure, peak_of, spark, unknown_of
-from joelclaw_tui.presentation.text_layout import (
-    INDENT,
-    Line,
-    Span,
-    TextTone,
-    flow,
-    line,
-    pad,
-    paragraph,
-    safe,
-)
+from joelclaw_tui.presentation.text_layout import INDENT, Line, Span, flow, line, pad, paragraph, safe
+from joelclaw_tui.presentation.tones import Tone
 from runtime.model import FamilySeries
 
 _WORD = 10
@@ -29,18 +20,18 @@ def series_lines(series: FamilySeries, width: int) -> list[Line]:
     minutes = len(series.points)
     lines = [
         line(
-            Span(safe(series.family, 100), TextTone.STRONG),
+            Span(safe(series.family, 100), Tone.STRONG),
             f"  last {minutes // 60} h by minute, the newest on the right",
         )
     ]
     if series.problem is not None:
-        lines += flow([Span(f"{units.UNKNOWN}: {safe(series.problem)}", TextTone.WARN)], width)
+        lines += flow([Span(f"{units.UNKNOWN}: {safe(series.problem)}", Tone.WARN)], width)
     cells = max(10, width - len(INDENT) - _WORD - _FIGURES)
     lines += [_measure(series, measure, cells) for measure in MEASURES]
     unknown = unknown_of(series.points)
     if unknown:
         told = f"nobody recorded it: {units.count(unknown)} of {units.many(minutes, 'minute')} unknown"
-        lines += paragraph(told, width, first=line(INDENT, f"{GAP} "), rest="    ", tone=TextTone.DIM)
+        lines += paragraph(told, width, first=line(INDENT, f"{GAP} "), rest="    ", tone=Tone.DIM)
     return lines
 
 
@@ -73,11 +64,9 @@ def _measure(series: FamilySeries, measure: Measure, cells: int) -> Line:
     peak = peak_of(values)
     word = pad(measure.word, _WORD)
     if peak is None:
-        return line(
-            INDENT, Span(word, TextTone.DIM), spark(values, cells), Span(f"  {units.UNKNOWN}", TextTone.WARN)
-        )
+        return line(INDENT, Span(word, Tone.DIM), spark(values, cells), Span(f"  {units.UNKNOWN}", Tone.WARN))
     per = "/min" if measure.per_minute else ""
     last = values[-1]
     latest = units.UNKNOWN if last is None else units.count(last)
     told = f"  peak {units.count(peak)}{per}, last {latest}"
-    return line(INDENT, Span(word, TextTone.DIM), spark(values, cells), Span(told, TextTone.DIM))
+    return line(INDENT, Span(word, Tone.DIM), spark(values, cells), Span(told, Tone.DIM))

@@ -9,26 +9,33 @@ from collections.abc import Callable, Sequence
 from datetime import datetime
 from enum import StrEnum
 
-from joelclaw_tui.cli import units
+from joelclaw_tui.cli.list_text import list_lines
+from joelclaw_tui.presentation import units
+from joelclaw_tui.presentation.columns import ARTIFACTS, FAMILIES, RUNS, SANDBOX_RUNS, SCHEDULES
+from joelclaw_tui.presentation.marks import (
+    BOUNDARY,
+    COUNTS,
+    READABLE,
+    SEVERITY,
+    VERDICT,
+    count_tone,
+    run_mark,
+)
 from joelclaw_tui.presentation.text_layout import (
     BLANK,
     DETAIL,
     INDENT,
     Line,
     Span,
-    TextColumn,
-    TextRow,
-    TextTone,
     flow,
     line,
     paragraph,
     safe,
-    table,
 )
-from joelclaw_tui.presentation.words import cut_reason, throttled_words
+from joelclaw_tui.presentation.tones import Tone
+from joelclaw_tui.presentation.words import cut_reason, removed_words, throttled_words
 from runtime.common.command_prefix import as_called as called
-from runtime.common.instants import fire_instant
-from runtime.model import STARTING, ItemState, Outcome
+from runtime.model import Outcome
 from runtime.truth.document import (
     ArtifactRow,
     Boundary,
@@ -47,7 +54,6 @@ from runtime.truth.document import (
     Severity,
     Snapshot,
     Totals,
-    VerdictStatus,
 )
 
 ROWS_SHOWN = 25
@@ -69,46 +75,6 @@ PANE_ALIASES = {
 }
 """The console's names of the panes."""
 
-_STATUS_TONE = {
-    BoundaryStatus.OK: TextTone.GOOD,
-    BoundaryStatus.DEGRADED: TextTone.WARN,
-    BoundaryStatus.DOWN: TextTone.BAD,
-    BoundaryStatus.UNKNOWN: TextTone.WARN,
-    BoundaryStatus.ABSENT: TextTone.DIM,
-}
-_VERDICT_TONE = {
-    VerdictStatus.OK: TextTone.GOOD,
-    VerdictStatus.DEGRADED: TextTone.WARN,
-    VerdictStatus.DOWN: TextTone.BAD,
-}
-_MARK = {
-    Severity.CRIT: Span("✗ ", TextTone.BAD),
-    Severity.WARN: Span("! ", TextTone.WARN),
-    Severity.INFO: Span("· ", TextTone.DIM),
-}
-_COUNTS = ("waiting", "held", "throttled", "delayed", "leased", "in_flight", "dead", "quarantined")
-_COUNT_TITLES = ("WAITING", "HELD", "THROTTLED", "DELAYED", "LEASED", "IN FLIGHT", "DEAD", "QUAR")
-_RUN_TONE = {
-    "paused": TextTone.BAD,
-    "backing-off": TextTone.WARN,
-    "failed": TextTone.BAD,
-    "killed": TextTone.BAD,
-    "cancelled": TextTone.WARN,
-    "succeeded": TextTone.GOOD,
-    "running": TextTone.GOOD,
-}
-
-
-_BAD_ENDS = frozenset({Outcome.FAILED, Outcome.KILLED, ItemState.DEAD, ItemState.QUARANTINED})
-_VERIFIED = {
-    "passed": Span("✓ passed", TextTone.GOOD),
-    "failed": Span("✗ failed", TextTone.BAD),
-    "absent": Span("- absent", TextTone.WARN),
-}
-_PROMOTION_TONE = {"promoted": TextTone.GOOD, "stale": TextTone.WARN, "rejected": TextTone.DIM}
-_SILENT_AFTER_S = 5.0
-"""A shim beats each second; one that has not for so long is worth a word."""
-
 AnyBoundary = Boundary[PressureData] | Boundary[DurableData] | Boundary[ClockData] | Boundary[SandboxData]
 
 
@@ -129,83 +95,52 @@ def snapshot_lines(
 
 def family_lines(rows: Sequence[FamilyRow], now: datetime, width: int) -> list[Line]:
     """The table of families, with what each one's state means below it."""
-    columns = [TextColumn("FAMILY", least=12), TextColumn("PRI", spare=1)]
-    used = [any(getattr(row, key) for row in rows) for key in _COUNTS]
-    # A column in which every figure is 0 may go: the totals above still say 0.
-    columns += [
-        TextColumn(title, right=True, spare=0 if has else 2)
-        for title, has in zip(_COUNT_TITLES, used, strict=True)
-    ]
-    return table(columns, [_family_row(row, now, width) for row in rows], width, gap=2)
+    return list_lines(
+        FAMILIES, rows, now, width, lambda row: flow(_family_facts(row, now), width, indent="    ")
+    )
 
 
 def schedule_lines(rows: Sequence[ScheduleRow], now: datetime, width: int) -> list[Line]:
     """The table of schedules, with what each one's state means below it."""
-    columns = [
-        TextColumn("SCHEDULE", least=10),
-        TextColumn("NEXT", right=True),
-        TextColumn("LAST", right=True),
-        TextColumn("OUTCOME"),
-        TextColumn("MISSED", right=True),
-    ]
-    return table(columns, [_schedule_row(row, now, width) for row in rows], width)
+    return list_lines(
+        SCHEDULES, rows, now, width, lambda row: flow(_schedule_facts(row), width, indent="    ")
+    )
 
 
 def sandbox_run_lines(rows: Sequence[SandboxRunRow], now: datetime, width: int) -> list[Line]:
     """The table of sandbox runs that go on."""
-    columns = [
-        TextColumn("RUNNING"),
-        TextColumn("FAMILY", least=8),
-        TextColumn("AGE", right=True),
-        TextColumn("LAST BEAT", right=True, spare=1),
-        TextColumn("HOST", spare=2),
-        TextColumn("RUN"),
-    ]
-    return table(columns, [_sandbox_run_row(row, now) for row in rows], width)
+    return list_lines(SANDBOX_RUNS, rows, now, width, lambda _: ())
 
 
 def artifact_lines(rows: Sequence[ArtifactRow], now: datetime, width: int) -> list[Line]:
     """The table of artifacts, with the whole of its names below each."""
-    columns = [
-        TextColumn("VERIFIED"),
-        TextColumn("PROMOTION"),
-        TextColumn("FAMILY", least=8),
-        TextColumn("BASE"),
-        TextColumn("FILES", right=True),
-        TextColumn("CHANGE", right=True),
-        TextColumn("AGE", right=True, spare=1),
-        TextColumn("ARTIFACT"),
-    ]
-    return table(columns, [_artifact_row(row, now, width) for row in rows], width)
+    return list_lines(
+        ARTIFACTS, rows, now, width, lambda row: flow(_artifact_facts(row), width, indent="    ")
+    )
 
 
 def run_lines(rows: Sequence[RunRow], now: datetime, width: int) -> list[Line]:
     """The table of runs, with the failure and the next try below each."""
-    columns = [
-        TextColumn("STATUS"),
-        TextColumn("FAMILY", least=8),
-        TextColumn("TRIES", right=True, spare=1),
-        TextColumn("AGE", right=True, spare=1),
-        TextColumn("RUN"),
-    ]
-    return table(columns, [_run_row(row, now, width) for row in rows], width)
+    return list_lines(
+        RUNS, rows, now, width, lambda row: flow(_run_facts(row, now, width), width, indent="    ")
+    )
 
 
 def _header(snapshot: Snapshot, width: int) -> list[Line]:
-    mode = Span("read-only", TextTone.WARN) if snapshot.read_only else Span("changes allowed", TextTone.DIM)
+    mode = Span("read-only", Tone.WARN) if snapshot.read_only else Span("changes allowed", Tone.DIM)
     lane = snapshot.runtime.lane_file
     lines = flow(
         [
-            Span(f"lane {safe(snapshot.lane)}", TextTone.STRONG),
+            Span(f"lane {safe(snapshot.lane)}", Tone.STRONG),
             f"profile {safe(snapshot.profile)}",
             mode,
-            Span(units.clock(snapshot.generated_at), TextTone.DIM),
+            Span(units.clock(snapshot.generated_at), Tone.DIM),
         ],
         width,
         indent="",
     )
     lines += flow(
-        [f"lane file {safe(lane.path)}", Span(f"sha256 {safe(lane.sha256[:12])}", TextTone.DIM)],
+        [f"lane file {safe(lane.path)}", Span(f"sha256 {safe(lane.sha256[:12])}", Tone.DIM)],
         width,
         indent="",
     )
@@ -213,16 +148,16 @@ def _header(snapshot: Snapshot, width: int) -> list[Line]:
         lines += paragraph(
             f"the file as it is now is refused: {safe(lane.error)}",
             width,
-            first=line(Span("! ", TextTone.WARN)),
+            first=line(Span("! ", Tone.WARN)),
             rest=INDENT,
-            tone=TextTone.WARN,
+            tone=Tone.WARN,
         )
     return lines
 
 
 def _verdict(snapshot: Snapshot, width: int, as_called: Callable[[str], str]) -> list[Line]:
     verdict = snapshot.verdict
-    word = Span(verdict.status.upper(), _VERDICT_TONE[verdict.status])
+    word = Span(f"{VERDICT[verdict.status].symbol} {verdict.status.upper()}", VERDICT[verdict.status].tone)
     lines = paragraph(safe(verdict.summary, 600), width, first=(word, Span("  ")), rest=INDENT)
     for finding in verdict.findings:
         lines += _finding(finding, snapshot.generated_at, width, as_called)
@@ -231,11 +166,12 @@ def _verdict(snapshot: Snapshot, width: int, as_called: Callable[[str], str]) ->
 
 def _finding(finding: Finding, now: datetime, width: int, as_called: Callable[[str], str]) -> list[Line]:
     for_how_long = "" if finding.since is None else f" (for {units.length(units.since(finding.since, now))})"
-    tone = TextTone.DIM if finding.severity is Severity.INFO else TextTone.PLAIN
+    mark = SEVERITY[finding.severity]
+    tone = Tone.DIM if finding.severity is Severity.INFO else Tone.PLAIN
     lines = paragraph(
         safe(finding.message, 600) + for_how_long,
         width,
-        first=(Span(INDENT), _MARK[finding.severity]),
+        first=(Span(INDENT), Span(f"{mark.symbol} ", mark.tone)),
         rest="    ",
         tone=tone,
     )
@@ -243,9 +179,9 @@ def _finding(finding: Finding, now: datetime, width: int, as_called: Callable[[s
         lines += paragraph(
             f"{as_called(safe(action.command))}  # {safe(action.description)}",
             width,
-            first=line("    ", Span("$ ", TextTone.DIM)),
+            first=line("    ", Span("$ ", Tone.DIM)),
             rest=DETAIL,
-            tone=TextTone.DIM,
+            tone=Tone.DIM,
         )
     return lines
 
@@ -270,12 +206,12 @@ def _heading(
     width: int,
 ) -> list[Line]:
     lead = (
-        Span(name.upper(), TextTone.STRONG),
+        Span(name.upper(), Tone.STRONG),
         Span("  "),
-        Span(boundary.status.value, _STATUS_TONE[boundary.status]),
+        BOUNDARY[boundary.status].span(),
     )
     facts: list[str] = []
-    readable = boundary.status in (BoundaryStatus.OK, BoundaryStatus.DEGRADED)
+    readable = boundary.status in READABLE
     if boundary.error is not None:
         facts.append(safe(boundary.error))
     if readable and boundary.observed_at is not None:
@@ -287,7 +223,7 @@ def _heading(
         facts.append(f"last good figures are {units.length(units.since(boundary.observed_at, now))} old")
     else:
         facts.append("never read, so every figure is unknown")
-    return paragraph(" · ".join(facts), width, first=(*lead, Span("  ")), rest=INDENT, tone=TextTone.DIM)
+    return paragraph(" · ".join(facts), width, first=(*lead, Span("  ")), rest=INDENT, tone=Tone.DIM)
 
 
 def _source(boundary: AnyBoundary, keys: Sequence[tuple[str, str]]) -> list[str]:
@@ -302,18 +238,18 @@ def _source(boundary: AnyBoundary, keys: Sequence[tuple[str, str]]) -> list[str]
 
 def _as_of(boundary: AnyBoundary, now: datetime) -> list[Span]:
     """Marks figures that are not of now."""
-    if boundary.status in (BoundaryStatus.OK, BoundaryStatus.DEGRADED) or boundary.observed_at is None:
+    if boundary.status in READABLE or boundary.observed_at is None:
         return []
     age = units.length(units.since(boundary.observed_at, now))
-    return [Span(f"{units.UNKNOWN} now; {age} ago it was", TextTone.WARN)]
+    return [Span(f"{units.UNKNOWN} now; {age} ago it was", Tone.WARN)]
 
 
 def _pressure(boundary: Boundary[PressureData], now: datetime, width: int, rows: int) -> list[Line]:
     lines = _heading("pressure", boundary, now, width)
     source = _source(boundary, [("server", ""), ("url", ""), ("run_id", "run"), ("database", "db")])
-    lines += flow([Span(part, TextTone.DIM) for part in source], width)
+    lines += flow([Span(part, Tone.DIM) for part in source], width)
     if boundary.data is None:
-        return [*lines, *flow([Span(f"{word} {units.UNKNOWN}", TextTone.WARN) for word in _words()], width)]
+        return [*lines, *flow([Span(f"{word} {units.UNKNOWN}", Tone.WARN) for word in _words()], width)]
     lines += flow([*_as_of(boundary, now), *_totals(boundary.data.totals)], width)
     families = boundary.data.families
     if families.items:
@@ -327,17 +263,17 @@ def _durable(boundary: Boundary[DurableData], now: datetime, width: int, rows: i
     source = _source(
         boundary, [("version", "restate"), ("admin_url", ""), ("service", ""), ("deployment", "worker")]
     )
-    lines += flow([Span(part, TextTone.DIM) for part in source], width)
+    lines += flow([Span(part, Tone.DIM) for part in source], width)
     if boundary.data is None:
-        return [*lines, *flow([Span(f"live runs {units.UNKNOWN}", TextTone.WARN)], width)]
+        return [*lines, *flow([Span(f"live runs {units.UNKNOWN}", Tone.WARN)], width)]
     live = boundary.data.live
     total = sum(live.values())
     lines += flow(
         [
             *_as_of(boundary, now),
-            Span(f"{units.count(total)} live", TextTone.STRONG if total else TextTone.DIM),
+            Span(f"{units.count(total)} live", Tone.STRONG if total else Tone.DIM),
             *(
-                Span(f"{units.count(number)} {safe(word)}", _RUN_TONE.get(word, TextTone.PLAIN))
+                Span(f"{units.count(number)} {safe(run_mark(word, None).word)}", run_mark(word, None).tone)
                 for word, number in live.items()
             ),
         ],
@@ -360,23 +296,23 @@ def _clock(boundary: Boundary[ClockData], now: datetime, width: int, rows: int) 
         led = ["no leader" if data.leader is None else f"leader {safe(data.leader, 60)}"]
         others = [f"{units.many(data.foreign, 'job')} of others, left alone"] if data.foreign else []
         source = [f"{data.engine} clock", *source, *led, *others]
-    lines += flow([Span(part, TextTone.DIM) for part in source], width)
+    lines += flow([Span(part, Tone.DIM) for part in source], width)
     if data is None:
-        return [*lines, *flow([Span(f"schedules {units.UNKNOWN}", TextTone.WARN)], width)]
+        return [*lines, *flow([Span(f"schedules {units.UNKNOWN}", Tone.WARN)], width)]
     schedules = data.schedules
     known = all(row.missed is not None for row in schedules.items)
     figures = (
-        (sum(bool(row.running) for row in schedules.items) if known else None, "running", TextTone.PLAIN),
-        (sum(bool(row.held) for row in schedules.items) if known else None, "held", TextTone.WARN),
-        (sum(row.missed or 0 for row in schedules.items) if known else None, "missed", TextTone.WARN),
-        (sum(bool(row.late) for row in schedules.items) if known else None, "late", TextTone.WARN),
-        (sum(row.enabled is False for row in schedules.items), "disabled", TextTone.WARN),
+        (sum(bool(row.running) for row in schedules.items) if known else None, "running", Tone.OK),
+        (sum(bool(row.held) for row in schedules.items) if known else None, "held", Tone.HELD),
+        (sum(row.missed or 0 for row in schedules.items) if known else None, "missed", Tone.WARN),
+        (sum(bool(row.late) for row in schedules.items) if known else None, "late", Tone.WARN),
+        (sum(row.enabled is False for row in schedules.items), "disabled", Tone.HELD),
         (
             sum(row.drift is not None for row in schedules.items)
             if all(row.drift_known for row in schedules.items)
             else None,
             "drifted",
-            TextTone.WARN,
+            Tone.WARN,
         ),
     )
     lines += flow(
@@ -396,19 +332,19 @@ def _sandbox(boundary: Boundary[SandboxData], now: datetime, width: int, rows: i
         return lines
     data = boundary.data
     source = _source(boundary, [("host", "host"), ("folder", "")])
-    lines += flow([Span(part, TextTone.DIM) for part in source], width)
+    lines += flow([Span(part, Tone.DIM) for part in source], width)
     if data is None:
-        return [*lines, *flow([Span(f"artifacts {units.UNKNOWN}", TextTone.WARN)], width)]
+        return [*lines, *flow([Span(f"artifacts {units.UNKNOWN}", Tone.WARN)], width)]
     for backend in data.backends:
-        word = Span("available", TextTone.GOOD) if backend.available else Span("not available", TextTone.WARN)
-        told = Span(safe(backend.isolation, 200), TextTone.DIM)
+        word = Span("available", Tone.OK) if backend.available else Span("not available", Tone.WARN)
+        told = Span(safe(backend.isolation, 200), Tone.DIM)
         lines += flow([Span(safe(backend.name, 40)), word, told], width)
     artifacts = data.artifacts
     figures = (
-        (data.running.total, "running", TextTone.PLAIN),
-        (sum(row.undecided for row in artifacts.items), "to decide", TextTone.STRONG),
-        (sum(row.promotion == "promoted" for row in artifacts.items), "promoted", TextTone.PLAIN),
-        (sum(row.promotion == "rejected" for row in artifacts.items), "rejected", TextTone.PLAIN),
+        (data.running.total, "running", Tone.OK),
+        (sum(row.undecided for row in artifacts.items), "to decide", Tone.INFO),
+        (sum(row.promotion == "promoted" for row in artifacts.items), "promoted", Tone.PLAIN),
+        (sum(row.promotion == "rejected" for row in artifacts.items), "rejected", Tone.PLAIN),
     )
     lines += flow(
         [*_as_of(boundary, now), units.many(artifacts.total, "artifact"), *_figures(figures)], width
@@ -426,12 +362,12 @@ def _sandbox(boundary: Boundary[SandboxData], now: datetime, width: int, rows: i
     return lines
 
 
-def _figures(figures: Sequence[tuple[int | None, str, TextTone]]) -> list[Span]:
+def _figures(figures: Sequence[tuple[int | None, str, Tone]]) -> list[Span]:
     """Figures with their words; None is unknown."""
     return [
-        Span(f"{units.UNKNOWN} {word}", TextTone.WARN)
+        Span(f"{units.UNKNOWN} {word}", Tone.WARN)
         if number is None
-        else Span(f"{units.count(number)} {word}", tone if number else TextTone.DIM)
+        else Span(f"{units.count(number)} {word}", tone if number else Tone.DIM)
         for number, word, tone in figures
     ]
 
@@ -442,44 +378,19 @@ def _rest(total: int, listed: int, rows: int, pointer: str, width: int) -> list[
     if total <= shown:
         return []
     text = called(pointer) if listed > shown else pointer.partition(":")[0] + " than this list holds"
-    return flow([Span(f"{units.count(total - shown)} more {text}", TextTone.DIM)], width)
+    return flow([Span(f"{units.count(total - shown)} more {text}", Tone.DIM)], width)
 
 
 def _words() -> list[str]:
-    return [key.replace("_", " ") for key in _COUNTS]
+    return [mark.word for mark in COUNTS.values()]
 
 
 def _totals(totals: Totals) -> list[Span]:
-    tones = {
-        "dead": TextTone.BAD,
-        "quarantined": TextTone.BAD,
-        "held": TextTone.WARN,
-        "throttled": TextTone.WARN,
-    }
-    spans = []
-    for key, word in zip(_COUNTS, _words(), strict=True):
-        number: int = getattr(totals, key)
-        spans.append(
-            Span(f"{units.count(number)} {word}", tones.get(key, TextTone.PLAIN) if number else TextTone.DIM)
-        )
-    return spans
-
-
-def _family_row(row: FamilyRow, now: datetime, width: int) -> TextRow:
-    name = Span(safe(row.name, 100), TextTone.STRONG)
-    cells: list[str | Span] = [name, row.priority or "?"]
-    for key in _COUNTS:
-        number: int = getattr(row, key)
-        cells.append(Span(units.count(number), _count_tone(key, number)))
-    return TextRow(tuple(cells), tuple(flow(_family_facts(row, now), width, indent="    ")))
-
-
-def _count_tone(key: str, number: int) -> TextTone:
-    if number == 0:
-        return TextTone.DIM
-    if key in ("dead", "quarantined"):
-        return TextTone.BAD
-    return TextTone.WARN if key in ("held", "throttled") else TextTone.PLAIN
+    return [
+        Span(f"{units.count(number)} {mark.word}", count_tone(key, number))
+        for key, mark in COUNTS.items()
+        for number in (getattr(totals, key),)
+    ]
 
 
 def _family_facts(row: FamilyRow, now: datetime) -> list[Span]:
@@ -487,34 +398,37 @@ def _family_facts(row: FamilyRow, now: datetime) -> list[Span]:
     if row.paused is not None:
         facts += _pause(row.paused, now)
     if row.stuck:
-        facts.append(Span("stuck: runnable, and nothing drains it", TextTone.BAD))
+        facts.append(Span("stuck: runnable, and nothing drains it", Tone.CRIT))
     if row.failing:
-        facts.append(
-            Span(f"failing: {units.count(row.failed_per_min)} failed in the last minute", TextTone.BAD)
-        )
+        facts.append(Span(f"failing: {units.count(row.failed_per_min)} failed in the last minute", Tone.CRIT))
     if row.throttled:
-        facts.append(Span(throttled_words(row), TextTone.WARN))
+        facts.append(Span(throttled_words(row), COUNTS["throttled"].tone))
     if row.oldest_runnable_age_s is not None:
-        facts.append(Span(f"oldest runnable {units.length(row.oldest_runnable_age_s)}", TextTone.DIM))
+        facts.append(Span(f"oldest runnable {units.length(row.oldest_runnable_age_s)}", Tone.DIM))
     if row.oldest_held_age_s is not None:
-        facts.append(Span(f"oldest held {units.length(row.oldest_held_age_s)}", TextTone.DIM))
+        facts.append(Span(f"oldest held {units.length(row.oldest_held_age_s)}", Tone.DIM))
     if row.enqueued_per_min or row.settled_per_min:
         facts.append(
             Span(
                 f"{units.count(row.enqueued_per_min)} in, {units.count(row.settled_per_min)} settled a minute",
-                TextTone.DIM,
+                Tone.DIM,
             )
         )
     if row.eta_s is not None:
-        facts.append(Span(f"about {units.length(row.eta_s)} to drain", TextTone.DIM))
-    if not row.declared:
-        facts.append(Span("not declared in the lane file", TextTone.WARN))
+        facts.append(Span(f"about {units.length(row.eta_s)} to drain", Tone.DIM))
+    if row.priority:
+        facts.append(Span(f"default {safe(row.priority, 4)}", Tone.DIM))
+    if not row.declared and row.removed_since is None:
+        facts.append(Span("not declared in the lane file", Tone.WARN))
+    if row.removed_since is not None:
+        facts.append(Span(f"{removed_words(row, now.timestamp())}", Tone.WARN))
     if row.route == "transitional":
-        facts.append(Span("transitional route", TextTone.WARN))
+        facts.append(Span("transitional route", Tone.WARN))
     return facts
 
 
 def _pause(pause: PauseInfo, now: datetime) -> list[Span]:
+    tone = Tone.WARN if pause.kind == "machine" else Tone.HELD
     by = "a machine" if pause.kind == "machine" else "a person"
     what = {"hold": "paused (hold)", "drain": "draining: nothing is taken in, set"}.get(
         pause.mode, f"paused ({safe(pause.mode, 20)})"
@@ -524,173 +438,74 @@ def _pause(pause: PauseInfo, now: datetime) -> list[Span]:
     facts = [
         Span(
             f"{what} by {safe(pause.by, 60)}, {by}, for {units.length(units.since(pause.since, now))}",
-            TextTone.WARN,
+            tone,
         )
     ]
     if pause.until is not None:
         left = (pause.until - now).total_seconds()
-        facts.append(Span(f"ends in {units.length(left)}" if left > 0 else "has ended", TextTone.WARN))
+        facts.append(Span(f"ends in {units.length(left)}" if left > 0 else "has ended", tone))
     if pause.reason:
-        facts.append(Span(f"reason: {safe(pause.reason, 120)}", TextTone.WARN))
+        facts.append(Span(f"reason: {safe(pause.reason, 120)}", tone))
     saw = pause.diagnosis
     if saw is not None:
         facts.append(
             Span(
                 f"{units.count(saw.count)} of {units.many(saw.failures, 'failure')}: {safe(saw.error, 120)}",
-                TextTone.BAD,
+                Tone.CRIT,
             )
         )
-        facts.append(Span(f"first {safe(saw.first_item, 40)}", TextTone.DIM))
-        facts.append(Span(f"last {safe(saw.last_item, 40)}", TextTone.DIM))
+        facts.append(Span(f"first {safe(saw.first_item, 40)}", Tone.DIM))
+        facts.append(Span(f"last {safe(saw.last_item, 40)}", Tone.DIM))
     return facts
 
 
-def _run_row(row: RunRow, now: datetime, width: int) -> TextRow:
-    word = row.outcome if row.status == "completed" and row.outcome else row.status
-    age = "unknown" if row.created_at is None else units.length(units.since(row.created_at, now))
-    below: list[Line] = []
+def _run_facts(row: RunRow, now: datetime, width: int) -> list[Span]:
     facts: list[Span] = []
     if row.next_try_at is not None:
         wait = (row.next_try_at - now).total_seconds()
-        facts.append(
-            Span("next try now" if wait <= 0 else f"next try in {units.length(wait)}", TextTone.WARN)
-        )
-    if row.last_failure and word != "succeeded":
-        facts.append(Span(cut_reason(safe(row.last_failure, 1000), width - len(DETAIL)), TextTone.DIM))
-    if facts:
-        below = flow(facts, width, indent="    ")
-    family = safe(row.family, 100) if row.family is not None else units.UNKNOWN
-    return TextRow(
-        (
-            Span(safe(word, 20), _RUN_TONE.get(word, TextTone.PLAIN)),
-            family,
-            "–" if row.tries is None else units.count(row.tries),
-            age,
-            safe(row.run_id, 60),
-        ),
-        tuple(below),
-    )
-
-
-def _schedule_row(row: ScheduleRow, now: datetime, width: int) -> TextRow:
-    fired = None if row.last_fire is None else fire_instant(row.last_fire)
-    unknown = Span(units.UNKNOWN, TextTone.WARN)
-    if row.last_fire is None:
-        last = Span("never") if row.missed is not None else unknown
-    else:
-        last = unknown if fired is None else Span(units.ago(fired, now))
-    return TextRow(
-        (
-            Span(safe(row.name, 60), TextTone.STRONG),
-            _next(row, now),
-            last,
-            _fired(row),
-            unknown
-            if row.missed is None
-            else Span(units.count(row.missed), TextTone.WARN if row.missed else TextTone.DIM),
-        ),
-        tuple(flow(_schedule_facts(row), width, indent="    ")),
-    )
-
-
-def _next(row: ScheduleRow, now: datetime) -> Span:
-    """A disabled schedule has no next, whatever the clock computes."""
-    if row.enabled is None:
-        return Span(units.UNKNOWN, TextTone.WARN)
-    if not row.enabled:
-        return Span("disabled", TextTone.WARN)
-    if row.next is None:
-        return Span("-", TextTone.DIM)
-    seconds = (row.next - now).total_seconds()
-    if seconds < -1:
-        return Span(f"{units.length(-seconds)} overdue", TextTone.WARN)
-    return Span("now" if seconds < 1 else f"in {units.length(seconds)}")
-
-
-def _fired(row: ScheduleRow) -> Span:
-    """What came of the last fire: the end of its work, else where that stands, else why there is none."""
-    if row.last_fire is None:
-        return Span("-", TextTone.DIM) if row.missed is not None else Span(units.UNKNOWN, TextTone.WARN)
-    if row.last_outcome is not None:
-        tone = TextTone.BAD if row.last_outcome in _BAD_ENDS else TextTone.PLAIN
-        return Span(safe(row.last_outcome, 20), tone)
-    if row.last_decision is None or row.last_decision in STARTING:
-        if row.held:
-            return Span("held", TextTone.WARN)
-        if row.running:
-            return Span("under way", TextTone.GOOD)
-        if row.waiting:
-            return Span("waiting", TextTone.PLAIN)
-    return Span(safe(row.last_decision or units.UNKNOWN, 20))
+        facts.append(Span("next try now" if wait <= 0 else f"next try in {units.length(wait)}", Tone.WARN))
+    if row.last_failure and row.outcome != Outcome.SUCCEEDED:
+        facts.append(Span(cut_reason(safe(row.last_failure, 1000), width - len(DETAIL)), Tone.DIM))
+    return facts
 
 
 def _schedule_facts(row: ScheduleRow) -> list[Span]:
     facts: list[Span] = []
     if row.enabled is None and row.drift is None:
-        facts.append(Span("the clock has no job for it", TextTone.WARN))
+        facts.append(Span("the clock has no job for it", Tone.WARN))
     if not row.drift_known:
-        facts.append(Span(f"drift {units.UNKNOWN}: the gateway's address is not known here", TextTone.WARN))
+        facts.append(Span(f"drift {units.UNKNOWN}: the gateway's address is not known here", Tone.WARN))
     if row.missed is None:
-        facts.append(Span("the record of its fires can't be read", TextTone.WARN))
+        facts.append(Span("the record of its fires can't be read", Tone.WARN))
     if row.missed:
-        facts.append(Span("missed: passed without a fire, and not made up for", TextTone.WARN))
+        facts.append(Span("missed: passed without a fire, and not made up for", Tone.WARN))
     if row.last_reason is not None:
-        facts.append(Span(f"refused: {safe(row.last_reason, 200)}", TextTone.WARN))
+        facts.append(Span(f"refused: {safe(row.last_reason, 200)}", Tone.WARN))
     if row.late:
-        facts.append(Span("the last fire came late", TextTone.WARN))
+        facts.append(Span("the last fire came late", Tone.WARN))
     if row.call_failed_at is not None:
         why = safe(row.call_error or "it does not say why", 200)
-        facts.append(Span(f"the clock's last call failed: {why}", TextTone.BAD))
+        facts.append(Span(f"the clock's last call failed: {why}", Tone.CRIT))
     if row.drift is not None:
-        facts.append(Span(f"drift: {safe(row.drift, 200)}", TextTone.WARN))
-    facts.append(Span(f"{safe(row.cron, 60)} {safe(row.timezone, 40)}", TextTone.DIM))
+        facts.append(Span(f"drift: {safe(row.drift, 200)}", Tone.WARN))
+    facts.append(Span(f"{safe(row.cron, 60)} {safe(row.timezone, 40)}", Tone.DIM))
     if row.family is None:
-        facts.append(Span("not in the lane file", TextTone.WARN))
+        facts.append(Span("not in the lane file", Tone.WARN))
     else:
         via = "" if row.via is None else f" via {row.via}"
-        facts.append(Span(f"starts {safe(row.family, 100)}{via}", TextTone.DIM))
+        facts.append(Span(f"starts {safe(row.family, 100)}{via}", Tone.DIM))
     for label, rule in (("overlap", row.overlap), ("misfire", row.misfire)):
         if rule is not None:
-            facts.append(Span(f"{label} {safe(rule, 20)}", TextTone.DIM))
+            facts.append(Span(f"{label} {safe(rule, 20)}", Tone.DIM))
     return facts
 
 
-def _sandbox_run_row(row: SandboxRunRow, now: datetime) -> TextRow:
-    if row.beat_age_s is None:
-        beat = Span("none yet", TextTone.WARN)
-    else:
-        silent = row.beat_age_s > _SILENT_AFTER_S
-        beat = Span(f"{units.length(row.beat_age_s)} ago", TextTone.WARN if silent else TextTone.DIM)
-    return TextRow(
-        (
-            Span(safe(row.phase, 20), TextTone.GOOD),
-            safe(row.family, 100),
-            units.length(units.since(row.started_at, now)),
-            beat,
-            safe(row.host, 60),
-            safe(row.run_id, 60),
-        )
-    )
-
-
-def _artifact_row(row: ArtifactRow, now: datetime, width: int) -> TextRow:
-    facts = [Span(f"{safe(row.repo, 200)} at {safe(row.base_sha[:12], 12)}", TextTone.DIM)]
+def _artifact_facts(row: ArtifactRow) -> list[Span]:
+    facts = [Span(f"{safe(row.repo, 200)} at {safe(row.base_sha[:12], 12)}", Tone.DIM)]
     if row.branch is not None:
-        facts.append(Span(f"branch {safe(row.branch, 100)}", TextTone.DIM))
-    facts.append(Span(f"run {safe(row.run_id, 60)}", TextTone.DIM))
-    return TextRow(
-        (
-            _VERIFIED[row.verified],
-            Span(row.promotion, _PROMOTION_TONE.get(row.promotion, TextTone.STRONG)),
-            safe(row.family, 100),
-            safe(row.base_sha[:7], 7),
-            units.count(row.files),
-            f"+{units.count(row.insertions)} −{units.count(row.deletions)}",
-            units.length(units.since(row.created_at, now)),
-            safe(row.artifact_id[:12], 12),
-        ),
-        tuple(flow(facts, width, indent="    ")),
-    )
+        facts.append(Span(f"branch {safe(row.branch, 100)}", Tone.DIM))
+    facts.append(Span(f"run {safe(row.run_id, 60)}", Tone.DIM))
+    return facts
 
 
 def _runtime(snapshot: Snapshot, width: int) -> list[Line]:
@@ -700,14 +515,14 @@ def _runtime(snapshot: Snapshot, width: int) -> list[Line]:
         "worker": runtime.workers,
         "gateway": [runtime.gateway] if runtime.gateway is not None else [],
     }
-    heading = line(Span("RUNTIME", TextTone.STRONG))
-    fresh = runtime.status in (BoundaryStatus.OK, BoundaryStatus.DEGRADED)
+    heading = line(Span("RUNTIME", Tone.STRONG))
+    fresh = runtime.status in READABLE
     if not fresh and runtime.observed_at is None:
-        return [heading, *flow([Span(f"{role}s {units.UNKNOWN}", TextTone.WARN) for role in known], width)]
+        return [heading, *flow([Span(f"{role}s {units.UNKNOWN}", Tone.WARN) for role in known], width)]
     parts = [_processes(role, rows, fresh=fresh) for role, rows in known.items()]
     if not fresh and runtime.observed_at is not None:
         age = units.length(units.since(runtime.observed_at, snapshot.generated_at))
-        parts.insert(0, Span(f"{units.UNKNOWN} now; {age} ago it was", TextTone.WARN))
+        parts.insert(0, Span(f"{units.UNKNOWN} now; {age} ago it was", Tone.WARN))
     return [heading, *flow(parts, width)]
 
 
@@ -717,4 +532,4 @@ def _processes(role: str, rows: Sequence[ProcessRow], *, fresh: bool) -> Span:
     text = f"{alive} {role}{'s' if alive != 1 else ''} alive"
     if silent:
         text += f", {len(silent)} silent for {units.length(min(silent))}"
-    return Span(text, TextTone.GOOD if alive and fresh else TextTone.DIM if alive else TextTone.WARN)
+    return Span(text, Tone.OK if alive and fresh else Tone.DIM if alive else Tone.WARN)

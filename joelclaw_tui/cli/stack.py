@@ -12,17 +12,18 @@ from joelclaw_tui.cli.documents import instant
 from joelclaw_tui.cli.output import Answer, NextStep, StdoutClosed
 from joelclaw_tui.cli.parser import PROGRAM
 from joelclaw_tui.cli.session import Session
+from joelclaw_tui.presentation.marks import CHECK
 from joelclaw_tui.presentation.text_layout import (
     Line,
     Span,
     TextColumn,
     TextRow,
-    TextTone,
     line,
     paragraph,
     safe,
     table,
 )
+from joelclaw_tui.presentation.tones import Tone
 from runtime.model import ExitCode, OperatorError
 
 if TYPE_CHECKING:
@@ -55,7 +56,7 @@ def up(session: Session) -> ExitCode:
             "  ",
             Span(
                 f"gateway {gateway}, its token is in {StackPaths.of(session.settings).endpoints}",
-                TextTone.DIM,
+                Tone.DIM,
             ),
         ),
     ]
@@ -173,7 +174,7 @@ def _state_lines(state: StackState, width: int) -> list[Line]:
                 program.name,
                 _status(program, state),
                 "-" if program.pid is None else str(program.pid),
-                Span(safe(state.missing.get(program.name, program.detail), 200), TextTone.DIM),
+                Span(safe(state.missing.get(program.name, program.detail), 200), Tone.DIM),
             )
         )
         for program in state.programs
@@ -184,8 +185,8 @@ def _state_lines(state: StackState, width: int) -> list[Line]:
 def _status(program: ProgramState, state: StackState) -> Span:
     """A process that runs is not yet one that works."""
     if program.status != "running":
-        return Span(program.status.value, TextTone.WARN)
-    return Span("waits", TextTone.WARN) if program.name in state.missing else Span("running", TextTone.GOOD)
+        return Span(program.status.value, Tone.WARN)
+    return Span("waits", Tone.WARN) if program.name in state.missing else Span("running", Tone.OK)
 
 
 def _state_document(state: StackState) -> dict[str, Any]:
@@ -216,15 +217,8 @@ def _check_document(check: Check) -> dict[str, str | None]:
     }
 
 
-_CHECK = {
-    "ok": Span("ok    ", TextTone.GOOD),
-    "warn": Span("warn  ", TextTone.WARN),
-    "fail": Span("FAIL  ", TextTone.BAD),
-}
-
-
 def _check_lines(check: Check, width: int) -> list[Line]:
-    mark = _CHECK[str(check.status)]
+    mark = Span(f"{CHECK[str(check.status)].word:<6}", CHECK[str(check.status)].tone)
     lines = paragraph(
         f"{safe(check.name, 60)}: {as_called(safe(check.message, 500), sentence=True)}",
         width,
@@ -235,7 +229,7 @@ def _check_lines(check: Check, width: int) -> list[Line]:
         lines += paragraph(
             as_called(safe(check.fix, 500)),
             width,
-            first=line(Span("      fix: ", TextTone.DIM)),
+            first=line(Span("      fix: ", Tone.DIM)),
             rest="           ",
         )
     return lines

@@ -9,15 +9,18 @@ from collections.abc import Sequence
 from rich.console import Console
 from rich.text import Text
 
-from joelclaw_tui.presentation.text_layout import Line, TextTone
+from joelclaw_tui.presentation.text_layout import Line
+from joelclaw_tui.presentation.tones import Tone
 
 _STYLE = {
-    TextTone.PLAIN: "",
-    TextTone.DIM: "dim",
-    TextTone.STRONG: "bold",
-    TextTone.GOOD: "green",
-    TextTone.WARN: "yellow",
-    TextTone.BAD: "bold red",
+    Tone.PLAIN: "",
+    Tone.DIM: "dim",
+    Tone.STRONG: "bold",
+    Tone.OK: "green",
+    Tone.WARN: "yellow",
+    Tone.INFO: "cyan",
+    Tone.HELD: "magenta",
+    Tone.CRIT: "bold red",
 }
 _WEB_FONTS = re.compile(r"\s*@font-face\s*\{.*?\}", re.DOTALL)
 

@@ -8,13 +8,18 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from joelclaw_tui.presentation.text_layout import Span
+from joelclaw_tui.presentation.tones import Tone
 from runtime.model import SeriesPoint
+from runtime.truth.document import FamilyHistory
 
 GAP = "·"
 """No minute of the cell is on record: unknown, which is not 0."""
 BLOCKS = "▁▂▃▄▅▆▇█"
 """The lowest is 0 alone; the others are shares of the peak."""
 DAY_MINUTES = 1440
+HOUR_CELLS = 12
+"""Of the last hour: five minutes a cell."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,17 +30,18 @@ class Measure:
     of: Callable[[SeriesPoint], int | None]
     per_minute: bool
     """Events of a minute; else items there at its end."""
+    tone: Tone
 
 
 MEASURES = (
-    Measure("enqueued", lambda point: point.enqueued, True),
-    Measure("settled", lambda point: point.settled, True),
-    Measure("failed", lambda point: point.failed, True),
-    Measure("waiting", lambda point: point.waiting, False),
-    Measure("throttled", lambda point: point.throttled, False),
-    Measure("held", lambda point: point.held, False),
-    Measure("in flight", lambda point: point.in_flight, False),
-    Measure("dead", lambda point: point.dead, False),
+    Measure("enqueued", lambda point: point.enqueued, True, Tone.INFO),
+    Measure("settled", lambda point: point.settled, True, Tone.OK),
+    Measure("failed", lambda point: point.failed, True, Tone.WARN),
+    Measure("waiting", lambda point: point.waiting, False, Tone.INFO),
+    Measure("throttled", lambda point: point.throttled, False, Tone.INFO),
+    Measure("held", lambda point: point.held, False, Tone.HELD),
+    Measure("in flight", lambda point: point.in_flight, False, Tone.OK),
+    Measure("dead", lambda point: point.dead, False, Tone.WARN),
 )
 
 
@@ -47,6 +53,13 @@ def spark(values: Sequence[int | None], cells: int) -> str:
     shown = in_cells(values, cells)
     peak = max((value for value in shown if value is not None), default=0)
     return "".join(_block(value, peak) for value in shown)
+
+
+def hour_cell(history: FamilyHistory | None) -> Span:
+    """What settled in the last hour; all gaps where nothing of it is known."""
+    if history is None:
+        return Span(GAP * HOUR_CELLS, Tone.DIM)
+    return Span(spark(history.settled, HOUR_CELLS), Tone.OK if peak_of(history.settled) else Tone.DIM)
 
 
 def in_cells(values: Sequence[int | None], cells: int) -> list[int | None]:

@@ -7,25 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from enum import StrEnum
 
 from rich.cells import cell_len, chop_cells, set_cell_size
 
+from joelclaw_tui.presentation.tones import Tone
 from runtime.common.text import one_line
 
 INDENT = "  "
 DETAIL = "      "
-
-
-class TextTone(StrEnum):
-    """What a piece of text means to the eye; never the only carrier of that meaning."""
-
-    PLAIN = "plain"
-    DIM = "dim"
-    STRONG = "strong"
-    GOOD = "good"
-    WARN = "warn"
-    BAD = "bad"
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +22,7 @@ class Span:
     """Text that is already safe to show (`runtime.common.text`)."""
 
     text: str
-    tone: TextTone = TextTone.PLAIN
+    tone: Tone = Tone.PLAIN
 
 
 Line = tuple[Span, ...]
@@ -85,9 +74,7 @@ def wrap(text: str, width: int) -> list[str]:
     return lines
 
 
-def paragraph(
-    text: str, width: int, *, first: Line, rest: str, tone: TextTone = TextTone.PLAIN
-) -> list[Line]:
+def paragraph(text: str, width: int, *, first: Line, rest: str, tone: Tone = Tone.PLAIN) -> list[Line]:
     """Wrapped ``text``: ``first`` leads its first line, ``rest`` the others."""
     lead = sum(width_of(span.text) for span in first)
     room = max(width - max(lead, width_of(rest)), 10)
@@ -109,7 +96,7 @@ def flow(parts: Sequence[str | Span], width: int, *, indent: str = INDENT, gap: 
             lines.append((Span(indent), *current))
             current, used = [], 0
         if current:
-            current.append(Span(gap, TextTone.DIM))
+            current.append(Span(gap, Tone.DIM))
             used += width_of(gap)
         current.append(span)
         used += cells
@@ -127,6 +114,8 @@ class TextColumn:
     least: int | None = None
     spare: int = 0
     """May be left out where the rows don't fit otherwise: 2 before anything is squeezed, 1 after."""
+    word: str | None = None
+    """Said before the value where rows become lines; the title unless given."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,7 +155,7 @@ def table(
     _drop(columns, keep, 1, lambda: over(gap) > 0)
     if over(gap) > 0:
         return _stacked(columns, keep, wanted, width, indent)
-    titles = _Cells(tuple(Span(column.title, TextTone.DIM) for column in columns), ())
+    titles = _Cells(tuple(Span(column.title, Tone.DIM) for column in columns), ())
     lines: list[Line] = []
     for row in (titles, *wanted):
         spans: list[Span] = [Span(indent)]
@@ -177,9 +166,16 @@ def table(
             spans.append(Span(lead + pad(span.text, sizes[index], right=columns[index].right), span.tone))
             if width_of(span.text) > sizes[index] and row is not titles:
                 under = indent + INDENT
-                whole += paragraph(span.text, width, first=line(under), rest=under, tone=TextTone.DIM)
+                whole += paragraph(span.text, width, first=line(under), rest=under, tone=Tone.DIM)
         lines += [tuple(spans), *whole, *row.below]
     return lines
+
+
+def cell(text: str, tone: Tone = Tone.PLAIN) -> Span:
+    """Text from outside, cleaned for a terminal; never markup."""
+    if text.isascii() and text.isprintable() and len(text) <= 300:
+        return Span(text, tone)
+    return Span(one_line(text), tone)
 
 
 def safe(text: str, limit: int = 300) -> str:
@@ -203,7 +199,9 @@ def _stacked(
     lines: list[Line] = []
     for row in rows:
         parts = [
-            span if index == keep[0] else Span(f"{columns[index].title.lower()} {span.text}", span.tone)
+            span
+            if index == keep[0]
+            else Span(f"{columns[index].word or columns[index].title.lower()} {span.text}", span.tone)
             for index, span in ((index, row.cells[index]) for index in keep)
         ]
         lines += [*flow(parts, width, indent=indent), *row.below]

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 from datetime import UTC
 from urllib.parse import urlsplit
 
 from rich.cells import cell_len, set_cell_size
 
+from joelclaw_tui.presentation import units
 from runtime.common.text import one_line
 from runtime.model import WaitsFor
 from runtime.truth.document import DiagnosisInfo, FamilyRow
@@ -81,13 +81,20 @@ def throttled_words(family: FamilyRow) -> str:
     return f"throttled by {', '.join(told[:-1])} and {told[-1]}"
 
 
-def waits_words(waits: WaitsFor, length: Callable[[float], str], now: float) -> str:
-    """``an answer of POST http://…, for 2m 10s of at most 5m 0s``. ``length``: how the front end tells seconds."""
-    limit = "" if waits.limit_s is None else f" of at most {length(waits.limit_s)}"
-    return f"{one_line(waits.what, 300)}, for {length(max(0.0, now - waits.since))}{limit}"
+def waits_words(waits: WaitsFor, now: float) -> str:
+    """``an answer of POST http://…, for 2m 10s of at most 5m``."""
+    limit = "" if waits.limit_s is None else f" of at most {units.length(waits.limit_s)}"
+    return f"{one_line(waits.what, 300)}, for {units.length(max(0.0, now - waits.since))}{limit}"
 
 
 def diagnosis_words(saw: DiagnosisInfo) -> str:
     """``5 of 6 failures said: HTTP 503``."""
     failures = "failure" if saw.failures == 1 else "failures"
     return f"{saw.count:,} of {saw.failures:,} {failures} said: {one_line(saw.error, 200)}"
+
+
+def removed_words(family: FamilyRow, now: float) -> str:
+    """``removed from the lane file: its backlog was put aside 3d 4h ago``; ``removed_since`` is set."""
+    since = 0.0 if family.removed_since is None else now - family.removed_since.timestamp()
+    why = "declared again" if family.declared else "removed from the lane file"
+    return f"{why}: its backlog was put aside {units.length(since)} ago"

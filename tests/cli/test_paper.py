@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from joelclaw_tui.cli import units
+from joelclaw_tui.presentation import units
 from joelclaw_tui.presentation.text_layout import (
     Span,
     TextColumn,
@@ -84,7 +84,8 @@ def test_a_name_that_is_cut_stands_in_full_below() -> None:
 @pytest.mark.parametrize(
     ("seconds", "shown"),
     [
-        (-5, "<1s"),
+        (-5, "0s"),
+        (0, "0s"),
         (0.4, "<1s"),
         (3.9, "3s"),
         (60, "1m"),

@@ -89,7 +89,7 @@ def test_held_throttled_delayed_waiting_and_stuck_are_different_words() -> None:
 
 def test_what_cannot_be_read_is_unknown_with_the_age_of_the_last_good_value() -> None:
     text = shown(pressure_unknown=True, durable_down=True)
-    assert "PRESSURE  unknown  no answer within 2 s · last good figures are 42s old" in text
+    assert "PRESSURE  ? unknown  no answer within 2 s · last good figures are 42s old" in text
     assert "unknown now; 42s ago it was" in text
     assert "live runs unknown" in text
     assert "0 live" not in text
@@ -99,9 +99,9 @@ def test_the_words_of_schedules_are_told_apart() -> None:
     text = shown(120)
     blocks = dict(re.findall(r"^  ([a-z]+-?[a-z]*) .*\n((?:    .*\n)*)", text, re.MULTILINE))
     rows = {line.split()[0]: " ".join(line.split()) for line in text.splitlines() if line.startswith("  ")}
-    assert "in 50m 34s 2m 56s ago succeeded 0" in rows["feeds-hourly"]
+    assert "○ enabled in 50m 34s 2m 56s ✓ succeeded 0" in rows["feeds-hourly"]
     assert "0 0 * * * * America/Los_Angeles" in blocks["feeds-hourly"]
-    assert "disabled" in rows["backup-weekly"]
+    assert "‖ disabled off" in rows["backup-weekly"]
     assert "unknown never" in rows["new-one"]
     assert "the clock has no job for it" in blocks["new-one"]
     assert "under way" in rows["repo-sync"]
@@ -109,14 +109,14 @@ def test_the_words_of_schedules_are_told_apart() -> None:
     assert "held" in rows["digest-daily"]
     assert "missed: passed without a fire" in blocks["cleanup"]
     assert "drift: timezone is Europe/Berlin" in blocks["cleanup"]
-    assert "8 schedules · 1 running · 3 missed · 1 late · 1 disabled · 2 drifted" in text
+    assert "8 schedules · 1 running · 1 held · 3 missed · 1 late · 1 disabled · 2 drifted" in text
 
 
 def test_fires_that_can_not_be_read_are_unknown_and_not_none() -> None:
     dark = schedule_row("dark", missed=None, running=None, late=None, fired_s=None)
     old = schedule_row("old", family=None, drift="not in the lane file")
     text = "\n".join(plain(line) for line in schedule_lines([dark, old], NOW, 100))
-    assert re.search(r"dark +in 12m 4s +unknown +unknown +unknown", text)
+    assert re.search(r"dark +\? unknown +in 12m 4s +unknown +unknown +unknown", text)
     assert "the record of its fires can't be read" in text
     assert "starts" not in text.partition("old ")[2]
 
@@ -124,14 +124,14 @@ def test_fires_that_can_not_be_read_are_unknown_and_not_none() -> None:
 def test_the_words_of_artifacts_are_told_apart() -> None:
     text = shown(120)
     assert "6 artifacts · 2 running · 4 to decide · 1 promoted · 1 rejected" in text
-    assert re.search(r"verify +code/change +3m 12s +41s ago", text)
+    assert re.search(r"\? verify +code/change +3m 12s +41s ago", text)
     for verified, promotion in (
-        ("✓ passed", "none"),
-        ("✗ failed", "none"),
-        ("- absent", "none"),
-        ("✓ passed", "stale"),
-        ("✓ passed", "promoted"),
-        ("✗ failed", "rejected"),
+        ("✓ passed", "○ none"),
+        ("✕ failed", "○ none"),
+        ("– absent", "○ none"),
+        ("✓ passed", "◔ stale"),
+        ("✓ passed", "✓ promoted"),
+        ("✕ failed", "⊘ rejected"),
     ):
         assert re.search(f"^  {verified} +{promotion} ", text, re.MULTILINE)
     assert "docker · not available · not supported by this version" in text
@@ -139,17 +139,17 @@ def test_the_words_of_artifacts_are_told_apart() -> None:
 
 def test_a_clock_that_was_never_read_and_a_sandbox_that_does_not_answer_are_unknown() -> None:
     text = shown(clock_down=True, sandbox_unknown=True)
-    assert "CLOCK  down  connection refused: http://127.0.0.1:8081" in text
+    assert "CLOCK  ■ down  connection refused: http://127.0.0.1:8081" in text
     assert "schedules unknown" in text
     assert "0 schedules" not in text
-    assert "SANDBOX  unknown  no answer within 2 s · last good figures are 42s old" in text
+    assert "SANDBOX  ? unknown  no answer within 2 s · last good figures are 42s old" in text
     assert "unknown now; 42s ago it was" in text
 
 
 def test_an_absent_boundary_is_one_line() -> None:
     lines = shown(absent=True).splitlines()
     for name in ("CLOCK", "SANDBOX"):
-        at = lines.index(f"{name}  absent  this profile has none")
+        at = lines.index(f"{name}  – absent  this profile has none")
         assert lines[at + 1] == ""
 
 

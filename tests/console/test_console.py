@@ -12,6 +12,7 @@ import pytest
 from textual.pilot import Pilot
 from textual.widgets import Button, Input
 
+from joelclaw_tui.presentation.marks import family_mark
 from joelclaw_tui.tui.app import ConsoleApp
 from joelclaw_tui.tui.panes.backlog import BacklogPane
 from joelclaw_tui.tui.ports import ConsoleOperator, Counted, Progress
@@ -28,7 +29,6 @@ from joelclaw_tui.tui.screens.receipt import ReceiptScreen
 from joelclaw_tui.tui.screens.run import RunScreen
 from joelclaw_tui.tui.screens.start import StartScreen
 from joelclaw_tui.tui.screens.terms import TermsScreen
-from joelclaw_tui.tui.widgets.state import family_mark
 from runtime.actions.intents import ActionName, Intent, Preview
 from runtime.model import BoundaryDown, ItemState, OperatorError, PauseMode, ReadOnly, Receipt, ReceiptOutcome
 from tests.console.driving import at_rest, main_screen, ready, screen_text, until
@@ -114,7 +114,7 @@ async def test_held_and_runnable_ages_are_told_apart(operator: MemoryOperator) -
         by_key = {row.key: dict(zip(titles, row.cells, strict=True)) for row in table.rows}
         assert by_key["email/digest"]["OLDEST"].text == "–"
         assert by_key["email/digest"]["FOR"].text == "2h05m"
-        assert by_key["repo/sync"]["OLDEST"].text == "12m"
+        assert by_key["repo/sync"]["OLDEST"].text == "12m34s"
         assert by_key["repo/sync"]["FOR"].text == "–"
         assert "stuck" in by_key["repo/sync"]["STATE"].text
         assert "held" in by_key["email/digest"]["STATE"].text

@@ -10,7 +10,9 @@ from rich.cells import cell_len
 from textual.app import App, ComposeResult
 from textual.strip import Strip
 
-from joelclaw_tui.tui.widgets.cells import Cell, Column, Filter, Row, cell, cut_to, fit
+from joelclaw_tui.presentation.columns import Column
+from joelclaw_tui.presentation.text_layout import Span, cell
+from joelclaw_tui.tui.widgets.cells import Filter, Row, cut_to, fit
 from joelclaw_tui.tui.widgets.live_table import LiveTable
 from tests.sample import HOSTILE
 
@@ -18,7 +20,7 @@ COLUMNS = (Column("NAME", 10, flex=1), Column("N", 6, align="right"), Column("LE
 
 
 def rows(names: Iterable[str], figure: int = 0) -> list[Row]:
-    return [Row(name, (cell(name), Cell(str(figure)), Cell("x"))) for name in names]
+    return [Row(name, (cell(name), Span(str(figure)), Span("x"))) for name in names]
 
 
 class TableApp(App[None]):
@@ -124,7 +126,7 @@ async def test_it_says_what_to_do_when_it_is_empty_or_filtered_empty() -> None:
 async def test_hostile_text_is_drawn_as_text() -> None:
     app = TableApp()
     async with app.run_test(size=(80, 12)) as pilot:
-        app.table.set_rows([Row("k", (cell(HOSTILE), Cell("1"), Cell("x")))])
+        app.table.set_rows([Row("k", (cell(HOSTILE), Span("1"), Span("x")))])
         await pilot.pause()
         strip = app.table.render_line(1)
         assert "[bold red]x[/]" in strip.text
@@ -136,7 +138,7 @@ async def test_hostile_text_is_drawn_as_text() -> None:
 async def test_every_line_is_exactly_as_wide_as_the_table() -> None:
     app = TableApp()
     async with app.run_test(size=(33, 12)) as pilot:
-        app.table.set_rows([Row("k", (cell("日本語" * 9), Cell("123456"), Cell("ééé")))])
+        app.table.set_rows([Row("k", (cell("日本語" * 9), Span("123456"), Span("ééé")))])
         await pilot.pause()
         for y in range(4):
             assert app.table.render_line(y).cell_length == app.table.size.width
@@ -177,7 +179,7 @@ async def test_a_change_of_one_row_redraws_one_line(monkeypatch: pytest.MonkeyPa
 
         monkeypatch.setattr(app.table, "render_line", counted)
         changed = rows("abcdefgh")
-        changed[4] = Row("e", (cell("e"), Cell("5"), Cell("x")))
+        changed[4] = Row("e", (cell("e"), Span("5"), Span("x")))
         app.table.set_rows(changed)
         await pilot.pause()
         assert drawn == {5}

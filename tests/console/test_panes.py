@@ -233,14 +233,14 @@ async def test_the_schedule_tells_its_words_apart(operator: MemoryOperator) -> N
         assert "disabled" in states["backup-weekly"]
         assert "held" in states["digest-daily"]
         assert "running" in states["repo-sync"]
-        assert coming["feeds-hourly"] == "in 50m"
+        assert coming["feeds-hourly"] == "in 50m34s"
         assert coming["backup-weekly"] == "off"
         assert coming["new-one"] == "?"
         assert "under way" in outcomes["repo-sync"]
         assert outcomes["new-one"] == "–"
         assert column(pane, "LATE")["repo-sync"] == "late"
         assert column(pane, "MISSED")["cleanup"] == "3"
-        assert column(pane, "LAST")["repo-sync"] == "9m"
+        assert column(pane, "LAST")["repo-sync"] == "9m26s"
         assert keys_of(pane.table)[:3] == ["cleanup", "feeds-poll", "new-one"]
         shown = " ".join(screen_text(app).split())
         for words in (
@@ -265,7 +265,7 @@ async def test_a_next_that_has_passed_is_not_told_as_now(operator: MemoryOperato
     clock = sample_snapshot().boundaries.clock.model_copy(update={"data": data})
     operator.reader.current = varied(sample_snapshot(), clock=clock)
     async with opened(operator, (200, 60)) as (app, _):
-        assert column(main_screen(app).schedule, "NEXT") == {"stuck": "5m ago"}
+        assert column(main_screen(app).schedule, "NEXT") == {"stuck": "5m00s ago"}
         assert "dkron clock led by n1" in screen_text(app)
 
 

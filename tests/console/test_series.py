@@ -11,15 +11,16 @@ import pytest
 from rich.cells import cell_len
 from textual.pilot import Pilot
 
-from joelclaw_tui.presentation.sparkline import GAP, MEASURES
+from joelclaw_tui.presentation.sparkline import GAP, HOUR_CELLS, MEASURES, hour_cell
+from joelclaw_tui.presentation.tones import Tone
 from joelclaw_tui.tui.app import ConsoleApp
 from joelclaw_tui.tui.panes.backlog import BacklogPane
 from joelclaw_tui.tui.screens.family import FamilyScreen, day_content
 from joelclaw_tui.tui.screens.items import ItemsScreen
 from joelclaw_tui.tui.screens.main import MainScreen
 from joelclaw_tui.tui.widgets.cells import GAP as BETWEEN
-from joelclaw_tui.tui.widgets.cells import Tone, fit
-from joelclaw_tui.tui.widgets.sparkline import HOUR_CELLS, chart, hour_cell
+from joelclaw_tui.tui.widgets.cells import fit
+from joelclaw_tui.tui.widgets.sparkline import chart
 from runtime.model import BoundaryDown, FamilySeries, SeriesPoint
 from tests.console.driving import at_rest, ready, screen_text, until
 from tests.console.operator import MemoryOperator, console, settings

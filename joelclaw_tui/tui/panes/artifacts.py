@@ -7,26 +7,33 @@ from typing import ClassVar
 from textual.binding import BindingType
 from textual.content import Content
 
+from joelclaw_tui.presentation import units
+from joelclaw_tui.presentation.columns import (
+    ARTIFACTS,
+    SHORT,
+    FrontEnd,
+    Look,
+    cells_of,
+    shim_age,
+    shown_by,
+)
+from joelclaw_tui.presentation.marks import shim_mark, shim_silent
+from joelclaw_tui.presentation.text_layout import Span, cell
+from joelclaw_tui.presentation.tones import Tone
 from joelclaw_tui.tui.host import settled_targets
 from joelclaw_tui.tui.keymap import KeyScope, bindings
 from joelclaw_tui.tui.offers import artifact_offers
 from joelclaw_tui.tui.panes.base import BasePane
 from joelclaw_tui.tui.screens.ask import AskScreen, reason_answer
 from joelclaw_tui.tui.screens.preview import REASON_MAX
-from joelclaw_tui.tui.widgets.age import age, count
-from joelclaw_tui.tui.widgets.cells import Cell, Column, Row, Tone, cell
+from joelclaw_tui.tui.widgets.cells import Row
 from joelclaw_tui.tui.widgets.live_table import LiveTable
-from joelclaw_tui.tui.widgets.state import PROMOTION, VERIFIED
 from joelclaw_tui.tui.widgets.tones import advice, joined, tally, toned
 from runtime.actions.intents import ActionName, Intent
 from runtime.common.text import one_line
 from runtime.model import Promotion, Verified
 from runtime.truth.document import ArtifactRow, Boundary, SandboxData, SandboxRunRow, Snapshot
 
-SILENT_AFTER_S = 5.0
-"""A shim beats each second: one that has not for so long is worth a word. It is not dead by that alone."""
-SHORT = 12
-"""Digits of an artifact's id that a person is shown."""
 _RUN = "run:"
 
 
@@ -34,18 +41,7 @@ class ArtifactsPane(BasePane):
     NUMBER = 4
     NAME = "artifacts"
     SYSTEM = "sandbox"
-    COLUMNS = (
-        Column("VERIFIED", 9),
-        Column("PROMOTION", 10),
-        Column("FAMILY", 11, flex=2, cut="middle", tells=True),
-        Column("REPO", 9, flex=2, cut="middle", tells=True),
-        Column("BASE", 7, drop=2),
-        Column("FILES", 5, align="right", drop=3),
-        Column("CHANGE", 10, align="right"),
-        Column("AGE", 6, align="right", drop=1),
-        Column("BRANCH", 16, flex=1, drop=4, cut="middle"),
-        Column("ARTIFACT", SHORT, drop=5),
-    )
+    COLUMNS = shown_by(ARTIFACTS, FrontEnd.CONSOLE)
     BINDINGS: ClassVar[list[BindingType]] = [*bindings(KeyScope.ARTIFACTS)]
 
     def boundary(self, snapshot: Snapshot) -> Boundary[object]:
@@ -55,11 +51,11 @@ class ArtifactsPane(BasePane):
         data = snapshot.boundaries.sandbox.data
         if data is None:
             return []
-        now = self.host.now()
+        look = Look(self.host.now(), compact=True)
         # The latest first, as they come, but what is decided already below what is not.
         artifacts = sorted(data.artifacts.items, key=lambda artifact: not artifact.undecided)
-        return [_run_row(run, now) for run in data.running.items] + [
-            _artifact_row(artifact, now) for artifact in artifacts
+        return [_run_row(run, look) for run in data.running.items] + [
+            _artifact_row(artifact, look) for artifact in artifacts
         ]
 
     def summary_of(self, snapshot: Snapshot) -> list[Content]:
@@ -178,83 +174,48 @@ def short_id(artifact_id: str) -> str:
     return one_line(artifact_id[:SHORT], SHORT)
 
 
-def repo_name(repo: str) -> str:
-    """The last part of a repository's path or URL: what tells repositories apart in a narrow column."""
-    return repo.rstrip("/").rpartition("/")[2] or repo
-
-
 def _run_of(snapshot: Snapshot, key: str) -> SandboxRunRow | None:
     data = snapshot.boundaries.sandbox.data
     items = [] if data is None else data.running.items
     return next((run for run in items if f"{_RUN}{run.run_id}" == key), None)
 
 
-def _silent(run: SandboxRunRow) -> bool:
-    return run.beat_age_s is None or run.beat_age_s > SILENT_AFTER_S
-
-
-def _run_row(run: SandboxRunRow, now: float) -> Row:
-    none = Cell("–", Tone.DIM)
+def _run_row(run: SandboxRunRow, look: Look) -> Row:
+    """In the artifacts' columns, of which a run that goes on has few."""
+    known = {"VERIFIED": shim_mark(run).span(), "FAMILY": cell(run.family), "AGE": shim_age(run, look)}
+    none = Span(units.NONE, Tone.DIM)
     return Row(
         key=f"{_RUN}{run.run_id}",
-        cells=(
-            cell(f"? {run.phase}", Tone.WARN) if _silent(run) else cell(f"▸ {run.phase}", Tone.OK),
-            none,
-            cell(run.family),
-            none,
-            none,
-            none,
-            none,
-            Cell(age(now - run.started_at.timestamp())),
-            none,
-            none,
-        ),
+        cells=tuple(known.get(column.title, none) for column in ArtifactsPane.COLUMNS),
         search=f"{run.run_id} {run.host}",
     )
 
 
-def _artifact_row(artifact: ArtifactRow, now: float) -> Row:
-    done = not artifact.undecided
-    quiet = Tone.DIM if done else Tone.PLAIN
-    verified = VERIFIED[Verified(artifact.verified)]
+def _artifact_row(artifact: ArtifactRow, look: Look) -> Row:
     return Row(
         key=artifact.artifact_id,
-        cells=(
-            Cell(f"{verified.symbol} {verified.word}", Tone.DIM if done else verified.tone),
-            PROMOTION[Promotion(artifact.promotion)].cell(),
-            cell(artifact.family, quiet),
-            cell(repo_name(artifact.repo), quiet),
-            cell(artifact.base_sha[:7], Tone.DIM),
-            Cell(count(artifact.files), quiet),
-            Cell(f"+{_lines(artifact.insertions)} −{_lines(artifact.deletions)}", quiet),
-            Cell(age(now - artifact.created_at.timestamp()), Tone.DIM),
-            cell(artifact.branch or "", Tone.DIM),
-            cell(artifact.artifact_id[:SHORT], Tone.DIM),
-        ),
+        cells=cells_of(ArtifactsPane.COLUMNS, artifact, look),
         search=f"{artifact.artifact_id} {artifact.run_id} {artifact.repo} {artifact.base_sha}",
     )
 
 
 def change_words(files: int, insertions: int, deletions: int) -> str:
     """``3 files +12 −4``"""
-    return f"{count(files)} {'file' if files == 1 else 'files'} +{count(insertions)} −{count(deletions)}"
-
-
-def _lines(number: int) -> str:
-    """A count of lines in at most four cells: what is cut off here is told below the table."""
-    if number < 1000:
-        return str(number)
-    return f"{number / 1000:.1f}k" if number < 10_000 else f"{min(number // 1000, 999)}k"
+    return f"{units.count(files)} {'file' if files == 1 else 'files'} +{units.count(insertions)} −{units.count(deletions)}"
 
 
 def _run_foot(run: SandboxRunRow, now: float) -> Content:
     if run.beat_age_s is None:
         told = toned("It has given no sign of life yet; that alone is not death.", Tone.WARN)
-    elif _silent(run):
-        told = toned(f"No sign of life for {age(run.beat_age_s)}; that alone is not death.", Tone.WARN)
+    elif shim_silent(run):
+        told = toned(
+            f"No sign of life for {units.length(run.beat_age_s)}; that alone is not death.", Tone.WARN
+        )
     else:
         told = advice(
-            f"{one_line(run.phase, 30)} for {age(now - run.started_at.timestamp())} in all.", "⏎", "its run"
+            f"{one_line(run.phase, 30)} for {units.length(now - run.started_at.timestamp())} in all.",
+            "⏎",
+            "its run",
         )
     facts = [toned(one_line(run.run_id, 60), bold=True), toned(f"on {one_line(run.host, 60)}", Tone.DIM)]
     return Content("\n").join([told, joined(facts)])

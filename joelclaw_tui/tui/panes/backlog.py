@@ -7,59 +7,31 @@ from typing import ClassVar
 from textual.binding import BindingType
 from textual.content import Content
 
-from joelclaw_tui.presentation.words import diagnosis_words, throttled_words
+from joelclaw_tui.presentation import units
+from joelclaw_tui.presentation.columns import FAMILIES, FrontEnd, Look, cells_of, shown_by
+from joelclaw_tui.presentation.marks import COUNTS, family_mark
+from joelclaw_tui.presentation.tones import Tone
+from joelclaw_tui.presentation.words import diagnosis_words, removed_words, throttled_words
 from joelclaw_tui.tui.host import settled_targets
 from joelclaw_tui.tui.keymap import KeyScope, bindings
 from joelclaw_tui.tui.offers import family_offers
 from joelclaw_tui.tui.panes.base import BasePane
 from joelclaw_tui.tui.screens.ask import AskScreen, count_answer
 from joelclaw_tui.tui.screens.terms import Terms, TermsScreen
-from joelclaw_tui.tui.widgets.age import age, count
-from joelclaw_tui.tui.widgets.cells import Cell, Column, Row, Tone, cell
+from joelclaw_tui.tui.widgets.cells import Row
 from joelclaw_tui.tui.widgets.live_table import LiveTable
-from joelclaw_tui.tui.widgets.sparkline import HOUR_CELLS, hour_cell
-from joelclaw_tui.tui.widgets.state import family_mark
 from joelclaw_tui.tui.widgets.tones import advice, joined, tally, toned
 from runtime.actions.intents import ActionName, Intent
 from runtime.common.command_prefix import as_called
 from runtime.common.text import one_line
 from runtime.truth.document import Boundary, FamilyRow, PauseInfo, PressureData, Snapshot
 
-_TOTALS = (
-    ("waiting", "waiting", Tone.PLAIN),
-    ("held", "held", Tone.HELD),
-    ("throttled", "throttled", Tone.INFO),
-    ("delayed", "delayed", Tone.PLAIN),
-    ("leased", "leased", Tone.PLAIN),
-    ("in_flight", "in flight", Tone.OK),
-    ("dead", "dead", Tone.WARN),
-    ("quarantined", "quarantined", Tone.WARN),
-)
-
 
 class BacklogPane(BasePane):
     NUMBER = 1
     NAME = "backlog"
     SYSTEM = "redis"
-    COLUMNS = (
-        Column("FAMILY", 12, flex=1, cut="middle", tells=True),
-        Column("STATE", 13),
-        Column("WAIT", 6, align="right"),
-        Column("OLDEST", 6, align="right"),
-        Column("HELD", 6, align="right"),
-        Column("FOR", 6, align="right", drop=1),
-        Column("THROT", 6, align="right", drop=3),
-        Column("DELAY", 6, align="right", drop=6),
-        Column("LEASED", 6, align="right", drop=7),
-        Column("FLIGHT", 6, align="right", drop=2),
-        Column("DEAD", 5, align="right"),
-        Column("QUAR", 5, align="right", drop=4),
-        Column("IN/MIN", 6, align="right", drop=9),
-        Column("SETTLED/MIN", 11, align="right", drop=8),
-        Column("FAIL/MIN", 8, align="right", drop=10),
-        Column("ETA", 6, align="right", drop=11),
-        Column("SETTLED 1H", HOUR_CELLS, drop=5),
-    )
+    COLUMNS = shown_by(FAMILIES, FrontEnd.CONSOLE)
     BINDINGS: ClassVar[list[BindingType]] = [*bindings(KeyScope.BACKLOG)]
 
     def boundary(self, snapshot: Snapshot) -> Boundary[object]:
@@ -70,7 +42,8 @@ class BacklogPane(BasePane):
         families = [] if data is None else data.families.items
         # By name within each rank of urgency: rows move when a state changes, not with each figure.
         ordered = sorted(families, key=lambda family: (family_mark(family).urgency, family.name))
-        return [_row(family) for family in ordered]
+        look = Look(self.host.now(), compact=True)
+        return [_row(family, look) for family in ordered]
 
     def summary_of(self, snapshot: Snapshot) -> list[Content]:
         data = snapshot.boundaries.pressure.data
@@ -80,17 +53,19 @@ class BacklogPane(BasePane):
         family = self._family(snapshot, key)
         if family is None:
             return Content()
-        levels = [toned(f"{count(n)} at {level}", Tone.DIM) for level, n in family.by_priority.items() if n]
+        levels = [
+            toned(f"{units.count(n)} at {level}", Tone.DIM) for level, n in family.by_priority.items() if n
+        ]
         facts = [
             toned(one_line(family.name, 60), bold=True),
             toned(
-                f"{count(family.enqueued_per_min)} in, {count(family.settled_per_min)} settled, "
-                f"{count(family.failed_per_min)} of them failed, per minute",
+                f"{units.count(family.enqueued_per_min)} in, {units.count(family.settled_per_min)} settled, "
+                f"{units.count(family.failed_per_min)} of them failed, per minute",
                 Tone.DIM,
             ),
         ]
         if family.eta_s is not None:
-            facts.append(toned(f"drained in about {age(family.eta_s)}", Tone.DIM))
+            facts.append(toned(f"drained in about {units.length(family.eta_s)}", Tone.DIM))
         if levels:
             facts.append(joined(levels, ", "))
         if family.priority:
@@ -212,43 +187,13 @@ class BacklogPane(BasePane):
         return None if data is None else next((f for f in data.families.items if f.name == name), None)
 
 
-def _row(family: FamilyRow) -> Row:
-    return Row(
-        key=family.name,
-        cells=(
-            cell(family.name),
-            family_mark(family).cell(),
-            _count(family.waiting),
-            _age(family.oldest_runnable_age_s, Tone.CRIT if family.stuck else Tone.PLAIN),
-            _count(family.held, Tone.HELD),
-            _age(family.oldest_held_age_s, Tone.HELD),
-            _count(family.throttled, Tone.INFO),
-            _count(family.delayed),
-            _count(family.leased),
-            _count(family.in_flight, Tone.OK),
-            _count(family.dead, Tone.WARN),
-            _count(family.quarantined, Tone.WARN),
-            _count(family.enqueued_per_min),
-            _count(family.settled_per_min),
-            _count(family.failed_per_min, Tone.WARN),
-            _age(family.eta_s, Tone.DIM),
-            hour_cell(family.history),
-        ),
-    )
-
-
-def _count(number: int, tone: Tone = Tone.PLAIN) -> Cell:
-    """A figure; 0 is a figure too, but a quiet one."""
-    return Cell(count(number), tone if number else Tone.DIM)
-
-
-def _age(seconds: float | None, tone: Tone) -> Cell:
-    return Cell(age(seconds), Tone.DIM if seconds is None else tone)
+def _row(family: FamilyRow, look: Look) -> Row:
+    return Row(key=family.name, cells=cells_of(BacklogPane.COLUMNS, family, look))
 
 
 def _totals(data: PressureData) -> list[Content]:
     """All eight figures, zeros too: a pane that is too narrow for a column still tells its sum."""
-    parts = [tally(getattr(data.totals, field), word, tone) for field, word, tone in _TOTALS]
+    parts = [tally(getattr(data.totals, key), mark.word, mark.tone) for key, mark in COUNTS.items()]
     families = data.families
     if families.truncated:
         parts.append(toned(f"{len(families.items)} of {families.total:,} families shown", Tone.WARN))
@@ -259,7 +204,9 @@ def _sentence(family: FamilyRow, now: float) -> Content:
     """The one thing to know about a family, and the key that helps."""
     if family.stuck:
         return advice(
-            f"Runnable for {age(family.oldest_runnable_age_s)} and nothing drains it.", "f", "what to do"
+            f"Runnable for {units.length(family.oldest_runnable_age_s)} and nothing drains it.",
+            "f",
+            "what to do",
         )
     if family.failing:
         failed = f"{family.failed_per_min:,} of {family.settled_per_min:,} settled in the last minute failed."
@@ -269,9 +216,11 @@ def _sentence(family: FamilyRow, now: float) -> Content:
     if family.paused is not None:
         return advice(_pause_text(family.paused, now), "r", "resume")
     if family.removed_since is not None:
+        told = removed_words(family, now)
+        told = told[0].upper() + told[1:]
         if not family.declared:
-            return advice("Removed from the lane file: its backlog is kept aside.", "⏎", "its items")
-        return advice("Declared again, its backlog still aside since it was removed.", "B", "bring it back")
+            return advice(f"{told}.", "⏎", "its items")
+        return advice(f"{told}.", "B", "bring it back")
     if not family.declared:
         return advice(
             "Not in the lane file: its rows can't run until it is declared again.", "⏎", "its items"
@@ -297,9 +246,9 @@ def _pause_text(pause: PauseInfo, now: float) -> str:
         what = "The whole lane is held"
     elif pause.mode == "drain":
         what = "Takes nothing in, and drains,"
-    parts = [f"{what} by {one_line(pause.by, 40)} for {age(now - pause.since.timestamp())}"]
+    parts = [f"{what} by {one_line(pause.by, 40)} for {units.length(now - pause.since.timestamp())}"]
     if pause.until is not None:
-        parts.append(f", {age(pause.until.timestamp() - now)} to go")
+        parts.append(f", {units.length(pause.until.timestamp() - now)} to go")
     if pause.diagnosis is not None:
         parts.append(f": {diagnosis_words(pause.diagnosis)}")
     elif pause.reason:

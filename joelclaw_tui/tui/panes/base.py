@@ -12,13 +12,15 @@ from textual.app import ComposeResult
 from textual.containers import Vertical
 from textual.content import Content
 
+from joelclaw_tui.presentation import units
+from joelclaw_tui.presentation.columns import Column
+from joelclaw_tui.presentation.marks import BOUNDARY, READABLE
+from joelclaw_tui.presentation.tones import Tone
 from joelclaw_tui.tui.host import ConsoleHost, host_of
 from joelclaw_tui.tui.view import View
-from joelclaw_tui.tui.widgets.age import age
-from joelclaw_tui.tui.widgets.cells import Column, Row, Tone
+from joelclaw_tui.tui.widgets.cells import Row
 from joelclaw_tui.tui.widgets.header import boundary_age
 from joelclaw_tui.tui.widgets.live_table import LiveTable
-from joelclaw_tui.tui.widgets.state import BOUNDARY, READABLE
 from joelclaw_tui.tui.widgets.table_box import TableBox
 from joelclaw_tui.tui.widgets.told import Told
 from joelclaw_tui.tui.widgets.tones import flowed, mark_content, toned
@@ -185,6 +187,6 @@ class BasePane(Vertical):
                 parts.append(toned(f" {boundary.latency_ms:.0f} ms", Tone.DIM))
         else:
             seconds = boundary_age(boundary, self.host.now())
-            last = "never read" if seconds is None else f"as it was {age(seconds)} ago"
+            last = "never read" if seconds is None else f"as it was {units.length(seconds)} ago"
             parts.append(toned(f", {last}", Tone.WARN))
         return Content.assemble(*parts)

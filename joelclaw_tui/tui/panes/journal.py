@@ -8,14 +8,16 @@ from typing import ClassVar
 from textual.binding import BindingType
 from textual.content import Content
 
+from joelclaw_tui.presentation import units
+from joelclaw_tui.presentation.columns import RUNS, FrontEnd, Look, cells_of, shown_by
+from joelclaw_tui.presentation.marks import run_mark, run_row_mark
+from joelclaw_tui.presentation.tones import Tone
 from joelclaw_tui.tui.host import settled_targets
 from joelclaw_tui.tui.keymap import KeyScope, bindings
 from joelclaw_tui.tui.offers import run_offers
 from joelclaw_tui.tui.panes.base import BasePane
-from joelclaw_tui.tui.widgets.age import age, ahead, count
-from joelclaw_tui.tui.widgets.cells import Cell, Column, Row, Tone, cell
+from joelclaw_tui.tui.widgets.cells import Row
 from joelclaw_tui.tui.widgets.live_table import LiveTable
-from joelclaw_tui.tui.widgets.state import run_mark, run_row_mark
 from joelclaw_tui.tui.widgets.tones import joined, toned
 from runtime.actions.intents import ActionName, Intent
 from runtime.common.text import one_line
@@ -38,16 +40,7 @@ class JournalPane(BasePane):
     NUMBER = 3
     NAME = "journal"
     SYSTEM = "restate"
-    COLUMNS = (
-        Column("STATE", 13),
-        Column("FAMILY", 12, flex=1, cut="middle", tells=True),
-        Column("TRIES", 5, align="right"),
-        Column("AGE", 6, align="right"),
-        Column("NEXT TRY", 9, align="right", drop=2),
-        Column("LAST FAILURE", 22, flex=3, drop=1, cut="reason", tells=True),
-        Column("ATTEMPT", 7, align="right", drop=4),
-        Column("RUN", 34, drop=8, cut="middle"),
-    )
+    COLUMNS = shown_by(RUNS, FrontEnd.CONSOLE)
     BINDINGS: ClassVar[list[BindingType]] = [*bindings(KeyScope.JOURNAL)]
 
     def boundary(self, snapshot: Snapshot) -> Boundary[object]:
@@ -55,8 +48,8 @@ class JournalPane(BasePane):
 
     def rows(self, snapshot: Snapshot) -> list[Row]:
         data = snapshot.boundaries.durable.data
-        now = self.host.now()
-        return [] if data is None else [_row(run, now) for run in data.runs.items]
+        look = Look(self.host.now(), compact=True)
+        return [] if data is None else [_row(run, look) for run in data.runs.items]
 
     def summary_of(self, snapshot: Snapshot) -> list[Content]:
         data = snapshot.boundaries.durable.data
@@ -68,7 +61,7 @@ class JournalPane(BasePane):
         ]
         parts = [
             Content.assemble(
-                toned(count(data.live[name]), run_mark(name, None).tone, bold=True),
+                toned(units.count(data.live[name]), run_mark(name, None).tone, bold=True),
                 toned(f" {run_mark(name, None).word}", Tone.DIM),
             )
             for name in names
@@ -77,7 +70,7 @@ class JournalPane(BasePane):
             parts.append(toned(f"{len(data.runs.items)} of {data.runs.total:,} runs shown", Tone.WARN))
         ended = Counter(run_row_mark(run).word for run in data.runs.items if run.completed_at is not None)
         if ended:
-            told = ", ".join(f"{count(number)} {word}" for word, number in ended.items())
+            told = ", ".join(f"{units.count(number)} {word}" for word, number in ended.items())
             parts.append(toned(f"ended, of those below: {told}", Tone.DIM))
         return parts
 
@@ -126,27 +119,8 @@ class JournalPane(BasePane):
         return None if data is None else next((run for run in data.runs.items if run.run_id == run_id), None)
 
 
-def _row(run: RunRow, now: float) -> Row:
-    mark = run_row_mark(run)
-    ended = run.completed_at is not None
-    tries_tone = Tone.WARN if (run.tries or 0) > 1 and not ended else Tone.DIM if ended else Tone.PLAIN
-    return Row(
-        key=run.run_id,
-        cells=(
-            mark.cell(),
-            cell(run.family or "?", Tone.DIM if ended else Tone.PLAIN),
-            Cell("–" if run.tries is None else count(run.tries), tries_tone),
-            Cell(
-                age(None if run.created_at is None else now - run.created_at.timestamp()),
-                Tone.DIM if ended else Tone.PLAIN,
-            ),
-            Cell(ahead(None if run.next_try_at is None else run.next_try_at.timestamp() - now), Tone.DIM),
-            cell(run.last_failure or "", Tone.DIM if ended else Tone.PLAIN),
-            Cell(str(run.attempt), Tone.DIM),
-            cell(run.run_id, Tone.DIM),
-        ),
-        search=run.invocation_id,
-    )
+def _row(run: RunRow, look: Look) -> Row:
+    return Row(key=run.run_id, cells=cells_of(JournalPane.COLUMNS, run, look), search=run.invocation_id)
 
 
 def _sentence(run: RunRow) -> Content:

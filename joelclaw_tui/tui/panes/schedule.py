@@ -7,17 +7,18 @@ from typing import ClassVar
 from textual.binding import BindingType
 from textual.content import Content
 
+from joelclaw_tui.presentation import units
+from joelclaw_tui.presentation.columns import SCHEDULES, FrontEnd, Look, cells_of, shown_by
+from joelclaw_tui.presentation.marks import fires_known, schedule_mark
+from joelclaw_tui.presentation.tones import Tone
 from joelclaw_tui.tui.host import settled_targets
 from joelclaw_tui.tui.keymap import KeyScope, bindings
 from joelclaw_tui.tui.offers import schedule_offers
 from joelclaw_tui.tui.panes.base import BasePane
-from joelclaw_tui.tui.widgets.age import age, ahead, count
-from joelclaw_tui.tui.widgets.cells import Cell, Column, Row, Tone, cell
+from joelclaw_tui.tui.widgets.cells import Row
 from joelclaw_tui.tui.widgets.live_table import LiveTable
-from joelclaw_tui.tui.widgets.state import fire_mark, fires_known, last_stands, schedule_mark
 from joelclaw_tui.tui.widgets.tones import advice, joined, tally, toned
 from runtime.actions.intents import ActionName, Intent
-from runtime.common.instants import fire_instant
 from runtime.common.text import one_line
 from runtime.truth.document import Boundary, ClockData, ScheduleRow, Snapshot
 
@@ -26,20 +27,7 @@ class SchedulePane(BasePane):
     NUMBER = 2
     NAME = "schedule"
     SYSTEM = "clock"
-    COLUMNS = (
-        Column("SCHEDULE", 12, flex=2, cut="middle", tells=True),
-        Column("STATE", 11),
-        Column("NEXT", 9, align="right"),
-        Column("LAST", 6, align="right"),
-        Column("OUTCOME", 12),
-        Column("LATE", 4, drop=2),
-        Column("MISSED", 6, align="right", drop=3),
-        Column("CRON", 14, flex=1, drop=1),
-        Column("ZONE", 12, flex=1, drop=4),
-        Column("FAMILY", 14, flex=1, drop=5, cut="middle", tells=True),
-        Column("OVERLAP", 7, drop=6),
-        Column("MISFIRE", 7, drop=7),
-    )
+    COLUMNS = shown_by(SCHEDULES, FrontEnd.CONSOLE)
     BINDINGS: ClassVar[list[BindingType]] = [*bindings(KeyScope.SCHEDULE)]
 
     def boundary(self, snapshot: Snapshot) -> Boundary[object]:
@@ -50,8 +38,8 @@ class SchedulePane(BasePane):
         schedules = [] if data is None else data.schedules.items
         # By name within each rank of urgency: rows move when a state changes, not with each fire.
         ordered = sorted(schedules, key=lambda s: (schedule_mark(s).urgency, s.name))
-        now = self.host.now()
-        return [_row(schedule, now) for schedule in ordered]
+        look = Look(self.host.now(), compact=True)
+        return [_row(schedule, look) for schedule in ordered]
 
     def summary_of(self, snapshot: Snapshot) -> list[Content]:
         data = snapshot.boundaries.clock.data
@@ -99,30 +87,12 @@ def schedule_row(snapshot: Snapshot, name: str) -> ScheduleRow | None:
     return None if data is None else next((s for s in data.schedules.items if s.name == name), None)
 
 
-def next_cell(schedule: ScheduleRow, now: float) -> Cell:
-    """When the clock starts it next; a disabled one has no next, whatever the clock computes."""
-    if schedule.enabled is None:
-        return Cell("?", Tone.WARN)
-    if not schedule.enabled:
-        return Cell("off", Tone.HELD)
-    if schedule.next is None:
-        return Cell("–", Tone.DIM)
-    seconds = schedule.next.timestamp() - now
-    # A next in the past means that the clock has not got to it: that is no "now".
-    return Cell(f"{age(-seconds)} ago", Tone.WARN) if seconds < -1 else Cell(ahead(seconds))
-
-
 def starts_words(schedule: ScheduleRow) -> str:
     """What it starts, and by which way."""
     if schedule.family is None:
         return "not in the lane file"
     via = "" if schedule.via is None else f" via {schedule.via}"
     return f"starts {one_line(schedule.family, 60)}{via}"
-
-
-def last_fire_age(schedule: ScheduleRow, now: float) -> str:
-    at = None if schedule.last_fire is None else fire_instant(schedule.last_fire)
-    return age(None if at is None else now - at.timestamp())
 
 
 def schedule_sentence(schedule: ScheduleRow, *, opens: str = "its fires") -> Content:
@@ -132,7 +102,7 @@ def schedule_sentence(schedule: ScheduleRow, *, opens: str = "its fires") -> Con
         return advice(f"Never starts: {told}.", "f", "what to do")
     if schedule.missed:
         told = (
-            f"{count(schedule.missed)} instants passed without a fire"
+            f"{units.count(schedule.missed)} instants passed without a fire"
             if schedule.missed > 1
             else ("An instant passed without a fire")
         )
@@ -168,30 +138,10 @@ def schedule_sentence(schedule: ScheduleRow, *, opens: str = "its fires") -> Con
     return toned("Nothing to do here.", Tone.DIM)
 
 
-def _row(schedule: ScheduleRow, now: float) -> Row:
-    fired = fire_mark(schedule.last_decision, schedule.last_outcome, last_stands(schedule))
-    known, never = fires_known(schedule), schedule.last_fire is None
-    unknown = Cell("?", Tone.WARN)
-    late = Cell("late", Tone.WARN) if schedule.late else Cell("", Tone.DIM)
-    last = Cell(last_fire_age(schedule, now), Tone.DIM if never else Tone.PLAIN)
+def _row(schedule: ScheduleRow, look: Look) -> Row:
     return Row(
         key=schedule.name,
-        cells=(
-            cell(schedule.name),
-            schedule_mark(schedule).cell(),
-            next_cell(schedule, now),
-            unknown if never and not known else last,
-            (Cell("–", Tone.DIM) if known else unknown) if never else fired.cell(),
-            late if schedule.late is not None else unknown,
-            unknown
-            if schedule.missed is None
-            else Cell(count(schedule.missed), Tone.WARN if schedule.missed else Tone.DIM),
-            cell(schedule.cron, Tone.DIM),
-            cell(schedule.timezone, Tone.DIM),
-            cell(schedule.family or "–"),
-            cell(schedule.overlap or "–", Tone.DIM),
-            cell(schedule.misfire or "–", Tone.DIM),
-        ),
+        cells=cells_of(SchedulePane.COLUMNS, schedule, look),
         search=f"{schedule.last_fire or ''} {schedule.drift or ''}",
     )
 
@@ -204,7 +154,7 @@ def _totals(data: ClockData, now: float) -> list[Content]:
         tally(data.schedules.total, "schedule" if data.schedules.total == 1 else "schedules", Tone.PLAIN)
     ]
     if first is not None and first.next is not None:
-        when = ahead(first.next.timestamp() - now)
+        when = units.ahead(first.next.timestamp() - now)
         parts.append(toned(f"next {one_line(first.name, 30)} {when}", Tone.DIM))
     known = all(fires_known(s) for s in schedules)
     figures = (
@@ -229,7 +179,7 @@ def _totals(data: ClockData, now: float) -> list[Content]:
         )
     )
     if data.foreign:
-        parts.append(toned(f"{count(data.foreign)} jobs of others, left alone", Tone.DIM))
+        parts.append(toned(f"{units.count(data.foreign)} jobs of others, left alone", Tone.DIM))
     if data.schedules.truncated:
         parts.append(toned(f"{len(schedules)} of {data.schedules.total:,} schedules shown", Tone.WARN))
     return parts

@@ -12,16 +12,16 @@ from textual.binding import BindingType
 from textual.content import Content
 from textual.widget import Widget
 
+from joelclaw_tui.presentation import units
+from joelclaw_tui.presentation.marks import PROMOTION, VERIFIED
+from joelclaw_tui.presentation.tones import Tone
 from joelclaw_tui.tui.diff import read_diff
 from joelclaw_tui.tui.keymap import KeyScope, bindings
 from joelclaw_tui.tui.panes.artifacts import artifact_row, artifact_sentence, ask_why, change_words, short_id
 from joelclaw_tui.tui.screens.base import DrillScreen
 from joelclaw_tui.tui.screens.problem import problem_content
 from joelclaw_tui.tui.view import Problem, View
-from joelclaw_tui.tui.widgets.age import age
-from joelclaw_tui.tui.widgets.cells import Tone
 from joelclaw_tui.tui.widgets.line_view import LineView, TextLine, split_lines
-from joelclaw_tui.tui.widgets.state import PROMOTION, VERIFIED
 from joelclaw_tui.tui.widgets.told import Told
 from joelclaw_tui.tui.widgets.tones import flowed, mark_content, toned
 from runtime.actions.intents import ActionName, Intent
@@ -175,7 +175,8 @@ class ArtifactScreen(DrillScreen):
             toned(change_words(artifact.files, artifact.insertions, artifact.deletions)),
             toned(f"{one_line(artifact.repo, 100)} at {one_line(artifact.base_sha[:12], 12)}", Tone.DIM),
             toned(
-                f"{one_line(artifact.family, 60)}, {age(self.host.now() - artifact.created_at)} ago", Tone.DIM
+                f"{one_line(artifact.family, 60)}, {units.length(self.host.now() - artifact.created_at)} ago",
+                Tone.DIM,
             ),
         ]
         if artifact.failure is not None:
@@ -251,7 +252,7 @@ def manifest_lines(artifact: Artifact, now: float) -> list[TextLine]:
         ("base", f"{artifact.base} = {artifact.base_sha}"),
         ("commit", artifact.commit or "none: nothing was changed"),
         ("tree", artifact.tree_sha or "none"),
-        ("created", f"{age(now - artifact.created_at)} ago on {artifact.host}"),
+        ("created", f"{units.length(now - artifact.created_at)} ago on {artifact.host}"),
         ("agent", agent),
         ("verified", artifact.verified.value),
         ("isolation", artifact.isolation),
@@ -288,7 +289,7 @@ def _decided(artifact: Artifact, now: float) -> str:
     if decision is None:
         return ""
     why = "" if decision.reason is None else f": {decision.reason}"
-    return f"{decision.outcome} by {decision.actor} {age(now - decision.at)} ago{why}"
+    return f"{decision.outcome} by {decision.actor} {units.length(now - decision.at)} ago{why}"
 
 
 def _decision(artifact: Artifact) -> Content | None:

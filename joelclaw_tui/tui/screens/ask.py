@@ -11,9 +11,9 @@ from textual.containers import Vertical
 from textual.content import Content
 from textual.widgets import Input, Static
 
+from joelclaw_tui.presentation.tones import Tone
 from joelclaw_tui.tui.keymap import KeyScope, bindings
 from joelclaw_tui.tui.screens.base import Dialog
-from joelclaw_tui.tui.widgets.cells import Tone
 from joelclaw_tui.tui.widgets.field import Field
 from joelclaw_tui.tui.widgets.tones import toned
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from textual.worker import Worker
 
+from joelclaw_tui.presentation.columns import AUDIT, FrontEnd, Look, cells_of, shown_by
+from joelclaw_tui.presentation.tones import Tone
 from joelclaw_tui.tui.screens.listing import ListingScreen
 from joelclaw_tui.tui.screens.problem import problem_content
-from joelclaw_tui.tui.screens.receipt import ReceiptScreen, tally
+from joelclaw_tui.tui.screens.receipt import ReceiptScreen
 from joelclaw_tui.tui.view import Problem
-from joelclaw_tui.tui.widgets.age import age
-from joelclaw_tui.tui.widgets.cells import Cell, Column, Row, Tone, cell
+from joelclaw_tui.tui.widgets.cells import Row
 from joelclaw_tui.tui.widgets.live_table import LiveTable
 from joelclaw_tui.tui.widgets.tones import toned
 from runtime.model import Receipt
@@ -25,14 +26,7 @@ class AuditScreen(ListingScreen):
     def __init__(self) -> None:
         super().__init__(
             LiveTable(
-                (
-                    Column("AGO", 6, align="right"),
-                    Column("WHAT", 24, flex=3),
-                    Column("RESULT", 22, flex=1),
-                    Column("WHO", 14, flex=1, drop=1),
-                    Column("FROM", 8, drop=2),
-                    Column("WHY", 16, flex=2, drop=3),
-                ),
+                shown_by(AUDIT, FrontEnd.CONSOLE),
                 empty="Reading the audit trail …",
                 markable=False,
                 id="audit",
@@ -66,8 +60,8 @@ class AuditScreen(ListingScreen):
             "No actions so far", "every pause, resume, replay, cancel and kill leaves a receipt here"
         )
         self._receipts = {receipt.receipt_id: receipt for receipt in found}
-        now = self.host.now()
-        self.table.set_rows(_row(receipt, now) for receipt in found)
+        look = Look(self.host.now(), compact=True)
+        self.table.set_rows(_row(receipt, look) for receipt in found)
 
     def on_live_table_opened(self, message: LiveTable.Opened) -> None:
         message.stop()
@@ -75,16 +69,6 @@ class AuditScreen(ListingScreen):
             self.app.push_screen(ReceiptScreen(receipt))
 
 
-def _row(receipt: Receipt, now: float) -> Row:
-    return Row(
-        key=receipt.receipt_id,
-        cells=(
-            Cell(age(now - receipt.at), Tone.DIM),
-            cell(receipt.summary),
-            Cell(tally(receipt).plain),
-            cell(receipt.actor),
-            cell(receipt.origin, Tone.DIM),
-            cell(receipt.reason or "", Tone.DIM),
-        ),
-        search=receipt.receipt_id,
-    )
+def _row(receipt: Receipt, look: Look) -> Row:
+    cells = cells_of(shown_by(AUDIT, FrontEnd.CONSOLE), receipt, look)
+    return Row(key=receipt.receipt_id, cells=cells, search=receipt.receipt_id)

@@ -18,10 +18,10 @@ from textual.screen import ModalScreen, Screen
 from textual.widget import Widget
 from textual.widgets import Static
 
+from joelclaw_tui.presentation.tones import Tone
 from joelclaw_tui.tui.host import ConsoleHost, host_of
 from joelclaw_tui.tui.keymap import KeyScope, bindings
 from joelclaw_tui.tui.view import View
-from joelclaw_tui.tui.widgets.cells import Tone
 from joelclaw_tui.tui.widgets.header import ConsoleHeader
 from joelclaw_tui.tui.widgets.key_bar import KeyBar
 from joelclaw_tui.tui.widgets.status_line import StatusLine

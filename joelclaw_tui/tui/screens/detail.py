@@ -8,8 +8,8 @@ from textual.containers import VerticalScroll
 from textual.content import Content
 from textual.widget import Widget
 
+from joelclaw_tui.presentation.tones import Tone
 from joelclaw_tui.tui.screens.base import DrillScreen
-from joelclaw_tui.tui.widgets.cells import Tone
 from joelclaw_tui.tui.widgets.told import Told
 from joelclaw_tui.tui.widgets.tones import toned
 

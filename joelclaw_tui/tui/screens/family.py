@@ -8,24 +8,23 @@ from textual import events
 from textual.binding import BindingType
 from textual.content import Content
 
+from joelclaw_tui.presentation import units
+from joelclaw_tui.presentation.marks import family_mark
 from joelclaw_tui.presentation.sparkline import DAY_MINUTES, GAP, MEASURES, Measure, peak_of, unknown_of
+from joelclaw_tui.presentation.tones import Tone
 from joelclaw_tui.presentation.words import diagnosis_words, throttled_words
 from joelclaw_tui.tui.keymap import KeyScope, bindings
 from joelclaw_tui.tui.screens.detail import DetailScreen
 from joelclaw_tui.tui.screens.problem import problem_content
 from joelclaw_tui.tui.view import Problem, View
-from joelclaw_tui.tui.widgets.age import age, count
-from joelclaw_tui.tui.widgets.cells import Tone
 from joelclaw_tui.tui.widgets.header import TICK_S
 from joelclaw_tui.tui.widgets.sparkline import chart
-from joelclaw_tui.tui.widgets.state import family_mark
 from joelclaw_tui.tui.widgets.tones import flowed, mark_content, tally, toned
 from runtime.common.instants import instant
 from runtime.common.text import one_line
 from runtime.model import FamilySeries
 from runtime.truth.document import FamilyRow
 
-_TONES = {"settled": Tone.OK, "failed": Tone.WARN, "held": Tone.HELD, "in flight": Tone.OK, "dead": Tone.WARN}
 _LABEL = 10
 _FIGURES = 31
 """Cells beside a line for its peak and its last value."""
@@ -109,7 +108,7 @@ class FamilyScreen(DetailScreen):
         told = [[toned(throttled_words(row), Tone.INFO)]] if row.throttled else []
         saw = None if row.paused is None else row.paused.diagnosis
         if saw is not None:
-            since = age(self.host.now() - saw.since.timestamp())
+            since = units.length(self.host.now() - saw.since.timestamp())
             told.append([toned(diagnosis_words(saw), Tone.WARN), toned(f"since {since} ago", Tone.DIM)])
             items = f"first {one_line(saw.first_item, 40)}", f"last {one_line(saw.last_item, 40)}"
             told.append([toned(item, Tone.DIM) for item in items])
@@ -124,7 +123,7 @@ class FamilyScreen(DetailScreen):
         series = self._series
         if series is None or self._read_at is None:
             return [toned("reading …" if self._problem is None else "ctrl+r reads again", Tone.DIM)]
-        told = [toned(f"read {age(self.host.now() - self._read_at)} ago", Tone.DIM)]
+        told = [toned(f"read {units.length(self.host.now() - self._read_at)} ago", Tone.DIM)]
         if series.problem is not None:
             told.append(toned(f"unknown: {one_line(series.problem, 100)}", Tone.WARN))
         elif unknown := unknown_of(series.points):
@@ -143,7 +142,7 @@ def day_content(series: FamilySeries, width: int, rows: int) -> Content:
 
 def _measure(series: FamilySeries, measure: Measure, cells: int, rows: int) -> Content:
     values = [measure.of(point) for point in series.points]
-    drawn = chart(values, cells, rows, _TONES.get(measure.word, Tone.INFO)).split("\n")
+    drawn = chart(values, cells, rows, measure.tone).split("\n")
     lines = [Content.assemble(" " * _LABEL, line) for line in drawn[:-1]]
     lines.append(
         Content.assemble(
@@ -158,8 +157,8 @@ def _figures(values: list[int | None], per_minute: bool) -> Content:
     if peak is None:
         return toned("unknown", Tone.WARN)
     per = "/min" if per_minute else ""
-    latest = toned("unknown", Tone.WARN) if last is None else toned(count(last))
-    return Content.assemble(toned(f"peak {count(peak)}{per} · last ", Tone.DIM), latest)
+    latest = toned("unknown", Tone.WARN) if last is None else toned(units.count(last))
+    return Content.assemble(toned(f"peak {units.count(peak)}{per} · last ", Tone.DIM), latest)
 
 
 def _hours(series: FamilySeries, cells: int) -> Content:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from textual.content import Content
 
+from joelclaw_tui.presentation.columns import FINDINGS, FrontEnd, Look, cells_of, shown_by
+from joelclaw_tui.presentation.marks import SEVERITY, VERDICT
+from joelclaw_tui.presentation.tones import Tone
 from joelclaw_tui.tui.screens.listing import ListingScreen
 from joelclaw_tui.tui.view import View
-from joelclaw_tui.tui.widgets.age import age
-from joelclaw_tui.tui.widgets.cells import Cell, Column, Row, Tone, cell
+from joelclaw_tui.tui.widgets.cells import Row
 from joelclaw_tui.tui.widgets.live_table import LiveTable
-from joelclaw_tui.tui.widgets.state import SEVERITY, VERDICT
 from joelclaw_tui.tui.widgets.tones import mark_content, toned
 from runtime.common.text import one_line
 from runtime.truth.document import Finding, Severity
@@ -23,13 +24,7 @@ class FindingsScreen(ListingScreen):
     def __init__(self) -> None:
         super().__init__(
             LiveTable(
-                (
-                    Column("SEVERITY", 10),
-                    Column("SINCE", 6, align="right", drop=2),
-                    Column("ABOUT", 16, flex=1, drop=1, cut="middle"),
-                    Column("FINDING", 24, flex=4),
-                    Column("CODE", 18, drop=3),
-                ),
+                shown_by(FINDINGS, FrontEnd.CONSOLE),
                 empty="Nothing is wrong",
                 opens=False,
                 markable=False,
@@ -51,8 +46,8 @@ class FindingsScreen(ListingScreen):
         )
         ordered = sorted(verdict.findings, key=lambda finding: _ORDER[finding.severity])
         self._by_key = {f"{f.code}|{f.boundary}|{f.subject}": f for f in ordered}
-        now = self.host.now()
-        self.table.set_rows(_row(key, finding, now) for key, finding in self._by_key.items())
+        look = Look(self.host.now(), compact=True)
+        self.table.set_rows(_row(key, finding, look) for key, finding in self._by_key.items())
 
     def foot_of(self, key: str) -> Content:
         finding = self._by_key.get(key)
@@ -70,15 +65,5 @@ class FindingsScreen(ListingScreen):
         return Content("\n").join(lines)
 
 
-def _row(key: str, finding: Finding, now: float) -> Row:
-    quiet = finding.severity is Severity.INFO
-    return Row(
-        key=key,
-        cells=(
-            SEVERITY[finding.severity].cell(),
-            Cell(age(None if finding.since is None else now - finding.since.timestamp()), Tone.DIM),
-            cell(finding.subject, Tone.DIM if quiet else Tone.PLAIN),
-            cell(finding.message, Tone.DIM if quiet else Tone.PLAIN),
-            cell(finding.code, Tone.DIM),
-        ),
-    )
+def _row(key: str, finding: Finding, look: Look) -> Row:
+    return Row(key=key, cells=cells_of(shown_by(FINDINGS, FrontEnd.CONSOLE), finding, look))

@@ -9,9 +9,9 @@ from textual.content import Content
 from textual.widget import Widget
 from textual.widgets import Static
 
+from joelclaw_tui.presentation.tones import Tone
 from joelclaw_tui.tui.keymap import sections
 from joelclaw_tui.tui.screens.base import DrillScreen
-from joelclaw_tui.tui.widgets.cells import Tone
 from joelclaw_tui.tui.widgets.tones import toned
 
 _KEY = 11

@@ -9,14 +9,14 @@ from textual.binding import BindingType
 from textual.content import Content
 from textual.worker import Worker
 
+from joelclaw_tui.presentation import units
+from joelclaw_tui.presentation.marks import ITEM
 from joelclaw_tui.presentation.removed import why_removed
+from joelclaw_tui.presentation.tones import Tone
 from joelclaw_tui.tui.keymap import KeyScope, bindings
 from joelclaw_tui.tui.screens.detail import DetailScreen, fact
 from joelclaw_tui.tui.screens.problem import problem_content
 from joelclaw_tui.tui.view import Problem
-from joelclaw_tui.tui.widgets.age import age, ahead
-from joelclaw_tui.tui.widgets.cells import Tone
-from joelclaw_tui.tui.widgets.state import ITEM
 from joelclaw_tui.tui.widgets.tones import mark_content, toned
 from runtime.actions.intents import ActionName, Intent
 from runtime.common.text import many_lines, one_line
@@ -59,7 +59,7 @@ class ItemScreen(DetailScreen):
         if isinstance(found, Problem):
             known, text = [], toned("ctrl+r reads again", Tone.DIM)
             if self.item is not None and self._read_at is not None:
-                was = f"This is how it was {age(self.host.now() - self._read_at)} ago."
+                was = f"This is how it was {units.length(self.host.now() - self._read_at)} ago."
                 known = [toned(was, Tone.WARN), *item_facts(self.item, self.host.now())]
                 text = item_text(self.item)
             self.fill(title, [problem_content(found), *known], text)
@@ -87,7 +87,9 @@ class ItemScreen(DetailScreen):
 
 
 def item_facts(item: WorkItem, now: float) -> list[Content]:
-    state = Content.assemble(mark_content(ITEM[item.state]), toned(f" for {age(now - item.since)}", Tone.DIM))
+    state = Content.assemble(
+        mark_content(ITEM[item.state]), toned(f" for {units.length(now - item.since)}", Tone.DIM)
+    )
     facts = [
         fact("state", state),
         fact("family", toned(one_line(item.family, 100))),
@@ -96,11 +98,11 @@ def item_facts(item: WorkItem, now: float) -> list[Content]:
         fact("run", toned(item.run_id)),
         fact(
             "enqueued",
-            toned(f"{age(now - item.enqueued_at)} ago, {_by(item)}"),
+            toned(f"{units.length(now - item.enqueued_at)} ago, {_by(item)}"),
         ),
     ]
     if item.due_at is not None:
-        facts.append(fact("due", toned(ahead(item.due_at - now))))
+        facts.append(fact("due", toned(units.ahead(item.due_at - now))))
     if item.dedup_key is not None:
         facts.append(fact("dedup key", toned(one_line(item.dedup_key, 200))))
     if item.lease_owner is not None:

@@ -15,7 +15,12 @@ from textual.binding import BindingType
 from textual.content import Content
 from textual.worker import Worker
 
+from joelclaw_tui.presentation import units
+from joelclaw_tui.presentation.columns import ITEMS, FrontEnd, Look, cells_of, shown_by
 from joelclaw_tui.presentation.conditions import EXAMPLE, TEXT_MOST, Conditions, parse_conditions
+from joelclaw_tui.presentation.marks import ITEM, family_mark
+from joelclaw_tui.presentation.text_layout import cell
+from joelclaw_tui.presentation.tones import Tone
 from joelclaw_tui.presentation.words import throttled_words
 from joelclaw_tui.tui.host import settled_of
 from joelclaw_tui.tui.keymap import KeyScope, bindings
@@ -24,11 +29,9 @@ from joelclaw_tui.tui.screens.ask import AskScreen
 from joelclaw_tui.tui.screens.listing import ListingScreen
 from joelclaw_tui.tui.screens.problem import problem_content
 from joelclaw_tui.tui.view import Problem
-from joelclaw_tui.tui.widgets.age import age, ahead
-from joelclaw_tui.tui.widgets.cells import Cell, Column, Row, Tone, cell
+from joelclaw_tui.tui.widgets.cells import Row
 from joelclaw_tui.tui.widgets.header import TICK_S
 from joelclaw_tui.tui.widgets.live_table import LiveTable
-from joelclaw_tui.tui.widgets.state import ITEM, family_mark
 from joelclaw_tui.tui.widgets.tones import flowed, mark_content, toned
 from runtime.actions.bulk.instead import errors_of, values_of
 from runtime.actions.intents import Intent
@@ -36,6 +39,7 @@ from runtime.common.text import one_line
 from runtime.model import BULK_STATES, BulkVerb, ItemPage, ItemState, Receipt, Selection, WorkItem
 from runtime.truth.document import FamilyRow
 
+_COLUMNS = shown_by(ITEMS, FrontEnd.CONSOLE)
 PAGE = 100
 """Items in one look-up."""
 REREAD_MOST = 1000
@@ -93,16 +97,7 @@ class ItemsScreen(ListingScreen):
     def __init__(self, family: str, state: ItemState) -> None:
         super().__init__(
             LiveTable(
-                (
-                    Column("ITEM", 20, flex=1, cut="middle"),
-                    Column("PRIO", 4),
-                    Column("ATT", 3, align="right"),
-                    Column("AGE", 6, align="right"),
-                    Column("IN STATE", 8, align="right", drop=2),
-                    Column("DUE", 9, align="right", drop=4),
-                    Column("LAST FAILURE OR PAYLOAD", 24, flex=4, drop=1, cut="reason", tells=True),
-                    Column("FROM", 10, drop=3),
-                ),
+                _COLUMNS,
                 empty="Reading …",
                 id="items",
             )
@@ -261,8 +256,8 @@ class ItemsScreen(ListingScreen):
             self.table.set_empty("No item matches", "; ".join(self._there) or hint)
         else:
             self.table.set_empty(f"No {word} items", "← → show the other states")
-        now = self.host.now()
-        self.table.set_rows(_row(item, now, self._gone.get(key)) for key, item in self._in_place().items())
+        look = Look(self.host.now(), compact=True)
+        self.table.set_rows(_row(item, look, self._gone.get(key)) for key, item in self._in_place().items())
 
     def _in_place(self) -> dict[str, WorkItem]:
         """The items as read, those that are gone below the row that they were below."""
@@ -308,7 +303,7 @@ class ItemsScreen(ListingScreen):
             return [*parts, toned(f"looking: {done:,} of {of:,} …  esc stops", Tone.DIM)]
         if self._read_at is None:
             return [*parts, toned("reading …" if self._reading else "not read", Tone.DIM)]
-        ago = age(self.host.now() - self._read_at)
+        ago = units.length(self.host.now() - self._read_at)
         read = len(self._items) - len(self._gone)
         what = " that match" if self.conditions else ""
         if read < self._total and self.conditions:
@@ -504,25 +499,15 @@ def _state(state: ItemState, current: ItemState) -> Content:
     return toned(word, Tone.DIM)
 
 
-def _row(item: WorkItem, now: float, gone: str | None) -> Row:
+def _row(item: WorkItem, look: Look, gone: str | None) -> Row:
     """``gone``: what became of it, where it is no longer meant."""
-    failure = item.failures[-1].message if item.failures else None
+    cells = cells_of(_COLUMNS, item, look)
+    if gone is not None:
+        told = next(at for at, column in enumerate(_COLUMNS) if column.cut == "reason")
+        cells = (*cells[:told], cell(f"gone: {gone}"), *cells[told + 1 :])
     return Row(
         key=item.item_id,
-        cells=(
-            cell(item.item_id),
-            Cell(item.priority.name),
-            Cell(str(item.attempt), Tone.WARN if item.attempt > 1 else Tone.PLAIN),
-            Cell(age(now - item.enqueued_at)),
-            Cell(age(now - item.since)),
-            Cell(ahead(None if item.due_at is None else item.due_at - now), Tone.DIM),
-            cell(f"gone: {gone}") if gone else _what(failure, item.payload),
-            cell(item.origin or "", Tone.DIM),
-        ),
+        cells=cells,
         search=" ".join(filter(None, (item.dedup_key, item.lease_owner, item.payload[:2000]))),
         gone=gone is not None,
     )
-
-
-def _what(failure: str | None, payload: str) -> Cell:
-    return cell(failure, Tone.WARN) if failure else cell(payload[:300], Tone.DIM)

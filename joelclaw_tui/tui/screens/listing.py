@@ -7,8 +7,8 @@ from collections.abc import Iterable
 from textual.content import Content
 from textual.widget import Widget
 
+from joelclaw_tui.presentation.tones import Tone
 from joelclaw_tui.tui.screens.base import DrillScreen
-from joelclaw_tui.tui.widgets.cells import Tone
 from joelclaw_tui.tui.widgets.live_table import LiveTable
 from joelclaw_tui.tui.widgets.table_box import TableBox
 from joelclaw_tui.tui.widgets.told import Told

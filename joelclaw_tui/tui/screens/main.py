@@ -13,6 +13,8 @@ from textual.content import Content
 from textual.geometry import Size
 from textual.widget import Widget
 
+from joelclaw_tui.presentation.marks import BOUNDARY
+from joelclaw_tui.presentation.tones import Tone
 from joelclaw_tui.tui.keymap import KeyScope, bindings
 from joelclaw_tui.tui.panes.artifacts import ArtifactsPane
 from joelclaw_tui.tui.panes.backlog import BacklogPane
@@ -21,8 +23,6 @@ from joelclaw_tui.tui.panes.journal import JournalPane
 from joelclaw_tui.tui.panes.schedule import SchedulePane
 from joelclaw_tui.tui.screens.base import ConsoleScreen
 from joelclaw_tui.tui.view import View
-from joelclaw_tui.tui.widgets.cells import Tone
-from joelclaw_tui.tui.widgets.state import BOUNDARY
 from joelclaw_tui.tui.widgets.tones import joined, toned
 from runtime.truth.document import BoundaryStatus
 

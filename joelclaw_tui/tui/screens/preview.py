@@ -15,9 +15,12 @@ from textual.containers import Horizontal, Vertical, VerticalScroll
 from textual.content import Content
 from textual.widgets import Button, Input, Static
 
+from joelclaw_tui.presentation.columns import Column
+from joelclaw_tui.presentation.text_layout import Span, cell
+from joelclaw_tui.presentation.tones import Tone
 from joelclaw_tui.tui.keymap import KeyScope, bindings
 from joelclaw_tui.tui.screens.base import Dialog
-from joelclaw_tui.tui.widgets.cells import Cell, Column, Row, Tone, cell
+from joelclaw_tui.tui.widgets.cells import Row
 from joelclaw_tui.tui.widgets.field import Field
 from joelclaw_tui.tui.widgets.live_table import LiveTable
 from joelclaw_tui.tui.widgets.tones import toned
@@ -110,7 +113,7 @@ class PreviewScreen(Dialog[Preview | None]):
     def on_mount(self) -> None:
         rows = [Row(key=str(n), cells=(cell(name),)) for n, name in enumerate(self.preview.ids[:_IDS_LISTED])]
         if (rest := len(self.preview.ids) - _IDS_LISTED) > 0:
-            rows.append(Row(key="rest", cells=(Cell(f"and {rest:,} more, as frozen as these", Tone.DIM),)))
+            rows.append(Row(key="rest", cells=(Span(f"and {rest:,} more, as frozen as these", Tone.DIM),)))
         self.ids.set_rows(rows)
         # On a small terminal a few ids, so that reason and buttons are in sight too; the rest is scrolled.
         room = max(2, min(_IDS_IN_SIGHT, (self.app.size.height - 10) // 6))

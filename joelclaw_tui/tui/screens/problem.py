@@ -10,10 +10,10 @@ from textual.containers import Vertical
 from textual.content import Content
 from textual.widgets import Button, Static
 
+from joelclaw_tui.presentation.tones import Tone
 from joelclaw_tui.tui.keymap import KeyScope, bindings
 from joelclaw_tui.tui.screens.base import Dialog
 from joelclaw_tui.tui.view import Problem
-from joelclaw_tui.tui.widgets.cells import Tone
 from joelclaw_tui.tui.widgets.tones import toned
 from runtime.common.text import one_line
 

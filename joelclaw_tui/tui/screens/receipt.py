@@ -8,44 +8,23 @@ from textual.content import Content
 from textual.widget import Widget
 from textual.widgets import Static
 
+from joelclaw_tui.presentation import units
+from joelclaw_tui.presentation.columns import Column
+from joelclaw_tui.presentation.marks import RECEIPT, badness, receipt_tally
+from joelclaw_tui.presentation.text_layout import cell
+from joelclaw_tui.presentation.tones import Tone
 from joelclaw_tui.tui.screens.base import DrillScreen
-from joelclaw_tui.tui.widgets.age import age
-from joelclaw_tui.tui.widgets.cells import Column, Row, Tone, cell
+from joelclaw_tui.tui.widgets.cells import Row
 from joelclaw_tui.tui.widgets.live_table import LiveTable
-from joelclaw_tui.tui.widgets.state import Mark
 from joelclaw_tui.tui.widgets.table_box import TableBox
 from joelclaw_tui.tui.widgets.tones import joined, toned
 from runtime.common.text import one_line
 from runtime.model import Receipt, ReceiptOutcome
 
-OUTCOMES: dict[ReceiptOutcome, Mark] = {
-    ReceiptOutcome.DONE: Mark("✓", "done", Tone.OK),
-    ReceiptOutcome.ACCEPTED: Mark("→", "accepted", Tone.INFO),
-    ReceiptOutcome.MOVED_ON: Mark("○", "moved on", Tone.WARN),
-    ReceiptOutcome.FAILED: Mark("✕", "failed", Tone.CRIT),
-    ReceiptOutcome.REFUSED: Mark("⊘", "refused", Tone.WARN),
-}
-
-
-_WORST_FIRST = (
-    ReceiptOutcome.FAILED,
-    ReceiptOutcome.REFUSED,
-    ReceiptOutcome.MOVED_ON,
-    ReceiptOutcome.ACCEPTED,
-    ReceiptOutcome.DONE,
-)
-
 
 def tally(receipt: Receipt) -> Content:
     """How many of each outcome, the worst first; accepted is never told as done."""
-    parts = [
-        toned(f"{OUTCOMES[outcome].symbol} {number:,} {OUTCOMES[outcome].word}", OUTCOMES[outcome].tone)
-        for outcome in _WORST_FIRST
-        if (number := sum(result.outcome is outcome for result in receipt.results))
-    ]
-    if receipt.results_total > len(receipt.results):
-        parts.append(toned(f"{receipt.results_total - len(receipt.results):,} more not listed", Tone.DIM))
-    return joined(parts or [toned("nothing was touched", Tone.DIM)])
+    return joined(toned(part.text, part.tone) for part in receipt_tally(receipt))
 
 
 def went_well(receipt: Receipt) -> bool:
@@ -81,7 +60,7 @@ class ReceiptScreen(DrillScreen):
             joined(
                 [
                     toned(who, Tone.DIM),
-                    toned(f"{age(self.host.now() - receipt.at)} ago", Tone.DIM),
+                    toned(f"{units.length(self.host.now() - receipt.at)} ago", Tone.DIM),
                     toned(f"lane {one_line(receipt.lane, 40)}", Tone.DIM),
                     toned(f"receipt {one_line(receipt.receipt_id, 60)}", Tone.DIM),
                 ]
@@ -98,13 +77,13 @@ class ReceiptScreen(DrillScreen):
             Row(
                 key=f"{number}:{result.target}",
                 cells=(
-                    OUTCOMES[result.outcome].cell(),
+                    RECEIPT[result.outcome].span(),
                     cell(result.target),
                     cell(result.detail or "", Tone.DIM),
                 ),
             )
             for number, result in enumerate(
-                sorted(receipt.results, key=lambda result: _WORST_FIRST.index(result.outcome))
+                sorted(receipt.results, key=lambda result: badness(result.outcome))
             )
         )
         self.table.focus()

@@ -10,16 +10,19 @@ from textual.content import Content
 from textual.widget import Widget
 from textual.worker import Worker
 
+from joelclaw_tui.presentation import units
+from joelclaw_tui.presentation.columns import Column
+from joelclaw_tui.presentation.marks import run_mark
+from joelclaw_tui.presentation.text_layout import Span, cell
+from joelclaw_tui.presentation.tones import Tone
 from joelclaw_tui.presentation.words import waits_words
 from joelclaw_tui.tui.keymap import KeyScope, bindings
 from joelclaw_tui.tui.screens.base import DrillScreen
 from joelclaw_tui.tui.screens.detail import fact
 from joelclaw_tui.tui.screens.problem import problem_content
 from joelclaw_tui.tui.view import Problem
-from joelclaw_tui.tui.widgets.age import age, ahead
-from joelclaw_tui.tui.widgets.cells import Cell, Column, Row, Tone, cell
+from joelclaw_tui.tui.widgets.cells import Row
 from joelclaw_tui.tui.widgets.live_table import LiveTable
-from joelclaw_tui.tui.widgets.state import run_mark
 from joelclaw_tui.tui.widgets.table_box import TableBox
 from joelclaw_tui.tui.widgets.told import Told
 from joelclaw_tui.tui.widgets.tones import mark_content, toned
@@ -115,7 +118,7 @@ class RunScreen(DrillScreen):
     def _as_it_was(self) -> list[Content]:
         if self._read_at is None:
             return []
-        return [toned(f"This is how it was {age(self.host.now() - self._read_at)} ago.", Tone.WARN)]
+        return [toned(f"This is how it was {units.length(self.host.now() - self._read_at)} ago.", Tone.WARN)]
 
     def action_run_verb(self, name: str) -> None:
         self.host.act(Intent(ActionName(name), (self.run_id,)), lambda _receipt: self.action_read_again())
@@ -133,7 +136,7 @@ def run_facts(run: RunView, now: float) -> list[Content]:
     mark = run_mark(run.status.value, None if run.outcome is None else run.outcome.value)
     tries = "no longer known" if run.tries is None else f"{run.tries} in this attempt"
     if run.next_try_at is not None:
-        tries += f", the next {ahead(run.next_try_at - now)}"
+        tries += f", the next {units.ahead(run.next_try_at - now)}"
     facts = [
         fact("state", mark_content(mark)),
         fact("family", toned(one_line(run.family or "unknown", 100))),
@@ -146,14 +149,14 @@ def run_facts(run: RunView, now: float) -> list[Content]:
     if run.deployment is not None:
         facts.append(fact("worker", toned(one_line(run.deployment, 200))))
     if run.waits_for is not None:
-        facts.append(fact("waits for", toned(waits_words(run.waits_for, age, now))))
+        facts.append(fact("waits for", toned(waits_words(run.waits_for, now))))
     if run.last_failure:
         facts.append(fact("last failure", toned(many_lines(run.last_failure, 600), Tone.WARN)))
     return facts
 
 
 def _ago(at: float | None, now: float) -> str:
-    return "unknown" if at is None else f"{age(now - at)} ago"
+    return "unknown" if at is None else f"{units.length(now - at)} ago"
 
 
 def _rows(entries: Sequence[JournalEntry], now: float) -> list[Row]:
@@ -161,10 +164,10 @@ def _rows(entries: Sequence[JournalEntry], now: float) -> list[Row]:
         Row(
             key=str(entry.index),
             cells=(
-                Cell(str(entry.index), Tone.DIM),
+                Span(str(entry.index), Tone.DIM),
                 cell(entry.kind),
                 cell(entry.name or "", Tone.INFO),
-                Cell(age(None if entry.at is None else now - entry.at), Tone.DIM),
+                Span(units.length(None if entry.at is None else now - entry.at, compact=True), Tone.DIM),
                 cell(entry.detail or "", Tone.DIM),
             ),
         )

@@ -8,20 +8,21 @@ from textual import events
 from textual.binding import BindingType
 from textual.content import Content
 
+from joelclaw_tui.presentation import units
+from joelclaw_tui.presentation.columns import FIRES, FrontEnd, Look, cells_of, next_start, shown_by
+from joelclaw_tui.presentation.marks import READABLE, schedule_mark
+from joelclaw_tui.presentation.tones import Tone
 from joelclaw_tui.tui.keymap import KeyScope, bindings
-from joelclaw_tui.tui.panes.schedule import next_cell, schedule_row, schedule_sentence, starts_words
+from joelclaw_tui.tui.panes.schedule import schedule_row, schedule_sentence, starts_words
 from joelclaw_tui.tui.screens.listing import ListingScreen
 from joelclaw_tui.tui.screens.problem import problem_content
 from joelclaw_tui.tui.view import Problem, View
-from joelclaw_tui.tui.widgets.age import age
-from joelclaw_tui.tui.widgets.cells import Cell, Column, Row, Tone, cell
+from joelclaw_tui.tui.widgets.cells import Row
 from joelclaw_tui.tui.widgets.live_table import LiveTable
-from joelclaw_tui.tui.widgets.state import FIRE_KIND, READABLE, fire_mark, schedule_mark
 from joelclaw_tui.tui.widgets.tones import flowed, joined, mark_content, tally, toned
 from runtime.actions.intents import ActionName, Intent
-from runtime.common.instants import instant
 from runtime.common.text import one_line
-from runtime.model import STARTING, Fire, FireDecision, run_id_of
+from runtime.model import Fire, FireDecision, run_id_of
 from runtime.truth.document import ScheduleRow
 
 LIMIT = 100
@@ -35,18 +36,7 @@ class ScheduleScreen(ListingScreen):
     def __init__(self, schedule: str) -> None:
         super().__init__(
             LiveTable(
-                (
-                    Column("AGO", 6, align="right"),
-                    Column("FIRE", 11),
-                    Column("DECISION", 12),
-                    Column("WORK", 13),
-                    Column("TOOK", 6, align="right", drop=1),
-                    Column("LATE", 4, drop=2),
-                    Column("MISSED BEFORE", 13, align="right", drop=5),
-                    Column("WHO", 10, flex=1, drop=4),
-                    Column("INSTANT", 20, drop=3),
-                    Column("FIRE ID", 34, flex=1, drop=6, cut="middle"),
-                ),
+                shown_by(FIRES, FrontEnd.CONSOLE),
                 empty="Reading …",
                 markable=False,
                 id="fires",
@@ -126,8 +116,8 @@ class ScheduleScreen(ListingScreen):
         self._draw_about()
 
     def _draw_rows(self) -> None:
-        now = self.host.now()
-        self.table.set_rows(_fire_row(fire, now) for fire in self._fires.values())
+        look = Look(self.host.now(), compact=True)
+        self.table.set_rows(_fire_row(fire, look) for fire in self._fires.values())
 
     # --- keys
 
@@ -148,7 +138,7 @@ class ScheduleScreen(ListingScreen):
 
 
 def _facts(row: ScheduleRow, now: float) -> list[Content]:
-    coming = next_cell(row, now)
+    coming = next_start(row, Look(now))
     facts = [
         mark_content(schedule_mark(row)),
         toned(f"{one_line(row.cron, 80)} {one_line(row.timezone, 60)}"),
@@ -168,31 +158,9 @@ def _facts(row: ScheduleRow, now: float) -> list[Content]:
     return facts
 
 
-def _fire_row(fire: Fire, now: float) -> Row:
-    kind = FIRE_KIND[fire.kind]
-    work = (
-        fire_mark(fire.decision, fire.outcome, fire.stands).cell()
-        if fire.decision in STARTING
-        else Cell("–", Tone.DIM)
-    )
-    at = fire.decided_at if fire.instant is None else fire.instant
-    took = None if fire.ended_at is None else fire.ended_at - fire.decided_at
-    return Row(
-        key=fire.fire_id,
-        cells=(
-            Cell(age(now - at)),
-            kind.cell(),
-            fire_mark(fire.decision, None, None).cell(),
-            work,
-            Cell(age(took), Tone.DIM if took is None else Tone.PLAIN),
-            Cell("late" if fire.late else "", Tone.WARN),
-            Cell(f"{fire.missed_before:,}", Tone.WARN if fire.missed_before else Tone.DIM),
-            cell(fire.actor or "the clock", Tone.DIM if fire.actor is None else Tone.PLAIN),
-            Cell("–" if fire.instant is None else f"{instant(fire.instant):%Y-%m-%d %H:%M:%SZ}", Tone.DIM),
-            cell(fire.fire_id, Tone.DIM),
-        ),
-        search=fire.work_id or "",
-    )
+def _fire_row(fire: Fire, look: Look) -> Row:
+    cells = cells_of(shown_by(FIRES, FrontEnd.CONSOLE), fire, look)
+    return Row(key=fire.fire_id, cells=cells, search=fire.work_id or "")
 
 
 _WHY = {
@@ -213,7 +181,7 @@ def _fire_sentence(fire: Fire) -> Content:
     if fire.reason is not None:
         told += f": {one_line(fire.reason, 200)}"
     if fire.late and fire.instant is not None:
-        told += f", {age(fire.decided_at - fire.instant)} late"
+        told += f", {units.length(fire.decided_at - fire.instant)} late"
     if fire.missed_before:
         told += f"; {fire.missed_before:,} instants before it are not made up for"
     return toned(f"{told}.", Tone.WARN if fire.late or fire.missed_before else Tone.DIM)

@@ -12,13 +12,13 @@ from textual.binding import BindingType
 from textual.containers import Vertical
 from textual.content import Content
 
+from joelclaw_tui.presentation import units
+from joelclaw_tui.presentation.tones import Tone
 from joelclaw_tui.tui.keymap import KeyScope, bindings
 from joelclaw_tui.tui.ports import Progress
 from joelclaw_tui.tui.screens.base import RoomGuard
 from joelclaw_tui.tui.screens.problem import problem_content
 from joelclaw_tui.tui.view import Problem
-from joelclaw_tui.tui.widgets.age import age
-from joelclaw_tui.tui.widgets.cells import Tone
 from joelclaw_tui.tui.widgets.header import TICK_S
 from joelclaw_tui.tui.widgets.key_bar import KeyBar
 from joelclaw_tui.tui.widgets.told import Told
@@ -82,7 +82,7 @@ class StartScreen(RoomGuard[bool]):
 
     def _draw(self) -> None:
         running = self.problem is None
-        seconds = age(self.host.now() - self._began)
+        seconds = units.length(self.host.now() - self._began)
         title = (
             Content.assemble(toned("Starting the local stack", bold=True), toned(f"  {seconds}", Tone.DIM))
             if running

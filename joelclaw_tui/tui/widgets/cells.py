@@ -1,19 +1,18 @@
 """Rows, columns, cells and filters of the live table: values only, nothing here draws.
 
-Text from outside becomes a `Cell` through `cell`, which cleans it; a cell is never markup.
+Text from outside becomes a `Span` through `text_layout.cell`, which cleans it; a cell is never markup.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from enum import StrEnum
-from typing import Literal
 
 from rich.cells import cell_len, set_cell_size
 
+from joelclaw_tui.presentation.columns import Column
+from joelclaw_tui.presentation.text_layout import Span
 from joelclaw_tui.presentation.words import cut_middle, cut_reason
-from runtime.common.text import one_line
 
 GAP = 2
 """Cells between two columns."""
@@ -21,56 +20,15 @@ GUTTER = 2
 """Cells before the first column: the cursor and the mark."""
 
 
-class Tone(StrEnum):
-    """What a text means; the theme says how that looks."""
-
-    PLAIN = "plain"
-    DIM = "dim"
-    OK = "ok"
-    WARN = "warn"
-    CRIT = "crit"
-    INFO = "info"
-    HELD = "held"
-
-
-@dataclass(frozen=True, slots=True)
-class Cell:
-    text: str
-    tone: Tone = Tone.PLAIN
-
-
-def cell(text: str, tone: Tone = Tone.PLAIN) -> Cell:
-    """A cell of text from outside, cleaned for a terminal."""
-    if text.isascii() and text.isprintable() and len(text) <= 300:
-        return Cell(text, tone)
-    return Cell(one_line(text), tone)
-
-
 @dataclass(frozen=True, slots=True)
 class Row:
     """``key`` names the row for as long as it lives; ``search`` is found by the filter beside the cells."""
 
     key: str
-    cells: tuple[Cell, ...]
+    cells: tuple[Span, ...]
     search: str = ""
     gone: bool = False
     """It is no more where it was; it stays in sight, struck through, for as long as it is marked."""
-
-
-@dataclass(frozen=True, slots=True)
-class Column:
-    """``width`` is what it needs, ``flex`` its share of what is left over (0: fixed).
-    Columns with the highest ``drop`` are hidden first when space is short; 0 is never hidden.
-    ``tells``: it tells rows apart. It gets what its longest cell needs before others get more, and at the
-    cost of columns that say nothing (`says_nothing`) or matter least (``drop`` of `LEAST` and more)."""
-
-    title: str
-    width: int
-    flex: int = 0
-    align: Literal["left", "right"] = "left"
-    drop: int = 0
-    cut: Literal["end", "middle", "reason"] = "end"
-    tells: bool = False
 
 
 LEAST = 5

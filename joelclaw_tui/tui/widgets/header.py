@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from textual.content import Content
 
+from joelclaw_tui.presentation import units
+from joelclaw_tui.presentation.marks import SEVERITY, VERDICT
+from joelclaw_tui.presentation.tones import Tone
 from joelclaw_tui.tui.host import host_of
 from joelclaw_tui.tui.view import View
-from joelclaw_tui.tui.widgets.age import age
-from joelclaw_tui.tui.widgets.cells import Tone
-from joelclaw_tui.tui.widgets.state import SEVERITY, VERDICT
 from joelclaw_tui.tui.widgets.told import Told
 from joelclaw_tui.tui.widgets.tones import joined, mark_content, spread, toned
 from runtime.common.text import one_line
@@ -49,17 +49,17 @@ def age_content(view: View, now: float) -> Content:
     """How old what is shown is; a warning once it is too old, with the reason."""
     seconds = view.age_s(now)
     if view.held:
-        return toned(f"‖ held still, {age(seconds)} old", Tone.HELD, bold=True)
+        return toned(f"‖ held still, {units.length(seconds)} old", Tone.HELD, bold=True)
     if seconds is None:
         return toned(
             "? not answering" if view.late or view.problem else "looking …",
             Tone.WARN if view.late else Tone.DIM,
         )
     if view.problem is not None:
-        return toned(f"▲ can't look, {age(seconds)} old", Tone.WARN, bold=True)
+        return toned(f"▲ can't look, {units.length(seconds)} old", Tone.WARN, bold=True)
     if seconds > view.old_after_s:
-        return toned(f"▲ {age(seconds)} old", Tone.WARN, bold=True)
-    return toned(f"● {age(seconds)} ago", Tone.DIM)
+        return toned(f"▲ {units.length(seconds)} old", Tone.WARN, bold=True)
+    return toned(f"● {units.length(seconds)} ago", Tone.DIM)
 
 
 def _what(view: View, width: int) -> Content:

@@ -6,8 +6,8 @@ from textual import events
 from textual.content import Content
 from textual.dom import DOMNode
 
+from joelclaw_tui.presentation.tones import Tone
 from joelclaw_tui.tui.keymap import BY_ID, KEYS, KeySpec
-from joelclaw_tui.tui.widgets.cells import Tone
 from joelclaw_tui.tui.widgets.told import Told
 from joelclaw_tui.tui.widgets.tones import toned
 

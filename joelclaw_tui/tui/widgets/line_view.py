@@ -16,8 +16,9 @@ from textual.geometry import Size
 from textual.scroll_view import ScrollView
 from textual.strip import Strip
 
+from joelclaw_tui.presentation.tones import Tone
 from joelclaw_tui.tui.diff import LineKind
-from joelclaw_tui.tui.widgets.cells import Tone
+from joelclaw_tui.tui.widgets.tones import tone_rules
 from runtime.common.text import many_lines
 
 LINES_MAX = 100_000
@@ -48,13 +49,7 @@ class LineView(ScrollView, can_focus=True):
       height: 1fr; padding: 0 1; background: $surface; color: $foreground; overflow-x: auto; overflow-y: auto;
       scrollbar-size-vertical: 1; scrollbar-size-horizontal: 1;
     }}
-    LineView > .{_PREFIX}{Tone.PLAIN} {{ color: $foreground; }}
-    LineView > .{_PREFIX}{Tone.DIM} {{ color: $muted; }}
-    LineView > .{_PREFIX}{Tone.OK} {{ color: $success; }}
-    LineView > .{_PREFIX}{Tone.WARN} {{ color: $warning; }}
-    LineView > .{_PREFIX}{Tone.CRIT} {{ color: $error; text-style: bold; }}
-    LineView > .{_PREFIX}{Tone.INFO} {{ color: $primary; }}
-    LineView > .{_PREFIX}{Tone.HELD} {{ color: $accent; }}
+    {tone_rules("LineView", _PREFIX)}
     LineView > .{_PREFIX}{LineKind.FILE} {{ color: $primary; text-style: bold; }}
     LineView > .{_PREFIX}{LineKind.META} {{ color: $muted; }}
     LineView > .{_PREFIX}{LineKind.HUNK} {{ color: $accent; }}

@@ -22,19 +22,12 @@ from textual.reactive import reactive
 from textual.scroll_view import ScrollView
 from textual.strip import Strip
 
+from joelclaw_tui.presentation.columns import Column
+from joelclaw_tui.presentation.text_layout import Span
+from joelclaw_tui.presentation.tones import Tone
 from joelclaw_tui.tui.keymap import KeyScope, bindings
-from joelclaw_tui.tui.widgets.cells import (
-    GAP,
-    GUTTER,
-    Cell,
-    Column,
-    Filter,
-    Row,
-    Tone,
-    cut_to,
-    fit,
-    says_nothing,
-)
+from joelclaw_tui.tui.widgets.cells import GAP, GUTTER, Filter, Row, cut_to, fit, says_nothing
+from joelclaw_tui.tui.widgets.tones import tone_rules
 from runtime.common.text import one_line
 
 _HEADER = 1
@@ -60,13 +53,7 @@ class LiveTable(ScrollView, can_focus=True):
     LiveTable > .{_PREFIX}cursor-idle {{ background: $panel; }}
     LiveTable > .{_PREFIX}bar {{ color: $primary; text-style: bold; }}
     LiveTable > .{_PREFIX}mark {{ color: $accent; text-style: bold; }}
-    LiveTable > .{_PREFIX}{Tone.PLAIN} {{ color: $foreground; }}
-    LiveTable > .{_PREFIX}{Tone.DIM} {{ color: $muted; }}
-    LiveTable > .{_PREFIX}{Tone.OK} {{ color: $success; }}
-    LiveTable > .{_PREFIX}{Tone.WARN} {{ color: $warning; }}
-    LiveTable > .{_PREFIX}{Tone.CRIT} {{ color: $error; text-style: bold; }}
-    LiveTable > .{_PREFIX}{Tone.INFO} {{ color: $primary; }}
-    LiveTable > .{_PREFIX}{Tone.HELD} {{ color: $accent; }}
+    {tone_rules("LiveTable", _PREFIX)}
     """
     BINDINGS: ClassVar[list[BindingType]] = [
         *bindings(KeyScope.TABLE),
@@ -505,7 +492,7 @@ class LiveTable(ScrollView, can_focus=True):
         ]
         for position, (number, size) in enumerate(self._fitted(width)):
             column = self._columns[number]
-            entry = row.cells[number] if number < len(row.cells) else Cell("")
+            entry = row.cells[number] if number < len(row.cells) else Span("")
             tone = Tone.DIM if gone or self.dimmed else entry.tone
             text = cut_to(entry.text, size, column.align, column.cut)
             if position:

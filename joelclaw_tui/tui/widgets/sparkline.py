@@ -9,20 +9,9 @@ from collections.abc import Sequence
 
 from textual.content import Content
 
-from joelclaw_tui.presentation.sparkline import BLOCKS, GAP, in_cells, peak_of, spark
-from joelclaw_tui.tui.widgets.cells import Cell, Tone
+from joelclaw_tui.presentation.sparkline import BLOCKS, GAP, in_cells, peak_of
+from joelclaw_tui.presentation.tones import Tone
 from joelclaw_tui.tui.widgets.tones import toned
-from runtime.truth.document import FamilyHistory
-
-HOUR_CELLS = 12
-"""Of the last hour: five minutes a cell."""
-
-
-def hour_cell(history: FamilyHistory | None) -> Cell:
-    """What settled in the last hour; all gaps where nothing of it is known."""
-    if history is None:
-        return Cell(GAP * HOUR_CELLS, Tone.DIM)
-    return Cell(spark(history.settled, HOUR_CELLS), Tone.OK if peak_of(history.settled) else Tone.DIM)
 
 
 def chart(values: Sequence[int | None], cells: int, rows: int, tone: Tone) -> Content:

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 
 from textual.content import Content
 
+from joelclaw_tui.presentation import units
+from joelclaw_tui.presentation.marks import READABLE
+from joelclaw_tui.presentation.tones import Tone
 from joelclaw_tui.tui.host import host_of
-from joelclaw_tui.tui.widgets.age import age
-from joelclaw_tui.tui.widgets.cells import Tone
-from joelclaw_tui.tui.widgets.state import READABLE
 from joelclaw_tui.tui.widgets.told import Told
 from joelclaw_tui.tui.widgets.tones import joined, toned
 from runtime.truth.document import BoundaryStatus, ProcessRow, Snapshot
@@ -68,6 +68,6 @@ def _processes(role: str, rows: Sequence[ProcessRow], *, seen: bool) -> Content:
     if not rows:
         return toned(f"no {role}", Tone.DIM if role == "gateway" else Tone.WARN)
     if not live:
-        return toned(f"{name} silent for {age(min(row.beat_age_s for row in silent))}", Tone.WARN)
+        return toned(f"{name} silent for {units.length(min(row.beat_age_s for row in silent))}", Tone.WARN)
     quiet = f" (+{len(silent)} silent)" if silent else ""
     return toned(f"{len(live)} {role}{'s' if len(live) != 1 else ''}{quiet}", Tone.DIM)

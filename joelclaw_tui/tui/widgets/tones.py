@@ -6,19 +6,29 @@ from collections.abc import Iterable
 
 from textual.content import Content
 
-from joelclaw_tui.tui.widgets.age import count
-from joelclaw_tui.tui.widgets.cells import Tone
-from joelclaw_tui.tui.widgets.state import Mark
+from joelclaw_tui.presentation import units
+from joelclaw_tui.presentation.marks import Mark
+from joelclaw_tui.presentation.tones import Tone
 
 _STYLES = {
     Tone.PLAIN: "$foreground",
     Tone.DIM: "$muted",
+    Tone.STRONG: "bold $foreground",
     Tone.OK: "$success",
     Tone.WARN: "$warning",
     Tone.CRIT: "bold $error",
     Tone.INFO: "$primary",
     Tone.HELD: "$accent",
 }
+
+
+def tone_rules(widget: str, prefix: str) -> str:
+    """The CSS of a widget's component classes, one a tone, each named ``prefix`` and the tone."""
+    return "\n".join(
+        f"{widget} > .{prefix}{tone} {{ color: {style.removeprefix('bold ')};"
+        f"{' text-style: bold;' if style.startswith('bold ') else ''} }}"
+        for tone, style in _STYLES.items()
+    )
 
 
 def toned(text: str, tone: Tone = Tone.PLAIN, *, bold: bool = False) -> Content:
@@ -72,6 +82,6 @@ def tally(number: int | None, word: str, tone: Tone) -> Content:
     figure = (
         toned("?", Tone.WARN)
         if number is None
-        else toned(count(number), tone if number else Tone.DIM, bold=True)
+        else toned(units.count(number, compact=True), tone if number else Tone.DIM, bold=True)
     )
     return Content.assemble(figure, toned(f" {word}", Tone.DIM))

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from joelclaw_tui.tui.widgets.age import age, count
+from joelclaw_tui.presentation import units
 from tests.lane.walk.declared import DIRECT_S, OFTEN_S
 from tests.lane.walk.direct import PARKED, US, DurableSeen, FamilySeen, PressureSeen
 from tests.lane.walk.doors import CONSOLE, Told
@@ -181,10 +181,14 @@ def _compare_backlog_cells(seen: Findings, told: Told, rows: dict[str, Any]) -> 
     for name in set(cells) & set(rows):
         for key, title in COLUMNS.items():
             if title in cells[name]:
-                seen.equal(f"{name} cell {title}", cells[name][title], count(rows[name][key]))
+                seen.equal(
+                    f"{name} cell {title}", cells[name][title], units.count(rows[name][key], compact=True)
+                )
         for key, title in (("oldest_runnable_age_s", "OLDEST"), ("oldest_held_age_s", "FOR")):
             if title in cells[name]:
-                seen.equal(f"{name} cell {title}", cells[name][title], age(rows[name][key]))
+                seen.equal(
+                    f"{name} cell {title}", cells[name][title], units.length(rows[name][key], compact=True)
+                )
 
 
 def compare_durable(told: Told, before: DurableSeen) -> list[Difference]:
@@ -261,7 +265,11 @@ def compare_clock(
             )
             seen.equal(f"{name} cell LATE", cells[name]["LATE"], "late" if rows[name]["late"] else "")
             if rows[name]["missed"] is not None:
-                seen.equal(f"{name} cell MISSED", cells[name]["MISSED"], count(rows[name]["missed"]))
+                seen.equal(
+                    f"{name} cell MISSED",
+                    cells[name]["MISSED"],
+                    units.count(rows[name]["missed"], compact=True),
+                )
     return seen.rows
 
 

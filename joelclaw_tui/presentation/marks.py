@@ -1,18 +1,27 @@
-"""State words: each with a symbol and a tone, so that colour is never the only sign."""
+"""The states: each with a mark, a word and a tone, so that colour is never the only sign.
+
+The tone of what a finding tells is that finding's severity: dead and quarantined items are warnings, a
+boundary that can't be read is critical. What a limit or a person does on purpose is no warning.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from joelclaw_tui.tui.widgets.cells import Cell, Tone, cell
+from joelclaw_tui.presentation.text_layout import Span, cell
+from joelclaw_tui.presentation.tones import Tone
 from runtime.model import (
     STARTING,
+    ChangeKind,
     FireDecision,
     FireKind,
     ItemState,
     Outcome,
+    PreviewState,
     Promotion,
+    Receipt,
+    ReceiptOutcome,
     RunStatus,
     Verified,
     WorkStand,
@@ -21,6 +30,7 @@ from runtime.truth.document import (
     BoundaryStatus,
     FamilyRow,
     RunRow,
+    SandboxRunRow,
     ScheduleRow,
     Severity,
     VerdictStatus,
@@ -33,8 +43,12 @@ class Mark:
     word: str
     tone: Tone
 
-    def cell(self) -> Cell:
-        return cell(f"{self.symbol} {self.word}", self.tone)
+    @property
+    def text(self) -> str:
+        return f"{self.symbol} {self.word}"
+
+    def span(self) -> Span:
+        return cell(self.text, self.tone)
 
     @property
     def urgency(self) -> int:
@@ -68,7 +82,7 @@ def family_mark(family: FamilyRow) -> Mark:
     return next((mark for holds, mark in _FAMILY if holds(family)), _IDLE)
 
 
-_RUN = {
+RUN: dict[RunStatus, Mark] = {
     RunStatus.PENDING: Mark("○", "pending", Tone.DIM),
     RunStatus.SCHEDULED: Mark("◔", "scheduled", Tone.DIM),
     RunStatus.READY: Mark("○", "ready", Tone.PLAIN),
@@ -77,8 +91,9 @@ _RUN = {
     RunStatus.SUSPENDED: Mark("◌", "suspended", Tone.INFO),
     RunStatus.PAUSED: Mark("‖", "paused", Tone.CRIT),
     RunStatus.COMPLETED: Mark("–", "completed", Tone.DIM),
+    RunStatus.UNKNOWN: Mark("?", "unknown", Tone.WARN),
 }
-_ENDED = {
+ENDED: dict[Outcome, Mark] = {
     Outcome.SUCCEEDED: Mark("✓", "succeeded", Tone.DIM),
     Outcome.FAILED: Mark("✕", "failed", Tone.CRIT),
     Outcome.CANCELLED: Mark("⊘", "cancelled", Tone.WARN),
@@ -91,8 +106,8 @@ def run_mark(status: str, outcome: str | None) -> Mark:
     try:
         known = RunStatus(status)
         if known is RunStatus.COMPLETED and outcome is not None:
-            return _ENDED[Outcome(outcome)]
-        return _RUN.get(known, Mark("?", known.value, Tone.WARN))
+            return ENDED[Outcome(outcome)]
+        return RUN[known]
     except ValueError:
         return Mark("?", outcome or status, Tone.WARN)
 
@@ -108,7 +123,7 @@ ITEM: dict[ItemState, Mark] = {
     ItemState.ADMITTING: Mark("◓", "admitting", Tone.INFO),
     ItemState.IN_FLIGHT: Mark("▸", "in flight", Tone.OK),
     ItemState.SUCCEEDED: Mark("✓", "succeeded", Tone.DIM),
-    ItemState.DEAD: Mark("✕", "dead", Tone.CRIT),
+    ItemState.DEAD: Mark("✕", "dead", Tone.WARN),
     ItemState.QUARANTINED: Mark("◆", "quarantined", Tone.WARN),
     ItemState.DISCARDED: Mark("⊘", "discarded", Tone.DIM),
 }
@@ -144,7 +159,7 @@ def schedule_mark(schedule: ScheduleRow) -> Mark:
     return next((mark for holds, mark in _SCHEDULE if holds(schedule)), _ENABLED)
 
 
-_DECISION: dict[FireDecision, Mark] = {
+DECISION: dict[FireDecision, Mark] = {
     FireDecision.STARTED: Mark("→", "started", Tone.PLAIN),
     FireDecision.HELD: Mark("‖", "held", Tone.HELD),
     FireDecision.DUPLICATE: Mark("·", "duplicate", Tone.DIM),
@@ -169,7 +184,7 @@ FIRE_KIND: dict[FireKind, Mark] = {
 
 def decision_mark(decision: str) -> Mark:
     try:
-        return _DECISION[FireDecision(decision)]
+        return DECISION[FireDecision(decision)]
     except ValueError:
         return Mark("?", decision, Tone.WARN)
 
@@ -177,7 +192,7 @@ def decision_mark(decision: str) -> Mark:
 def work_mark(outcome: str) -> Mark:
     """How the work of a fire ended; a word that this version doesn't know is shown as it is."""
     if outcome in set(Outcome):
-        return _ENDED[Outcome(outcome)]
+        return ENDED[Outcome(outcome)]
     return ITEM[ItemState(outcome)] if outcome in set(ItemState) else Mark("?", outcome, Tone.WARN)
 
 
@@ -232,3 +247,84 @@ BOUNDARY: dict[BoundaryStatus, Mark] = {
 
 READABLE = frozenset({BoundaryStatus.OK, BoundaryStatus.DEGRADED})
 """While a boundary is one of these, its figures are of now."""
+
+
+RECEIPT: dict[ReceiptOutcome, Mark] = {
+    ReceiptOutcome.DONE: Mark("✓", "done", Tone.OK),
+    ReceiptOutcome.ACCEPTED: Mark("→", "accepted", Tone.INFO),
+    ReceiptOutcome.MOVED_ON: Mark("○", "moved on", Tone.WARN),
+    ReceiptOutcome.FAILED: Mark("✕", "failed", Tone.CRIT),
+    ReceiptOutcome.REFUSED: Mark("⊘", "refused", Tone.WARN),
+}
+PREVIEW: dict[PreviewState, Mark] = {
+    PreviewState.READY: Mark("○", "ready", Tone.STRONG),
+    PreviewState.APPLYING: Mark("▸", "applying", Tone.WARN),
+    PreviewState.DONE: Mark("✓", "done", Tone.OK),
+    PreviewState.EXPIRED: Mark("⊘", "expired", Tone.DIM),
+}
+CHANGE: dict[ChangeKind, Mark] = {
+    ChangeKind.CREATE: Mark("+", "create", Tone.OK),
+    ChangeKind.UPDATE: Mark("~", "update", Tone.WARN),
+    ChangeKind.DELETE: Mark("-", "delete", Tone.CRIT),
+    ChangeKind.CONFLICT: Mark("!", "conflict", Tone.CRIT),
+}
+CHECK: dict[str, Mark] = {
+    "ok": Mark("✓", "ok", Tone.OK),
+    "warn": Mark("▲", "warn", Tone.WARN),
+    "fail": Mark("■", "FAIL", Tone.CRIT),
+}
+"""What the doctor finds of one thing."""
+COUNTS: dict[str, Mark] = {
+    "waiting": Mark("○", "waiting", Tone.PLAIN),
+    "held": Mark("‖", "held", Tone.HELD),
+    "throttled": Mark("≡", "throttled", Tone.INFO),
+    "delayed": Mark("◔", "delayed", Tone.PLAIN),
+    "leased": Mark("◒", "leased", Tone.PLAIN),
+    "in_flight": Mark("▸", "in flight", Tone.OK),
+    "dead": Mark("✕", "dead", Tone.WARN),
+    "quarantined": Mark("◆", "quarantined", Tone.WARN),
+}
+"""The counts of a family and of a lane, as the snapshot names them; in this order."""
+
+
+def count_tone(key: str, number: int) -> Tone:
+    """A figure; 0 is a figure too, but a quiet one."""
+    return COUNTS[key].tone if number else Tone.DIM
+
+
+_WORST_FIRST = (
+    ReceiptOutcome.FAILED,
+    ReceiptOutcome.REFUSED,
+    ReceiptOutcome.MOVED_ON,
+    ReceiptOutcome.ACCEPTED,
+    ReceiptOutcome.DONE,
+)
+
+
+def badness(outcome: ReceiptOutcome) -> int:
+    """The worst is 0."""
+    return _WORST_FIRST.index(outcome)
+
+
+def receipt_tally(receipt: Receipt) -> list[Span]:
+    """How many of each outcome, the worst first; accepted is never told as done."""
+    parts = [
+        Span(f"{RECEIPT[outcome].symbol} {number:,} {RECEIPT[outcome].word}", RECEIPT[outcome].tone)
+        for outcome in _WORST_FIRST
+        if (number := sum(result.outcome is outcome for result in receipt.results))
+    ]
+    if receipt.results_total > len(receipt.results):
+        parts.append(Span(f"{receipt.results_total - len(receipt.results):,} more not listed", Tone.DIM))
+    return parts or [Span("nothing was touched", Tone.DIM)]
+
+
+SILENT_AFTER_S = 5.0
+"""A shim beats each second: one that has not for so long is worth a word. It is not dead by that alone."""
+
+
+def shim_silent(run: SandboxRunRow) -> bool:
+    return run.beat_age_s is None or run.beat_age_s > SILENT_AFTER_S
+
+
+def shim_mark(run: SandboxRunRow) -> Mark:
+    return Mark("?", run.phase, Tone.WARN) if shim_silent(run) else Mark("▸", run.phase, Tone.OK)
