@@ -287,6 +287,15 @@ async def test_what_moves_or_waits_for_a_reason_is_not_stuck(world: World, figur
     assert not await seen(world, "stuck", "pressure")
 
 
+async def test_no_action_is_offered_on_a_family_that_the_lane_file_does_not_declare(world: World) -> None:
+    """Replay and pause of it are refused."""
+    families(name="old/import", dead=2, failed_per_min=2, settled_per_min=2)(world)
+    told = [f for f in (await world.reader.snapshot()).verdict.findings if f.subject == "old/import"]
+    assert {f.code for f in told} == {"dead", "failing", "undeclared-family"}
+    commands = {action.command for finding in told for action in finding.next_actions}
+    assert commands == {"joelclaw-tui queue list old/import --state dead", "joelclaw-tui families check"}
+
+
 async def test_what_the_lane_file_does_not_declare_is_told_so_and_not_as_stuck(world: World) -> None:
     families(**OLD, name="old/import")(world)
     snapshot = await world.reader.snapshot()

@@ -147,7 +147,11 @@ def failing(facts: Facts) -> Iterator[Sighting]:
                 f"{count(family.failed_per_min, 'run')} of {_name(family)} failed within the last minute",
                 next_actions=(
                     facts.commands.list_items(family.family, "dead"),
-                    *(() if is_held(family) else (facts.commands.pause(family.family),)),
+                    *(
+                        (facts.commands.pause(family.family),)
+                        if _is_declared(facts, family) and not is_held(family)
+                        else ()
+                    ),
                 ),
             )
 
@@ -161,7 +165,11 @@ def dead(facts: Facts) -> Iterator[Sighting]:
                 f"{count(family.dead, 'item')} of {_name(family)} failed for good",
                 next_actions=(
                     facts.commands.list_items(family.family, "dead"),
-                    facts.commands.replay_family(family.family),
+                    *(
+                        (facts.commands.replay_family(family.family),)
+                        if _is_declared(facts, family)
+                        else (facts.commands.check_lane(),)
+                    ),
                 ),
             )
 
@@ -180,7 +188,7 @@ def quarantined(facts: Facts) -> Iterator[Sighting]:
 def undeclared(facts: Facts) -> Iterator[Sighting]:
     for family in facts.families_now:
         rows = _rows(family)
-        if rows and family.removed_since is None and family.family not in facts.lane.families:
+        if rows and family.removed_since is None and not _is_declared(facts, family):
             yield Sighting(
                 Severity.WARN,
                 _name(family),
@@ -194,7 +202,7 @@ def removed(facts: Facts) -> Iterator[Sighting]:
         if family.removed_since is None:
             continue
         name, rows = _name(family), count(family.quarantined, "item")
-        declared = family.family in facts.lane.families
+        declared = _is_declared(facts, family)
         others = _rows(family) - family.quarantined
         yield Sighting(
             Severity.WARN,
@@ -209,6 +217,11 @@ def removed(facts: Facts) -> Iterator[Sighting]:
                 facts.commands.list_items(family.family, "quarantined"),
             ),
         )
+
+
+def _is_declared(facts: Facts, family: FamilyReading) -> bool:
+    """What it is not, no action is offered on: it would be refused."""
+    return family.family in facts.lane.families
 
 
 def _put_by(pause: Pause) -> str:
