@@ -2,19 +2,24 @@
 # make down   stops the demo's servers
 # make bench  the measurements of docs/benchmarks.md
 # make test   the environment, the checks and the tests: what .ci/run calls
+# make quick  the checks, and the tests that need no server: between two edits
 #
 # Another Python than the first fitting one on PATH: make env PYTHON=/path/to/python3.12
 
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+# Test processes beside each other; most tests wait for servers, so that more of them than cores are busy.
+WORKERS ?= 4
 
 # A machine's own settings for other projects must not reach into this environment.
 unexport PYTHONPATH PYTHONHOME PIP_USER PIP_TARGET PIP_PREFIX
+# What was compiled is kept: every test process would compile all tests anew.
+unexport PYTHONDONTWRITEBYTECODE
 # And nothing here may ever install into the machine's own Python.
 export PIP_REQUIRE_VIRTUALENV := 1
 
-.PHONY: env lint format test soak demo down bench bench-peers clean
+.PHONY: env lint format quick test soak demo down bench bench-peers clean
 
 env: $(STAMP)
 
@@ -47,8 +52,11 @@ format: env
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
+quick: env lint
+	$(BIN)/python -m pytest -m "not servers and not soak" -n 2 --dist worksteal
+
 test: env lint
-	$(BIN)/python -m pytest -m "not soak"
+	$(BIN)/python -m pytest -m "not soak" -n $(WORKERS) --dist worksteal
 
 soak: env
 	$(BIN)/python -m pytest -m soak

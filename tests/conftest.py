@@ -1,27 +1,76 @@
-"""Fixtures that several test modules share."""
+"""Fixtures that several test modules share, and what holds for every session of tests."""
 
 from __future__ import annotations
 
-import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from tests.servers import (
-    DKRON_URL,
-    STARTED,
-    DkronServer,
-    RestateServer,
-    ValkeyServer,
-    dkron_cluster,
-    dkron_found,
+from tests import needs
+from tests.servers import STARTED, Server, dkron_found
+from tests.serving import (
+    REAL_DKRON,
+    _shared_dkron,
+    dkron_url,
+    module_restate,
+    module_valkey,
+    own_dkrons,
+    real_dkron_told,
+    restate,
+    valkey,
 )
+from tests.side_by_side import ALONE, Turns
 
-REAL_DKRON = "dkron_url"
-"""The fixture of every test that runs on a real Dkron."""
+__all__ = [
+    "_shared_dkron",
+    "dkron_url",
+    "module_restate",
+    "module_valkey",
+    "own_dkrons",
+    "real_dkron_told",
+    "restate",
+    "valkey",
+]
+
+TURNS = pytest.StashKey[Path]()
+"""The folder in which the workers of a session take turns."""
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    given = getattr(config, "workerinput", {}).get("turns")
+    config.stash[TURNS] = Path(given or tempfile.mkdtemp(prefix="jt-turns-"))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node: Any) -> None:
+    """Of pytest-xdist, at the controller: tells a worker where turns are taken."""
+    node.workerinput["turns"] = str(node.config.stash[TURNS])
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    if not hasattr(config, "workerinput"):
+        shutil.rmtree(config.stash[TURNS])
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Before `-m` picks: what needs servers is marked so."""
+    needs.mark(items)
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
+    alone = item.get_closest_marker(ALONE) is not None
+    with Turns(item.config.stash[TURNS]).take(alone=alone):
+        Server.allowed = item.get_closest_marker(needs.MARK) is not None
+        try:
+            return (yield)
+        finally:
+            Server.allowed = True
 
 
 def pytest_report_header() -> str:
@@ -48,51 +97,6 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     terminalreporter.write_line(said)
 
 
-@pytest.fixture
-def real_dkron_told(record_property: Callable[[str, object], None]) -> None:
-    """Counts the test in the summary of what ran on a real Dkron."""
-    record_property(REAL_DKRON, dkron_found()[0] or "none")
-
-
-@pytest.fixture
-def dkron_url(real_dkron_told: None, request: pytest.FixtureRequest) -> str:
-    """A real Dkron that may be written to; tests must not mind each other's jobs."""
-    version, where = dkron_found()
-    if version is None:
-        pytest.skip(f"no real Dkron: {where}")
-    given = os.environ.get(DKRON_URL)
-    return given.rstrip("/") if given else str(request.getfixturevalue("_shared_dkron").url)
-
-
-@pytest.fixture(scope="session")
-def _shared_dkron() -> Iterator[DkronServer]:
-    folder = Path(tempfile.mkdtemp(prefix="jt-dk-"))
-    server = DkronServer(folder)
-    try:
-        yield server.launch()
-    finally:
-        server.stop()
-        shutil.rmtree(folder)
-
-
-@pytest.fixture
-def own_dkrons(real_dkron_told: None) -> Iterator[Callable[[int], list[DkronServer]]]:
-    """Makes a cluster of real Dkrons of the test's own, which it may stop, kill and rob of their data."""
-    if shutil.which("dkron") is None:
-        pytest.skip("no servers of one's own can be started: no `dkron` on PATH")
-    folder = Path(tempfile.mkdtemp(prefix="jt-dk-"))
-    made: list[DkronServer] = []
-
-    def make(size: int) -> list[DkronServer]:
-        made.extend(dkron_cluster(folder, size))
-        return list(made)
-
-    yield make
-    for server in made:
-        server.stop()
-    shutil.rmtree(folder)
-
-
 @pytest.fixture(scope="session", autouse=True)
 def nothing_left_running() -> Iterator[None]:
     """Fails the session when a server that a test started outlived its test."""
@@ -110,47 +114,3 @@ def short_dir() -> Iterator[Path]:
     folder = Path(tempfile.mkdtemp(prefix="jt-"))
     yield folder
     shutil.rmtree(folder)
-
-
-@pytest.fixture
-def valkey() -> Iterator[ValkeyServer]:
-    """An empty Valkey for one test."""
-    yield from _valkey()
-
-
-@pytest.fixture(scope="module")
-def module_valkey() -> Iterator[ValkeyServer]:
-    """One Valkey for a module's tests; they must not mind each other's keys."""
-    yield from _valkey()
-
-
-@pytest.fixture
-def restate() -> Iterator[RestateServer]:
-    """An empty Restate server for one test."""
-    yield from _restate()
-
-
-@pytest.fixture(scope="module")
-def module_restate() -> Iterator[RestateServer]:
-    """One Restate server for a module's tests; they must not mind each other's services."""
-    yield from _restate()
-
-
-def _valkey() -> Iterator[ValkeyServer]:
-    folder = Path(tempfile.mkdtemp(prefix="jt-vk-"))
-    server = ValkeyServer(folder)
-    try:
-        yield server.launch()
-    finally:
-        server.stop()
-        shutil.rmtree(folder)
-
-
-def _restate() -> Iterator[RestateServer]:
-    folder = Path(tempfile.mkdtemp(prefix="jt-rs-"))
-    server = RestateServer(folder)
-    try:
-        yield server.launch()
-    finally:
-        server.stop()
-        shutil.rmtree(folder)

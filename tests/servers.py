@@ -11,11 +11,9 @@ import os
 import resource
 import shutil
 import signal
-import socket
 import subprocess
 import time
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
 from functools import cache
 from pathlib import Path
 from typing import Any, Self
@@ -30,6 +28,7 @@ from runtime.stack.find import find_valkey
 from runtime.stack.parts import Binary
 from runtime.stack.restate import restate_command, restate_environment, restate_ready, restate_sockets
 from runtime.stack.valkey import SOCKET_NAME, valkey_command, valkey_ready, valkey_url
+from tests.side_by_side import free_ports
 
 READY_WITHIN_S = 30.0
 STOP_WITHIN_S = 30.0
@@ -58,6 +57,8 @@ class Server:
     """One process that can be killed and started again on the same data."""
 
     name = "server"
+    allowed = True
+    """Whether the test that runs is one that needs servers (`tests.needs`)."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -87,6 +88,8 @@ class Server:
         """Starts the process and returns once it answers."""
         if self.running:
             raise ServerFailed(f"{self.name} runs already")
+        if not Server.allowed:
+            raise ServerFailed(f"{self.name} in a test that needs no server, as tests/needs.py has it")
         self.folder.mkdir(parents=True, exist_ok=True)
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
@@ -447,15 +450,6 @@ class ValkeyCluster:
     def stop(self) -> None:
         for node in self.nodes:
             node.stop()
-
-
-def free_ports(count: int) -> list[int]:
-    """TCP ports on loopback that were free a moment ago."""
-    with ExitStack() as held:
-        sockets = [held.enter_context(socket.socket()) for _ in range(count)]
-        for one in sockets:
-            one.bind(("127.0.0.1", 0))
-        return [int(one.getsockname()[1]) for one in sockets]
 
 
 class RestateServer(Server):

@@ -13,7 +13,8 @@ from pathlib import Path
 import redis
 
 from runtime.stack.health import is_silent
-from tests.servers import FullDisk, ValkeyServer, free_ports, wait_until
+from tests.servers import FullDisk, ValkeyServer, wait_until
+from tests.side_by_side import free_ports
 
 
 class Loading(ValkeyServer):

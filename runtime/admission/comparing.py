@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from runtime.admission.pace import Pace
 from runtime.model import (
     BoundaryDown,
     LiveRun,
@@ -27,22 +28,6 @@ from runtime.model import (
     schedule_of,
 )
 from runtime.pressure.queue import Queue
-
-PAGE = 200
-ROWS_A_PASS = 5000
-"""Rows in flight that one pass asks Restate about."""
-SETTLE_GRACE_S = 5.0
-"""A run in flight for less is not compared: its own last step settles it."""
-UNKNOWN_SHOWN = 20
-
-RUNS_PAGE = 1000
-PAGES_A_PASS = 2
-"""Pages of live runs a pass: each is a scan at Restate, 50 ms at 100,000 runs of history."""
-ROUND_EVERY_S = 10.0
-"""From the beginning of one round over the live runs to that of the next, at least."""
-ADMIT_GRACE_S = 10.0
-"""A run begun later is not compared: its row is on the way to being in flight."""
-DIFFERENCES_KEPT = 10_000
 
 
 class Difference(StrEnum):
@@ -86,10 +71,13 @@ class RunsAgainstRows:
     once two rounds in a row have seen it: a single look may have met a run that was just ending.
     """
 
-    def __init__(self, queue: Queue, live: LiveRuns, now: Now = time.time) -> None:
+    def __init__(
+        self, queue: Queue, live: LiveRuns, now: Now = time.time, *, pace: Pace | None = None
+    ) -> None:
         self._queue = queue
         self._live = live
         self._now = now
+        self._pace = pace or Pace()
         self._passed = time.monotonic
         self._cursor: str | None = None
         self._began: float | None = None
@@ -117,9 +105,9 @@ class RunsAgainstRows:
         if self._began is None and not self._begin():
             return
         by_tag = {family_tag(name): name for name in families}
-        for _ in range(PAGES_A_PASS):
+        for _ in range(self._pace.pages_a_pass):
             runs, cursor = await self._live.live(
-                older_than_s=ADMIT_GRACE_S, after=self._cursor, limit=RUNS_PAGE
+                older_than_s=self._pace.admit_grace_s, after=self._cursor, limit=self._pace.runs_a_page
             )
             await self._page(runs, by_tag)
             self._cursor = cursor
@@ -129,7 +117,7 @@ class RunsAgainstRows:
 
     def _begin(self) -> bool:
         passed = self._passed()
-        if self._last_began is not None and passed - self._last_began < ROUND_EVERY_S:
+        if self._last_began is not None and passed - self._last_began < self._pace.round_every_s:
             return False
         self._began = self._last_began = passed
         self._seen = {}
@@ -149,7 +137,7 @@ class RunsAgainstRows:
             else:
                 told[difference] = Differing(had.count + 1, had.first, had.since)
         self.differing = told
-        self.cut = len(self._seen) >= DIFFERENCES_KEPT
+        self.cut = len(self._seen) >= self._pace.differences_kept
         self._before, self._seen = self._seen, {}
         self._began = None
         self.rounds += 1
@@ -179,8 +167,8 @@ class RunsAgainstRows:
                 self.damage[family] = error.message
 
     async def _family(self, family: str, group: Sequence[tuple[str, int]]) -> None:
-        for start in range(0, len(group), PAGE):
-            batch = group[start : start + PAGE]
+        for start in range(0, len(group), self._pace.rows_a_page):
+            batch = group[start : start + self._pace.rows_a_page]
             answers = await self._queue.reclaim(family, batch)
             for (item_id, attempt), said in zip(batch, answers, strict=True):
                 if said == "taken":
@@ -189,7 +177,7 @@ class RunsAgainstRows:
                     self._differs(f"{item_id}.{attempt}", _DIFFERENCES[said])
 
     def _differs(self, run_id: str, difference: Difference) -> None:
-        if len(self._seen) >= DIFFERENCES_KEPT:
+        if len(self._seen) >= self._pace.differences_kept:
             return
         known = self._before.get(run_id)
         if known is not None and known[0] is difference:
@@ -211,10 +199,13 @@ class RowsAgainstRuns:
     one that Restate does not know is told, and left for a person: its effects may have happened.
     """
 
-    def __init__(self, queue: Queue, lookup: RunLookup, now: Now = time.time) -> None:
+    def __init__(
+        self, queue: Queue, lookup: RunLookup, now: Now = time.time, *, pace: Pace | None = None
+    ) -> None:
         self._queue = queue
         self._lookup = lookup
         self._now = now
+        self._pace = pace or Pace()
         self._left: list[str] = []
         self._after = "-inf"
         self._found = _Unknown()
@@ -236,7 +227,7 @@ class RowsAgainstRuns:
             self._found = _Unknown()
             self.damage = {}
         looked = 0
-        while self._left and looked < ROWS_A_PASS:
+        while self._left and looked < self._pace.rows_a_pass:
             looked += await self._page(self._left[0])
         if not self._left:
             self._end()
@@ -257,7 +248,10 @@ class RowsAgainstRuns:
         looked = 0
         try:
             run_ids, after = await self._queue.in_flight(
-                family, older_than_s=SETTLE_GRACE_S, after=self._after, limit=PAGE
+                family,
+                older_than_s=self._pace.settle_grace_s,
+                after=self._after,
+                limit=self._pace.rows_a_page,
             )
             looked = len(run_ids)
             await self._compare(family, run_ids)
@@ -287,5 +281,5 @@ class RowsAgainstRuns:
         for run_id in run_ids:
             if run_id not in known:
                 self._found.total += 1
-                if len(self._found.shown) < UNKNOWN_SHOWN:
+                if len(self._found.shown) < self._pace.unknown_shown:
                     self._found.shown.append(run_id)

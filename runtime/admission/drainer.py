@@ -57,9 +57,11 @@ class Drainer:
         lane_max_in_flight: int,
         workers_alive: Callable[[], bool],
         lease_s: float = LEASE_S,
+        turn_ms: int = TURN_MS,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._lease_s = lease_s
+        self._turn_ms = turn_ms
         self._queue = queue
         self._starter = starter
         self._lane = lane
@@ -161,8 +163,8 @@ class Drainer:
         After an error the turn is left to end by itself: a claim without an answer may still arrive."""
         # Each turn has a name of its own: a late end of one does not end the next.
         name = f"{self._owner}/{self.stats.rounds}"
-        ends_at = self._monotonic() + TURN_MS / 1000
-        if not await self._queue.take_turn(name):
+        ends_at = self._monotonic() + self._turn_ms / 1000
+        if not await self._queue.take_turn(name, turn_ms=self._turn_ms):
             self.wake.set()  # somebody else's turn: short, so look again soon
             await asyncio.sleep(TURN_WAIT_S)
             return []

@@ -14,9 +14,10 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from runtime.admission.comparing import PAGE, RowsAgainstRuns, RunsAgainstRows
+from runtime.admission.comparing import RowsAgainstRuns, RunsAgainstRows
 from runtime.admission.drainer import RENEWALS, Drainer
 from runtime.admission.liveness_judge import Fate
+from runtime.admission.pace import Pace
 from runtime.admission.sliding_window import SlidingWindow
 from runtime.admission.with_timeout import WithTimeout
 from runtime.lane.lane_file import LaneSource
@@ -24,9 +25,6 @@ from runtime.model import BoundaryDown, FamilyRules, Lease, LiveRuns, OperatorEr
 from runtime.pressure.dispatch import LEASE_S
 from runtime.pressure.prelude import DEATHS_MAX
 from runtime.pressure.queue import Queue
-
-EVERY_S = 2.0
-UNDECLARED_GRACE_S = 10.0
 
 
 class FateOf(Protocol):
@@ -64,23 +62,25 @@ class Reconciler:
         owner: str,
         fates: FateOf,
         lease_s: float = LEASE_S,
+        pace: Pace | None = None,
     ) -> None:
         """``fates``: what has become of some lease holders."""
         self._queue = queue
-        self._lookup = WithTimeout(lookup, live)
+        self._pace = pace = pace or Pace()
+        self._lookup = WithTimeout(lookup, live, within_s=pace.answer_within_s)
         self._lane = lane
         self._drainer = drainer
         self._owner = owner
         self._fates = fates
         self._lease_s = lease_s
-        self.rows = RowsAgainstRuns(queue, self._lookup)
-        self.runs = RunsAgainstRows(queue, self._lookup)
+        self.rows = RowsAgainstRuns(queue, self._lookup, pace=pace)
+        self.runs = RunsAgainstRows(queue, self._lookup, pace=pace)
         self._passed = time.monotonic
         self._undeclared_since: dict[str, float] = {}
         self.stats = ReconcilerStats()
 
     async def run(self, stop: asyncio.Event) -> None:
-        """A pass every `EVERY_S` until ``stop``."""
+        """A pass every `Pace.every_s` until ``stop``."""
         keeping = asyncio.create_task(self._keep())
         try:
             await self._passes(stop, keeping)
@@ -98,7 +98,7 @@ class Reconciler:
             except OperatorError as error:
                 self.stats.last_pass_error = error.message
             try:
-                await asyncio.wait_for(stop.wait(), EVERY_S)
+                await asyncio.wait_for(stop.wait(), self._pace.every_s)
             except TimeoutError:
                 continue
 
@@ -149,9 +149,9 @@ class Reconciler:
     async def _remove(self, undeclared: Sequence[str]) -> None:
         """What waits of a removed family goes to quarantine: not at once, since a lane file is edited
         in more than one save."""
-        now = self._passed()
+        now, grace_s = self._passed(), self._pace.undeclared_grace_s
         self._undeclared_since = {name: self._undeclared_since.get(name, now) for name in undeclared}
-        gone = [name for name, since in self._undeclared_since.items() if now - since >= UNDECLARED_GRACE_S]
+        gone = [name for name, since in self._undeclared_since.items() if now - since >= grace_s]
         if not gone:
             return
         try:
@@ -167,8 +167,8 @@ class Reconciler:
         Going back is safe even when the lost request arrives late: the same attempt is the same
         key, so its second admission is no second run.
         """
-        for start in range(0, len(leases), PAGE):
-            batch = leases[start : start + PAGE]
+        for start in range(0, len(leases), self._pace.rows_a_page):
+            batch = leases[start : start + self._pace.rows_a_page]
             known = await self._lookup.lookup([lease.run_id for lease in batch])
             try:
                 await self._decide(batch, known)

@@ -88,11 +88,11 @@ class Dispatch:
     def _turn(self) -> str:
         return lane_key(self._store.lane, "turn")
 
-    async def take_turn(self, owner: str) -> bool:
+    async def take_turn(self, owner: str, *, turn_ms: int = TURN_MS) -> bool:
         """One drainer at a time looks and claims: the lane's limits are over families that lie on
         different servers of a cluster, so no script can hold them. Raises `BoundaryDown`."""
         with redis_errors(self._store.where):
-            return bool(await _TAKE_TURN(self._store.redis, (self._turn,), owner, TURN_MS))
+            return bool(await _TAKE_TURN(self._store.redis, (self._turn,), owner, turn_ms))
 
     async def end_turn(self, owner: str) -> bool:
         """Ends it if it is still its own. Returns whether the whole lane is held by now: what was claimed in

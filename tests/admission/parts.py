@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from runtime.admission.drainer import Drainer
 from runtime.admission.liveness_judge import Fate
+from runtime.admission.pace import Pace
 from runtime.admission.reconciler import Reconciler
 from runtime.lane.lane_file import LaneSource
 from runtime.model import (
@@ -104,27 +107,29 @@ class Lane:
         self.drainer = self.another("d1")
         self.dead: set[str] = set()
         """Drainers that are no more, and died."""
-        self.reconciler = Reconciler(
-            self.queue,
-            self.restate,
-            self.restate,
-            self.source,
-            self.drainer,
-            owner="d1",
-            fates=self.fates,
-        )
+        self.pace = Pace()
+        self.at_pace()
+
+    def at_pace(self, **changes: Any) -> None:
+        """A reconciler that has seen nothing yet; ``changes``: what is other than so far in `Pace`."""
+        self.pace = replace(self.pace, **changes)
+        self.reconciler = self._reconciler(self.drainer, "d1", LEASE_S)
 
     def beside(self, owner: str, *, lease_s: float) -> Reconciler:
         """The reconciler of another drainer."""
+        return self._reconciler(self.another(owner, lease_s=lease_s), owner, lease_s)
+
+    def _reconciler(self, drainer: Drainer, owner: str, lease_s: float) -> Reconciler:
         return Reconciler(
             self.queue,
             self.restate,
             self.restate,
             self.source,
-            self.another(owner, lease_s=lease_s),
+            drainer,
             owner=owner,
             fates=self.fates,
             lease_s=lease_s,
+            pace=self.pace,
         )
 
     def another(self, owner: str, *, lane_max: int = 1000, lease_s: float = LEASE_S) -> Drainer:

@@ -12,10 +12,9 @@ from tests.pressure.replaying import replay
 
 
 @pytest.fixture(autouse=True)
-def no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+def no_waiting(lane: Lane) -> None:
     """Every pass begins a round; rows are compared at once."""
-    monkeypatch.setattr("runtime.admission.comparing.ROUND_EVERY_S", 0.0)
-    monkeypatch.setattr("runtime.admission.comparing.SETTLE_GRACE_S", 0.0)
+    lane.at_pace(round_every_s=0.0, settle_grace_s=0.0)
 
 
 def differing(lane: Lane) -> dict[str, tuple[int, str]]:
@@ -91,7 +90,7 @@ async def test_differences_are_told_once_two_looks_have_seen_them_and_nothing_is
 
 async def test_since_is_when_it_was_first_seen_and_unknown_for_what_was_there_already(lane: Lane) -> None:
     now = 100.0
-    compare = RunsAgainstRows(lane.queue, lane.restate, lambda: now)
+    compare = RunsAgainstRows(lane.queue, lane.restate, lambda: now, pace=lane.pace)
     lane.restate.accepted.append(run_id_of(new_item_id("a", at_s=1.0), 1))
     for now in (101.0, 102.0):  # noqa: B007 - read by the clock above
         await compare.one_pass(["a"])
@@ -103,11 +102,8 @@ async def test_since_is_when_it_was_first_seen_and_unknown_for_what_was_there_al
     assert compare.round_ended_at == 105.0
 
 
-async def test_a_round_is_made_in_bounded_pages_over_several_passes(
-    lane: Lane, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("runtime.admission.comparing.RUNS_PAGE", 4)
-    monkeypatch.setattr("runtime.admission.comparing.PAGES_A_PASS", 2)
+async def test_a_round_is_made_in_bounded_pages_over_several_passes(lane: Lane) -> None:
+    lane.at_pace(runs_a_page=4, pages_a_pass=2)
     ids = await lane.add("a", 20)
     lane.restate.accepted += [run_id_of(item_id, 1) for item_id in ids]
     runs = lane.reconciler.runs
@@ -117,20 +113,15 @@ async def test_a_round_is_made_in_bounded_pages_over_several_passes(
         assert runs.rounds == (1 if taken == 20 else 0)
 
 
-async def test_a_round_waits_its_time_after_the_one_before(
-    lane: Lane, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("runtime.admission.comparing.ROUND_EVERY_S", 3600.0)
+async def test_a_round_waits_its_time_after_the_one_before(lane: Lane) -> None:
+    lane.at_pace(round_every_s=3600.0)
     for _ in range(3):
         await lane.reconciler.one_pass()
     assert lane.reconciler.runs.rounds == 1
 
 
-async def test_a_restate_that_fails_within_a_round_loses_neither_place_nor_findings(
-    lane: Lane, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("runtime.admission.comparing.RUNS_PAGE", 1)
-    monkeypatch.setattr("runtime.admission.comparing.PAGES_A_PASS", 1)
+async def test_a_restate_that_fails_within_a_round_loses_neither_place_nor_findings(lane: Lane) -> None:
+    lane.at_pace(runs_a_page=1, pages_a_pass=1)
     await lane.add("a", 0)
     lane.restate.accepted += [run_id_of(new_item_id("a", at_s=1.0), 1) for _ in range(2)]
     for _ in range(6):
@@ -166,10 +157,8 @@ async def test_a_damaged_family_is_named_and_stops_neither_way_of_comparing(lane
     assert "b: " in str(told(lane.reconciler, 1.0)["uncompared"])
 
 
-async def test_an_undeclared_and_damaged_family_does_not_end_the_pass(
-    lane: Lane, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("runtime.admission.reconciler.UNDECLARED_GRACE_S", 0.0)
+async def test_an_undeclared_and_damaged_family_does_not_end_the_pass(lane: Lane) -> None:
+    lane.at_pace(undeclared_grace_s=0.0)
     await lane.add("gone", 1)
     await lane.redis.set("joelclaw:1:{main/gone}:w0", "damaged")
     (waits,) = await lane.add("a", 1)
@@ -178,11 +167,8 @@ async def test_an_undeclared_and_damaged_family_does_not_end_the_pass(
     assert (await lane.redis.zcard("joelclaw:1:{main/a}:flight")) == 1
 
 
-async def test_rows_are_compared_in_bounded_pages_and_kept_in_bounded_memory(
-    lane: Lane, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    for name, value in (("PAGE", 4), ("ROWS_A_PASS", 8), ("UNKNOWN_SHOWN", 3)):
-        monkeypatch.setattr(f"runtime.admission.comparing.{name}", value)
+async def test_rows_are_compared_in_bounded_pages_and_kept_in_bounded_memory(lane: Lane) -> None:
+    lane.at_pace(rows_a_page=4, rows_a_pass=8, unknown_shown=3)
     await lane.add("a", 20)
     await lane.drainer.round()
     lane.restate.accepted.clear()

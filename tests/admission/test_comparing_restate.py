@@ -5,11 +5,10 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
-import pytest
-
 from runtime.admission.comparing import Difference
 from runtime.admission.drainer import Drainer
 from runtime.admission.liveness_judge import LivenessJudge
+from runtime.admission.pace import Pace
 from runtime.admission.reconciler import Reconciler
 from runtime.ledger.beats import Heartbeats
 from runtime.model import ItemState, Priority, RunVerb, family_tag, new_item_id, run_id_of
@@ -40,11 +39,8 @@ async def put_back(redis: Redis, old: dict[bytes, bytes]) -> None:
 
 
 async def test_work_admitted_after_the_file_was_written_is_found_and_not_run_again(
-    restate: RestateServer, valkey: ValkeyServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    restate: RestateServer, valkey: ValkeyServer, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr("runtime.admission.comparing.ADMIT_GRACE_S", 0.0)
-    monkeypatch.setattr("runtime.admission.comparing.ROUND_EVERY_S", 0.0)
-    monkeypatch.setattr("runtime.admission.comparing.RUNS_PAGE", 2)
     import redis.asyncio as aioredis  # raw bytes, which a dump is
 
     raw = aioredis.Redis.from_url(valkey.url)
@@ -71,6 +67,7 @@ async def test_work_admitted_after_the_file_was_written_is_found_and_not_run_aga
             drainer,
             owner="d1",
             fates=LivenessJudge(Heartbeats(redis, valkey.url, name)),
+            pace=Pace(admit_grace_s=0.0, round_every_s=0.0, runs_a_page=2),
         )
         early = [await add() for _ in range(3)]
         file = await saved(raw)

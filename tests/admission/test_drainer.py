@@ -105,10 +105,8 @@ async def test_what_restate_refuses_for_good_is_quarantined_with_the_reason(lane
     ]
 
 
-async def test_runs_that_ended_without_settling_are_settled_and_unknown_ones_reported(
-    lane: Lane, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("runtime.admission.comparing.SETTLE_GRACE_S", 0.0)
+async def test_runs_that_ended_without_settling_are_settled_and_unknown_ones_reported(lane: Lane) -> None:
+    lane.at_pace(settle_grace_s=0.0)
     done, killed, going, gone = await lane.add("a", 4)
     await lane.drainer.round()
     lane.restate.completed = {f"{done}.1": Outcome.SUCCEEDED, f"{killed}.1": Outcome.KILLED}
@@ -200,10 +198,8 @@ async def test_damage_to_one_family_stops_no_other(lane: Lane) -> None:
     assert lane.queue.damage == {}
 
 
-async def test_a_removed_familys_backlog_is_quarantined_as_one_and_restored_exactly(
-    lane: Lane, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("runtime.admission.reconciler.UNDECLARED_GRACE_S", 0.0)
+async def test_a_removed_familys_backlog_is_quarantined_as_one_and_restored_exactly(lane: Lane) -> None:
+    lane.at_pace(undeclared_grace_s=0.0)
     (item_id,) = await lane.add("gone", 1)
     later = new_item_id("gone", at_s=1.0)
     await lane.queue.enqueue(later, "gone", "1", priority=Priority.P0, origin="t", delay_s=3600)

@@ -49,11 +49,9 @@ async def test_a_slow_restate_loses_no_lease_to_another_drainer(lane: Lane) -> N
     assert sorted(lane.restate.accepted) == sorted(f"{item_id}.1" for item_id in ids)
 
 
-async def test_a_restate_away_for_long_is_no_death_of_a_drainer(
-    lane: Lane, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_restate_away_for_long_is_no_death_of_a_drainer(lane: Lane) -> None:
     """What was being sent stays with the drainer that sent it: it is not set aside as poison."""
-    monkeypatch.setattr("runtime.admission.reconciler.EVERY_S", 0.05)
+    lane.at_pace(every_s=0.05)
     ids = await lane.add("a", 3)
     mine, other = lane.beside("d1", lease_s=LEASE), lane.beside("d2", lease_s=LEASE)
     lane.restate.down = True
@@ -86,10 +84,8 @@ async def test_a_drainer_forgets_what_another_has_taken_over(lane: Lane) -> None
     assert not mine._drainer.in_doubt
 
 
-async def test_a_restate_that_hangs_does_not_keep_leases_from_coming_back(
-    lane: Lane, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("runtime.admission.with_timeout.ASK_WITHIN_S", 0.05)
+async def test_a_restate_that_hangs_does_not_keep_leases_from_coming_back(lane: Lane) -> None:
+    lane.at_pace(answer_within_s=0.05)
     await lane.add("a", 2)
     await lane.queue.claim({"a": (0, 0, 1, 0)}, lane.source.current.rules, owner="d9")
     lane.restate.hang = True

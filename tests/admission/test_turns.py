@@ -21,12 +21,6 @@ TURN_MS = 200
 ALL = (100, 100, 100, 100)
 
 
-@pytest.fixture
-def short_turns(monkeypatch: pytest.MonkeyPatch) -> None:
-    for room in ("pressure.dispatch", "admission.drainer"):
-        monkeypatch.setattr(f"runtime.{room}.TURN_MS", TURN_MS)
-
-
 def before(queue: Queue, name: str, act: Callable[[], Awaitable[object]]) -> None:
     """``act`` happens each time just before ``queue`` does ``name``."""
     does = getattr(queue, name)
@@ -56,13 +50,12 @@ async def over(lane: Lane) -> None:
         await asyncio.sleep(0.01)
 
 
-@pytest.mark.usefixtures("short_turns")
 @pytest.mark.parametrize("at", ["claim", "make_ready", "lane_held"])
 async def test_a_drainer_that_was_stopped_for_longer_than_its_turn_claims_nothing_beyond_the_lane_s_limit(
     lane: Lane, at: str
 ) -> None:
     await lane.add("a", 30)
-    stopped, queue = with_queue(lane, "d1", lane_max=10)
+    stopped, queue = with_queue(lane, "d1", turn_ms=TURN_MS, lane_max=10)
     reached, goes_on = asyncio.Event(), asyncio.Event()
 
     async def stop() -> None:
@@ -83,11 +76,10 @@ async def test_a_drainer_that_was_stopped_for_longer_than_its_turn_claims_nothin
     assert stopped.stats.idle_because == "the lane is full"
 
 
-@pytest.mark.usefixtures("short_turns")
 async def test_a_turn_whose_end_has_passed_by_the_drainer_s_own_clock_is_not_used(lane: Lane) -> None:
     await lane.add("a", 3)
     now = [100.0]
-    drainer, queue = with_queue(lane, "d1", monotonic=lambda: now[0])
+    drainer, queue = with_queue(lane, "d1", turn_ms=TURN_MS, monotonic=lambda: now[0])
     claims: list[str] = []
 
     async def stall() -> None:
@@ -120,9 +112,9 @@ async def test_the_late_end_of_one_turn_does_not_end_the_next(lane: Lane) -> Non
     names: list[str] = []
     take_turn = lane.queue.take_turn
 
-    async def taken(owner: str) -> bool:
+    async def taken(owner: str, **options: Any) -> bool:
         names.append(owner)
-        return await take_turn(owner)
+        return await take_turn(owner, **options)
 
     lane.queue.take_turn = taken
     await lane.drainer.round()
@@ -135,11 +127,10 @@ async def test_the_late_end_of_one_turn_does_not_end_the_next(lane: Lane) -> Non
     assert await take_turn("another")
 
 
-@pytest.mark.usefixtures("short_turns")
 async def test_a_drainer_that_dies_while_it_claims_has_used_the_lane_s_rate(lane: Lane) -> None:
     lane.source.current.path.write_text(LANE.replace('"main"', '"main"\nrate = "3/m"'))
     await lane.add("a", 3)
-    dying, queue = with_queue(lane, "d1")
+    dying, queue = with_queue(lane, "d1", turn_ms=TURN_MS)
 
     async def die() -> None:
         raise BoundaryDown("gone")
@@ -152,10 +143,9 @@ async def test_a_drainer_that_dies_while_it_claims_has_used_the_lane_s_rate(lane
     assert lane.drainer.stats.idle_because == "the lane's rate is used up"
 
 
-@pytest.mark.usefixtures("short_turns")
 async def test_a_claim_whose_answer_was_lost_keeps_its_turn_since_it_may_still_arrive(lane: Lane) -> None:
     await lane.add("a", 30)
-    losing, queue = with_queue(lane, "d1", lane_max=10)
+    losing, queue = with_queue(lane, "d1", turn_ms=TURN_MS, lane_max=10)
     late: list[Awaitable[object]] = []
     claim = queue.claim
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -12,13 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from tests.servers import STARTED, RestateServer, ValkeyCluster, ValkeyServer
-
-
-def free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        port: int = listener.getsockname()[1]
-        return port
+from tests.side_by_side import free_ports
 
 
 class LaneProcesses:
@@ -30,7 +23,7 @@ class LaneProcesses:
         self.folder = folder
         self.lane_file = folder / "lane.toml"
         self.lane_file.write_text(lane)
-        self.worker_port, self.gateway_port = free_port(), free_port()
+        self.worker_port, self.gateway_port = free_ports(2)
         self.token = "test-token"
         self.environment = {
             "PATH": os.environ.get("PATH", os.defpath),

@@ -88,6 +88,7 @@ def busy() -> Iterator[None]:
         neighbour.wait()
 
 
+@pytest.mark.alone
 def test_right_after_up_everybody_works_also_beside_busy_neighbours(stack: Stack, busy: None) -> None:
     for start in ("the first", "after roles were killed", "after down"):
         told = stack.run("up", "--json")

@@ -51,7 +51,8 @@ from runtime.redis_client.cluster import Address, ClusterRedis, shown, slot_of
 from runtime.redis_client.connection import connect, redis_errors
 from runtime.roles.drainer import listen
 from tests.pressure.replaying import replay
-from tests.servers import ValkeyCluster, ValkeyServer, free_ports
+from tests.servers import ValkeyCluster, ValkeyServer
+from tests.side_by_side import free_ports
 
 PRIMARIES = 3
 P2 = (0, 0, 5, 0)

@@ -36,7 +36,8 @@ from runtime.pressure.queue import Queue
 from runtime.pressure.reading import QueueReader
 from runtime.redis_client.cluster import ClusterRedis
 from runtime.redis_client.connection import Redis, connect, redis_errors
-from tests.servers import ValkeyCluster, ValkeyServer, free_ports
+from tests.servers import ValkeyCluster, ValkeyServer
+from tests.side_by_side import free_ports
 from tests.tls import HOST, Authority, TlsFront
 
 FAMILIES = tuple(f"f/{number}" for number in range(6))

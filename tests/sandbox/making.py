@@ -23,9 +23,11 @@ from runtime.sandbox.files import take_lock
 from runtime.sandbox.mirror import is_branch, refresh, resolve
 from runtime.sandbox.paths import Paths
 from runtime.sandbox.run import RunFolder, RunSpec, RunState
+from tests.side_by_side import worker_number
 
-USER = 41_234
-"""A user id that nobody has: for runs as anybody else than root."""
+USER = 41_234 + worker_number()
+"""A user id that nobody has: for runs as anybody else than root. The kernel counts processes by user, so that
+each of several test processes has its own."""
 MIB = 2**20
 FAMILY = "code/change"
 ROOT, OTHER = "root", "user"

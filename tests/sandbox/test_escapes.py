@@ -556,6 +556,7 @@ def test_a_command_has_its_three_streams_and_nothing_else_of_ours(workshop: Work
     assert ended.log.splitlines()[0] == f"[0, 1, 2] 0 /work {names}"
 
 
+@pytest.mark.alone
 def test_orphans_are_reaped(workshop: Workshop) -> None:
     """More of them than there may be processes, one after the other."""
     ended = workshop.run(["sh", "-c", "n=0; while [ $n -lt 80 ]; do (true & ) ; n=$((n+1)); done; sleep 0.1; ls -d /proc/[0-9]* | wc -l > /tmp/n; test $(cat /tmp/n) -lt 10"], pids=32)  # fmt: skip
@@ -627,6 +628,7 @@ def test_memory_is_bounded_and_its_counter_shown(workshop: Workshop) -> None:
     assert "of 128.0 MiB" in ended.manifest["limits"]["memory"]
 
 
+@pytest.mark.alone
 def test_processes_are_bounded_and_their_counter_shown(workshop: Workshop) -> None:
     ended = workshop.python(
         "import os, time\nn = 0\ntry:\n    while True:\n        if os.fork() == 0: time.sleep(30); os._exit(0)\n        n += 1\n"

@@ -284,6 +284,7 @@ def test_two_repositories_do_not_share_a_mirror(shop: Workshop) -> None:
     assert len(list(shop.places.mirrors.glob("*.git"))) == 2
 
 
+@pytest.mark.alone
 def test_nothing_of_a_run_stays_outside_its_folders(workshop: Workshop) -> None:
     before = set(Path("/tmp").glob("joelclaw-sandbox-*"))
     ended = workshop.run(FIX, verify=[CHECK])
