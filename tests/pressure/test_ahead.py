@@ -39,7 +39,7 @@ async def recover(bench: Bench, rules: FamilyRules = RULES["a"]) -> int:
 
 
 async def claimed(bench: Bench, rules: FamilyRules = RULES["a"]) -> list[str]:
-    return [lease.item_id for lease in await bench.queue.claim({"a": ALL}, {"a": rules}, owner="d2")]
+    return [lease.item_id for lease in (await bench.queue.claim({"a": ALL}, {"a": rules}, owner="d2")).leases]
 
 
 async def oldest_s(bench: Bench) -> float | None:
@@ -92,7 +92,7 @@ async def test_what_waits_for_its_key_keeps_its_place_in_both_lines(bench: Bench
 async def test_a_lease_given_then_lapses_as_soon_as_any(bench: Bench) -> None:
     bench.at(DAY_S)
     item_id = await bench.add()
-    stale = await bench.queue.claim({"a": ALL}, RULES, owner="dead")
+    stale = (await bench.queue.claim({"a": ALL}, RULES, owner="dead")).leases
     bench.at(0)
     assert await recover(bench) == 0
     bench.at(LEASE_S + 1)
@@ -105,7 +105,7 @@ async def test_a_lease_given_then_lapses_as_soon_as_any(bench: Bench) -> None:
 async def test_an_admission_begun_then_is_asked_about_as_soon_as_any(bench: Bench) -> None:
     bench.at(DAY_S)
     item_id = await bench.add()
-    await bench.queue.begin_admit(await bench.queue.claim({"a": ALL}, RULES, owner="dead"))
+    await bench.queue.begin_admit((await bench.queue.claim({"a": ALL}, RULES, owner="dead")).leases)
     bench.at(0)
     await recover(bench)
     bench.at(LEASE_S + 1)
@@ -115,7 +115,7 @@ async def test_an_admission_begun_then_is_asked_about_as_soon_as_any(bench: Benc
 
 async def test_a_live_ones_lease_is_not_cut_short(bench: Bench) -> None:
     await bench.add()
-    leases = await bench.queue.claim({"a": ALL}, RULES, owner="d1")
+    leases = (await bench.queue.claim({"a": ALL}, RULES, owner="d1")).leases
     await recover(bench)
     bench.at(LEASE_S - 1)
     assert await recover(bench) == 0
@@ -129,7 +129,7 @@ async def test_a_rate_is_not_kept_back_until_then(bench: Bench) -> None:
         await bench.add()
     assert len(await claimed(bench, rules)) == 1
     bench.at(0)
-    await bench.queue.peek({"a": rules})
+    await bench.queue.make_ready({"a": rules})
     bench.at(2)
     assert len(await claimed(bench, rules)) == 1
 
@@ -147,7 +147,9 @@ async def test_a_replay_spread_then_does_not_put_off_the_next(
         bulk.now_us = START_US + round(at * 1e6)
         item_id = await bench.add()
         (lease,) = [
-            one for one in await bench.queue.claim({"a": ALL}, RULES, owner="d") if one.item_id == item_id
+            one
+            for one in (await bench.queue.claim({"a": ALL}, RULES, owner="d")).leases
+            if one.item_id == item_id
         ]
         await bench.queue.settle(lease.run_id, "a", Outcome.FAILED, "boom")
         await bulk.apply_batch("a", [SelectedItem(item_id, 1, ItemState.DEAD)], order, batch_id=batch)
@@ -165,7 +167,7 @@ async def test_failures_of_that_time_do_not_trip_the_breaker(bench: Bench) -> No
     async def fails(at: float) -> bool:
         bench.at(at)
         await bench.add()
-        (lease,) = await bench.queue.claim({"a": ALL}, RULES, owner="d")
+        (lease,) = (await bench.queue.claim({"a": ALL}, RULES, owner="d")).leases
         await bench.queue.settle(lease.run_id, "a", Outcome.FAILED, "boom", breaker=breaker)
         (told,) = (await bench.reading.read(RULES)).families
         return told.pause is not None

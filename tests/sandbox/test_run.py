@@ -177,6 +177,7 @@ def test_a_change_that_git_refuses_is_kept_as_a_patch_but_not_as_a_commit(worksh
             None,
             unverified=True,
             actor="ada",
+            seen="",
             reason=None,
             now=lambda: 1.0,
         )
