@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter, defaultdict
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 
@@ -137,7 +137,10 @@ class Clock:
         target = self._reachable()
         now = self._now()
         record = None if known is None else known.applied
-        planned = None if target is None else plan(lane.name, self._wanted(lane, target, record, now), every)
+        there = {job.name for job in every}
+        planned = (
+            None if target is None else plan(lane.name, self._wanted(lane, target, record, now, there), every)
+        )
         names = sorted({*lane.schedules, *(job.metadata.get("schedule") or job.name for job in mine)})
         jobs = {job.metadata.get("schedule") or job.name: job for job in mine}
         failing = {
@@ -317,9 +320,8 @@ class Clock:
         there = {job.name for job in jobs}
         record = None
         if any(job_name(lane.name, name) not in there for name in lane.schedules):
-            # Only a job that is made anew takes up what was remembered of it.
             record = await self._applied.read()
-        return plan(lane.name, self._wanted(lane, target, record, now), jobs)
+        return plan(lane.name, self._wanted(lane, target, record, now, there), jobs)
 
     def _reachable(self) -> FireTarget | None:
         """None too where what was kept of it can't be read: the clock itself is read all the same."""
@@ -329,14 +331,20 @@ class Clock:
             return None
 
     def _wanted(
-        self, lane: Lane, target: FireTarget, record: AppliedRecord | None, now: float
+        self,
+        lane: Lane,
+        target: FireTarget,
+        record: AppliedRecord | None,
+        now: float,
+        there: Collection[str] = (),
     ) -> dict[str, ClockJob]:
-        """The lane's jobs as they would be made now. One that the clock lost counts from when it was applied
-        first, and stays disabled if it was: what it did not start in between was missed."""
+        """The lane's jobs as they would be made now. One that the clock lost, and only such a one, counts from
+        when it was applied first, and stays disabled if it was: what it did not start in between was missed.
+        ``there``: the names of the jobs that the clock has."""
         wanted = {}
         for name, schedule in lane.schedules.items():
             job = compile_job(lane.name, name, schedule, target, since=now)
-            was = None if record is None else record.jobs.get(name)
+            was = None if record is None or job.name in there else record.jobs.get(name)
             if was is not None and (was.schedule, was.timezone) == (job.schedule, job.timezone):
                 since = stamp(min(was.since, now)) or ""
                 job = replace(job, disabled=was.disabled, metadata={**job.metadata, "since": since})

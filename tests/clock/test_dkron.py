@@ -20,6 +20,7 @@ from aiohttp import web
 from runtime.clock.client import Dkron
 from runtime.clock.clock import AppliedChange, Clock
 from runtime.clock.compile import ONE_NODE, FireTarget, job_name
+from runtime.clock.jobs import parse_stamp
 from runtime.clock.schedule_reconciler import Keeper
 from runtime.common.addresses import Addresses
 from runtime.lane.lane_file import LaneSource
@@ -438,6 +439,24 @@ async def test_a_clock_that_lost_its_data_is_told_and_applied_again_by_choice(
         assert not (await lane.clock.read()).lost
         assert (await lane.job("often")).metadata["since"] == first
         assert (await lane.job("off")).disabled
+
+
+async def test_only_a_job_that_is_gone_takes_up_since_when_it_counted(
+    short_dir: Path, module_valkey: ValkeyServer, url: str
+) -> None:
+    crons = {"edited": "0 30 2 * * *", "gone": "0 30 3 * * *"}
+    async with hands(short_dir, module_valkey, url, **crons) as lane:
+        await lane.clock.apply_all()
+        edited, gone = await lane.job("edited"), await lane.job("gone")
+        await lane.dkron.put(replace(edited, schedule="0 45 2 * * *"))
+        await lane.dkron.delete(gone.name)
+        before = time.time()
+        await lane.clock.apply_all()
+        # The one that somebody set to another time counts anew, whether or not another is missing.
+        told = parse_stamp((await lane.job("edited")).metadata["since"])
+        assert told is not None
+        assert told >= before
+        assert (await lane.job("gone")).metadata["since"] == gone.metadata["since"]
 
 
 async def test_a_call_that_failed_is_told_with_its_reason_until_its_instant_is_decided(
