@@ -301,6 +301,7 @@ async def test_a_family_is_told_again_though_the_clock_was_ahead_once(
 ) -> None:
     """A server that lost its data learns its families again."""
     now = time.time() + 86_400
+    assert door.settings.lane is not None
     source = LaneSource(door.settings.lane, time.time)
     lane = source.current.name
     queue = Queue(door.redis, module_valkey.url, lane)
