@@ -11,6 +11,7 @@ import pytest
 
 from runtime.admission.drainer import Drainer
 from runtime.model import BoundaryDown, FamilyRules, ItemState, PressureReading
+from runtime.pressure.dispatch import Claimed
 from runtime.pressure.keys import HOLD
 from runtime.pressure.queue import Queue
 from runtime.pressure.reading import QueueReader
@@ -160,7 +161,7 @@ async def test_a_claim_whose_answer_was_lost_keeps_its_turn_since_it_may_still_a
     assert await other.round() == 0, "not its turn"
     await over(lane)
     assert await other.round() == 10
-    assert await late[0] == []
+    assert await late[0] == Claimed(leases=[])
     assert (await lane.look()).in_flight == 10
 
 
@@ -173,10 +174,11 @@ async def test_what_is_claimed_and_not_started_is_not_charged_to_the_lane_s_rate
     (fitting,) = await lane.add("a", 1)
     for _ in range(2):
         assert await lane.drainer.round() == 1
+    end_turn = lane.queue.end_turn
     before(lane.queue, "end_turn", lambda: lane.control.hold_lane([], actor="ann", reason=None, for_s=None))
     assert await lane.drainer.round() == 0
     assert lane.restate.accepted == []
-    del lane.queue.end_turn
+    lane.queue.end_turn = end_turn
     await lane.control.release_lane(["a", "b"], actor="ann")
     assert await lane.drainer.round() == 1
     assert lane.restate.accepted == [f"{fitting}.1"]
