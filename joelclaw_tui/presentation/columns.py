@@ -265,7 +265,7 @@ SCHEDULES: tuple[ListColumn[ScheduleRow], ...] = (
         value=lambda row, _: cell(row.name, Tone.STRONG),
     ),
     ListColumn("STATE", 11, value=lambda row, _: schedule_mark(row).span()),
-    ListColumn("NEXT", 10, align="right", value=next_start),
+    ListColumn("NEXT", 9, align="right", value=next_start),
     ListColumn("LAST", 6, align="right", value=_last_fire),
     ListColumn("OUTCOME", 12, value=_came_of_it),
     ListColumn("LATE", 4, drop=2, value=_late, only=FrontEnd.CONSOLE),

@@ -126,7 +126,7 @@ async def test_as_many_panes_are_in_sight_as_there_is_room_for(
             assert screen.artifacts.region.size == right.size
 
 
-@pytest.mark.parametrize("size", [(200, 50), (200, 30), (212, 60)])
+@pytest.mark.parametrize("size", [(206, 50), (206, 30), (212, 60)])
 async def test_a_wide_console_shows_the_last_hour_and_costs_the_panes_beside_no_column(
     operator: MemoryOperator, size: tuple[int, int]
 ) -> None:
@@ -286,7 +286,8 @@ async def test_a_record_that_can_not_be_read_is_unknown_and_not_empty(operator: 
             assert column(pane, title)["dark"] == "?"
         assert column(pane, "FAMILY")["old"] == "–"
         shown = " ".join(screen_text(app).split())
-        assert "? running · ? missed · ? late · 0 disabled · 1 drifted" in shown
+        assert "? running · ? held · ? missed · ? late · 0 disabled" in shown
+        assert "1 drifted · embedded" in shown
         assert "4 jobs of others, left alone" in shown
         assert "The record of its fires can't be read" in shown
 
@@ -435,7 +436,7 @@ async def test_what_failed_without_a_change_is_not_to_be_decided_about(operator:
     operator.reader.current = snapshot
     async with opened(operator, (200, 60)) as (app, _):
         pane = main_screen(app).artifacts
-        assert "2 running · 3 to decide · 1 promoted · 1 rejected" in " ".join(screen_text(app).split())
+        assert "2 running · 3 to decide · 0 failed · 1 promoted · 1 rejected" in " ".join(screen_text(app).split())
         order = keys_of(pane.table)
         assert order.index(empty.artifact_id) > order.index(artifact_row(27).artifact_id)
         assert (

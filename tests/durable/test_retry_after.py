@@ -142,5 +142,5 @@ async def test_a_failure_says_what_was_asked(module_restate: RestateServer, tmp_
             assert row.outcome is Outcome.FAILED
             assert row.message is not None
             assert row.message.endswith(
-                "answered 429 Too Many Requests, asked to come again in 1 s: slow down"
+                "answered HTTP 429 Too Many Requests, asked to come again in 1 s: slow down"
             )

@@ -157,8 +157,8 @@ def _figures(values: list[int | None], per_minute: bool) -> Content:
     if peak is None:
         return toned("unknown", Tone.WARN)
     per = "/min" if per_minute else ""
-    latest = toned("unknown", Tone.WARN) if last is None else toned(units.count(last))
-    return Content.assemble(toned(f"peak {units.count(peak)}{per} · last ", Tone.DIM), latest)
+    latest = toned("unknown", Tone.WARN) if last is None else toned(units.count(last, compact=True))
+    return Content.assemble(toned(f"peak {units.count(peak, compact=True)}{per} · last ", Tone.DIM), latest)
 
 
 def _hours(series: FamilySeries, cells: int) -> Content:

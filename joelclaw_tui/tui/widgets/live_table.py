@@ -289,8 +289,10 @@ class LiveTable(ScrollView, can_focus=True):
         }
         empty = frozenset(n for n, texts in enumerate(cells) if texts and all(map(says_nothing, texts)))
         if (needs, empty) != (self._needs, self._empty_columns):
+            before = self._fitted(self.size.width)
             self._needs, self._empty_columns = needs, empty
-            self.refresh()
+            if self._fitted(self.size.width) != before:
+                self.refresh()
 
     def _fitted(self, width: int) -> list[tuple[int, int]]:
         return fit(self._columns, width - GUTTER, self._needs, self._empty_columns)
