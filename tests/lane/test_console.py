@@ -101,7 +101,7 @@ async def confirm_word(pilot: Pilot[int], word: str) -> None:
 
 
 async def test_a_family_is_paused_resumed_and_replayed_by_keys(desk: Desk) -> None:
-    app = ConsoleApp(desk.operator, actor="ann")
+    app = ConsoleApp(desk.operator, actor="ann", sight_s=0)
     async with app.run_test(size=(160, 48)) as pilot:
         await ready(pilot)
         backlog = main_screen(app).backlog.table
@@ -153,7 +153,7 @@ async def test_a_family_is_paused_resumed_and_replayed_by_keys(desk: Desk) -> No
 
 
 async def test_a_run_is_cancelled_and_killed_by_keys(desk: Desk) -> None:
-    app = ConsoleApp(desk.operator, actor="ann")
+    app = ConsoleApp(desk.operator, actor="ann", sight_s=0)
     async with app.run_test(size=(80, 24)) as pilot:
         await ready(pilot)
         await pilot.press("3")
@@ -185,7 +185,7 @@ async def test_marks_are_discarded_with_their_export_and_all_that_match_replayed
     for item_id in ids:
         await desk.settles(item_id, ItemState.DEAD)
     desk.sink.status = 200
-    app = ConsoleApp(desk.operator, actor="ann")
+    app = ConsoleApp(desk.operator, actor="ann", sight_s=0)
     async with app.run_test(size=(120, 40)) as pilot:
         await ready(pilot)
         await until_shown(pilot, lambda: "5 dead" in screen_text(app), "the dead items are counted")

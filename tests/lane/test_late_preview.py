@@ -48,7 +48,7 @@ async def replaying(url: str, folder: Path) -> AsyncIterator[tuple[Operator, str
     settings = Settings(lane=lane, state_dir=folder / "state", redis_url=url)
     async with open_operator(settings) as operator:
         item_id = await dead_item(operator, url)
-        app = ConsoleApp(operator, actor="ann")
+        app = ConsoleApp(operator, actor="ann", sight_s=0)
         async with app.run_test(size=(160, 48)) as pilot:
             await ready(pilot)
             await until(pilot, lambda: main_screen(app).backlog.table.cursor_key == FAMILY, "the family")

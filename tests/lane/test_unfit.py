@@ -93,7 +93,7 @@ async def test_the_console_says_why_redis_takes_no_change_and_goes_on(
     with trouble(what, short_dir) as (url, code):
         settings = Settings(lane=lane, state_dir=tmp_path / "state", redis_url=url)
         async with open_operator(settings) as operator:
-            app = ConsoleApp(operator, actor="ann")
+            app = ConsoleApp(operator, actor="ann", sight_s=0)
             async with app.run_test(size=(160, 48)) as pilot:
                 await ready(pilot)
                 await pilot.press("p")

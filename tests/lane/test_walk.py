@@ -147,7 +147,7 @@ async def walking(
                     )
 
                 await until(begun, "the lane is ready")
-                app = ConsoleApp(operator, actor="ann")
+                app = ConsoleApp(operator, actor="ann", sight_s=0)
                 async with app.run_test(size=SIZE) as pilot:
                     await ready(pilot)
                     yield Walker(
