@@ -436,7 +436,9 @@ async def test_what_failed_without_a_change_is_not_to_be_decided_about(operator:
     operator.reader.current = snapshot
     async with opened(operator, (200, 60)) as (app, _):
         pane = main_screen(app).artifacts
-        assert "2 running · 3 to decide · 0 failed · 1 promoted · 1 rejected" in " ".join(screen_text(app).split())
+        assert "2 running · 3 to decide · 0 failed · 1 promoted · 1 rejected" in " ".join(
+            screen_text(app).split()
+        )
         order = keys_of(pane.table)
         assert order.index(empty.artifact_id) > order.index(artifact_row(27).artifact_id)
         assert (

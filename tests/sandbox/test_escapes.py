@@ -282,9 +282,10 @@ print(pids)
 if len(pids) > 4: escaped = True
 for pid in ({victim.pid}, {os.getpid()}):
     try:
-        os.kill(pid, signal.SIGKILL); escaped = pid in pids and False or escaped
+        os.kill(pid, signal.SIGKILL); escaped = escaped or pid not in pids
     except ProcessLookupError as error:
         print(error)
+print('ESCAPED' if escaped else 'HELD', flush=True)  # what follows may end the sandbox, and us with it
 signal.signal(signal.SIGTERM, signal.SIG_IGN)
 os.kill(-1, signal.SIGTERM)
 """,

@@ -7,6 +7,9 @@ from dataclasses import dataclass
 
 FILES_MAX = 4096
 """Open files of one process."""
+OWN_PROCESSES = 7
+"""The shim, who stands between it and the keeper, the keeper, the judge, bwrap, its first process inside, the
+placeholder: all that is counted with the agent's where nobody but us is the shim's user."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,13 +40,14 @@ class Use:
 def set_process_limits(limits: Limits, *, memory_is_counted: bool) -> None:
     """For the first process of a sandbox, before it runs anything of the agent's.
 
-    The number of processes is counted a user and user namespace: ours is the sandbox's own.
+    The number of processes is counted a user in each user namespace, and in those that hold it (setrlimit(2)):
+    what is the agent's in the sandbox's own, and what is ours too in the shim's.
     """
     for kind, most in (
         (resource.RLIMIT_CORE, 0),
         (resource.RLIMIT_FSIZE, max(limits.disk, limits.scratch)),
         (resource.RLIMIT_NOFILE, FILES_MAX),
-        (resource.RLIMIT_NPROC, limits.pids + 4),  # bubblewrap's own and ours
+        (resource.RLIMIT_NPROC, limits.pids + OWN_PROCESSES),
         (resource.RLIMIT_MEMLOCK, 2**20),
         (resource.RLIMIT_MSGQUEUE, 0),
     ):
