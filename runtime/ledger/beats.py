@@ -95,12 +95,14 @@ def _parse(field: str, text: str) -> Beat | None:
     try:
         data = json.loads(document)
         detail = {**data["detail"], "redis_run_id": data.get("redis_run_id") or None}
+        alive_since = data.get("alive_since")
         return Beat(
             role=str(data["role"]),
             process_id=field.partition("/")[2],
             started_at=float(data["started_at"]),
             at=float(at),
             detail={str(k): v for k, v in detail.items() if isinstance(v, str | int | float | bool | None)},
+            alive_since=None if alive_since is None else float(alive_since),
         )
     except (ValueError, KeyError, TypeError, AttributeError):
         return None

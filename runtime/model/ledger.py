@@ -26,6 +26,9 @@ class Beat:
     started_at: float
     at: float
     detail: Mapping[str, str | int | float | bool | None] = field(default_factory=dict)
+    alive_since: float | None = None
+    """Since when it has beaten without a break, by the Redis server's clock: later than its start where it, or
+    the server, was away meanwhile. None: the process is of a version that does not tell."""
 
 
 class ReceiptOutcome(StrEnum):

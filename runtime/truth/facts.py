@@ -165,7 +165,12 @@ class Facts:
         reading = self.pressure_now
         if reading is None:
             return None
-        return lane_flow(reading, nobody_drains=bool(self.missing_roles()))
+        processes = self.processes_now
+        return lane_flow(
+            reading,
+            nobody_drains=bool(self.missing_roles()),
+            drained_for_s=None if processes is None or self.deaf else processes.drained_for_s(),
+        )
 
     def missing_roles(self) -> tuple[str, ...]:
         """Roles of which no live process is known, though their signs of life could be read and could arrive,

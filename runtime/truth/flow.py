@@ -29,21 +29,27 @@ class LaneFlow:
     """The most urgent runnable level of each family that has runnable work."""
     nobody_drains: bool
     """It is known that no drainer or no worker lives."""
+    drained_for_s: float | None = None
+    """For how long a drainer and a worker have been alive without a break: what grew old while they, or
+    Redis, were away is taken next. None: unknown."""
 
 
-def lane_flow(reading: PressureReading, *, nobody_drains: bool) -> LaneFlow:
+def lane_flow(
+    reading: PressureReading, *, nobody_drains: bool, drained_for_s: float | None = None
+) -> LaneFlow:
     urgent = {
         family.family: next((level for level in Priority if family.by_priority[level]), Priority.P3)
         for family in reading.families
         if family.waiting
     }
-    return LaneFlow(most_urgent=urgent, nobody_drains=nobody_drains)
+    return LaneFlow(most_urgent=urgent, nobody_drains=nobody_drains, drained_for_s=drained_for_s)
 
 
 def flow_of(family: FamilyReading, lane: LaneFlow) -> Flow:
     """Stuck: runnable (so neither held, throttled nor delayed, and no longer kept back by a rate, its own or
-    the lane's) for `STUCK_AFTER_S`, and either nobody lives who could drain it, or for no reason that can be seen nothing of the family is
-    leased and nothing of it has settled within the last minute."""
+    the lane's) for `STUCK_AFTER_S`, and either nobody lives who could drain it, or for as long somebody has
+    lived who could, and for no reason that can be seen nothing of the family is leased and nothing of it has
+    settled within the last minute."""
     age = family.oldest_runnable_age_s
     if is_held(family) or not family.waiting or age is None or age < STUCK_AFTER_S:
         return Flow.MOVING
@@ -51,6 +57,8 @@ def flow_of(family: FamilyReading, lane: LaneFlow) -> Flow:
         return Flow.MOVING  # it was throttled until then: in between the starts of a slow rate it is next
     if lane.nobody_drains:
         return Flow.STUCK
+    if lane.drained_for_s is not None and lane.drained_for_s < STUCK_AFTER_S:
+        return Flow.MOVING  # whoever drains it has only just come back
     if family.leased or family.settled_per_min or family.failed_per_min:
         return Flow.MOVING
     own = lane.most_urgent[family.family]

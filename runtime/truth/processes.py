@@ -36,6 +36,12 @@ class Process:
     age_s: float
     alive: bool
 
+    @property
+    def alive_for_s(self) -> float:
+        """How long it had been beating without a break at its last beat, in seconds."""
+        since = self.beat.started_at if self.beat.alive_since is None else self.beat.alive_since
+        return max(0.0, self.beat.at - since)
+
 
 @dataclass(frozen=True, slots=True)
 class Processes:
@@ -48,6 +54,14 @@ class Processes:
 
     def alive(self, role: str) -> tuple[Process, ...]:
         return tuple(process for process in self.of(role) if process.alive)
+
+    def drained_for_s(self) -> float:
+        """For how long work could have been drained without a break, in seconds: the longer of the drainers'
+        lives against that of the workers'. 0 when a role has none alive."""
+        return min(
+            max((process.alive_for_s for process in self.alive(role)), default=0.0)
+            for role in (DRAINER, WORKER)
+        )
 
     def lost(self) -> tuple[Process, ...]:
         """Silent ones whose place nobody has taken, for `LOST_FOR_S` seconds after their last beat.

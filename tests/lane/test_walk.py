@@ -38,9 +38,6 @@ DEADLINE_S, REFRESH_S = 5.0, 5.0
 SIZE = (260, 70)
 
 
-# In `make soak` until its open differences are understood: a family told to be stuck after a fault was mended,
-# and an audit trail that was told otherwise than Redis had it (seed 11).
-@pytest.mark.soak
 async def test_what_is_shown_is_what_is_there_whatever_is_done_and_whatever_breaks(
     short_dir: Path, valkey: ValkeyServer, restate: RestateServer
 ) -> None:

@@ -45,6 +45,28 @@ async def test_beats_are_stamped_by_the_server_and_taken_back(valkey: ValkeyServ
     await redis.aclose()
 
 
+async def test_a_life_without_a_break_begins_anew_after_a_silence(valkey: ValkeyServer) -> None:
+    redis = connect(valkey.url)
+    beats = Heartbeats(redis, valkey.url, "main")
+    key, field = "joelclaw:1:{main}:beats", "worker/w"
+    await redis.hset(key, field, f'{time.time():.6f} {{"role":"worker","started_at":5.0,"detail":{{}}}}')
+    (before,) = await beats.read()
+    assert before.alive_since is None, "of a version that did not tell"
+
+    begun = await beats.write("worker", "w", 5.0, {"alive_since": 1, "x": '"alive_since":7,'})
+    await beats.write("worker", "w", 5.0, {})
+    (steady,) = await beats.read()
+    assert steady.alive_since == pytest.approx(begun, abs=1e-5)
+    assert steady.at > begun
+
+    stamp, _, document = str(await redis.hget(key, field)).partition(" ")
+    await redis.hset(key, field, f"{float(stamp) - 5.5:.6f} {document}")
+    again = await beats.write("worker", "w", 5.0, {})
+    (back,) = await beats.read()
+    assert back.alive_since == pytest.approx(again, abs=1e-5)
+    await redis.aclose()
+
+
 async def test_beats_older_than_a_day_are_forgotten_and_strangers_rows_are_not_ours(
     valkey: ValkeyServer,
 ) -> None:

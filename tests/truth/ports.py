@@ -173,9 +173,16 @@ def dead_item(
 
 
 def beat(
-    role: str, *, at: float = START, started_at: float = START - 60, name: str = "", **detail: Any
+    role: str,
+    *,
+    at: float = START,
+    started_at: float = START - 60,
+    alive_since: float | None = None,
+    name: str = "",
+    **detail: Any,
 ) -> Beat:
-    return Beat(role=role, process_id=name or f"host:{role}", started_at=started_at, at=at, detail=detail)
+    process_id = name or f"host:{role}"
+    return Beat(role, process_id, started_at=started_at, at=at, detail=detail, alive_since=alive_since)
 
 
 class Hang:

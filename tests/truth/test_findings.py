@@ -341,6 +341,30 @@ async def test_old_runnable_work_without_a_worker_is_stuck_even_while_it_is_leas
     assert found[0].since.timestamp() == START - 120
 
 
+@pytest.mark.parametrize("role", ["drainer", "worker"])
+@pytest.mark.parametrize("back_s, told", [(14.0, False), (15.0, True)])
+async def test_what_grew_old_while_redis_or_who_drains_was_away_is_next_and_not_stuck(
+    world: World, role: str, back_s: float, told: bool
+) -> None:
+    families(**OLD)(world)
+    other = "worker" if role == "drainer" else "drainer"
+    world.beats.beats = [beat(role, alive_since=START - back_s), beat(other)]
+    assert bool(await seen(world, "stuck", "pressure")) is told
+
+
+async def test_one_that_has_lived_for_long_is_enough_to_call_old_work_stuck(world: World) -> None:
+    families(**OLD)(world)
+    world.beats.beats = [*BEATS, beat("drainer", name="new", alive_since=START - 1)]
+    assert await seen(world, "stuck", "pressure")
+
+
+async def test_stuck_work_tells_what_its_drainer_last_met(world: World) -> None:
+    families(**OLD)(world)
+    world.beats.beats = [beat("drainer", last_error="Restate: \x1b[31mno answer"), beat("worker")]
+    (finding,) = await seen(world, "stuck", "pressure")
+    assert finding.message.endswith("the drainer's last round failed: Restate: ␛[31mno answer")
+
+
 async def test_a_finding_that_was_there_at_the_first_look_has_no_known_beginning(world: World) -> None:
     world.pressure.families = [family(dead=1)]
     assert (await seen(world, "dead", "pressure"))[0].since is None

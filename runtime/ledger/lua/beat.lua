@@ -7,9 +7,16 @@
 --- @param forget text  drops beats older than so many seconds; empty: none
 
 local since = served_since()
+-- Its own silence, or the server's, begins its life without a break anew.
+local last, alive_since = string.match(
+  redis.call('HGET', beats, process) or '', '^(%S+) {"redis_run_id":"%x*","alive_since":([%d.]+),')
+if last == nil or math.abs(now - tonumber(last)) > ALIVE_WITHIN_S then
+  alive_since = string.format('%.6f', now)
+end
 -- The old one first, so that a field is never there twice as large on a server that is out of memory.
 redis.call('HDEL', beats, process)
-redis.call('HSET', beats, process, string.format('%.6f', now) .. ' {"redis_run_id":"' .. run .. '",' .. string.sub(document, 2))
+redis.call('HSET', beats, process, string.format('%.6f {"redis_run_id":"%s","alive_since":%s,%s',
+  now, run, alive_since, string.sub(document, 2)))
 redis.call('HSET', beats, SERVED, string.format('%.6f %.6f %s', now, since, run))
 if forget ~= '' then
   for _, field in ipairs(redis.call('HKEYS', beats)) do

@@ -101,7 +101,7 @@ def stuck(facts: Facts) -> Iterator[Sighting]:
             continue
         age = family.oldest_runnable_age_s or 0.0
         missing = facts.missing_roles()
-        why = f"no live {' and no live '.join(missing)}" if missing else "nothing of it is taken or settled"
+        why = f"no live {' and no live '.join(missing)}" if missing else _not_taken(facts)
         yield Sighting(
             Severity.WARN,
             _name(family),
@@ -110,6 +110,15 @@ def stuck(facts: Facts) -> Iterator[Sighting]:
             _before(facts, age),
             (facts.commands.logs(DRAINER), facts.commands.doctor()),
         )
+
+
+def _not_taken(facts: Facts) -> str:
+    """Of drainers that live: what they say themselves, where they say it."""
+    drainers = () if facts.processes_now is None else facts.processes_now.alive(DRAINER)
+    trouble = next((told for one in drainers if (told := one.beat.detail.get("last_error"))), None)
+    if trouble is None:
+        return "nothing of it is taken or settled"
+    return f"the drainer's last round failed: {one_line(str(trouble), 200)}"
 
 
 def starved(facts: Facts) -> Iterator[Sighting]:

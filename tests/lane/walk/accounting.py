@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from tests.lane.walk.declared import HTTP
+import json
+
+from tests.lane.walk.declared import HTTP, LANE
 from tests.lane.walk.direct import ASIDE, DELAYED, PARKED, WAITING
 from tests.lane.walk.walker import Walker
 
 CLOSED = ("settled", "discarded")
-RECEIPTS = 50
-"""The newest ones, that are compared."""
+RECEIPTS, ALL_RECEIPTS = 50, 10_000
+"""The newest ones, that are compared, of all."""
 OVERLAP_S = 30.0
 """A call that was cut by a fault is made again within this after it."""
 AGAIN_AFTER = ("worker", "restate")
@@ -53,13 +55,25 @@ async def account(walk: Walker) -> None:
     if live:
         walk.differ(f"runs that go on after all has ended: {live}")
     _effects(walk)
-    kept = sorted(await walk.direct.receipts(RECEIPTS), key=lambda row: -row["at"])
-    told = await walk.operator.reader.audit(RECEIPTS)
-    if [one.receipt_id for one in told] != [row["receipt_id"] for row in kept]:
-        walk.differ("the audit that is told is not the trail that Redis has")
+    await _audit(walk)
     walk.log(
         f"{len(walk.given)} items acknowledged, {len(final)} succeeded, {len(walk.sink.effects)} effects"
     )
+
+
+async def _audit(walk: Walker) -> None:
+    """What is told is what Redis has, and what was done from here while Redis was away; newest first."""
+    in_redis = {row["receipt_id"]: row for row in await walk.direct.receipts(ALL_RECEIPTS)}
+    kept_here = walk.lane.folder / "state" / "ledger" / f"audit-{LANE}.jsonl"
+    here = {row["receipt_id"]: row for row in map(json.loads, kept_here.read_text().splitlines())}
+    away = [(begin, end) for victim, begin, end in walk.broken_spans if victim == "valkey"]
+    for receipt_id, row in here.items():
+        if receipt_id not in in_redis and not any(begin <= row["at"] <= end for begin, end in away):
+            walk.differ(f"receipt {receipt_id} of {row['action']} is not in Redis, which was there")
+    kept = sorted((in_redis | here).values(), key=lambda row: -row["at"])[:RECEIPTS]
+    told = await walk.operator.reader.audit(RECEIPTS)
+    if [one.receipt_id for one in told] != [row["receipt_id"] for row in kept]:
+        walk.differ("the audit that is told is neither Redis' nor this machine's")
 
 
 async def _moved_to(walk: Walker, attempt: str, family: str) -> str:
