@@ -371,7 +371,7 @@ class LocalStack:
         if self._missing is None:
             return {}
         deadline = time.monotonic() + self._settings.start_within_s
-        tell_at = time.monotonic() + _TELL_EVERY_S
+        tell_at, told = time.monotonic() + _TELL_EVERY_S, ""
         while True:
             marks = {role.name: await asyncio.to_thread(self._mark, role.name) for role in roles}
             missing = await self._missing({name: mark.pid for name, mark in marks.items() if mark})
@@ -380,9 +380,10 @@ class LocalStack:
                 return missing
             if self._mark(SUPERVISOR) is None:
                 raise self._start_failed("the stack", None, "because the supervisor ended")
-            if now > tell_at:
-                progress("waiting: " + "; ".join(f"{part} {why}" for part, why in missing.items()))
-                tell_at = now + _TELL_EVERY_S
+            waits = "waiting: " + "; ".join(f"{part} {why}" for part, why in missing.items())
+            if now > tell_at and waits != told:
+                progress(waits)
+                told, tell_at = waits, now + _TELL_EVERY_S
             await asyncio.sleep(_ASK_EVERY_S)
 
     async def _join(self, roles: Sequence[Program], lane_path: Path, progress: Progress) -> Mapping[str, str]:

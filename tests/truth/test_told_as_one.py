@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from runtime.model import ExitCode
+from runtime.model import BoundaryDown, ExitCode
 from runtime.stack.endpoints import StackPaths
 from runtime.stack.marks import ProcessMark, started_at
 from runtime.truth.document import BoundaryStatus, Finding, Severity, VerdictStatus
@@ -232,3 +232,14 @@ def _changed(source: Any, **values: Any) -> Any:
     from dataclasses import replace
 
     return replace(source, **values)
+
+
+@pytest.mark.parametrize("port", ["pressure", "durable", "schedules"])
+async def test_a_server_that_is_gone_is_named_once(tmp_path: Path, port: str) -> None:
+    world = make_world(tmp_path, schedules=MemorySchedules())
+    error = "the clock at http://c:1 can't be reached: refused"
+    getattr(world, port).trouble = BoundaryDown(error, fix="start it")
+    found = (await world.reader.snapshot()).verdict.findings
+    (told,) = [finding.message for finding in found if finding.code == "boundary-down"]
+    assert told.count("can't be reached: refused; it has not been read yet") == 1
+    assert told.count("can't be reached") == 1

@@ -22,6 +22,7 @@ from runtime.truth.facts import Facts, Sighting
 from runtime.truth.probes.clock import outcome_of
 from runtime.truth.probes.stack import CLOCK as STACK_CLOCK
 from runtime.truth.processes import CLOCK, GATEWAY
+from runtime.truth.rules.runtime import reason_of
 from runtime.truth.rules.runtime import slow as slow_server
 
 _OF_THE_LANE_FILE = frozenset({"schema", PayloadError.code, PayloadTooLarge.code, UnknownFamily.code})
@@ -252,6 +253,7 @@ def _unreadable(facts: Facts, status: BoundaryStatus, how: str) -> Iterator[Sigh
         return
     # One that takes connections and says nothing is found running by `up`. A Dkron is nobody's to restart here.
     ours = facts.stack is not None and STACK_CLOCK in facts.stack.servers
+    start = () if facts.stack is not None and not ours else facts.commands.start_role(CLOCK)
     hangs = ours and (status is BoundaryStatus.UNKNOWN or CLOCK in facts.running)
     old = (
         f"its figures are {length(facts.now - seen.observed_at)} old"
@@ -261,9 +263,9 @@ def _unreadable(facts: Facts, status: BoundaryStatus, how: str) -> Iterator[Sigh
     yield Sighting(
         Severity.CRIT,
         "clock",
-        f"the clock at {facts.addresses.clock} {how}: {seen.error}; {old}",
+        f"the clock at {facts.addresses.clock} {how}: {reason_of(seen.error, how)}; {old}",
         next_actions=(facts.commands.doctor(), *facts.commands.restart_stack())
         if hangs
-        else (*facts.commands.start_role(CLOCK), facts.commands.doctor()),
+        else (*start, facts.commands.doctor()),
         noticed=seen.failing_since,
     )

@@ -212,6 +212,12 @@ def lane_refused(facts: Facts) -> Iterator[Sighting]:
         )
 
 
+def reason_of(error: str | None, how: str) -> str:
+    """Why, without the server, its address and ``how``, where the error begins with them: the finding has them."""
+    said = error or "it does not say why"
+    return said.partition(f" {how}: ")[2] or said
+
+
 def _unreadable(
     facts: Facts,
     seen: Observation[PressureReading] | Observation[DurableReading],
@@ -227,7 +233,7 @@ def _unreadable(
     return Sighting(
         Severity.CRIT,
         server,
-        f"{server} {how}: {seen.error}; {old}; it is at {address}",
+        f"{server} {how}: {reason_of(seen.error, how)}; {old}; it is at {address}",
         next_actions=(*facts.commands.start_stack(), facts.commands.doctor())
         if seen.status is BoundaryStatus.DOWN
         else (facts.commands.doctor(), *facts.commands.restart_stack()),

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 
 from tests.lane.walk.comparing import PERIODS, Difference, figures
@@ -118,6 +119,12 @@ def warranted(
     for name, fire in seen.fires.items():
         if name in (jobs or {}) and fire["outcome"] in FAILED:
             must.add(("schedule-failing", name))
+    for name, fire in seen.fires.items():
+        if name in (jobs or {}) and fire["decision"] in ("refused", "undeclared"):
+            must.add(("schedule-refused", name))
+    for name, job in (jobs or {}).items():
+        if seen.alive("gateway") and _call_failed(seen, name, job):
+            must.add(("call-failed", name))
     for role, code in _ROLE_GONE.items():
         if not seen.alive(role) and (jobs is not None or role in ("drainer", "worker")):
             must.add((code, role))
@@ -134,6 +141,19 @@ def warranted(
     if sum(run["status"] == "paused" for run in durable.runs.values()):
         must.add(("runs-paused", "runs"))
     return must
+
+
+def _call_failed(seen: PressureSeen, name: str, job: dict[str, Any]) -> bool:
+    """Whether the clock's last call failed, and what it was about has not been decided since."""
+    failed = _moment(job["last_error"])
+    if failed is None or (_moment(job["last_success"]) or 0.0) >= failed:
+        return False
+    period = PERIODS.get(name)
+    return period is None or seen.last_instants.get(name, 0.0) < failed // period * period
+
+
+def _moment(stamp: str | None) -> float | None:
+    return None if not stamp else datetime.fromisoformat(stamp).timestamp()
 
 
 def permitted(
