@@ -103,6 +103,7 @@ class PressureSeen:
     open_fires: tuple[dict[str, Any], ...]
     """Those whose work has not ended."""
     last_instants: dict[str, float]
+    """Schedule -> the latest instant up to now that was decided about."""
     slow: int
     """Entries of the server's slow log."""
     print: str
@@ -153,8 +154,7 @@ class Direct:
     async def pressure(self, declared: Iterable[str] = ()) -> PressureSeen:
         """Of every family that ever had an item, and of those that are ``declared``."""
         names = sorted({*await self.redis.hvals(lane_key("families")), *declared})
-        last = await self.redis.hgetall(lane_key("fires:last"))
-        newest = {name: fire_id for name, fire_id in last.items() if not name.endswith("@")}
+        newest = await self.redis.hgetall(lane_key("fires:last"))
         opened = await self.redis.zrange(lane_key("fires:open"), 0, -1)
         async with self.redis.pipeline(transaction=True) as pipe:
             pipe.time()
@@ -164,6 +164,8 @@ class Direct:
             pipe.slowlog_len()
             for schedule, fire_id in newest.items():
                 pipe.hget(lane_key(f"fires:{schedule}:rows"), fire_id)
+            for schedule in newest:
+                pipe.zrange(lane_key(f"fires:{schedule}:instants"), 0, 9, desc=True, withscores=True)
             for fire_id in opened:
                 pipe.hget(lane_key(f"fires:{fire_id.partition('@')[0]}:rows"), fire_id)
             for name in names:
@@ -176,6 +178,7 @@ class Direct:
         at = int(seconds) * US + int(micros)
         hold, beats, again, slow = next(replies), next(replies), next(replies), next(replies)
         fires = {schedule: json.loads(next(replies) or "null") for schedule in newest}
+        instants = {schedule: [score for _, score in next(replies)] for schedule in newest}
         rows = [json.loads(next(replies) or "null") for _ in opened]
         families = {}
         for name in names:
@@ -189,7 +192,11 @@ class Direct:
             beats=_beats(beats, at),
             fires={name: fire for name, fire in fires.items() if fire is not None},
             open_fires=tuple(row for row in rows if row is not None and row["ended_at"] is None),
-            last_instants={name[:-1]: float(value) for name, value in again.items() if name.endswith("@")},
+            last_instants={
+                schedule: max(past)
+                for schedule, scores in instants.items()
+                if (past := [score for score in scores if score <= at / US])
+            },
             slow=int(slow),
             print=_digest([hold, again, fires, rows, [(n, f.sets, f.hashes) for n, f in families.items()]]),
         )
