@@ -307,6 +307,9 @@ class FamilyReading:
     """Since when neither its own rate nor its lane's keeps it from starting something, while they did so
     shortly before; None: they do so now, or none did lately. What was throttled is not yet stuck. For its
     first two seconds what waits is still told as throttled: it waits for the drainer's next turn only."""
+    unheld_age_s: float | None = None
+    """Since when no pause holds it, while one did before or another was put that lets it run dry; None: one
+    holds it, or none ever did. What was held is not yet stuck."""
     left_alone_until: float | None = None
     """Its target asked (``Retry-After``) not to be called before: nothing starts. Seconds since the epoch, by
     the server's clock; None: it may be called."""

@@ -24,7 +24,7 @@ settled        zset    succeeded; score: microseconds of settling
 discarded      zset    closed without having succeeded: discarded, or moved; score as above
 done           hash    id -> ``priority:attempt:enqueued_us:outcome`` (succeeded, discarded, moved)
 recent         list    the latest failures, for the breaker; newest first
-pause          hash    lane, person, machine -> JSON; epoch
+pause          hash    lane, person, machine -> JSON; epoch, and when it changed
 pauses         list    history of pauses, newest first
 meta           hash    fence (last token), last (last ready score), bytes (of stored records), tat (the
                        rate's theoretical arrival time), removed (since when its backlog is quarantined),

@@ -342,6 +342,7 @@ def _reading(family: str, row: Sequence[Any], rules: FamilyRules | None, lane: _
             lane.rate_free_s,
             -alone_s if alone_s is not None and alone_s <= 0 else None,
         ),
+        unheld_age_s=(now - int(row[31])) * MICROSECOND if int(row[31]) and not hold else None,
         left_alone_until=int(alone) * MICROSECOND if alone_s is not None and alone_s > 0 else None,
     )
 

@@ -55,6 +55,8 @@ def flow_of(family: FamilyReading, lane: LaneFlow) -> Flow:
         return Flow.MOVING
     if family.paced_age_s is not None and family.paced_age_s < STUCK_AFTER_S:
         return Flow.MOVING  # it was throttled until then: in between the starts of a slow rate it is next
+    if family.unheld_age_s is not None and family.unheld_age_s < STUCK_AFTER_S:
+        return Flow.MOVING  # it was held until then
     if lane.nobody_drains:
         return Flow.STUCK
     if lane.drained_for_s is not None and lane.drained_for_s < STUCK_AFTER_S:

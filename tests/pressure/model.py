@@ -147,6 +147,7 @@ class FamilyModel:
         self.firsts: dict[str, tuple[str, int]] = {}
         """Dedup key -> id of the first, and when its window ends."""
         self.pauses: dict[str, HeldBy] = {}
+        self.pauses_changed: int | None = None
         self.epoch = 0
         self.recent: list[tuple[int, str, str]] = []
         """(when, id, message) of the latest failures, newest first."""
@@ -204,6 +205,12 @@ class FamilyModel:
             return None
         interval = max(1, round(SECOND / rules.rate_per_s))
         return max(0, (rules.burst * interval - max(0, self.arrival - self.now)) // interval)
+
+    def unheld_age(self) -> float | None:
+        """Since when no pause holds it."""
+        ends = [pause.until for pause in self.pauses.values() if pause.until and pause.until <= self.now]
+        changes = [at for at in (self.pauses_changed, *ends) if at is not None]
+        return None if self.held or not changes else (self.now - max(changes)) * MICROSECOND
 
     def paced_age(self, rules: FamilyRules) -> float | None:
         """Since when the rate lets one more start."""
@@ -587,6 +594,7 @@ class FamilyModel:
     def _pause(self, rank: str, pause: HeldBy) -> None:
         self.pauses[rank] = pause
         self.epoch += 1
+        self.pauses_changed = self.now
 
     def pause(self, rank: str, pause: HeldBy) -> tuple[Pause, int]:
         self._pause(rank, pause)
@@ -600,6 +608,7 @@ class FamilyModel:
             return ExtendResult.NOT_PAUSED
         found[1].until = until
         self.epoch += 1
+        self.pauses_changed = self.now
         return ExtendResult.EXTENDED
 
     def resume(self, ranks: Collection[str], epoch: int | None) -> ResumeResult:
@@ -609,7 +618,9 @@ class FamilyModel:
         if "machine" in ranks:
             self.recent = []
         lifted = [self.pauses.pop(rank) for rank in ranks if rank in self.pauses]
-        self.epoch += bool(lifted)
+        if lifted:
+            self.epoch += 1
+            self.pauses_changed = self.now
         in_force = any(pause.until is None or pause.until > self.now for pause in lifted)
         return ResumeResult.RESUMED if in_force else ResumeResult.NOT_PAUSED
 
@@ -840,6 +851,7 @@ class FamilyModel:
             stored_bytes=self.stored_bytes,
             removed_since=None if self.removed is None else self.removed * MICROSECOND,
             paced_age_s=self.paced_age(rules),
+            unheld_age_s=self.unheld_age(),
         )
 
     def in_flight(self, older_than_us: int) -> list[str]:

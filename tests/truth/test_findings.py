@@ -269,6 +269,7 @@ def test_every_rule_of_the_table_has_a_case() -> None:
         {"throttled": 3, "in_flight": 20, "oldest_runnable_age_s": 900.0},
         {"throttled": 3, "throttled_by": {"lane_rate": 3}, "oldest_runnable_age_s": 900.0},
         {**OLD, "paced_age_s": 3.0},
+        {**OLD, "unheld_age_s": 14.9},
         {"delayed": 3},
     ],
     ids=[
@@ -279,6 +280,7 @@ def test_every_rule_of_the_table_has_a_case() -> None:
         "throttled",
         "lane's rate",
         "next of a slow rate",
+        "held until now",
         "delayed",
     ],
 )

@@ -14,7 +14,7 @@ if not text then return 'not-paused' end
 local ends = length == '' and 'null' or '"' .. int(now + length) .. '"'
 text = string.gsub(text, '"until":[^,]*}$', '"until":' .. ends .. '}')
 call('HSET', base .. 'pause', kind, text)
-call('HINCRBY', base .. 'pause', 'epoch', 1)
+pauses_changed(now)
 call('LPUSH', base .. 'pauses', cjson.encode({extended=int(now), by=actor}))
 call('LTRIM', base .. 'pauses', 0, PAUSES_KEPT - 1)
 return 'extended'

@@ -22,6 +22,13 @@ for level = 0, 3 do
   local score = aside > 0 and tonumber(first('q' .. level))
   if score and (not aside_since or score < aside_since) then aside_since = score end
 end
+-- When a pause was last set, lifted or run out: what it held is as old as it was before.
+local pauses = call('HMGET', base .. 'pause', 'epoch', 'changed', 'lane', 'person', 'machine')
+local changed = tonumber(pauses[2] or 0)
+for each = 3, 5 do
+  local ends = pauses[each] and tonumber(string.match(pauses[each], '"until":"(%d+)"}$') or 0) or 0
+  if ends <= now and ends > changed then changed = ends end
+end
 local room = rate_room(now, interval, burst)
 local told, kind = foremost(now)
 local behind = kind == 'lane' and pause_of('machine', now) or false
@@ -36,6 +43,7 @@ end
 return {int(now), levels[1], levels[2], levels[3], levels[4], delayed, card('leased'),
   card('admitting'), card('flight'), card('dead'), card('quarantined') + kept, oldest and int(oldest) or false,
   told or false, rate('e', now), rate('s', now), rate('f', now), stats[1], stats[2],
-  call('HGET', base .. 'pause', 'epoch'), parked, room == math.huge and -1 or room,
+  pauses[1], parked, room == math.huge and -1 or room,
   call('HLEN', base .. 'items'), meta[1], meta[2], paused(now, 'hold') and 1 or 0, stats[3],
-  aside_since and int(aside_since) or false, meta[3], behind, int(select(2, left_alone(now))), rate('c', now)}
+  aside_since and int(aside_since) or false, meta[3], behind, int(select(2, left_alone(now))), rate('c', now),
+  int(changed)}

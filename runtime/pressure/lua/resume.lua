@@ -19,7 +19,7 @@ for _, each in ipairs(kind == 'person' and {'person', 'machine'} or {kind}) do
 end
 if kind ~= 'lane' then call('DEL', base .. 'recent') end -- a breaker counts anew
 if had == 0 then return 'not-paused' end
-call('HINCRBY', base .. 'pause', 'epoch', 1)
+pauses_changed(now)
 call('LPUSH', base .. 'pauses', cjson.encode({resumed=int(now), by=actor, kind=kind}))
 call('LTRIM', base .. 'pauses', 0, PAUSES_KEPT - 1)
 call('PUBLISH', wake, '')

@@ -132,11 +132,16 @@ local function pour(from, into)
   call('ZREMRANGEBYRANK', from, 0, #rows / 2 - 1)
   return #rows / 2
 end
+-- Whoever acts on pauses names the epoch that they saw; and what was held until now is next, not late.
+local function pauses_changed(now)
+  call('HINCRBY', base .. 'pause', 'epoch', 1)
+  call('HSET', base .. 'pause', 'changed', int(now))
+end
 local function set_pause(kind, fields, now, ends)
   local text = string.sub(fields, 1, -2) .. ',"since":"' .. int(now) .. '","until":' .. ends .. '}'
   call('HDEL', base .. 'pause', kind)
   call('HSET', base .. 'pause', kind, text)
-  call('HINCRBY', base .. 'pause', 'epoch', 1)
+  pauses_changed(now)
   call('LPUSH', base .. 'pauses', text)
   call('LTRIM', base .. 'pauses', 0, PAUSES_KEPT - 1)
   return text
