@@ -5,85 +5,45 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Coroutine, Sequence
-from contextlib import AsyncExitStack
 from typing import Any
 
 from ulid import ULID
 
 from runtime.clock.api import build_api
-from runtime.clock.client import Dkron
-from runtime.clock.clock import AppliedChange, Clock
+from runtime.clock.clock import AppliedChange
 from runtime.clock.embedded import EmbeddedClock
-from runtime.clock.gateway_client import GatewayFires
 from runtime.clock.schedule_reconciler import Keeper
 from runtime.clock.store import Store
-from runtime.durable.journal import Journal
 from runtime.gateway.serve import serve_gateway
-from runtime.lane.lane_file import LaneSource, find_lane, last_good_lane
-from runtime.ledger.applied import Applied
-from runtime.ledger.audit import Audit
-from runtime.ledger.beats import Heartbeats
-from runtime.ledger.fires import Fires
 from runtime.model import OperatorError, Receipt, ReceiptOutcome, TargetResult
-from runtime.pressure.reading import QueueReader
-from runtime.redis_client.connection import connect
-from runtime.roles.clock_paths import fire_target, listen_at
-from runtime.roles.fires import FireStands, WorkProgress
+from runtime.roles.clock_paths import listen_at
+from runtime.roles.composition import compose_role
+from runtime.roles.fires import WorkProgress
 from runtime.roles.process import Detail, RoleProcess, log, until_stopped
 from runtime.settings import Settings
-from runtime.stack.endpoints import StackPaths, resolve_targets
+from runtime.stack.endpoints import StackPaths
 
 
 async def run_clock(settings: Settings, stop: asyncio.Event) -> None:
     """Keeps the time until ``stop`` is set. Raises `OperatorError` when it can't begin."""
     process = RoleProcess("clock", stop)
-    path = find_lane(settings)
-    lane = LaneSource(path, time.time, last_good=last_good_lane(settings, path), keep=True)
-    targets = resolve_targets(settings)
-    target = fire_target(settings)
     paths = StackPaths.of(settings)
-    name = lane.current.name
-    async with AsyncExitStack() as stack:
-        redis = connect(targets.redis_url)
-        stack.push_async_callback(redis.aclose)
-        fires = Fires(redis, targets.redis_url, name, keep_s=settings.keep_s)
-        audit = Audit(redis, targets.redis_url, name, settings.state / "ledger")
-        dkron = await stack.enter_async_context(Dkron(targets.clock_url))
-        journal = await stack.enter_async_context(
-            Journal(
-                targets.restate_admin_url,
-                name,
-                lambda: lane.current.tags,
-                ingress_url=targets.restate_ingress_url,
-            )
-        )
-        reading = QueueReader(redis, targets.redis_url, name)
-        gateway = await stack.enter_async_context(GatewayFires(target, name))
-        remembered = Applied(redis, targets.redis_url, name)
-        clock = Clock(
-            dkron,
-            lane,
-            fires,
-            remembered,
-            target,
-            time.time,
-            ask=gateway.ask,
-            stands=FireStands(reading, lane),
-        )
+    async with compose_role(settings) as made:
+        lane, name, dkron = made.lane, made.name, made.dkron
 
         async def applied(changes: Sequence[AppliedChange]) -> None:
             try:
-                await audit.record(_receipt(changes, name, process.process_id))
+                await made.audit.record(_receipt(changes, name, process.process_id))
             except OperatorError as error:
                 log(f"the receipt of an apply was not recorded: {error.message}")
 
         keeper = Keeper(
-            clock,
+            made.clock,
             lane,
-            fires,
-            WorkProgress(reading, journal, time.time),
+            made.fires,
+            WorkProgress(made.reading, made.journal, time.time),
             time.time,
-            catch_up=gateway.catch_up,
+            catch_up=made.gateway_fires.catch_up,
             applied=applied,
             log=log,
             read_only=settings.read_only,
@@ -92,7 +52,7 @@ async def run_clock(settings: Settings, stop: asyncio.Event) -> None:
         tasks: list[Coroutine[Any, Any, None]] = []
         if settings.dkron_url is None:
             store = Store(paths.clock_file)
-            stack.callback(store.close)
+            made.stack.callback(store.close)
             embedded = EmbeddedClock(store, time.time, log=log)
             listener = listen_at(paths.clock_socket)
             tasks += [
@@ -113,7 +73,7 @@ async def run_clock(settings: Settings, stop: asyncio.Event) -> None:
         log(f"clock of lane {name}" + ("" if embedded is not None else f" on {dkron.url}"))
         await until_stopped(
             process,
-            process.beat(Heartbeats(redis, targets.redis_url, name), lane, detail),
+            process.beat(made.heartbeats, lane, detail),
             *tasks,
         )
 

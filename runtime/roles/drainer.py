@@ -16,21 +16,16 @@ from runtime.admission.reconciler import Reconciler
 from runtime.admission.recorder import SeriesRecorder
 from runtime.admission.sweeper import Sweeper
 from runtime.durable.ingress import Ingress
-from runtime.durable.journal import Journal
 from runtime.durable.services import service_of
-from runtime.lane.lane_file import LaneSource, find_lane, last_good_lane
-from runtime.ledger.audit import Audit
 from runtime.ledger.beats import ALIVE_WITHIN_S, Heartbeats
 from runtime.ledger.keys import wake_channel
-from runtime.ledger.series import Series
 from runtime.model import OperatorError
 from runtime.pressure.dispatch import LEASE_S
 from runtime.pressure.queue import Queue
-from runtime.pressure.reading import QueueReader
-from runtime.redis_client.connection import Redis, connect
+from runtime.redis_client.connection import Redis
+from runtime.roles.composition import compose_role
 from runtime.roles.process import Detail, RoleProcess, log, until_stopped
 from runtime.settings import Settings
-from runtime.stack.endpoints import resolve_targets
 
 
 async def run_drainer(settings: Settings, stop: asyncio.Event, *, lease_s: float = LEASE_S) -> None:
@@ -39,27 +34,17 @@ async def run_drainer(settings: Settings, stop: asyncio.Event, *, lease_s: float
 
     Raises `OperatorError` when it can't begin."""
     process = RoleProcess("drainer", stop)
-    path = find_lane(settings)
-    lane = LaneSource(path, time.time, last_good=last_good_lane(settings, path), keep=True)
-    targets = resolve_targets(settings)
-    name = lane.current.name
-    redis = connect(targets.redis_url)
-    queue = Queue(redis, targets.redis_url, name)
-    heartbeats = Heartbeats(redis, targets.redis_url, name)
-    workers = LiveWorkers(heartbeats)
-    async with (
-        Ingress(
-            targets.restate_ingress_url,
-            name,
-            service_of=lambda family: service_of(lane.current, family),
-        ) as ingress,
-        Journal(
-            targets.restate_admin_url,
-            name,
-            lambda: lane.current.tags,
-            ingress_url=targets.restate_ingress_url,
-        ) as journal,
-    ):
+    async with compose_role(settings) as made:
+        lane, redis, url, name = made.lane, made.redis, made.url, made.name
+        queue, heartbeats, journal = Queue(redis, url, name), made.heartbeats, made.journal
+        workers = LiveWorkers(heartbeats)
+        ingress = await made.stack.enter_async_context(
+            Ingress(
+                made.targets.restate_ingress_url,
+                name,
+                service_of=lambda family: service_of(lane.current, family),
+            )
+        )
         drainer = Drainer(
             queue,
             ingress,
@@ -82,15 +67,15 @@ async def run_drainer(settings: Settings, stop: asyncio.Event, *, lease_s: float
         sweeper = Sweeper(
             queue,
             lane,
-            Audit(redis, targets.redis_url, name, settings.state / "ledger"),
+            made.audit,
             keep_s=settings.keep_s,
             actor=process.process_id,
             now=time.time,
             new_id=lambda: str(ULID()).lower(),
         )
         recorder = SeriesRecorder(
-            QueueReader(redis, targets.redis_url, name),
-            Series(redis, targets.redis_url, name),
+            made.reading,
+            made.series,
             lane,
             lane_max_in_flight=settings.lane_max_in_flight,
         )
@@ -125,7 +110,6 @@ async def run_drainer(settings: Settings, stop: asyncio.Event, *, lease_s: float
             sweeper.run(process.stop),
             recorder.run(process.stop),
         )
-    await redis.aclose()
 
 
 class LiveWorkers:

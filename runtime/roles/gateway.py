@@ -12,10 +12,8 @@ from runtime.durable.fires import ScheduleCaller
 from runtime.gateway.app import build_gateway
 from runtime.gateway.bind import check_exposure, is_loopback, listen
 from runtime.gateway.serve import serve_gateway
-from runtime.ledger.beats import Heartbeats
-from runtime.ledger.sightings import Sightings
-from runtime.redis_client.connection import connect
-from runtime.roles.operator import open_operator
+from runtime.roles.composition import compose_operator
+from runtime.roles.operator import operator_on
 from runtime.roles.process import Detail, RoleProcess, log, until_stopped
 from runtime.roles.watching import watch_findings
 from runtime.settings import Settings
@@ -29,10 +27,10 @@ async def run_gateway(settings: Settings, stop: asyncio.Event) -> None:
     bind = targets.require_gateway_bind()
     token = check_exposure(bind.host, targets.gateway_token)
     listener = listen(bind.host, bind.port)
-    redis = connect(targets.redis_url)
-    async with open_operator(settings) as operator:
-        name = operator.lane.current.name
+    async with compose_operator(settings) as made:
+        operator, name = operator_on(made), made.name
         caller = ScheduleCaller(targets.restate_ingress_url, name)
+        made.stack.push_async_callback(caller.aclose)
         app = build_gateway(
             intake=operator.intake,
             reader=operator.reader,
@@ -51,14 +49,12 @@ async def run_gateway(settings: Settings, stop: asyncio.Event) -> None:
         await until_stopped(
             process,
             serve_gateway(app, listener, process.stop),
-            process.beat(Heartbeats(redis, targets.redis_url, name), operator.lane, detail),
+            process.beat(made.heartbeats, operator.lane, detail),
             watch_findings(
                 operator.reader,
-                Sightings(redis, targets.redis_url, name),
+                made.sightings,
                 process.process_id,
                 process.stop,
                 log,
             ),
         )
-        await caller.aclose()
-    await redis.aclose()

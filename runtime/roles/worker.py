@@ -9,7 +9,6 @@ from contextlib import suppress
 
 from runtime.admission.liveness_judge import LivenessJudge
 from runtime.durable.asked import Asked
-from runtime.durable.journal import Journal
 from runtime.durable.registration import keep_registered
 from runtime.durable.sandbox_run import SandboxPorts, build_sandbox_runs
 from runtime.durable.schedule import SchedulePorts, build_schedule
@@ -17,23 +16,19 @@ from runtime.durable.stall import StallWatch
 from runtime.durable.tries import Tries
 from runtime.durable.worker import serve_worker
 from runtime.durable.workflow import WorkerApp, build_app
-from runtime.lane.lane_file import LaneSource, find_lane, last_good_lane
-from runtime.ledger.beats import Heartbeats
-from runtime.ledger.fires import Fires
+from runtime.lane.lane_file import LaneSource
 from runtime.ledger.in_hand import InHand
 from runtime.ledger.waits import Waits
 from runtime.model import OperatorError, Suspect
 from runtime.pressure.intake import Intake
 from runtime.pressure.queue import Queue
-from runtime.pressure.reading import QueueReader
 from runtime.pressure.settlements import Settlements
-from runtime.redis_client.connection import connect
+from runtime.roles.composition import compose_role
 from runtime.roles.fires import FireQueue, FireSettler, WorkProgress
 from runtime.roles.process import Detail, RoleProcess, log, until_stopped
 from runtime.sandbox.janitor import Janitor
 from runtime.sandbox.runner import Runner
 from runtime.settings import Settings
-from runtime.stack.endpoints import resolve_targets
 
 DEATHS_LOOK_S = 2.0
 """How often the deaths of other workers are looked for."""
@@ -46,98 +41,95 @@ DEATHS_NEWS_OVER_S = 600.0
 async def run_worker(settings: Settings, stop: asyncio.Event) -> None:
     """Serves the lane's runs until ``stop`` is set. Raises `OperatorError` when it can't begin."""
     process = RoleProcess("worker", stop)
-    path = find_lane(settings)
-    lane = LaneSource(path, time.time, last_good=last_good_lane(settings, path), keep=True)
-    targets = resolve_targets(settings)
-    bind = targets.require_worker_bind()
-    name = lane.current.name
-    redis = connect(targets.redis_url)
-    queue = Queue(redis, targets.redis_url, name)
-    reading = QueueReader(redis, targets.redis_url, name)
-    intake = Intake(redis, targets.redis_url, queue, lane, settings, time.time)
-    fires = Fires(redis, targets.redis_url, name, keep_s=settings.keep_s)
-    journal = Journal(
-        targets.restate_admin_url, name, lambda: lane.current.tags, ingress_url=targets.restate_ingress_url
-    )
-    settler = FireSettler(Settlements(queue.settling, lambda: lane.current.breakers), fires, time.time)
-    fire_queue = FireQueue(intake, reading, lane, keep_s=settings.keep_s)
-    schedules = build_schedule(
-        SchedulePorts(
-            lane=lane,
-            enqueue=fire_queue.enqueue,
-            paused=fire_queue.paused,
-            progress=WorkProgress(reading, journal, time.time),
-            history=fires,
-            now=time.time,
-        )
-    )
-    identity = (targets.restate_identity_key,) if targets.restate_identity_key else ()
-    sandboxes = build_sandbox_runs(
-        SandboxPorts(
-            lane, settler, Runner(settings.state, lane, time.time), targets.restate_ingress_url, Tries(), log
-        )
-    )
-    janitor = Janitor(settings.state, journal, time.time)
-    heartbeats = Heartbeats(redis, targets.redis_url, name)
-    in_hand = InHand(
-        redis,
-        targets.redis_url,
-        name,
-        worker=process.process_id,
-        heartbeats=heartbeats,
-        judge=LivenessJudge(heartbeats),
-    )
-    asked = Asked(queue)
-    app = build_app(
-        lane,
-        settler,
-        time.time,
-        identity,
-        services=[schedules, sandboxes],
-        in_hand=in_hand,
-        asked=asked,
-        told=log,
-    )
-    waits = Waits(redis, targets.redis_url, name)
-    state: dict[str, str | None] = {"deployment": None, "problem": None}
-
-    def registered(deployment: str) -> None:
-        state.update(deployment=deployment, problem=None)
-        log(f"registered as {deployment}")
-
-    def problem(error: OperatorError) -> None:
-        if state["problem"] != error.message:
-            log(f"not registered: {error.message}")
-        state["problem"] = error.message
-
-    def detail() -> Detail:
-        return {
-            "bind": str(bind),
-            "running": app.running,
-            "oldest_started_at": app.oldest_started_at,
-            "deployment": state["deployment"],
-            "last_error": state["problem"],
-            "sandboxes": janitor.alive,
-            "janitor_error": janitor.last_error,
-            **_deaths(in_hand.suspects, time.time()),
-        }
-
-    async def register_until_stopped() -> None:
-        task = asyncio.create_task(
-            keep_registered(
-                targets.restate_admin_url,
-                f"http://{bind}",
-                name,
-                on_registered=registered,
-                on_problem=problem,
+    async with compose_role(settings) as made:
+        lane, redis, url, name = made.lane, made.redis, made.url, made.name
+        targets, reading, fires = made.targets, made.reading, made.fires
+        journal, heartbeats = made.journal, made.heartbeats
+        bind = targets.require_worker_bind()
+        queue = Queue(redis, url, name)
+        intake = Intake(redis, url, queue, lane, settings, time.time)
+        settler = FireSettler(Settlements(queue.settling, lambda: lane.current.breakers), fires, time.time)
+        fire_queue = FireQueue(intake, reading, lane, keep_s=settings.keep_s)
+        schedules = build_schedule(
+            SchedulePorts(
+                lane=lane,
+                enqueue=fire_queue.enqueue,
+                paused=fire_queue.paused,
+                progress=WorkProgress(reading, journal, time.time),
+                history=fires,
+                now=time.time,
             )
         )
-        await process.stop.wait()
-        task.cancel()
-        await asyncio.wait({task})
+        identity = (targets.restate_identity_key,) if targets.restate_identity_key else ()
+        sandboxes = build_sandbox_runs(
+            SandboxPorts(
+                lane,
+                settler,
+                Runner(settings.state, lane, time.time),
+                targets.restate_ingress_url,
+                Tries(),
+                log,
+            )
+        )
+        janitor = Janitor(settings.state, journal, time.time)
+        in_hand = InHand(
+            redis,
+            url,
+            name,
+            worker=process.process_id,
+            heartbeats=heartbeats,
+            judge=LivenessJudge(heartbeats),
+        )
+        asked = Asked(queue)
+        app = build_app(
+            lane,
+            settler,
+            time.time,
+            identity,
+            services=[schedules, sandboxes],
+            in_hand=in_hand,
+            asked=asked,
+            told=log,
+        )
+        made.stack.push_async_callback(app.aclose)
+        state: dict[str, str | None] = {"deployment": None, "problem": None}
 
-    log(f"worker of lane {name} at {bind}")
-    try:
+        def registered(deployment: str) -> None:
+            state.update(deployment=deployment, problem=None)
+            log(f"registered as {deployment}")
+
+        def problem(error: OperatorError) -> None:
+            if state["problem"] != error.message:
+                log(f"not registered: {error.message}")
+            state["problem"] = error.message
+
+        def detail() -> Detail:
+            return {
+                "bind": str(bind),
+                "running": app.running,
+                "oldest_started_at": app.oldest_started_at,
+                "deployment": state["deployment"],
+                "last_error": state["problem"],
+                "sandboxes": janitor.alive,
+                "janitor_error": janitor.last_error,
+                **_deaths(in_hand.suspects, time.time()),
+            }
+
+        async def register_until_stopped() -> None:
+            task = asyncio.create_task(
+                keep_registered(
+                    targets.restate_admin_url,
+                    f"http://{bind}",
+                    name,
+                    on_registered=registered,
+                    on_problem=problem,
+                )
+            )
+            await process.stop.wait()
+            task.cancel()
+            await asyncio.wait({task})
+
+        log(f"worker of lane {name} at {bind}")
         await until_stopped(
             process,
             serve_worker(app, str(bind), stop=process.stop),
@@ -147,12 +139,8 @@ async def run_worker(settings: Settings, stop: asyncio.Event) -> None:
             _look_for_deaths(in_hand, process.stop),
             StallWatch(log).run(process.stop),
             asked.run(lambda: _calling(lane), process.stop),
-            _tell_waits(waits, process, app),
+            _tell_waits(made.waits, process, app),
         )
-    finally:
-        await app.aclose()
-        await journal.aclose()
-        await redis.aclose()
 
 
 async def _tell_waits(waits: Waits, process: RoleProcess, app: WorkerApp) -> None:
