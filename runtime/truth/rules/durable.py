@@ -87,7 +87,8 @@ def worker_deaths(facts: Facts) -> Iterator[Sighting]:
         if not isinstance(run, str) or not isinstance(family, str) or type(deaths) is not int:
             continue
         run_id, name = one_line(run, 100), one_line(family, FAMILY_NAME_MAX)
-        others = f" ({count(runs - 1, 'more run')} were there too)" if type(runs) is int and runs > 1 else ""
+        many = runs - 1 if type(runs) is int else 0
+        others = f" ({count(many, 'more run')} {'was' if many == 1 else 'were'} there too)" if many > 0 else ""
         severity = Severity.WARN
         if deaths >= WORKER_DEATHS_MAX:
             then = "it is settled dead"

@@ -104,6 +104,8 @@ class PressureSeen:
     """Those whose work has not ended."""
     last_instants: dict[str, float]
     """Schedule -> the latest instant up to now that was decided about."""
+    workers_died_in: frozenset[str]
+    """Families of which a run was in hand when its worker died."""
     slow: int
     """Entries of the server's slow log."""
     print: str
@@ -162,6 +164,7 @@ class Direct:
             pipe.hgetall(lane_key("beats"))
             pipe.hgetall(lane_key("fires:last"))
             pipe.slowlog_len()
+            pipe.hvals(lane_key("worker-deaths"))
             for schedule, fire_id in newest.items():
                 pipe.hget(lane_key(f"fires:{schedule}:rows"), fire_id)
             for schedule in newest:
@@ -177,6 +180,7 @@ class Direct:
         seconds, micros = next(replies)
         at = int(seconds) * US + int(micros)
         hold, beats, again, slow = next(replies), next(replies), next(replies), next(replies)
+        there = next(replies)
         fires = {schedule: json.loads(next(replies) or "null") for schedule in newest}
         instants = {schedule: [score for _, score in next(replies)] for schedule in newest}
         rows = [json.loads(next(replies) or "null") for _ in opened]
@@ -198,6 +202,7 @@ class Direct:
                 if (past := [score for score in scores if score <= at / US])
             },
             slow=int(slow),
+            workers_died_in=frozenset(row.partition(" ")[0] for row in there),
             print=_digest([hold, again, fires, rows, [(n, f.sets, f.hashes) for n, f in families.items()]]),
         )
 

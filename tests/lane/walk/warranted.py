@@ -178,6 +178,8 @@ def permitted(
             may |= {("stuck", name), ("starved", name)}
         if failures.within(name, seen.at / US - MINUTE_S - 5):
             may.add(("failing", name))
+        if name in seen.workers_died_in:
+            may.add(("worker-deaths", name))
         if family.hashes["deaths"] or told["quarantined"]:
             may.add(("third-deaths", name))
     for run_id, run in durable.runs.items():
