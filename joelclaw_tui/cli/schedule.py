@@ -17,7 +17,7 @@ from joelclaw_tui.presentation import units
 from joelclaw_tui.presentation.text_layout import Span, line, safe
 from joelclaw_tui.presentation.tones import Tone
 from runtime.actions.intents import ActionName
-from runtime.actions.schedules import EVERYTHING
+from runtime.actions.subjects.schedules import EVERYTHING
 from runtime.model import ChangeKind, ClockExecution, ExitCode, Fire, OperatorError, ScheduleChange
 
 if TYPE_CHECKING:

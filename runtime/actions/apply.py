@@ -18,8 +18,8 @@ from runtime.actions.intents import BULK_ACTIONS, Intent, Preview
 from runtime.actions.preview_store import PreviewStore
 from runtime.actions.read_port import ReadPort
 from runtime.actions.recording import ReceiptRecorder
-from runtime.actions.schedules import ClockReadPort
 from runtime.actions.tally import RESULTS_BOUND, Tally
+from runtime.actions.write_port import ClockPort
 from runtime.common.addresses import Addresses
 from runtime.common.text import one_line
 from runtime.lane.lane_file import LaneSource
@@ -60,7 +60,7 @@ class Actions:
         audit: AuditTrail,
         now: Now,
         addresses: Addresses,
-        clock: ClockReadPort | None = None,
+        clock: ClockPort | None = None,
         artifacts: SandboxReader | None = None,
         sandbox: SandboxControl | None = None,
         backlog: BacklogPorts | None = None,
@@ -74,17 +74,18 @@ class Actions:
         self._recorder = ReceiptRecorder(audit)
         self._now = now
         self._freezer = PreviewStore()
-        self._drafter = Drafter(
+        port = ReadPort(
             settings=settings,
             lane=lane,
             pressure=pressure,
             runs=durable,
             beats=beats,
-            now=now,
             addresses=addresses,
+            now=now,
             clock=clock,
-            sandbox=artifacts,
+            artifacts=artifacts,
         )
+        self._drafter = Drafter(port)
         self._carrier = Executor(
             pressure=control,
             lookup=durable,
@@ -100,15 +101,12 @@ class Actions:
         self._bulk_drafter: BulkDrafter | None = None
         self._bulk_applier: BulkApplier | None = None
         if backlog is not None:
-            looks = ReadPort(
-                settings=settings, lane=lane, pressure=pressure, beats=beats, addresses=addresses
-            )
             self._bulk_drafter = BulkDrafter(
-                settings=settings, lane=lane, pressure=pressure, looks=looks, backlog=backlog, now=now
+                settings=settings, lane=lane, pressure=pressure, looks=port, backlog=backlog, now=now
             )
             self._bulk_applier = BulkApplier(
                 lane=lane,
-                looks=looks,
+                looks=port,
                 backlog=backlog,
                 recorder=self._recorder,
                 now=now,

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from fnmatch import fnmatchcase
+from typing import TYPE_CHECKING
 
 from runtime.common.text import few_names, one_line
-from runtime.lane.lane_file import Lane
 from runtime.model import UnknownFamily
+
+if TYPE_CHECKING:
+    from runtime.lane.lane_file import Lane
 
 _GLOB = frozenset("*?[")
 

@@ -1,0 +1,28 @@
+"""Ending runs in good order: their clean-up still happens."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from runtime.actions.subjects.runs import RunsVerb
+from runtime.model import RunVerb
+from runtime.truth.processes import WORKER
+
+if TYPE_CHECKING:
+    from runtime.actions.read_port import ReadPort
+
+
+class CancelVerb(RunsVerb):
+    name = "run-cancel"
+    word = "cancel"
+    does = RunVerb.CANCEL
+    destructive = True
+
+    async def warnings(self, port: ReadPort) -> list[str]:
+        return [
+            "a step that has begun may have had its effects already; the item is then dead, to be replayed",
+            *await port.nobody(WORKER),
+        ]
+
+
+VERB = CancelVerb()

@@ -1,0 +1,69 @@
+"""Giving a pause another end; who paused, why and since when stay."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from runtime.actions.draft import Draft, bounded_lines, many
+from runtime.actions.subjects.pauses import (
+    ANOTHER,
+    at,
+    ends,
+    left_alone,
+    paused_by,
+    paused_families,
+    time_left,
+)
+from runtime.actions.verb import Subject, Verb
+from runtime.model import ExtendResult, ReceiptOutcome
+
+if TYPE_CHECKING:
+    from runtime.actions.intents import Intent, Preview
+    from runtime.actions.read_port import ReadPort
+    from runtime.actions.tally import Tally
+    from runtime.actions.write_port import WritePort
+
+_EXTENDED = {
+    ExtendResult.EXTENDED: (ReceiptOutcome.DONE, "ends at its new time"),
+    ExtendResult.NOT_PAUSED: (ReceiptOutcome.MOVED_ON, "it was no longer paused"),
+    ExtendResult.PAUSED_ANEW: ANOTHER,
+}
+
+
+class ExtendVerb(Verb):
+    name = "extend"
+    word = "extend"
+    subject = Subject.FAMILY
+    has_end = True
+
+    async def preview(self, intent: Intent, port: ReadPort) -> Draft:
+        lane, reading, names, paused = await paused_families(intent, port, self.word)
+        known = {family.family: family for family in reading.families}
+        ids = tuple(paused[: port.most(intent)])
+        new_end = ends(intent.until) if intent.until is not None else "ends when somebody resumes it"
+        lines = []
+        for name in ids:
+            pause = known[name].pause
+            was = "had no end" if pause is None or pause.until is None else f"ended {at(pause.until)}"
+            lines.append(f"{name}: {new_end}; {was}; paused {paused_by(known[name], port.now())}")
+        return Draft(
+            ids=ids,
+            matching=len(paused),
+            title=f"Extend the pause of {many(ids, 'family')}",
+            lines=bounded_lines([*lines, *left_alone(names, paused, known)]),
+            warnings=(),
+            target=port.target(lane, reading),
+            pause_epochs=tuple(known[name].pause_epoch for name in ids),
+        )
+
+    async def carry_out(self, preview: Preview, tally: Tally, port: WritePort) -> None:
+        for family, epoch in zip(preview.ids, preview.pause_epochs, strict=True):
+            extend = port.pressure.extend(
+                family, actor=port.actor, for_s=time_left(preview, port), epoch=epoch
+            )
+            result = await port.calls.redis(extend, (family,), tally)
+            if result is not None:
+                tally.put(family, *_EXTENDED[result])
+
+
+VERB = ExtendVerb()

@@ -1,0 +1,24 @@
+"""Ending runs at once, without clean-up."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from runtime.actions.subjects.runs import RunsVerb
+from runtime.model import RunVerb
+
+if TYPE_CHECKING:
+    from runtime.actions.read_port import ReadPort
+
+
+class KillVerb(RunsVerb):
+    name = "run-kill"
+    word = "kill"
+    does = RunVerb.KILL
+    destructive = True
+
+    async def warnings(self, port: ReadPort) -> list[str]:
+        return ["kill gives no clean-up: what the handler started may go on by itself"]
+
+
+VERB = KillVerb()

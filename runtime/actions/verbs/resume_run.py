@@ -1,0 +1,31 @@
+"""Letting paused or backing-off runs try again now."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from runtime.actions.subjects.runs import RunsVerb
+from runtime.model import RunStatus, RunVerb, RunView
+from runtime.truth.processes import WORKER
+
+if TYPE_CHECKING:
+    from runtime.actions.read_port import ReadPort
+
+RESUMABLE = frozenset({RunStatus.PAUSED, RunStatus.BACKING_OFF, RunStatus.UNKNOWN})
+
+
+class ResumeRunVerb(RunsVerb):
+    name = "run-resume"
+    word = "resume"
+    does = RunVerb.RESUME
+
+    def unfit(self, run: RunView) -> str | None:
+        if run.status in RESUMABLE:
+            return None
+        return f"it is {run.status}; only paused and backing-off runs are resumed"
+
+    async def warnings(self, port: ReadPort) -> list[str]:
+        return await port.nobody(WORKER)
+
+
+VERB = ResumeRunVerb()

@@ -1,0 +1,35 @@
+"""What a verb changes things with. Only the executor makes one, and only when changes are allowed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from runtime.actions.calling import Calls
+from runtime.actions.read_port import ClockLooks
+from runtime.common.addresses import Addresses
+from runtime.lane.lane_file import Lane
+from runtime.model import ClockControl, Now, PressureControl, RunControl, RunLookup, SandboxControl
+
+
+class ClockPort(ClockLooks, ClockControl, Protocol):
+    """One clock, looked at and changed."""
+
+
+@dataclass(frozen=True, slots=True)
+class WritePort:
+    """The hands of one action of one actor."""
+
+    actor: str
+    lane: Lane
+    """As its file says by now; the preview may have seen another."""
+    pressure: PressureControl
+    lookup: RunLookup
+    runs: RunControl
+    clock: ClockPort | None
+    sandbox: SandboxControl | None
+    calls: Calls
+    addresses: Addresses
+    now: Now
+    pause_wait_s: float
+    """How long a pause waits for what is being admitted already."""
