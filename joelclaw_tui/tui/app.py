@@ -50,7 +50,9 @@ from joelclaw_tui.tui.theming import Themes, load_themes
 from joelclaw_tui.tui.type_ahead import SIGHT_S, TypeAhead
 from joelclaw_tui.tui.view import Problem, View
 from runtime.actions.actor import os_actor
-from runtime.actions.intents import BULK_ACTIONS, Intent, Preview
+from runtime.actions.intents import Intent, Preview
+from runtime.actions.verb import Subject
+from runtime.actions.verbs import verb_of
 from runtime.common.command_prefix import as_called
 from runtime.common.deadline import within
 from runtime.common.text import one_line
@@ -384,7 +386,7 @@ class ConsoleApp(App[int]):
 
     async def _previewed(self, intent: Intent) -> Preview | Problem | Stopped:
         actions, actor = self._operator.actions, self._actor
-        if intent.action not in BULK_ACTIONS:
+        if verb_of(intent.action).subject is not Subject.ITEM:
             return await self.look(actions.preview(intent, actor=actor), "the preview")
         self._ahead.opened()  # its own screen takes the key that stops it
         try:

@@ -10,13 +10,14 @@ from ulid import ULID
 
 from runtime.actions.actor import ACTOR_LENGTH, os_actor
 from runtime.actions.bulk.applying import BulkApplier
-from runtime.actions.bulk.drafting import BulkDrafter
+from runtime.actions.bulk.freezing import frozen
 from runtime.actions.bulk.ports import BacklogPorts, BulkProgress
+from runtime.actions.draft import Draft, DraftedBatches
 from runtime.actions.drafter import Drafter
 from runtime.actions.executor import CALL_DEADLINE_S, PAUSE_WAIT_S, Executor
-from runtime.actions.intents import BULK_ACTIONS, Intent, Preview
+from runtime.actions.intents import Intent, Preview
 from runtime.actions.preview_store import PreviewStore
-from runtime.actions.read_port import ReadPort
+from runtime.actions.read_port import BacklogLooks, ReadPort, no_backlog
 from runtime.actions.recording import ReceiptRecorder
 from runtime.actions.tally import RESULTS_BOUND, Tally
 from runtime.actions.write_port import ClockPort
@@ -84,6 +85,9 @@ class Actions:
             now=now,
             clock=clock,
             artifacts=artifacts,
+            backlog=None
+            if backlog is None
+            else BacklogLooks(backlog.selector, backlog.door, exports=backlog.exporter is not None),
         )
         self._drafter = Drafter(port)
         self._carrier = Executor(
@@ -98,12 +102,8 @@ class Actions:
             pause_wait_s=pause_wait_s,
         )
         self._backlog = backlog
-        self._bulk_drafter: BulkDrafter | None = None
         self._bulk_applier: BulkApplier | None = None
         if backlog is not None:
-            self._bulk_drafter = BulkDrafter(
-                settings=settings, lane=lane, pressure=pressure, looks=port, backlog=backlog, now=now
-            )
             self._bulk_applier = BulkApplier(
                 lane=lane,
                 looks=port,
@@ -126,9 +126,10 @@ class Actions:
         """
         if intent.reason is not None:
             intent = replace(intent, reason=one_line(intent.reason, REASON_LENGTH))
-        if intent.action in BULK_ACTIONS:
-            return await self._preview_bulk(intent, actor, progress)
-        draft = await self._drafter.draft(intent)
+        who = os_actor() if actor is None else one_line(actor, ACTOR_LENGTH)
+        draft = await self._drafter.draft(intent, actor=who, progress=progress)
+        if draft.batches is not None:
+            return await self._keep(intent, draft, draft.batches)
         warnings = draft.warnings
         if self._settings.read_only:
             warnings = ("read-only mode: this can be looked at, not applied", *warnings)
@@ -154,50 +155,52 @@ class Actions:
         self._freezer.keep(preview)
         return preview
 
-    async def _preview_bulk(
-        self, intent: Intent, actor: str | None, progress: BulkProgress | None
-    ) -> Preview:
-        if self._backlog is None or self._bulk_drafter is None:
-            raise _no_backlog()
-        preview_id = _new_id(self._now())
-        who = os_actor() if actor is None else one_line(actor, ACTOR_LENGTH)
-        frozen, batches = await self._bulk_drafter.draft(intent, preview_id, actor=who, progress=progress)
-        warnings = frozen.warnings
-        if frozen.matching > frozen.total:
-            cut = f"{frozen.matching:,} match; only these {frozen.total:,} are touched"
-            most = f"{cut} (--max raises it, in the console F with max)"
-            warnings = (most, *warnings)
-        if self._settings.read_only:
+    async def _keep(self, intent: Intent, draft: Draft, items: DraftedBatches) -> Preview:
+        """The preview of an action on the backlog, in the ledger unless read-only mode is on."""
+        warnings = draft.warnings
+        if draft.matching > len(draft.ids):
+            cut = f"{draft.matching:,} match; only these {len(draft.ids):,} are touched"
+            warnings = (f"{cut} (--max raises it, in the console F with max)", *warnings)
+        keeps = self._backlog is not None and not self._settings.read_only
+        if not keeps:
             warnings = ("read-only mode: this can be looked at, is not kept and can't be applied", *warnings)
-        frozen = replace(frozen, warnings=warnings)
-        if not self._settings.read_only:
-            await self._backlog.previews.keep(frozen, batches)
-        return Preview(
-            preview_id=preview_id,
-            intent=intent,
-            ids=tuple(item.item_id for batch in batches for item in batch.items),
-            matching=frozen.matching,
-            title=frozen.title,
-            lines=frozen.lines,
+        now = self._now()
+        preview, batches = frozen(
+            draft,
+            items,
+            preview_id=_new_id(now),
             warnings=warnings,
-            target=frozen.target.shown,
-            created_at=frozen.created_at,
-            destructive=frozen.destructive,
-            bulk=frozen,
-            kept=not self._settings.read_only,
+            now=now,
+            keep_s=self._settings.preview_keep_s,
+        )
+        if self._backlog is not None and keeps:
+            await self._backlog.previews.keep(preview, batches)
+        return Preview(
+            preview_id=preview.preview_id,
+            intent=intent,
+            ids=draft.ids,
+            matching=draft.matching,
+            title=draft.title,
+            lines=draft.lines,
+            warnings=warnings,
+            target=items.target.shown,
+            created_at=now,
+            destructive=draft.destructive,
+            bulk=preview,
+            kept=keeps,
         )
 
     async def kept(self, preview_id: str) -> KeptPreview:
         """A bulk action's preview that can be applied here and now; changes nothing. Raises `NotFound`,
         `Refused` (applied already, expired, of another target), `BoundaryDown`."""
         if self._bulk_applier is None:
-            raise _no_backlog()
+            raise no_backlog()
         return await self._bulk_applier.kept(preview_id)
 
     async def previews(self, limit: int = 100) -> Sequence[KeptPreview]:
         """The kept previews of bulk actions, newest first, the done ones too. Raises `BoundaryDown`."""
         if self._backlog is None:
-            raise _no_backlog()
+            raise no_backlog()
         return await self._backlog.previews.recent(limit)
 
     async def apply_kept(
@@ -214,7 +217,7 @@ class Actions:
         if self._settings.read_only:
             raise _read_only(f"preview {one_line(preview_id, 60)}")
         if self._bulk_applier is None:
-            raise _no_backlog()
+            raise no_backlog()
         if reason is not None:
             reason = one_line(reason, REASON_LENGTH)
         return await self._bulk_applier.apply(
@@ -287,7 +290,7 @@ class Actions:
             actor=one_line(actor, ACTOR_LENGTH),
             origin=one_line(origin, 60),
             lane=self._lane.current.name,
-            action=preview.intent.action.value,
+            action=preview.intent.action,
             summary=f"{preview.title}: {tally.sentence()}",
             reason=preview.intent.reason,
             results=tuple(results[:RESULTS_BOUND]),
@@ -305,10 +308,4 @@ def _read_only(what: str) -> ReadOnly:
     return ReadOnly(
         f"{what}: read-only mode refuses changes",
         fix="start without --read-only (JOELCLAW_READ_ONLY) to make changes",
-    )
-
-
-def _no_backlog() -> Refused:
-    return Refused(
-        "the backlog can't be acted on as a selection here", fix="use the command line or the console"
     )

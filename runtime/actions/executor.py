@@ -5,6 +5,7 @@ from __future__ import annotations
 from runtime.actions.calling import Calls
 from runtime.actions.intents import Preview
 from runtime.actions.tally import Tally
+from runtime.actions.verb import DirectVerb
 from runtime.actions.verbs import verb_of
 from runtime.actions.write_port import ClockPort, WritePort
 from runtime.common.addresses import Addresses
@@ -44,7 +45,7 @@ class Executor:
         self._pause_wait_s = pause_wait_s
 
     async def carry_out(self, preview: Preview, tally: Tally, lane: Lane, *, actor: str) -> None:
-        """Puts a result for each id that was tried. Raises as `runtime.actions.verb.Verb.carry_out`."""
+        """Puts a result for each id that was tried. Raises as `runtime.actions.verb.DirectVerb.carry_out`."""
         port = WritePort(
             actor=actor,
             lane=lane,
@@ -58,4 +59,7 @@ class Executor:
             now=self._now,
             pause_wait_s=self._pause_wait_s,
         )
-        await verb_of(preview.intent.action).carry_out(preview, tally, port)
+        verb = verb_of(preview.intent.action)
+        if not isinstance(verb, DirectVerb):
+            raise AssertionError(f"{verb.name} is carried out in the batches of its kept preview")
+        await verb.carry_out(preview, tally, port)

@@ -6,12 +6,14 @@ from collections.abc import Coroutine, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
+from runtime.actions.bulk.ports import BulkProgress, MoveDoor
 from runtime.actions.intents import Intent
 from runtime.common.addresses import Addresses
 from runtime.common.deadline import within
 from runtime.common.text import one_line
 from runtime.lane.lane_file import Lane, LaneSource
 from runtime.model import (
+    BacklogSelector,
     ClockJob,
     ClockReader,
     ClockSource,
@@ -40,6 +42,17 @@ class ClockLooks(ClockReader, Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class BacklogLooks:
+    """What is looked at before something is done to a selection of the backlog."""
+
+    selector: BacklogSelector
+    door: MoveDoor | None
+    """None: payloads are not looked at before a move, and its preview says so."""
+    exports: bool
+    """Whether items can be written to a file here."""
+
+
+@dataclass(frozen=True, slots=True)
 class ReadPort:
     """The eyes of every verb."""
 
@@ -52,6 +65,11 @@ class ReadPort:
     now: Now
     clock: ClockLooks | None = None
     artifacts: SandboxReader | None = None
+    backlog: BacklogLooks | None = None
+    actor: str = ""
+    """Who asks for the preview."""
+    progress: BulkProgress | None = None
+    """Told how far the looking has come."""
 
     def most(self, intent: Intent) -> int:
         """How many targets the intent may have."""
@@ -87,6 +105,12 @@ class ReadPort:
             raise Refused("this profile has no clock", fix="set dkron_url, or use the local stack")
         return self.clock
 
+    def the_backlog(self) -> BacklogLooks:
+        """Raises `Refused`: it can't be looked through here."""
+        if self.backlog is None:
+            raise no_backlog()
+        return self.backlog
+
     async def nobody(self, *roles: str) -> list[str]:
         """Who would have to live for the effect to be seen, and is not known to. A hint, so
         that no answer is no error."""
@@ -105,3 +129,9 @@ class ReadPort:
             f"lane {lane.name} ({lane.path}) on {one_line(reading.source.server, 60)} "
             f"at {self.addresses.redis}, database {reading.source.database}"
         )
+
+
+def no_backlog() -> Refused:
+    return Refused(
+        "the backlog can't be acted on as a selection here", fix="use the command line or the console"
+    )

@@ -29,7 +29,7 @@ from joelclaw_tui.tui.screens.preview import REASON_MAX
 from joelclaw_tui.tui.widgets.cells import Row
 from joelclaw_tui.tui.widgets.live_table import LiveTable
 from joelclaw_tui.tui.widgets.tones import advice, joined, tally, toned
-from runtime.actions.intents import ActionName, Intent
+from runtime.actions.intents import Intent
 from runtime.common.text import one_line
 from runtime.model import Promotion, Verified
 from runtime.truth.document import ArtifactRow, Boundary, SandboxData, SandboxRunRow, Snapshot
@@ -81,7 +81,7 @@ class ArtifactsPane(BasePane):
 
     def action_promote(self) -> None:
         if targets := self._artifacts():
-            self._act(Intent(ActionName.PROMOTE, targets))
+            self._act(Intent("promote", targets))
 
     def action_reject(self) -> None:
         targets = self._artifacts()
@@ -90,7 +90,7 @@ class ArtifactsPane(BasePane):
 
         def answered(reason: str | None) -> None:
             if reason is not None:
-                self._act(Intent(ActionName.REJECT, targets, reason=reason))
+                self._act(Intent("reject", targets, reason=reason))
 
         self.app.push_screen(ask_why(targets), answered)
 

@@ -21,7 +21,9 @@ from joelclaw_tui.tui.screens.terms import Terms, TermsScreen
 from joelclaw_tui.tui.widgets.cells import Row
 from joelclaw_tui.tui.widgets.live_table import LiveTable
 from joelclaw_tui.tui.widgets.tones import advice, joined, tally, toned
-from runtime.actions.intents import ActionName, Intent
+from runtime.actions.intents import Intent
+from runtime.actions.subjects.pauses import EndTerms
+from runtime.actions.verbs.pause import PauseTerms
 from runtime.common.command_prefix import as_called
 from runtime.common.text import one_line
 from runtime.truth.document import Boundary, FamilyRow, PauseInfo, PressureData, Snapshot
@@ -87,10 +89,10 @@ class BacklogPane(BasePane):
         return family_offers(action, [f for f in everything if f.name in chosen], everything)
 
     def action_pause(self) -> None:
-        self._act(Intent(ActionName.PAUSE, self.table.chosen))
+        self._act(Intent("pause", self.table.chosen))
 
     def action_resume(self) -> None:
-        self._act(Intent(ActionName.RESUME, self.table.chosen))
+        self._act(Intent("resume", self.table.chosen))
 
     def action_pause_with(self) -> None:
         targets = self.table.chosen
@@ -101,11 +103,10 @@ class BacklogPane(BasePane):
             if terms is not None:
                 self._act(
                     Intent(
-                        ActionName.PAUSE,
+                        "pause",
                         targets,
-                        until=self._end(terms),
-                        mode=terms.mode,
                         reason=terms.reason,
+                        terms=PauseTerms(self._end(terms), terms.mode),
                     )
                 )
 
@@ -121,7 +122,7 @@ class BacklogPane(BasePane):
 
         def answered(terms: Terms | None) -> None:
             if terms is not None:
-                self._act(Intent(ActionName.EXTEND, targets, until=self._end(terms)))
+                self._act(Intent("extend", targets, terms=EndTerms(self._end(terms))))
 
         note = "From now on; who paused it, why and since when stay."
         question = f"Extend the pause of {_named(targets)}"
@@ -134,7 +135,7 @@ class BacklogPane(BasePane):
 
         def answered(terms: Terms | None) -> None:
             if terms is not None:
-                self.host.act(Intent(ActionName.HOLD_LANE, (), until=self._end(terms), reason=terms.reason))
+                self.host.act(Intent("hold-lane", (), reason=terms.reason, terms=EndTerms(self._end(terms))))
 
         lane = one_line(snapshot.lane, 40)
         note = (
@@ -144,10 +145,10 @@ class BacklogPane(BasePane):
         self.app.push_screen(TermsScreen(f"Hold the WHOLE lane {lane}", note, length="30m"), answered)
 
     def action_release_lane(self) -> None:
-        self.host.act(Intent(ActionName.RELEASE_LANE, ()))
+        self.host.act(Intent("release-lane", ()))
 
     def action_restore(self) -> None:
-        self._act(Intent(ActionName.RESTORE, self.table.chosen))
+        self._act(Intent("restore", self.table.chosen))
 
     def _end(self, terms: Terms) -> float | None:
         return None if terms.for_s is None else self.host.now() + terms.for_s
@@ -163,7 +164,7 @@ class BacklogPane(BasePane):
 
         def answered(limit: float | None) -> None:
             if limit is not None:
-                self._act(Intent(ActionName.REPLAY, targets, limit=int(limit)))
+                self._act(Intent("replay", targets, limit=int(limit)))
 
         question = f"Replay how many dead items of {_named(targets)}?"
         hint = f"{dead:,} dead at the last look; at most {ceiling:,} in one action"

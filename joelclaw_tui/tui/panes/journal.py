@@ -19,7 +19,7 @@ from joelclaw_tui.tui.panes.base import BasePane
 from joelclaw_tui.tui.widgets.cells import Row
 from joelclaw_tui.tui.widgets.live_table import LiveTable
 from joelclaw_tui.tui.widgets.tones import joined, toned
-from runtime.actions.intents import ActionName, Intent
+from runtime.actions.intents import Intent
 from runtime.common.text import one_line
 from runtime.model import NotFound, RunStatus, parse_run_id
 from runtime.truth.document import Boundary, RunRow, Snapshot
@@ -96,9 +96,7 @@ class JournalPane(BasePane):
 
     def action_run_verb(self, name: str) -> None:
         if targets := self.table.chosen:
-            self.host.act(
-                Intent(ActionName(name), targets), lambda receipt: self.table.unmark(settled_targets(receipt))
-            )
+            self.host.act(Intent(name, targets), lambda receipt: self.table.unmark(settled_targets(receipt)))
 
     def action_open_item(self) -> None:
         if self.table.cursor_key is None:

@@ -18,7 +18,7 @@ from joelclaw_tui.tui.panes.base import BasePane
 from joelclaw_tui.tui.widgets.cells import Row
 from joelclaw_tui.tui.widgets.live_table import LiveTable
 from joelclaw_tui.tui.widgets.tones import advice, joined, tally, toned
-from runtime.actions.intents import ActionName, Intent
+from runtime.actions.intents import Intent
 from runtime.common.text import one_line
 from runtime.truth.document import Boundary, ClockData, ScheduleRow, Snapshot
 
@@ -72,9 +72,7 @@ class SchedulePane(BasePane):
 
     def action_schedule_verb(self, name: str) -> None:
         if targets := self.table.chosen:
-            self.host.act(
-                Intent(ActionName(name), targets), lambda receipt: self.table.unmark(settled_targets(receipt))
-            )
+            self.host.act(Intent(name, targets), lambda receipt: self.table.unmark(settled_targets(receipt)))
 
     def on_live_table_opened(self, message: LiveTable.Opened) -> None:
         message.stop()

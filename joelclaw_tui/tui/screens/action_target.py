@@ -8,7 +8,8 @@ from typing import Any
 
 from joelclaw_tui.presentation import values
 from joelclaw_tui.tui.screens.ask import AskScreen
-from runtime.actions.intents import ActionName, BulkTerms, Intent
+from runtime.actions.intents import Intent
+from runtime.actions.verbs import verb_of
 from runtime.common.text import one_line
 from runtime.model import BulkVerb, Selection
 
@@ -28,12 +29,12 @@ class Aim:
     """All that match, those beyond the rows in view too."""
 
     def intent(self, verb: BulkVerb, **terms: Any) -> Intent:
-        """``terms``: of `runtime.actions.intents.BulkTerms`."""
+        """``terms``: of the verb's own."""
         return Intent(
-            ActionName(verb.value),
+            verb.value,
             self.targets,
             limit=self.limit,
-            bulk=BulkTerms(selection=self.selection, **terms),
+            terms=verb_of(verb.value).takes(selection=self.selection, **terms),
         )
 
 

@@ -24,7 +24,7 @@ from joelclaw_tui.tui.view import Problem, View
 from joelclaw_tui.tui.widgets.line_view import LineView, TextLine, split_lines
 from joelclaw_tui.tui.widgets.told import Told
 from joelclaw_tui.tui.widgets.tones import flowed, mark_content, toned
-from runtime.actions.intents import ActionName, Intent
+from runtime.actions.intents import Intent
 from runtime.common.command_prefix import as_called
 from runtime.common.text import one_line
 from runtime.model import Artifact, Promotion
@@ -209,12 +209,12 @@ class ArtifactScreen(DrillScreen):
             self.lines.scroll_to_line(there[0])
 
     def action_promote(self) -> None:
-        self._act(Intent(ActionName.PROMOTE, (self.artifact_id,)))
+        self._act(Intent("promote", (self.artifact_id,)))
 
     def action_reject(self) -> None:
         def answered(reason: str | None) -> None:
             if reason is not None:
-                self._act(Intent(ActionName.REJECT, (self.artifact_id,), reason=reason))
+                self._act(Intent("reject", (self.artifact_id,), reason=reason))
 
         self.app.push_screen(ask_why((self.artifact_id,)), answered)
 

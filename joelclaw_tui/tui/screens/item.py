@@ -18,7 +18,7 @@ from joelclaw_tui.tui.screens.detail import DetailScreen, fact
 from joelclaw_tui.tui.screens.problem import problem_content
 from joelclaw_tui.tui.view import Problem
 from joelclaw_tui.tui.widgets.tones import mark_content, toned
-from runtime.actions.intents import ActionName, Intent
+from runtime.actions.intents import Intent
 from runtime.common.text import many_lines, one_line
 from runtime.model import BULK_STATES, BulkVerb, ItemState, WorkItem, run_id_of
 
@@ -79,7 +79,7 @@ class ItemScreen(DetailScreen):
         return action != "replay" or self.item is None or self.item.state in BULK_STATES[BulkVerb.REPLAY]
 
     def action_replay(self) -> None:
-        self.host.act(Intent(ActionName.REPLAY, (self.item_id,)), lambda _receipt: self.action_read_again())
+        self.host.act(Intent("replay", (self.item_id,)), lambda _receipt: self.action_read_again())
 
     def action_open_run(self) -> None:
         if self.item is not None:

@@ -26,7 +26,7 @@ from joelclaw_tui.tui.widgets.live_table import LiveTable
 from joelclaw_tui.tui.widgets.table_box import TableBox
 from joelclaw_tui.tui.widgets.told import Told
 from joelclaw_tui.tui.widgets.tones import mark_content, toned
-from runtime.actions.intents import ActionName, Intent
+from runtime.actions.intents import Intent
 from runtime.common.text import many_lines, one_line
 from runtime.model import JournalEntry, NotFound, RunStatus, RunView, parse_run_id
 
@@ -121,7 +121,7 @@ class RunScreen(DrillScreen):
         return [toned(f"This is how it was {units.length(self.host.now() - self._read_at)} ago.", Tone.WARN)]
 
     def action_run_verb(self, name: str) -> None:
-        self.host.act(Intent(ActionName(name), (self.run_id,)), lambda _receipt: self.action_read_again())
+        self.host.act(Intent(name, (self.run_id,)), lambda _receipt: self.action_read_again())
 
     def action_open_item(self) -> None:
         try:

@@ -20,7 +20,7 @@ from joelclaw_tui.tui.view import Problem, View
 from joelclaw_tui.tui.widgets.cells import Row
 from joelclaw_tui.tui.widgets.live_table import LiveTable
 from joelclaw_tui.tui.widgets.tones import flowed, joined, mark_content, tally, toned
-from runtime.actions.intents import ActionName, Intent
+from runtime.actions.intents import Intent
 from runtime.common.text import one_line
 from runtime.model import Fire, FireDecision, run_id_of
 from runtime.truth.document import ScheduleRow
@@ -122,7 +122,7 @@ class ScheduleScreen(ListingScreen):
     # --- keys
 
     def action_schedule_verb(self, name: str) -> None:
-        self.host.act(Intent(ActionName(name), (self.schedule,)), lambda _receipt: self.action_read_again())
+        self.host.act(Intent(name, (self.schedule,)), lambda _receipt: self.action_read_again())
 
     def on_live_table_opened(self, message: LiveTable.Opened) -> None:
         message.stop()

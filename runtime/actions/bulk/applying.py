@@ -12,13 +12,13 @@ from dataclasses import dataclass, field, replace
 
 from ulid import ULID
 
-from runtime.actions.bulk.drafting import TARGET_LENGTH, run_ids
 from runtime.actions.bulk.exporting import export
 from runtime.actions.bulk.ports import BacklogPorts, BulkProgress
 from runtime.actions.bulk.receipts import figures, listed, sentence
 from runtime.actions.bulk.stopping import carried_through
 from runtime.actions.read_port import ReadPort
 from runtime.actions.recording import ReceiptRecorder
+from runtime.actions.subjects.backlog import TARGET_LENGTH, run_ids
 from runtime.common.addresses import Addresses
 from runtime.common.deadline import within
 from runtime.common.export_path import free_path

@@ -6,7 +6,7 @@ from abc import abstractmethod
 from collections.abc import Coroutine, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from runtime.actions.verb import Subject, Verb
+from runtime.actions.verb import DirectVerb, Subject
 from runtime.common.units import count
 from runtime.model import (
     Artifact,
@@ -34,7 +34,7 @@ MOST = 100
 T = TypeVar("T")
 
 
-class ArtifactVerb(Verb):
+class ArtifactVerb(DirectVerb):
     """Carried out one artifact after the other."""
 
     subject = Subject.ARTIFACT

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Coroutine, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, TypeVar
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from runtime.actions.draft import few
 from runtime.actions.families import matching_families
+from runtime.actions.terms import Terms, terms_of
+from runtime.actions.verb import DirectVerb
 from runtime.common.instants import instant
 from runtime.common.text import one_line
 from runtime.common.units import count, length
 from runtime.model import (
+    LENGTH_MOST_S,
     FamilyReading,
     OperatorError,
     Pause,
@@ -20,6 +25,7 @@ from runtime.model import (
     PressureReading,
     ReceiptOutcome,
     Refused,
+    UsageError,
 )
 
 if TYPE_CHECKING:
@@ -40,6 +46,37 @@ _IN_FORCE = {
     PauseMode.DRAIN: "draining; nothing is taken in, and what is there runs",
 }
 _WITH_THE_LANE = "held with the whole lane, which `queue release` lifts"
+
+
+@dataclass(frozen=True, slots=True)
+class EndTerms(Terms):
+    """Of what can end by itself."""
+
+    until: float | None = None
+    """When, in seconds since the epoch; None: when somebody ends it."""
+
+
+class PauseLikeVerb(DirectVerb):
+    """What may end by itself."""
+
+    takes: ClassVar[type[Any]] = EndTerms
+
+    def terms(self, given: Mapping[str, Any], *, now: float) -> EndTerms:
+        return EndTerms(end_of(given["length"], now))
+
+    def check(self, intent: Intent, *, now: float, ceiling: int) -> None:
+        super().check(intent, now=now, ceiling=ceiling)
+        until = terms_of(intent, EndTerms).until
+        if until is not None and not (math.isfinite(until - now) and 0 < until - now <= LENGTH_MOST_S):
+            raise UsageError(
+                "a pause must end in the future, within a year", fix="give a length like --for 2h"
+            )
+
+
+def end_of(length: float | None, now: float) -> float | None:
+    """When something that begins now and lasts ``length`` seconds ends; None: when somebody ends it."""
+    return None if length is None else now + length
+
 
 # --- looking
 
@@ -157,7 +194,7 @@ async def until_in_force(waiting: set[str], tally: Tally, port: WritePort) -> No
 
 def time_left(preview: Preview, port: WritePort) -> float | None:
     """Until it ends by itself; None: it does not."""
-    until = preview.intent.until
+    until = terms_of(preview.intent, EndTerms).until
     return None if until is None else until - port.now()
 
 

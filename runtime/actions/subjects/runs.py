@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, ClassVar, Never
 
 from runtime.actions.draft import Draft, bounded_lines, many
-from runtime.actions.verb import Subject, Verb
+from runtime.actions.verb import DirectVerb, Subject
 from runtime.common.text import one_line
 from runtime.common.units import length
 from runtime.model import (
@@ -40,7 +40,7 @@ _RESULTS = {
 _UNANSWERED = (ReceiptOutcome.FAILED, "no answer came for it; it may have been done")
 
 
-class RunsVerb(Verb):
+class RunsVerb(DirectVerb):
     """One of Restate's verbs, asked for in batches."""
 
     subject = Subject.RUN

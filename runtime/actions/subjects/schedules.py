@@ -8,7 +8,7 @@ from collections.abc import Collection, Sequence
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
-from runtime.actions.verb import Subject, Verb
+from runtime.actions.verb import DirectVerb, Subject
 from runtime.common.text import few_names, one_line
 from runtime.common.units import count
 from runtime.model import (
@@ -42,7 +42,7 @@ _MARKS = {
 Result = tuple[ReceiptOutcome, str]
 
 
-class ScheduleVerb(Verb):
+class ScheduleVerb(DirectVerb):
     """Carried out one schedule after the other."""
 
     subject = Subject.SCHEDULE

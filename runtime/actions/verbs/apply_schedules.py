@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from runtime.actions.command import Command, Targets
 from runtime.actions.draft import Draft, bounded_lines
 from runtime.actions.subjects.schedules import (
+    EVERYTHING,
     Result,
     ScheduleVerb,
     change_lines,
@@ -25,6 +27,14 @@ if TYPE_CHECKING:
 class ApplySchedulesVerb(ScheduleVerb):
     name = "schedule-apply"
     word = "apply"
+    command = Command(
+        "schedule",
+        "apply",
+        10,
+        "make the clock what the lane file says; others' jobs are never touched",
+        examples=("apply --dry-run", "apply --yes"),
+        targets=Targets("SCHEDULE", "only these; default all", default=(EVERYTHING,)),
+    )
 
     async def preview(self, intent: Intent, port: ReadPort) -> Draft:
         lane = port.lane.current

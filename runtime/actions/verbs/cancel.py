@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from runtime.actions.command import Command, Targets
 from runtime.actions.subjects.runs import RunsVerb
 from runtime.model import RunVerb
 from runtime.truth.processes import WORKER
@@ -17,6 +18,14 @@ class CancelVerb(RunsVerb):
     word = "cancel"
     does = RunVerb.CANCEL
     destructive = True
+    command = Command(
+        "runs",
+        "cancel",
+        10,
+        "end runs in good order: their clean-up still happens",
+        examples=("cancel RUN_ID --yes",),
+        targets=Targets("RUN_ID"),
+    )
 
     async def warnings(self, port: ReadPort) -> list[str]:
         return [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from runtime.actions.command import Command, Targets
 from runtime.actions.subjects.switching import SwitchVerb
 
 
@@ -10,6 +11,14 @@ class DisableVerb(SwitchVerb):
     word = "disable"
     enable = False
     means = "starts nothing by itself from then on"
+    command = Command(
+        "schedule",
+        "disable",
+        40,
+        "let it start nothing by itself",
+        examples=("disable feeds-hourly",),
+        targets=Targets("SCHEDULE", "a schedule or a glob like 'feeds-*'"),
+    )
 
 
 VERB = DisableVerb()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from runtime.actions.command import Command, Targets
 from runtime.actions.subjects.switching import SwitchVerb
 
 
@@ -10,6 +11,14 @@ class EnableVerb(SwitchVerb):
     word = "enable"
     enable = True
     means = "fires again"
+    command = Command(
+        "schedule",
+        "enable",
+        30,
+        "let it fire again; what passed is not caught up",
+        examples=("enable feeds-hourly",),
+        targets=Targets("SCHEDULE", "a schedule or a glob like 'feeds-*'"),
+    )
 
 
 VERB = EnableVerb()

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from runtime.actions.command import Command, Option, Targets, Value
 from runtime.actions.draft import Draft, bounded_lines, many
 from runtime.actions.subjects.pauses import (
     ANOTHER,
+    EndTerms,
+    PauseLikeVerb,
     at,
     ends,
     left_alone,
@@ -14,7 +17,8 @@ from runtime.actions.subjects.pauses import (
     paused_families,
     time_left,
 )
-from runtime.actions.verb import Subject, Verb
+from runtime.actions.terms import terms_of
+from runtime.actions.verb import Subject
 from runtime.model import ExtendResult, ReceiptOutcome
 
 if TYPE_CHECKING:
@@ -30,17 +34,30 @@ _EXTENDED = {
 }
 
 
-class ExtendVerb(Verb):
+class ExtendVerb(PauseLikeVerb):
     name = "extend"
     word = "extend"
     subject = Subject.FAMILY
-    has_end = True
+    command = Command(
+        "queue",
+        "extend",
+        20,
+        "give a pause another end; who paused, why and since when stay",
+        examples=("extend content/updated --for 1h",),
+        targets=Targets("FAMILY", "a family or a glob"),
+        options=(
+            Option(
+                "--for", "length", Value.LENGTH, "from now; without it: until somebody resumes it", "LENGTH"
+            ),
+        ),
+    )
 
     async def preview(self, intent: Intent, port: ReadPort) -> Draft:
         lane, reading, names, paused = await paused_families(intent, port, self.word)
         known = {family.family: family for family in reading.families}
         ids = tuple(paused[: port.most(intent)])
-        new_end = ends(intent.until) if intent.until is not None else "ends when somebody resumes it"
+        until = terms_of(intent, EndTerms).until
+        new_end = ends(until) if until is not None else "ends when somebody resumes it"
         lines = []
         for name in ids:
             pause = known[name].pause

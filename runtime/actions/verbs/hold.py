@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from runtime.actions.command import Command, Option, Value
 from runtime.actions.draft import Draft, bounded_lines, few
 from runtime.actions.subjects.pauses import (
+    EndTerms,
+    PauseLikeVerb,
     by_whom,
     ends,
     left_to,
@@ -14,7 +17,8 @@ from runtime.actions.subjects.pauses import (
     time_left,
     until_in_force,
 )
-from runtime.actions.verb import Subject, Verb
+from runtime.actions.terms import terms_of
+from runtime.actions.verb import Subject
 from runtime.common.units import count
 from runtime.model import PausedAnew, PauseMode, ReceiptOutcome, hold_stamp
 
@@ -25,11 +29,19 @@ if TYPE_CHECKING:
     from runtime.actions.write_port import WritePort
 
 
-class HoldVerb(Verb):
+class HoldVerb(PauseLikeVerb):
     name = "hold-lane"
     word = "hold"
     subject = Subject.LANE
-    has_end = True
+    command = Command(
+        "queue",
+        "hold",
+        40,
+        "hold the whole lane, families that are declared later included",
+        examples=("hold --for 30m --reason 'database upgrade'",),
+        targets=None,
+        options=(Option("--for", "length", Value.LENGTH, "ends by itself, like 2h", "LENGTH"),),
+    )
 
     async def preview(self, intent: Intent, port: ReadPort) -> Draft:
         lane = port.lane.current
@@ -46,8 +58,9 @@ class HoldVerb(Verb):
         paused = [name for name in ids if name in known and known[name].pause is not None]
         if paused:
             lines.append(f"paused already, and still so when the lane is released: {few(paused)}")
-        if intent.until is not None:
-            lines.append(ends(intent.until))
+        until = terms_of(intent, EndTerms).until
+        if until is not None:
+            lines.append(ends(until))
         hold = reading.lane_hold
         return Draft(
             ids=ids,

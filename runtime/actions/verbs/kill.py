@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from runtime.actions.command import Command, Targets
 from runtime.actions.subjects.runs import RunsVerb
 from runtime.model import RunVerb
 
@@ -16,6 +17,14 @@ class KillVerb(RunsVerb):
     word = "kill"
     does = RunVerb.KILL
     destructive = True
+    command = Command(
+        "runs",
+        "kill",
+        20,
+        "end runs at once, without clean-up",
+        examples=("kill RUN_ID --yes",),
+        targets=Targets("RUN_ID"),
+    )
 
     async def warnings(self, port: ReadPort) -> list[str]:
         return ["kill gives no clean-up: what the handler started may go on by itself"]

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
+from runtime.actions.command import Command, Option, Targets, Value
 from runtime.actions.draft import Draft, bounded_lines, many
 from runtime.actions.families import matching_families
 from runtime.actions.subjects.pauses import (
     UNDECLARED,
+    EndTerms,
+    PauseLikeVerb,
+    end_of,
     ends,
     left_to,
     or_anew,
@@ -16,7 +22,8 @@ from runtime.actions.subjects.pauses import (
     time_left,
     until_in_force,
 )
-from runtime.actions.verb import Subject, Verb
+from runtime.actions.terms import terms_of
+from runtime.actions.verb import Subject
 from runtime.model import FamilyReading, PausedAnew, PauseKind, PauseMode, ReceiptOutcome
 
 if TYPE_CHECKING:
@@ -26,14 +33,40 @@ if TYPE_CHECKING:
     from runtime.actions.write_port import WritePort
 
 
-class PauseVerb(Verb):
+@dataclass(frozen=True, slots=True)
+class PauseTerms(EndTerms):
+    mode: PauseMode = PauseMode.HOLD
+
+
+class PauseVerb(PauseLikeVerb):
     name = "pause"
     word = "pause"
     subject = Subject.FAMILY
-    has_end = True
+    takes = PauseTerms
+    command = Command(
+        "queue",
+        "pause",
+        10,
+        "hold families: nothing of them is admitted until they are resumed",
+        examples=("pause 'content/*' --for 2h --reason maintenance", "pause mail/send --drain"),
+        targets=Targets("FAMILY", "a family or a glob like 'content/*'"),
+        options=(
+            Option("--for", "length", Value.LENGTH, "ends by itself, like 2h", "LENGTH"),
+            Option(
+                "--drain",
+                "drain",
+                Value.FLAG,
+                "the other way round: take nothing in, let what is there run dry",
+            ),
+        ),
+    )
+
+    def terms(self, given: Mapping[str, Any], *, now: float) -> PauseTerms:
+        mode = PauseMode.DRAIN if given["drain"] else PauseMode.HOLD
+        return PauseTerms(end_of(given["length"], now), mode)
 
     async def preview(self, intent: Intent, port: ReadPort) -> Draft:
-        lane = port.lane.current
+        terms, lane = terms_of(intent, PauseTerms), port.lane.current
         names = matching_families(intent.targets, lane)
         reading = await port.read()
         known = {family.family: family for family in reading.families}
@@ -43,12 +76,12 @@ class PauseVerb(Verb):
             family = known.get(name)
             if family is None:
                 continue
-            lines.append(_what_it_does(family, intent.mode))
+            lines.append(_what_it_does(family, terms.mode))
             if family.pause is not None:
                 warnings.append(_is_paused(family, port.now()))
-        if intent.until is not None:
-            lines.append(ends(intent.until))
-        verb = "Drain" if intent.mode is PauseMode.DRAIN else "Pause"
+        if terms.until is not None:
+            lines.append(ends(terms.until))
+        verb = "Drain" if terms.mode is PauseMode.DRAIN else "Pause"
         return Draft(
             ids=ids,
             matching=len(names),
@@ -61,7 +94,7 @@ class PauseVerb(Verb):
 
     async def carry_out(self, preview: Preview, tally: Tally, port: WritePort) -> None:
         waiting: set[str] = set()
-        mode = preview.intent.mode
+        mode = terms_of(preview.intent, PauseTerms).mode
         for family, epoch in zip(preview.ids, preview.pause_epochs, strict=True):
             if family not in port.lane.families:
                 tally.put(family, ReceiptOutcome.REFUSED, UNDECLARED)

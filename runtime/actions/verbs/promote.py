@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
+from runtime.actions.command import Command, Option, Targets, Value
 from runtime.actions.draft import Draft, bounded_lines
 from runtime.actions.subjects.artifacts import (
     SHORT,
@@ -16,6 +18,7 @@ from runtime.actions.subjects.artifacts import (
     many_artifacts,
     short,
 )
+from runtime.actions.terms import Terms, terms_of
 from runtime.common.text import one_line
 from runtime.common.units import count
 from runtime.model import (
@@ -36,13 +39,40 @@ if TYPE_CHECKING:
     from runtime.model import SandboxReader
 
 
+@dataclass(frozen=True, slots=True)
+class PromoteTerms(Terms):
+    branch: str | None = None
+    """The new branch's name. Unset: ``joelclaw/`` and the short run id."""
+    unverified: bool = False
+    """Also what no verification has passed."""
+
+
 class PromoteVerb(ArtifactVerb):
     name = "promote"
     word = "promote"
+    takes = PromoteTerms
+    command = Command(
+        "artifacts",
+        "promote",
+        10,
+        "make a new branch of the change; no checkout, index or HEAD is touched",
+        examples=(
+            "promote ARTIFACT",
+            "promote ARTIFACT --branch fix/answer --reason 'looks good'",
+        ),
+        targets=Targets("ARTIFACT"),
+        options=(
+            Option("--branch", "branch", Value.TEXT, "default joelclaw/ and the short run id", "NAME"),
+            Option("--unverified", "unverified", Value.FLAG, "also what no verification has passed"),
+        ),
+    )
 
-    def check(self, intent: Intent) -> None:
-        super().check(intent)
-        if intent.branch is not None and len(intent.targets) > 1:
+    def terms(self, given: Mapping[str, Any], *, now: float) -> PromoteTerms:
+        return PromoteTerms(given["branch"], given["unverified"])
+
+    def check(self, intent: Intent, *, now: float, ceiling: int) -> None:
+        super().check(intent, now=now, ceiling=ceiling)
+        if terms_of(intent, PromoteTerms).branch is not None and len(intent.targets) > 1:
             raise UsageError(
                 f"one branch can't hold {len(intent.targets)} artifacts",
                 fix="name one artifact, or no branch",
@@ -67,14 +97,14 @@ class PromoteVerb(ArtifactVerb):
         )
 
     async def one(self, control: SandboxControl, preview: Preview, place: int, actor: str) -> str:
-        intent = preview.intent
+        terms = terms_of(preview.intent, PromoteTerms)
         made = await in_time(
             control.promote(
                 preview.ids[place],
-                intent.branch,
-                unverified=intent.unverified,
+                terms.branch,
+                unverified=terms.unverified,
                 actor=actor,
-                reason=intent.reason,
+                reason=preview.intent.reason,
                 seen=preview.expected[place],
             )
         )
@@ -83,13 +113,12 @@ class PromoteVerb(ArtifactVerb):
 
 async def _agreed(intent: Intent, reader: SandboxReader) -> tuple[list[PromotionDraft], list[OperatorError]]:
     """Those that can be promoted, each once, and why the others can't."""
+    terms = terms_of(intent, PromoteTerms)
     fit: list[PromotionDraft] = []
     left: list[OperatorError] = []
     for target in bounded_targets(intent):
         try:
-            agreed = await in_time(
-                reader.draft_promotion(target, intent.branch, unverified=intent.unverified)
-            )
+            agreed = await in_time(reader.draft_promotion(target, terms.branch, unverified=terms.unverified))
             if agreed.done and agreed.artifact.promotion is Promotion.PROMOTED:
                 raise Refused(
                     f"artifact {short(agreed.artifact)} is promoted already, to {agreed.branch}",

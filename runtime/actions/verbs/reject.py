@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from runtime.actions.command import Command, Targets
 from runtime.actions.draft import Draft, bounded_lines
 from runtime.actions.subjects.artifacts import (
     ArtifactVerb,
@@ -27,6 +28,14 @@ class RejectVerb(ArtifactVerb):
     name = "reject"
     word = "reject"
     destructive = True
+    command = Command(
+        "artifacts",
+        "reject",
+        20,
+        "record that the change is not wanted; it is kept",
+        examples=("reject ARTIFACT --reason 'wrong file' --yes",),
+        targets=Targets("ARTIFACT"),
+    )
 
     async def preview(self, intent: Intent, port: ReadPort) -> Draft:
         fit, left = await _undecided(intent, artifact_reader(port))

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from runtime.actions.command import Command
 from runtime.actions.draft import Draft, bounded_lines
 from runtime.actions.subjects.pauses import paused_by
-from runtime.actions.verb import Subject, Verb
+from runtime.actions.verb import DirectVerb, Subject
 from runtime.common.units import count
 from runtime.model import ReceiptOutcome, Refused, ResumeResult, hold_stamp
 
@@ -23,10 +24,18 @@ _RELEASED = {
 }
 
 
-class ReleaseVerb(Verb):
+class ReleaseVerb(DirectVerb):
     name = "release-lane"
     word = "release"
     subject = Subject.LANE
+    command = Command(
+        "queue",
+        "release",
+        50,
+        "lift the hold of the whole lane; families' own pauses stay",
+        examples=("release",),
+        targets=None,
+    )
 
     async def preview(self, intent: Intent, port: ReadPort) -> Draft:
         lane = port.lane.current

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from runtime.actions.command import Command, Targets
 from runtime.actions.draft import Draft, bounded_lines, few, many
 from runtime.actions.families import matching_families
-from runtime.actions.verb import Subject, Verb
+from runtime.actions.verb import DirectVerb, Subject
 from runtime.common.instants import instant
 from runtime.common.text import one_line
 from runtime.common.units import count
@@ -23,13 +24,21 @@ if TYPE_CHECKING:
 _UNDECLARED = "not tried: the lane file does not declare it (any more): it would be quarantined again"
 
 
-class RestoreVerb(Verb):
+class RestoreVerb(DirectVerb):
     """A family that is still undeclared is refused: nobody would drain it, and the drainer would quarantine
     it again."""
 
     name = "restore"
     word = "restore"
     subject = Subject.FAMILY
+    command = Command(
+        "queue",
+        "restore",
+        140,
+        "give back the backlog of families that were removed from the lane file and are declared again",
+        examples=("restore content/updated",),
+        targets=Targets("FAMILY", "a family or a glob"),
+    )
 
     async def preview(self, intent: Intent, port: ReadPort) -> Draft:
         lane = port.lane.current

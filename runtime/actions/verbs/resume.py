@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from runtime.actions.command import Command, Targets
 from runtime.actions.draft import Draft, bounded_lines, many
 from runtime.actions.subjects.pauses import ANOTHER, diagnosis_lines, left_alone, paused_by, paused_families
-from runtime.actions.verb import Subject, Verb
+from runtime.actions.verb import DirectVerb, Subject
 from runtime.model import FamilyReading, PauseKind, PauseMode, Priority, ReceiptOutcome, ResumeResult
 
 if TYPE_CHECKING:
@@ -23,10 +24,18 @@ _RESUMED = {
 }
 
 
-class ResumeVerb(Verb):
+class ResumeVerb(DirectVerb):
     name = "resume"
     word = "resume"
     subject = Subject.FAMILY
+    command = Command(
+        "queue",
+        "resume",
+        30,
+        "lift a pause",
+        examples=("resume content/updated",),
+        targets=Targets("FAMILY", "a family or a glob"),
+    )
 
     async def preview(self, intent: Intent, port: ReadPort) -> Draft:
         lane, reading, names, paused = await paused_families(intent, port, self.word)

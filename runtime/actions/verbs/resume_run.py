@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from runtime.actions.command import Command, Targets
 from runtime.actions.subjects.runs import RunsVerb
 from runtime.model import RunStatus, RunVerb, RunView
 from runtime.truth.processes import WORKER
@@ -18,6 +19,14 @@ class ResumeRunVerb(RunsVerb):
     name = "run-resume"
     word = "resume"
     does = RunVerb.RESUME
+    command = Command(
+        "runs",
+        "resume",
+        30,
+        "let paused or backing-off runs try again now",
+        examples=("resume RUN_ID --yes",),
+        targets=Targets("RUN_ID"),
+    )
 
     def unfit(self, run: RunView) -> str | None:
         if run.status in RESUMABLE:

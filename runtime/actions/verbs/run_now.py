@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from runtime.actions.command import Command, Targets
 from runtime.actions.draft import Draft, bounded_lines
 from runtime.actions.subjects.schedules import (
     CHANGED,
@@ -36,6 +37,14 @@ _NOT_FIRED = {
 class RunNowVerb(ScheduleVerb):
     name = "schedule-run"
     word = "run"
+    command = Command(
+        "schedule",
+        "run",
+        20,
+        "start it once now, beside its instants",
+        examples=("run feeds-hourly",),
+        targets=Targets("SCHEDULE", "a schedule or a glob like 'feeds-*'"),
+    )
 
     async def preview(self, intent: Intent, port: ReadPort) -> Draft:
         lane = port.lane.current
