@@ -70,7 +70,7 @@ def act_on_items(session: Session, verb: BacklogVerb) -> ExitCode:
                 next_steps=steps,
             )
         consent(session, preview.title, len(preview.ids), shown, destructive=preview.destructive)
-        return await _applied(session, operator, preview.preview_id, preview.intent.reason)
+        return await _applied(session, operator, preview.preview_id, None)
 
     return session.out.answer(with_operator(session.settings, work))
 
@@ -92,7 +92,7 @@ def apply(session: Session) -> ExitCode:
         if arguments.dry_run:
             return Answer([*shown, DRY_RUN], {"dry_run": True, "preview": kept_document(kept, time.time())})
         consent(session, frozen.title, frozen.total, shown, destructive=frozen.destructive)
-        return await _applied(session, operator, preview_id, arguments.reason)
+        return await _applied(session, operator, preview_id, arguments.reason or None)
 
     return session.out.answer(with_operator(session.settings, work))
 

@@ -229,10 +229,17 @@ class Actions:
         )
 
     async def apply(
-        self, preview: Preview, *, actor: str, origin: str, progress: BulkProgress | None = None
+        self,
+        preview: Preview,
+        *,
+        actor: str,
+        origin: str,
+        reason: str | None = None,
+        progress: BulkProgress | None = None,
     ) -> Receipt:
         """Touches exactly the ids of ``preview``, which `preview` of this object has shown; a bulk action's
-        is applied as it is kept, and may have another reason by now (see `apply_kept`).
+        is applied as it is kept (see `apply_kept`). ``reason``: in place of the one that the preview was asked
+        for with; an empty one is none.
 
         Once, and within ten minutes. The receipt has a result for every id and is in the audit
         trail also when the action failed half-way or was cancelled. Raises `ReadOnly` and
@@ -245,9 +252,10 @@ class Actions:
                 preview.preview_id,
                 actor=actor,
                 origin=origin,
-                reason=preview.intent.reason,
+                reason=reason,
                 progress=progress,
             )
+        said = preview.intent.reason if reason is None else one_line(reason, REASON_LENGTH) or None
         if len(preview.ids) > self._settings.action_ceiling:
             raise Refused(
                 f"{preview.title}: {len(preview.ids):,} targets are more than {self._settings.action_ceiling:,}",
@@ -259,7 +267,7 @@ class Actions:
         down: BoundaryDown | None = None
         try:
             await self._carrier.carry_out(
-                preview, tally, self._lane.current, actor=one_line(actor, ACTOR_LENGTH)
+                preview, tally, self._lane.current, actor=one_line(actor, ACTOR_LENGTH), reason=said
             )
         except BoundaryDown as error:
             down = error
@@ -267,11 +275,11 @@ class Actions:
             tally.close(
                 "interrupted" if isinstance(error, asyncio.CancelledError) else "an error ended the action"
             )
-            await self._record(preview, tally, actor=actor, origin=origin)
+            await self._record(preview, tally, actor=actor, origin=origin, reason=said)
             raise
         if down is not None:
             tally.close(down.message)
-        receipt = await self._record(preview, tally, actor=actor, origin=origin)
+        receipt = await self._record(preview, tally, actor=actor, origin=origin, reason=said)
         if down is not None and not tally.anything_done:
             raise BoundaryDown(
                 f"{preview.title}: {down.message}; recorded as receipt {receipt.receipt_id}",
@@ -280,7 +288,9 @@ class Actions:
             )
         return receipt
 
-    async def _record(self, preview: Preview, tally: Tally, *, actor: str, origin: str) -> Receipt:
+    async def _record(
+        self, preview: Preview, tally: Tally, *, actor: str, origin: str, reason: str | None
+    ) -> Receipt:
         """The receipt, in the audit trail."""
         results = tally.results()
         now = self._now()
@@ -292,7 +302,7 @@ class Actions:
             lane=self._lane.current.name,
             action=preview.intent.action,
             summary=f"{preview.title}: {tally.sentence()}",
-            reason=preview.intent.reason,
+            reason=reason,
             results=tuple(results[:RESULTS_BOUND]),
             results_total=len(results),
         )

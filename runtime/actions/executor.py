@@ -44,10 +44,13 @@ class Executor:
         self._call_deadline_s = call_deadline_s
         self._pause_wait_s = pause_wait_s
 
-    async def carry_out(self, preview: Preview, tally: Tally, lane: Lane, *, actor: str) -> None:
+    async def carry_out(
+        self, preview: Preview, tally: Tally, lane: Lane, *, actor: str, reason: str | None
+    ) -> None:
         """Puts a result for each id that was tried. Raises as `runtime.actions.verb.DirectVerb.carry_out`."""
         port = WritePort(
             actor=actor,
+            reason=reason,
             lane=lane,
             pressure=self._pressure,
             lookup=self._lookup,

@@ -20,6 +20,7 @@ class Intent:
     """The verb's name."""
     targets: tuple[str, ...]
     reason: str | None = None
+    """Why, unless applying says otherwise."""
     limit: int | None = None
     """At most so many ids (``--max``); the settings' ceiling holds in any case."""
     terms: Terms | None = None
@@ -57,11 +58,3 @@ class Preview:
     """Bulk actions: what is frozen, and kept in the ledger for as long as it says."""
     kept: bool = False
     """Bulk actions: it is in the ledger, to be applied from any process."""
-
-    def stands_on_the_same(self, other: Preview) -> bool:
-        """Whether both were made of the same targets in the same state: a yes to one is a yes to the other."""
-        return _ground(self) == _ground(other)
-
-
-def _ground(preview: Preview) -> tuple[object, ...]:
-    return preview.ids, preview.expected, preview.pause_epochs, preview.lane_hold

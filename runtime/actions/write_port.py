@@ -21,6 +21,8 @@ class WritePort:
     """The hands of one action of one actor."""
 
     actor: str
+    reason: str | None
+    """Why it is done; the preview may have been asked for with another."""
     lane: Lane
     """As its file says by now; the preview may have seen another."""
     pressure: PressureControl

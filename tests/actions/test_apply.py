@@ -74,6 +74,27 @@ async def test_a_pause_is_done_and_receipted_with_who_where_and_why(world: World
     assert set(outcomes(receipt).values()) == {ReceiptOutcome.DONE}
 
 
+async def test_a_reason_given_with_the_yes_is_recorded_and_what_moved_on_meanwhile_is_left_alone(
+    world: World, actions: Actions
+) -> None:
+    world.pressure.families = [family(), family("mail/send")]
+    preview = await previewed(actions, "pause", "content/updated", "mail/send", reason="first thought")
+    world.pressure.families = [family(pause=pause(), pause_epoch=9), family("mail/send")]
+    receipt = await actions.apply(preview, actor="ana@host", origin="tui", reason="upgrade")
+    assert outcomes(receipt) == {
+        "content/updated": ReceiptOutcome.MOVED_ON,
+        "mail/send": ReceiptOutcome.DONE,
+    }
+    assert (receipt.reason, world.pressure.written[-1][3]) == ("upgrade", "upgrade")
+
+
+async def test_an_empty_reason_is_none_and_no_reason_is_the_preview_s(world: World, actions: Actions) -> None:
+    for given, kept in (("", None), (None, "upgrade")):
+        preview = await previewed(actions, "pause", "mail/send", reason="upgrade")
+        receipt = await actions.apply(preview, actor="ana@host", origin="tui", reason=given)
+        assert receipt.reason == kept
+
+
 async def test_a_pause_waits_until_nothing_is_being_admitted(world: World, actions: Actions) -> None:
     world.pressure.admitting = [3, 1, 0]
     receipt = await applied(actions, await previewed(actions, "pause", "mail/send"))

@@ -850,7 +850,7 @@ async def test_a_move_s_preview_warns_of_a_pause_of_the_target(
 async def test_of_more_payloads_than_are_looked_at_no_more_is_claimed(
     room: Room, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("runtime.actions.bulk.moving.PAYLOADS_CHECKED", 5)
+    monkeypatch.setattr("runtime.actions.verbs.move.PAYLOADS_CHECKED", 5)
     narrowed(room, WANTS_ID)
     await room.add(10, payload='{"id": 1}')
     assert await warned(room) == ["mail/send takes the 5 payloads looked at; 5 more were not"]

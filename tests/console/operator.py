@@ -211,6 +211,8 @@ class MemoryActions:
     """Where given, a bulk action waits for it in the middle."""
     previews: list[Preview] = field(default_factory=list)
     applied: list[Preview] = field(default_factory=list)
+    reasons: list[str | None] = field(default_factory=list)
+    """Of what was applied."""
 
     async def preview(
         self, intent: Intent, *, actor: str | None = None, progress: Counted | None = None
@@ -229,7 +231,13 @@ class MemoryActions:
         return preview
 
     async def apply(
-        self, preview: Preview, *, actor: str, origin: str, progress: Counted | None = None
+        self,
+        preview: Preview,
+        *,
+        actor: str,
+        origin: str,
+        reason: str | None = None,
+        progress: Counted | None = None,
     ) -> Receipt:
         if self.refuse_apply is not None:
             raise self.refuse_apply
@@ -237,7 +245,8 @@ class MemoryActions:
             progress(len(preview.ids) // 2, len(preview.ids))
             await self.applying.wait()
         self.applied.append(preview)
-        return sample_receipt(preview, actor=actor, origin=origin, outcome=self.outcome)
+        self.reasons.append(reason)
+        return sample_receipt(preview, actor=actor, origin=origin, reason=reason, outcome=self.outcome)
 
 
 @dataclass
@@ -321,7 +330,12 @@ def sample_bulk(intent: Intent, matching: Sequence[str] = (), *, number: int = 0
 
 
 def sample_receipt(
-    preview: Preview, *, actor: str, origin: str, outcome: Callable[[str], ReceiptOutcome]
+    preview: Preview,
+    *,
+    actor: str,
+    origin: str,
+    reason: str | None = None,
+    outcome: Callable[[str], ReceiptOutcome],
 ) -> Receipt:
     results = tuple(
         TargetResult(target, outcome(target), None if outcome(target) is ReceiptOutcome.DONE else "why not")
@@ -335,7 +349,7 @@ def sample_receipt(
         lane="main",
         action=preview.intent.action,
         summary=preview.title,
-        reason=preview.intent.reason,
+        reason=preview.intent.reason if reason is None else reason or None,
         results=results,
         results_total=len(results),
     )

@@ -345,39 +345,36 @@ async def test_a_reason_goes_with_the_same_ids(operator: MemoryOperator) -> None
         app.screen.query_one("#do", Button).focus()
         await pilot.press("enter")
         await until(pilot, lambda: bool(operator.actions.applied), "the pause")
-        applied = operator.actions.applied[0]
-        assert applied.intent.reason == "yes"
-        assert applied.ids == operator.actions.previews[0].ids
+        assert operator.actions.applied == operator.actions.previews
+        assert operator.actions.reasons == ["yes"]
 
 
-async def test_ids_that_changed_while_a_reason_was_typed_are_shown_again(operator: MemoryOperator) -> None:
-    first, later = ("feeds/poll",), ("feeds/poll", "repo/sync")
-
+async def test_what_was_shown_is_applied_whatever_changed_while_a_reason_was_typed(
+    operator: MemoryOperator,
+) -> None:
     class Changing(MemoryActions):
         async def preview(
             self, intent: Intent, *, actor: str | None = None, progress: Counted | None = None
         ) -> Preview:
             preview = sample_preview(intent, number=len(self.previews))
-            preview = replace(preview, ids=later if self.previews else first)
+            preview = replace(preview, ids=("repo/sync",) if self.previews else ("feeds/poll",))
             self.previews.append(preview)
             return preview
 
     operator.actions = Changing()
+    operator.actions.outcome = lambda _: ReceiptOutcome.MOVED_ON
     async with opened(operator) as (app, pilot):
         await pilot.press("p")
         await on_screen(pilot, PreviewScreen)
+        shown = app.screen.preview if isinstance(app.screen, PreviewScreen) else None
         app.screen.query_one("#reason", Input).value = "because"
         app.screen.query_one("#do", Button).focus()
         await pilot.press("y")
-        await until(
-            pilot,
-            lambda: isinstance(app.screen, PreviewScreen) and app.screen.preview.ids == later,
-            "it again",
-        )
-        assert operator.actions.applied == []
-        await pilot.press("y")
-        await until(pilot, lambda: bool(operator.actions.applied), "the pause")
-        assert operator.actions.applied[0].ids == later
+        await on_screen(pilot, ReceiptScreen)
+        assert operator.actions.applied == [shown]
+        assert operator.actions.reasons == ["because"]
+        assert len(operator.actions.previews) == 1
+        assert "moved on" in screen_text(app)
 
 
 async def test_what_can_not_be_undone_wants_its_word_typed(operator: MemoryOperator) -> None:
@@ -735,10 +732,16 @@ async def test_leaving_waits_for_an_action_under_way(operator: MemoryOperator) -
 
     class Slow(MemoryActions):
         async def apply(
-            self, preview: Preview, *, actor: str, origin: str, progress: Counted | None = None
+            self,
+            preview: Preview,
+            *,
+            actor: str,
+            origin: str,
+            reason: str | None = None,
+            progress: Counted | None = None,
         ) -> Receipt:
             await go_on.wait()
-            return await super().apply(preview, actor=actor, origin=origin)
+            return await super().apply(preview, actor=actor, origin=origin, reason=reason)
 
     operator.actions = Slow()
     async with opened(operator) as (app, pilot):

@@ -6,7 +6,6 @@ for its own word, typed; everything else for ``y`` or Enter on the button.
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import ClassVar
 
 from textual.app import ComposeResult
@@ -34,8 +33,8 @@ _IDS_LISTED = 1000
 """What nobody scrolls through isn't listed; it is frozen all the same."""
 
 
-class PreviewScreen(Dialog[Preview | None]):
-    """Answers with the very preview that it showed, with the reason in it; None: leave everything."""
+class PreviewScreen(Dialog[str | None]):
+    """Answers with the reason for which it is to be done, which may be empty; None: leave everything."""
 
     BINDINGS: ClassVar[list[BindingType]] = [*bindings(KeyScope.PREVIEW)]
 
@@ -150,8 +149,7 @@ class PreviewScreen(Dialog[Preview | None]):
     def action_confirm(self) -> None:
         """Nothing happens for a key that was typed before the preview could be read."""
         if self.preview.ids and self._sure() and self.host.answers(self):
-            reason = self.reason.value.strip() or None
-            self.dismiss(replace(self.preview, intent=replace(self.preview.intent, reason=reason)))
+            self.dismiss(self.reason.value.strip())
 
     def action_leave(self) -> None:
         self.dismiss(None)

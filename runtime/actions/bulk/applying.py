@@ -102,14 +102,18 @@ class BulkApplier:
     ) -> Receipt:
         """Touches exactly the frozen items that are still as they were. Goes on where an earlier one ended.
 
-        ``reason``: in place of the preview's. Raises what `kept` does, and what ended it: whatever that is, a
+        ``reason``: in place of the preview's; an empty one is none. Raises what `kept` does, and what ended it: whatever that is, a
         receipt of what has been done so far is on record, and applying again goes on from there.
         """
         await self._mend(preview_id)
         kept = await self.kept(preview_id)
         preview = kept.preview
         going = _Going(
-            preview, replace(preview.order, actor=actor, reason=reason or preview.order.reason), origin
+            preview,
+            replace(
+                preview.order, actor=actor, reason=preview.order.reason if reason is None else reason or None
+            ),
+            origin,
         )
         try:
             await self._begin(kept, actor)

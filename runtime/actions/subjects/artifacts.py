@@ -40,7 +40,7 @@ class ArtifactVerb(DirectVerb):
     subject = Subject.ARTIFACT
 
     @abstractmethod
-    async def one(self, control: SandboxControl, preview: Preview, place: int, actor: str) -> str:
+    async def one(self, control: SandboxControl, preview: Preview, place: int, port: WritePort) -> str:
         """Does it to the artifact at ``place`` of the preview, and says what became of it."""
 
     async def carry_out(self, preview: Preview, tally: Tally, port: WritePort) -> None:
@@ -48,7 +48,7 @@ class ArtifactVerb(DirectVerb):
             try:
                 if port.sandbox is None:
                     raise NotFound("this profile has no sandbox")
-                said = await self.one(port.sandbox, preview, place, port.actor)
+                said = await self.one(port.sandbox, preview, place, port)
                 tally.put(artifact_id, ReceiptOutcome.DONE, said)
             except Refused as error:
                 tally.put(artifact_id, ReceiptOutcome.REFUSED, error.message)

@@ -78,7 +78,7 @@ class HoldVerb(PauseLikeVerb):
         hold = port.pressure.hold_lane(
             preview.ids,
             actor=port.actor,
-            reason=preview.intent.reason,
+            reason=port.reason,
             for_s=time_left(preview, port),
             over=preview.lane_hold,
         )

@@ -103,7 +103,7 @@ class PauseVerb(PauseLikeVerb):
                 family,
                 actor=port.actor,
                 kind=PauseKind.PERSON,
-                reason=preview.intent.reason,
+                reason=port.reason,
                 for_s=time_left(preview, port),
                 mode=mode,
                 epoch=epoch,

@@ -36,6 +36,7 @@ from runtime.model import (
 if TYPE_CHECKING:
     from runtime.actions.intents import Intent, Preview
     from runtime.actions.read_port import ReadPort
+    from runtime.actions.write_port import WritePort
     from runtime.model import SandboxReader
 
 
@@ -96,15 +97,15 @@ class PromoteVerb(ArtifactVerb):
             expected=tuple(decision_stamp(draft.artifact.decision) for draft in shown),
         )
 
-    async def one(self, control: SandboxControl, preview: Preview, place: int, actor: str) -> str:
+    async def one(self, control: SandboxControl, preview: Preview, place: int, port: WritePort) -> str:
         terms = terms_of(preview.intent, PromoteTerms)
         made = await in_time(
             control.promote(
                 preview.ids[place],
                 terms.branch,
                 unverified=terms.unverified,
-                actor=actor,
-                reason=preview.intent.reason,
+                actor=port.actor,
+                reason=port.reason,
                 seen=preview.expected[place],
             )
         )

@@ -21,6 +21,7 @@ from runtime.model import Artifact, NotFound, OperatorError, Refused, SandboxCon
 if TYPE_CHECKING:
     from runtime.actions.intents import Intent, Preview
     from runtime.actions.read_port import ReadPort
+    from runtime.actions.write_port import WritePort
     from runtime.model import SandboxReader
 
 
@@ -57,8 +58,8 @@ class RejectVerb(ArtifactVerb):
             target=f"the artifacts of lane {port.lane.current.name} on this host",
         )
 
-    async def one(self, control: SandboxControl, preview: Preview, place: int, actor: str) -> str:
-        await in_time(control.reject(preview.ids[place], actor=actor, reason=preview.intent.reason))
+    async def one(self, control: SandboxControl, preview: Preview, place: int, port: WritePort) -> str:
+        await in_time(control.reject(preview.ids[place], actor=port.actor, reason=port.reason))
         return "rejected; it is kept"
 
 
