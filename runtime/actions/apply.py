@@ -20,6 +20,8 @@ from runtime.actions.preview_store import PreviewStore
 from runtime.actions.read_port import BacklogLooks, ReadPort, no_backlog
 from runtime.actions.recording import ReceiptRecorder
 from runtime.actions.tally import RESULTS_BOUND, Tally
+from runtime.actions.verb import DirectVerb
+from runtime.actions.verbs import verb_of
 from runtime.actions.write_port import ClockPort
 from runtime.common.addresses import Addresses
 from runtime.common.text import one_line
@@ -31,7 +33,6 @@ from runtime.model import (
     Now,
     PressureControl,
     PressureReader,
-    ReadOnly,
     Receipt,
     Refused,
     RunControl,
@@ -90,7 +91,9 @@ class Actions:
             else BacklogLooks(backlog.selector, backlog.door, exports=backlog.exporter is not None),
         )
         self._drafter = Drafter(port)
-        self._carrier = Executor(
+        self._executor = Executor(
+            settings=settings,
+            lane=lane,
             pressure=control,
             lookup=durable,
             runs=runs,
@@ -98,6 +101,7 @@ class Actions:
             clock=clock,
             now=now,
             sandbox=sandbox,
+            items=None if backlog is None else backlog.control,
             call_deadline_s=call_deadline_s,
             pause_wait_s=pause_wait_s,
         )
@@ -214,19 +218,14 @@ class Actions:
     ) -> Receipt:
         """Applies a kept preview, or goes on with one that was cut off: once, by whichever process. See
         `BulkApplier.apply`; raises `ReadOnly` too."""
-        if self._settings.read_only:
-            raise _read_only(f"preview {one_line(preview_id, 60)}")
-        if self._bulk_applier is None:
-            raise no_backlog()
         if reason is not None:
             reason = one_line(reason, REASON_LENGTH)
-        return await self._bulk_applier.apply(
-            preview_id,
-            actor=one_line(actor, ACTOR_LENGTH),
-            origin=origin,
-            reason=reason,
-            progress=progress,
+        port = self._executor.port(
+            f"preview {one_line(preview_id, 60)}", actor=one_line(actor, ACTOR_LENGTH), reason=reason
         )
+        if self._bulk_applier is None:
+            raise no_backlog()
+        return await self._bulk_applier.apply(preview_id, port, origin=origin, progress=progress)
 
     async def apply(
         self,
@@ -245,9 +244,10 @@ class Actions:
         trail also when the action failed half-way or was cancelled. Raises `ReadOnly` and
         `Refused` before anything was touched; `BoundaryDown` when the boundary answered nothing.
         """
-        if self._settings.read_only:
-            raise _read_only(preview.title)
-        if preview.bulk is not None:
+        said = preview.intent.reason if reason is None else one_line(reason, REASON_LENGTH) or None
+        port = self._executor.port(preview.title, actor=one_line(actor, ACTOR_LENGTH), reason=said)
+        verb = verb_of(preview.intent.action)
+        if not isinstance(verb, DirectVerb):
             return await self.apply_kept(
                 preview.preview_id,
                 actor=actor,
@@ -255,20 +255,16 @@ class Actions:
                 reason=reason,
                 progress=progress,
             )
-        said = preview.intent.reason if reason is None else one_line(reason, REASON_LENGTH) or None
         if len(preview.ids) > self._settings.action_ceiling:
             raise Refused(
                 f"{preview.title}: {len(preview.ids):,} targets are more than {self._settings.action_ceiling:,}",
                 fix="preview again with a lower --max",
             )
         self._freezer.take(preview, now=self._now())
-        self._lane.refresh()
         tally = Tally(preview.ids)
         down: BoundaryDown | None = None
         try:
-            await self._carrier.carry_out(
-                preview, tally, self._lane.current, actor=one_line(actor, ACTOR_LENGTH), reason=said
-            )
+            await verb.carry_out(preview, tally, port)
         except BoundaryDown as error:
             down = error
         except BaseException as error:
@@ -312,10 +308,3 @@ class Actions:
 def _new_id(at_s: float) -> str:
     """Ordered by time, unique."""
     return str(ULID.from_timestamp(at_s)).lower()
-
-
-def _read_only(what: str) -> ReadOnly:
-    return ReadOnly(
-        f"{what}: read-only mode refuses changes",
-        fix="start without --read-only (JOELCLAW_READ_ONLY) to make changes",
-    )

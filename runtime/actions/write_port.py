@@ -9,7 +9,15 @@ from runtime.actions.calling import Calls
 from runtime.actions.read_port import ClockLooks
 from runtime.common.addresses import Addresses
 from runtime.lane.lane_file import Lane
-from runtime.model import ClockControl, Now, PressureControl, RunControl, RunLookup, SandboxControl
+from runtime.model import (
+    BulkControl,
+    ClockControl,
+    Now,
+    PressureControl,
+    RunControl,
+    RunLookup,
+    SandboxControl,
+)
 
 
 class ClockPort(ClockLooks, ClockControl, Protocol):
@@ -30,6 +38,8 @@ class WritePort:
     runs: RunControl
     clock: ClockPort | None
     sandbox: SandboxControl | None
+    items: BulkControl | None
+    """None: there is no backlog to act on as a selection."""
     calls: Calls
     addresses: Addresses
     now: Now
