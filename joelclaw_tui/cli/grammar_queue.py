@@ -17,7 +17,6 @@ def add_queue(build: Builder) -> None:
             (120, _add_apply),
             (130, _add_previews),
             (150, _add_export),
-            (160, _add_adopt),
         ],
     )
 
@@ -78,23 +77,3 @@ def _add_export(queue: Builder) -> None:
         "families", metavar="FAMILY", nargs="*", help="families or globs; without any, all there are"
     )
     export.add_argument("--out", metavar="FILE", help="a new file; without it, standard output")
-
-
-def _add_adopt(queue: Builder) -> None:
-    adopt = queue.command(
-        "adopt",
-        "bring in an exported backlog, or the older layout's",
-        action=True,
-        examples=[
-            "joelclaw-tui queue adopt backlog.jsonl --dry-run",
-            "joelclaw-tui queue adopt --older redis://127.0.0.1:6379/0 --dry-run",
-        ],
-        note="Running it again adds nothing twice. Of the older layout, what was moved is removed there.",
-    )
-    adopt.add_argument("file", metavar="FILE", nargs="?", help="as `queue export` wrote it")
-    adopt.add_argument("--older", metavar="URL", help="the Redis of the older layout")
-    adopt.add_argument(
-        "--include-pending",
-        action="store_true",
-        help="also what the older system was given and has not acknowledged: only when it runs no more",
-    )

@@ -71,6 +71,11 @@ def _add_option(parser: argparse.ArgumentParser, option: Option) -> None:
     if option.value is Value.FLAG:
         parser.add_argument(option.flag, dest=option.name, action="store_true", help=option.help)
         return
+    if not option.flag.startswith("-"):
+        parser.add_argument(
+            option.flag, metavar=option.shown, nargs="?", type=_PARSERS[option.value], help=option.help
+        )
+        return
     parser.add_argument(
         option.flag,
         dest=option.name,

@@ -12,6 +12,7 @@ from joelclaw_tui.cli.grammar_verbs import verb_at
 from joelclaw_tui.cli.output import Output, StdoutClosed
 from joelclaw_tui.cli.parser import HelpShown, parse
 from runtime.actions.subjects.backlog import BacklogVerb
+from runtime.actions.verbs.adopt import AdoptVerb
 from runtime.common.command_prefix import CommandPrefix, called_as
 from runtime.model import ExitCode, OperatorError, UsageError
 
@@ -134,6 +135,10 @@ def _act(session: Session, verb: Verb) -> int:
         from joelclaw_tui.cli.backlog import act_on_items
 
         return act_on_items(session, verb)
+    if isinstance(verb, AdoptVerb):
+        from joelclaw_tui.cli.backlog_files import adopt
+
+        return adopt(session, verb)
     from joelclaw_tui.cli.acting import act
 
     return act(session, verb)

@@ -132,7 +132,6 @@ COMMANDS: dict[str, Callable[[Session], ExitCode]] = {
     "show": show,
     **backlog.COMMANDS,
     "export": backlog_files.export,
-    "adopt": backlog_files.adopt,
 }
 
 

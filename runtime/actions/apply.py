@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from ulid import ULID
 
 from runtime.actions.actor import ACTOR_LENGTH, os_actor
+from runtime.actions.adopting import Outside
 from runtime.actions.bulk.applying import BulkApplier
 from runtime.actions.bulk.freezing import frozen
 from runtime.actions.bulk.ports import BacklogPorts, BulkProgress
@@ -66,6 +67,7 @@ class Actions:
         artifacts: SandboxReader | None = None,
         sandbox: SandboxControl | None = None,
         backlog: BacklogPorts | None = None,
+        outside: Outside | None = None,
         call_deadline_s: float = CALL_DEADLINE_S,
         pause_wait_s: float = PAUSE_WAIT_S,
     ) -> None:
@@ -89,6 +91,7 @@ class Actions:
             backlog=None
             if backlog is None
             else BacklogLooks(backlog.selector, backlog.door, exports=backlog.exporter is not None),
+            outside=outside,
         )
         self._drafter = Drafter(port)
         self._executor = Executor(
@@ -102,6 +105,7 @@ class Actions:
             now=now,
             sandbox=sandbox,
             items=None if backlog is None else backlog.control,
+            outside=outside,
             call_deadline_s=call_deadline_s,
             pause_wait_s=pause_wait_s,
         )
@@ -155,6 +159,7 @@ class Actions:
             expected=draft.expected,
             pause_epochs=draft.pause_epochs,
             lane_hold=draft.lane_hold,
+            found=draft.found,
         )
         self._freezer.keep(preview)
         return preview
@@ -235,17 +240,21 @@ class Actions:
         origin: str,
         reason: str | None = None,
         progress: BulkProgress | None = None,
+        found: Callable[[object], None] | None = None,
     ) -> Receipt:
         """Touches exactly the ids of ``preview``, which `preview` of this object has shown; a bulk action's
         is applied as it is kept (see `apply_kept`). ``reason``: in place of the one that the preview was asked
-        for with; an empty one is none.
+        for with; an empty one is none. ``found`` gets what the verb has to tell beyond its receipt, if it has
+        anything.
 
         Once, and within ten minutes. The receipt has a result for every id and is in the audit
         trail also when the action failed half-way or was cancelled. Raises `ReadOnly` and
         `Refused` before anything was touched; `BoundaryDown` when the boundary answered nothing.
         """
         said = preview.intent.reason if reason is None else one_line(reason, REASON_LENGTH) or None
-        port = self._executor.port(preview.title, actor=one_line(actor, ACTOR_LENGTH), reason=said)
+        port = self._executor.port(
+            preview.title, actor=one_line(actor, ACTOR_LENGTH), reason=said, progress=progress
+        )
         verb = verb_of(preview.intent.action)
         if not isinstance(verb, DirectVerb):
             return await self.apply_kept(
@@ -282,6 +291,8 @@ class Actions:
                 fix=down.fix,
                 code=down.code,
             )
+        if found is not None and tally.found is not None:
+            found(tally.found)
         return receipt
 
     async def _record(
@@ -301,6 +312,7 @@ class Actions:
             reason=reason,
             results=tuple(results[:RESULTS_BOUND]),
             results_total=len(results),
+            partial=tally.partial,
         )
         return await self._recorder.record(receipt)
 

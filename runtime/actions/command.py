@@ -27,6 +27,7 @@ class Value(StrEnum):
 @dataclass(frozen=True, slots=True)
 class Option:
     flag: str
+    """Without a dash in front: a word of its own, which may be left out, and is called as it is named."""
     name: str
     """By which `runtime.actions.verb.Verb.terms` is given its value, None when it was left out."""
     value: Value

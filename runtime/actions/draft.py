@@ -38,6 +38,8 @@ class Draft:
     expected: tuple[str, ...] = ()
     pause_epochs: tuple[int, ...] = ()
     lane_hold: str = ""
+    found: object = None
+    """What the verb has looked at, for whoever shows more than lines."""
     batches: DraftedBatches | None = None
     """Of an action on the backlog."""
 

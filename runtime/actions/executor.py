@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from runtime.actions.adopting import Outside
+from runtime.actions.bulk.ports import BulkProgress
 from runtime.actions.calling import Calls
 from runtime.actions.write_port import ClockPort, WritePort
 from runtime.common.addresses import Addresses
@@ -39,6 +41,7 @@ class Executor:
         clock: ClockPort | None = None,
         sandbox: SandboxControl | None = None,
         items: BulkControl | None = None,
+        outside: Outside | None = None,
         call_deadline_s: float = CALL_DEADLINE_S,
         pause_wait_s: float = PAUSE_WAIT_S,
     ) -> None:
@@ -50,12 +53,15 @@ class Executor:
         self._clock = clock
         self._sandbox = sandbox
         self._items = items
+        self._outside = outside
         self._addresses = addresses
         self._now = now
         self._call_deadline_s = call_deadline_s
         self._pause_wait_s = pause_wait_s
 
-    def port(self, what: str, *, actor: str, reason: str | None) -> WritePort:
+    def port(
+        self, what: str, *, actor: str, reason: str | None, progress: BulkProgress | None = None
+    ) -> WritePort:
         """``what`` is to be done. Raises `ReadOnly`."""
         if self._settings.read_only:
             raise ReadOnly(
@@ -73,6 +79,8 @@ class Executor:
             clock=self._clock,
             sandbox=self._sandbox,
             items=self._items,
+            outside=self._outside,
+            progress=progress,
             calls=Calls(self._addresses, self._call_deadline_s),
             addresses=self._addresses,
             now=self._now,

@@ -54,6 +54,8 @@ class Preview:
     """pause, resume, extend: the epoch of each id's pause; one that was paused or resumed since is left alone."""
     lane_hold: str = ""
     """hold-lane, release-lane: the `hold_stamp` of the hold that was shown; another one is left alone."""
+    found: object = None
+    """What the verb has looked at, for whoever shows more than lines; see there."""
     bulk: FrozenPreview | None = None
     """Bulk actions: what is frozen, and kept in the ledger for as long as it says."""
     kept: bool = False

@@ -6,6 +6,7 @@ from collections.abc import Coroutine, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
+from runtime.actions.adopting import OutsideLooks
 from runtime.actions.bulk.ports import BulkProgress, MoveDoor
 from runtime.actions.intents import Intent
 from runtime.common.addresses import Addresses
@@ -66,6 +67,8 @@ class ReadPort:
     clock: ClockLooks | None = None
     artifacts: SandboxReader | None = None
     backlog: BacklogLooks | None = None
+    outside: OutsideLooks | None = None
+    """None: no backlog can be brought in here."""
     actor: str = ""
     """Who asks for the preview."""
     progress: BulkProgress | None = None

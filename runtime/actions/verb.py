@@ -12,6 +12,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from runtime.actions.command import Command
+from runtime.actions.keys import Key
 from runtime.actions.terms import Terms
 from runtime.common.text import one_line
 from runtime.model import NotFound, UsageError
@@ -54,6 +55,9 @@ class Verb(ABC):
 
     command: ClassVar[Command]
     """How it is said on the command line."""
+
+    keys: ClassVar[tuple[Key, ...]] = ()
+    """By which it is asked for in the console."""
 
     def terms(self, given: Mapping[str, Any], *, now: float) -> Terms | None:
         """What the options of its `Command` say. Raises `UsageError`."""

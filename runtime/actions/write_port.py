@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Protocol
 
+from runtime.actions.adopting import Outside
+from runtime.actions.bulk.ports import BulkProgress
 from runtime.actions.calling import Calls
 from runtime.actions.read_port import ClockLooks
 from runtime.common.addresses import Addresses
@@ -40,6 +42,10 @@ class WritePort:
     sandbox: SandboxControl | None
     items: BulkControl | None
     """None: there is no backlog to act on as a selection."""
+    outside: Outside | None
+    """None: no backlog can be brought in here."""
+    progress: BulkProgress | None
+    """Told how far the action has come, by verbs that take long."""
     calls: Calls
     addresses: Addresses
     now: Now

@@ -170,6 +170,7 @@ async def open_operator(settings: Settings) -> AsyncIterator[Operator]:
                         Exporter(redis, url, name),
                         door=hands,
                     ),
+                    outside=backlog_files(),
                 )
 
             def intake() -> Intake:
@@ -181,7 +182,7 @@ async def open_operator(settings: Settings) -> AsyncIterator[Operator]:
             def backlog_files() -> BacklogFiles:
                 from runtime.roles.backlog_files import BacklogFiles
 
-                return BacklogFiles(redis, url, lane, settings, audit, time.time)
+                return BacklogFiles(redis, url, lane, settings)
 
             try:
                 yield Operator(

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from runtime.actions.tally import Tally
     from runtime.actions.write_port import WritePort
     from runtime.lane.lane_file import Lane
+    from runtime.truth.document import FamilyRow
 
 PAUSE_POLL_S = 0.05
 
@@ -76,6 +77,15 @@ class PauseLikeVerb(DirectVerb):
 def end_of(length: float | None, now: float) -> float | None:
     """When something that begins now and lasts ``length`` seconds ends; None: when somebody ends it."""
     return None if length is None else now + length
+
+
+def paused_itself(family: FamilyRow) -> bool:
+    """It has a pause of its own in force."""
+    return family.paused is not None and not family.paused.whole_lane
+
+
+def held_with_the_lane(family: FamilyRow) -> bool:
+    return family.paused is not None and family.paused.whole_lane
 
 
 # --- looking

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from runtime.actions.read_port import ReadPort
     from runtime.actions.tally import Tally
     from runtime.actions.write_port import WritePort
+    from runtime.truth.document import RunRow
 
 BATCH = 100
 """Runs of one call to Restate."""
@@ -38,6 +39,11 @@ _RESULTS = {
     VerbResult.FAILED: (ReceiptOutcome.FAILED, "Restate could not do it"),
 }
 _UNANSWERED = (ReceiptOutcome.FAILED, "no answer came for it; it may have been done")
+
+
+def under_way(run: RunRow | RunView) -> bool:
+    """Whether there is anything left to end."""
+    return run.status != RunStatus.COMPLETED
 
 
 class RunsVerb(DirectVerb):

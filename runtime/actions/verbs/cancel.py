@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from runtime.actions.command import Command, Targets
-from runtime.actions.subjects.runs import RunsVerb
+from runtime.actions.keys import Key
+from runtime.actions.subjects.runs import RunsVerb, under_way
 from runtime.model import RunVerb
 from runtime.truth.processes import WORKER
 
@@ -25,6 +26,28 @@ class CancelVerb(RunsVerb):
         "end runs in good order: their clean-up still happens",
         examples=("cancel RUN_ID --yes",),
         targets=Targets("RUN_ID"),
+    )
+    keys = (
+        Key(
+            "journal",
+            "cancel",
+            "c",
+            "cancel",
+            "Cancel the run; it may clean up",
+            rank=10,
+            place=0,
+            offered=under_way,
+        ),
+        Key(
+            "run",
+            "cancel",
+            "c",
+            "cancel",
+            "Cancel the run; it may clean up",
+            rank=10,
+            place=0,
+            offered=under_way,
+        ),
     )
 
     async def warnings(self, port: ReadPort) -> list[str]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from runtime.actions.bulk.asking import BacklogTerms
 from runtime.actions.command import Command, Option, Value
+from runtime.actions.keys import Asks, Key, Question
 from runtime.actions.subjects.backlog import BACKLOG_TARGETS, BacklogVerb, Found
 from runtime.actions.terms import terms_of
 from runtime.common.units import length
@@ -39,6 +40,25 @@ class DelayVerb(BacklogVerb):
         targets=BACKLOG_TARGETS,
         options=(
             Option("--for", "length", Value.LENGTH_OR_NONE, "from the change on", "LENGTH", required=True),
+        ),
+    )
+    keys = (
+        Key(
+            "items",
+            "delay",
+            "w",
+            "delay",
+            "Let none of it be taken for a while",
+            rank=43,
+            place=7,
+            question=Question(
+                Asks.VALUE,
+                "Delay for how long?",
+                hint="None is taken before that; like 10m, 2h or 1d. 0s lets them run now.",
+                first="1h",
+                option="length",
+                value=Value.LENGTH_OR_NONE,
+            ),
         ),
     )
 

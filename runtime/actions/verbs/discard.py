@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from runtime.actions.bulk.asking import BacklogTerms
 from runtime.actions.command import Command, Option, Value
+from runtime.actions.keys import Asks, Key, Question
 from runtime.actions.subjects.backlog import BACKLOG_TARGETS, BacklogVerb, Found
 from runtime.actions.terms import terms_of
 from runtime.common.export_path import free_path
@@ -49,6 +50,26 @@ class DiscardVerb(BacklogVerb):
                 Value.TEXT,
                 "a new file that gets every item before the first is discarded",
                 "FILE",
+            ),
+        ),
+    )
+    keys = (
+        Key(
+            "items",
+            "discard",
+            "x",
+            "discard",
+            "Discard it, written to a file first if you want",
+            rank=11,
+            place=2,
+            question=Question(
+                Asks.VALUE,
+                "Keep a copy first? Name a file for it",
+                hint="A new file, like discarded.jsonl, gets every item before the first is discarded; "
+                "left empty, no copy is kept.",
+                placeholder="empty: no copy is kept",
+                most=400,
+                option="export",
             ),
         ),
     )

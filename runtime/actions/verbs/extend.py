@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from runtime.actions.command import Command, Option, Targets, Value
 from runtime.actions.draft import Draft, bounded_lines, many
+from runtime.actions.keys import Asks, Key, Question
 from runtime.actions.subjects.pauses import (
     ANOTHER,
     EndTerms,
@@ -15,6 +16,7 @@ from runtime.actions.subjects.pauses import (
     left_alone,
     paused_by,
     paused_families,
+    paused_itself,
     time_left,
 )
 from runtime.actions.terms import terms_of
@@ -49,6 +51,25 @@ class ExtendVerb(PauseLikeVerb):
             Option(
                 "--for", "length", Value.LENGTH, "from now; without it: until somebody resumes it", "LENGTH"
             ),
+        ),
+    )
+    keys = (
+        Key(
+            "backlog",
+            "extend",
+            "e",
+            "extend",
+            "Give the pause another end",
+            rank=45,
+            place=2,
+            question=Question(
+                Asks.END,
+                "Extend the pause of {targets}",
+                hint="From now on; who paused it, why and since when stay.",
+                first="1h",
+                reason=False,
+            ),
+            offered=paused_itself,
         ),
     )
 

@@ -6,11 +6,13 @@ from typing import TYPE_CHECKING
 
 from runtime.actions.command import Command, Option, Value
 from runtime.actions.draft import Draft, bounded_lines, few
+from runtime.actions.keys import Asks, Key, Question
 from runtime.actions.subjects.pauses import (
     EndTerms,
     PauseLikeVerb,
     by_whom,
     ends,
+    held_with_the_lane,
     left_to,
     or_anew,
     put_paused,
@@ -41,6 +43,26 @@ class HoldVerb(PauseLikeVerb):
         examples=("hold --for 30m --reason 'database upgrade'",),
         targets=None,
         options=(Option("--for", "length", Value.LENGTH, "ends by itself, like 2h", "LENGTH"),),
+    )
+    keys = (
+        Key(
+            "backlog",
+            "hold-lane",
+            "H",
+            "hold lane",
+            "Hold the whole lane: every family, those declared later too",
+            rank=47,
+            place=6,
+            question=Question(
+                Asks.END,
+                "Hold the WHOLE lane {lane}",
+                hint="Every family, marked or not, and those that are declared later. "
+                "L releases the lane; families' own pauses are another thing, and stay.",
+                first="30m",
+            ),
+            offered=lambda family: not held_with_the_lane(family),
+            for_every=True,
+        ),
     )
 
     async def preview(self, intent: Intent, port: ReadPort) -> Draft:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from runtime.actions.bulk.asking import Asked, BacklogTerms
 from runtime.actions.command import Command, Option, Value
+from runtime.actions.keys import Asks, Key, Question
 from runtime.actions.subjects.backlog import BACKLOG_TARGETS, BacklogVerb, Found
 from runtime.actions.terms import terms_of
 from runtime.common.text import one_line
@@ -59,6 +60,26 @@ class MoveVerb(BacklogVerb):
         targets=BACKLOG_TARGETS,
         options=(
             Option("--to", "family", Value.TEXT, "as declared in the lane file", "FAMILY", required=True),
+        ),
+    )
+    keys = (
+        Key(
+            "items",
+            "move",
+            "m",
+            "move",
+            "Move it to another family",
+            rank=42,
+            place=6,
+            question=Question(
+                Asks.VALUE,
+                "To which family?",
+                hint="Each is enqueued anew there, then closed here.",
+                placeholder="as declared in the lane file",
+                most=200,
+                option="family",
+                wanted="a family's name, please, as the lane file has it",
+            ),
         ),
     )
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from runtime.actions.command import Command, Option, Targets, Value
 from runtime.actions.draft import Draft, bounded_lines, many
 from runtime.actions.families import matching_families
+from runtime.actions.keys import Asks, Key, Question
 from runtime.actions.subjects.pauses import (
     UNDECLARED,
     EndTerms,
@@ -31,11 +32,17 @@ if TYPE_CHECKING:
     from runtime.actions.read_port import ReadPort
     from runtime.actions.tally import Tally
     from runtime.actions.write_port import WritePort
+    from runtime.truth.document import FamilyRow
 
 
 @dataclass(frozen=True, slots=True)
 class PauseTerms(EndTerms):
     mode: PauseMode = PauseMode.HOLD
+
+
+def _pausable(family: FamilyRow) -> bool:
+    """A person's pause outranks a machine's, and outlasts the lane's hold."""
+    return family.paused is None or family.paused.kind == "machine" or family.paused.whole_lane
 
 
 class PauseVerb(PauseLikeVerb):
@@ -57,6 +64,35 @@ class PauseVerb(PauseLikeVerb):
                 "drain",
                 Value.FLAG,
                 "the other way round: take nothing in, let what is there run dry",
+            ),
+        ),
+    )
+    keys = (
+        Key(
+            "backlog",
+            "pause",
+            "p",
+            "pause",
+            "Pause the family, or the marked ones, until resumed",
+            rank=10,
+            place=0,
+            offered=_pausable,
+        ),
+        Key(
+            "backlog",
+            "pause-with",
+            "P",
+            "pause …",
+            "Pause for a length of time, hold or drain, with a reason",
+            rank=34,
+            place=1,
+            question=Question(
+                Asks.END,
+                "Pause {targets}",
+                hint="Only this; the other families go on.",
+                hint_many="The other families go on.",
+                first="30m",
+                modes=True,
             ),
         ),
     )

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from runtime.actions.command import Command, Option, Targets, Value
 from runtime.actions.draft import Draft, bounded_lines
+from runtime.actions.keys import Key
 from runtime.actions.subjects.artifacts import (
     SHORT,
     ArtifactVerb,
@@ -65,6 +66,27 @@ class PromoteVerb(ArtifactVerb):
         options=(
             Option("--branch", "branch", Value.TEXT, "default joelclaw/ and the short run id", "NAME"),
             Option("--unverified", "unverified", Value.FLAG, "also what no verification has passed"),
+        ),
+    )
+    keys = (
+        Key(
+            "artifacts",
+            "promote",
+            "m",
+            "promote",
+            "Bring the artifact's change, or those of the marked ones, to the repository, as a branch",
+            rank=10,
+            place=0,
+            offered=lambda artifact: artifact.undecided,
+        ),
+        Key(
+            "artifact",
+            "promote",
+            "m",
+            "promote",
+            "Bring the artifact's change to its repository, as a branch",
+            rank=10,
+            place=0,
         ),
     )
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from runtime.actions.bulk.asking import BacklogTerms
 from runtime.actions.command import Command
+from runtime.actions.keys import Key
 from runtime.actions.subjects.backlog import BACKLOG_TARGETS, BacklogVerb, Found
 from runtime.model import BulkVerb
 
@@ -32,6 +33,17 @@ class QuarantineVerb(BacklogVerb):
         "set items aside until somebody replays or discards them",
         examples=("quarantine mail/send --field customer.id=42 --reason 'malformed'",),
         targets=BACKLOG_TARGETS,
+    )
+    keys = (
+        Key(
+            "items",
+            "quarantine",
+            "Q",
+            "quarantine",
+            "Set it aside until somebody replays or discards it",
+            rank=44,
+            place=8,
+        ),
     )
 
     def consequences(self, found: Found, intent: Intent) -> list[str]:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from runtime.actions.command import Command, Targets
 from runtime.actions.draft import Draft, bounded_lines
+from runtime.actions.keys import Asks, Key, Question
 from runtime.actions.subjects.artifacts import (
     ArtifactVerb,
     artifact_reader,
@@ -25,6 +26,15 @@ if TYPE_CHECKING:
     from runtime.model import SandboxReader
 
 
+_WHY = Question(
+    Asks.REASON,
+    "Why is {targets} rejected?",
+    "Why are {targets} rejected?",
+    hint="it stays with the artifact and in the audit trail",
+    placeholder="a reason",
+)
+
+
 class RejectVerb(ArtifactVerb):
     name = "reject"
     word = "reject"
@@ -36,6 +46,29 @@ class RejectVerb(ArtifactVerb):
         "record that the change is not wanted; it is kept",
         examples=("reject ARTIFACT --reason 'wrong file' --yes",),
         targets=Targets("ARTIFACT"),
+    )
+    keys = (
+        Key(
+            "artifacts",
+            "reject",
+            "x",
+            "reject",
+            "Reject the artifact, or the marked ones, with a reason",
+            rank=11,
+            place=1,
+            question=_WHY,
+            offered=lambda artifact: artifact.undecided,
+        ),
+        Key(
+            "artifact",
+            "reject",
+            "x",
+            "reject",
+            "Reject the artifact, with a reason",
+            rank=11,
+            place=1,
+            question=_WHY,
+        ),
     )
 
     async def preview(self, intent: Intent, port: ReadPort) -> Draft:

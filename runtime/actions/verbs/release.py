@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 from runtime.actions.command import Command
 from runtime.actions.draft import Draft, bounded_lines
-from runtime.actions.subjects.pauses import paused_by
+from runtime.actions.keys import Key
+from runtime.actions.subjects.pauses import held_with_the_lane, paused_by
 from runtime.actions.verb import DirectVerb, Subject
 from runtime.common.units import count
 from runtime.model import ReceiptOutcome, Refused, ResumeResult, hold_stamp
@@ -35,6 +36,18 @@ class ReleaseVerb(DirectVerb):
         "lift the hold of the whole lane; families' own pauses stay",
         examples=("release",),
         targets=None,
+    )
+    keys = (
+        Key(
+            "backlog",
+            "release-lane",
+            "L",
+            "release lane",
+            "Release the whole lane; families' own pauses stay",
+            rank=48,
+            place=7,
+            offered=held_with_the_lane,
+        ),
     )
 
     async def preview(self, intent: Intent, port: ReadPort) -> Draft:

@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 from runtime.actions.bulk.asking import BacklogTerms
 from runtime.actions.command import Command, Option, Value
+from runtime.actions.keys import Asks, Key, Question
 from runtime.actions.subjects.backlog import BACKLOG_TARGETS, BacklogVerb, Found
 from runtime.actions.terms import terms_of
 from runtime.common.text import one_line
 from runtime.common.units import length
-from runtime.model import BulkOrder, BulkVerb, ItemState, UsageError, WorkItem
+from runtime.model import BULK_STATES, BulkOrder, BulkVerb, ItemState, UsageError, WorkItem
 
 if TYPE_CHECKING:
     from runtime.actions.intents import Intent
@@ -24,6 +25,15 @@ UNHURRIED = 100
 RATE_MOST = 100_000.0
 
 _EFFECTS = "an attempt that failed may have had effects: they may happen again"
+
+_AT_WHAT_RATE = Question(
+    Asks.VALUE,
+    "Replay at what rate?",
+    hint="New attempts a second, like 20/s or 90/m; none: all at once.",
+    first="{rate}/s",
+    option="rate",
+    value=Value.RATE,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +71,50 @@ class ReplayVerb(BacklogVerb):
                 "new attempts a second; default as set (replay_rate) for more than 100, else none",
                 "N/s|none",
             ),
+        ),
+    )
+    keys = (
+        Key(
+            "backlog",
+            "replay",
+            "R",
+            "replay dead",
+            "Replay up to N dead items as new attempts",
+            rank=12,
+            place=4,
+            question=Question(Asks.COUNT, "Replay how many dead items of {targets}?", counts="dead"),
+            offered=lambda family: family.dead > 0,
+        ),
+        Key(
+            "items",
+            "replay",
+            "r",
+            "replay",
+            "Replay what the line below the list says",
+            rank=10,
+            place=0,
+            question=_AT_WHAT_RATE,
+            only_open_ended=True,
+        ),
+        Key(
+            "items",
+            "replay-at",
+            "R",
+            "replay at",
+            "Replay it at a rate: so many new attempts a second",
+            rank=40,
+            place=1,
+            question=_AT_WHAT_RATE,
+        ),
+        Key(
+            "item",
+            "replay",
+            "r",
+            "replay",
+            "Replay the item as a new attempt",
+            rank=10,
+            place=0,
+            offered=lambda item: item.state in BULK_STATES[BulkVerb.REPLAY],
         ),
     )
 

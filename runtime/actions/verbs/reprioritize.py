@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from runtime.actions.bulk.asking import BacklogTerms
 from runtime.actions.command import Command, Option, Value
+from runtime.actions.keys import Asks, Key, Question
 from runtime.actions.subjects.backlog import BACKLOG_TARGETS, BacklogVerb, Found
 from runtime.actions.terms import terms_of
 from runtime.model import BulkOrder, BulkVerb, Priority, UsageError
@@ -37,6 +38,25 @@ class ReprioritizeVerb(BacklogVerb):
         examples=("reprioritize mail/send --field vip=true --to P0",),
         targets=BACKLOG_TARGETS,
         options=(Option("--to", "level", Value.PRIORITY, "the new level", "P0..P3", required=True),),
+    )
+    keys = (
+        Key(
+            "items",
+            "priority",
+            "p",
+            "priority",
+            "Give it another priority",
+            rank=41,
+            place=5,
+            question=Question(
+                Asks.VALUE,
+                "To which priority?",
+                hint="P0 is the most urgent, P3 the least.",
+                first="P1",
+                option="level",
+                value=Value.PRIORITY,
+            ),
+        ),
     )
 
     def own_terms(self, given: Mapping[str, Any]) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from runtime.actions.command import Command, Targets
 from runtime.actions.draft import Draft, bounded_lines, few, many
 from runtime.actions.families import matching_families
+from runtime.actions.keys import Key
 from runtime.actions.verb import DirectVerb, Subject
 from runtime.common.instants import instant
 from runtime.common.text import one_line
@@ -38,6 +39,18 @@ class RestoreVerb(DirectVerb):
         "give back the backlog of families that were removed from the lane file and are declared again",
         examples=("restore content/updated",),
         targets=Targets("FAMILY", "a family or a glob"),
+    )
+    keys = (
+        Key(
+            "backlog",
+            "restore",
+            "B",
+            "bring back",
+            "Bring a removed family's backlog back out of quarantine",
+            rank=46,
+            place=5,
+            offered=lambda family: family.removed_since is not None and family.declared,
+        ),
     )
 
     async def preview(self, intent: Intent, port: ReadPort) -> Draft:

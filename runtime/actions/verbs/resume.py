@@ -6,7 +6,15 @@ from typing import TYPE_CHECKING
 
 from runtime.actions.command import Command, Targets
 from runtime.actions.draft import Draft, bounded_lines, many
-from runtime.actions.subjects.pauses import ANOTHER, diagnosis_lines, left_alone, paused_by, paused_families
+from runtime.actions.keys import Key
+from runtime.actions.subjects.pauses import (
+    ANOTHER,
+    diagnosis_lines,
+    left_alone,
+    paused_by,
+    paused_families,
+    paused_itself,
+)
 from runtime.actions.verb import DirectVerb, Subject
 from runtime.model import FamilyReading, PauseKind, PauseMode, Priority, ReceiptOutcome, ResumeResult
 
@@ -35,6 +43,9 @@ class ResumeVerb(DirectVerb):
         "lift a pause",
         examples=("resume content/updated",),
         targets=Targets("FAMILY", "a family or a glob"),
+    )
+    keys = (
+        Key("backlog", "resume", "r", "resume", "Lift the pause", rank=11, place=3, offered=paused_itself),
     )
 
     async def preview(self, intent: Intent, port: ReadPort) -> Draft:

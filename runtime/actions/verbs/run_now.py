@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from runtime.actions.command import Command, Targets
 from runtime.actions.draft import Draft, bounded_lines
+from runtime.actions.keys import Key
 from runtime.actions.subjects.schedules import (
     CHANGED,
     Result,
@@ -44,6 +45,12 @@ class RunNowVerb(ScheduleVerb):
         "start it once now, beside its instants",
         examples=("run feeds-hourly",),
         targets=Targets("SCHEDULE", "a schedule or a glob like 'feeds-*'"),
+    )
+    keys = (
+        Key(
+            "schedule", "run", "n", "run now", "Start the schedule, or the marked ones now", rank=10, place=0
+        ),
+        Key("fires", "run", "n", "run now", "Start the schedule now", rank=10, place=0),
     )
 
     async def preview(self, intent: Intent, port: ReadPort) -> Draft:
