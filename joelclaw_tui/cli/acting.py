@@ -5,6 +5,7 @@ The rules of what may be done live in the action layer; here is only the asking.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -15,11 +16,11 @@ from joelclaw_tui.presentation import units
 from joelclaw_tui.presentation.marks import RECEIPT, badness
 from joelclaw_tui.presentation.text_layout import INDENT, Line, Span, line, paragraph, safe
 from joelclaw_tui.presentation.tones import Tone
-from runtime.actions.intents import ActionName, Intent, Preview
+from runtime.actions.intents import Intent, Preview
+from runtime.actions.verb import Verb
 from runtime.model import (
     ExitCode,
     OperatorError,
-    PauseMode,
     Receipt,
     ReceiptOutcome,
     Refused,
@@ -37,27 +38,15 @@ _WRONG = (ReceiptOutcome.FAILED, ReceiptOutcome.REFUSED)
 DRY_RUN = line(Span("dry run: nothing was changed", Tone.DIM))
 
 
-def act(
-    session: Session,
-    action: ActionName,
-    *,
-    until: float | None = None,
-    mode: PauseMode = PauseMode.HOLD,
-    branch: str | None = None,
-    unverified: bool = False,
-) -> ExitCode:
-    """Carries out the action on the command's targets. ``until``: when a pause ends by itself; ``mode``:
-    its own. ``branch`` and ``unverified`` are a promotion's."""
+def act(session: Session, verb: Verb) -> ExitCode:
+    """Does it to the command's targets. Raises `UsageError`, and as `runtime.actions.apply.Actions`."""
     arguments = session.arguments
     intent = Intent(
-        action=action,
-        targets=tuple(dict.fromkeys(arguments.targets)),
+        action=verb.name,
+        targets=tuple(dict.fromkeys(arguments.targets or _unnamed(verb))),
         reason=arguments.reason,
         limit=arguments.max,
-        until=until,
-        mode=mode,
-        branch=branch,
-        unverified=unverified,
+        terms=verb.terms(vars(arguments), now=time.time()),
     )
 
     async def work(operator: Operator) -> Answer:
@@ -80,6 +69,12 @@ def act(
         return done_answer(receipt, session.out.width)
 
     return session.out.answer(with_operator(session.settings, work))
+
+
+def _unnamed(verb: Verb) -> tuple[str, ...]:
+    """What is meant when nothing is named."""
+    targets = verb.command.targets
+    return () if targets is None or targets.default is None else targets.default
 
 
 def preview_lines(preview: Preview, width: int) -> list[Line]:

@@ -10,7 +10,6 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from joelclaw_tui.cli.acting import act
 from joelclaw_tui.cli.boundary import boundary_answer
 from joelclaw_tui.cli.documents import artifact_document
 from joelclaw_tui.cli.output import Answer, NextStep
@@ -20,7 +19,6 @@ from joelclaw_tui.cli.snapshot_text import Pane
 from joelclaw_tui.presentation.columns import SHORT
 from joelclaw_tui.presentation.text_layout import INDENT, Span, line, safe
 from joelclaw_tui.presentation.tones import Tone
-from runtime.actions.intents import ActionName
 from runtime.common.export_path import not_written, taken
 from runtime.model import Artifact, ExitCode, OperatorError, Promotion
 
@@ -160,27 +158,12 @@ def export(session: Session) -> ExitCode:
     )
 
 
-def promote(session: Session) -> ExitCode:
-    return act(
-        session,
-        ActionName.PROMOTE,
-        branch=session.arguments.branch,
-        unverified=session.arguments.unverified,
-    )
-
-
-def reject(session: Session) -> ExitCode:
-    return act(session, ActionName.REJECT)
-
-
 COMMANDS: dict[str, Callable[[Session], ExitCode]] = {
     "list": list_,
     "show": show,
     "diff": diff,
     "verify": verify,
     "export": export,
-    "promote": promote,
-    "reject": reject,
 }
 
 

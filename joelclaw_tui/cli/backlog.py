@@ -1,4 +1,4 @@
-"""``queue replay|discard|reprioritize|move|delay|quarantine``, ``queue apply`` and ``queue previews``."""
+"""What is done to a selection of the backlog, ``queue apply`` and ``queue previews``."""
 
 from __future__ import annotations
 
@@ -29,14 +29,12 @@ from joelclaw_tui.presentation.text_layout import (
     table,
 )
 from joelclaw_tui.presentation.tones import Tone
-from runtime.actions.intents import ActionName, BulkTerms, Intent
+from runtime.actions.intents import Intent
+from runtime.actions.subjects.backlog import BacklogVerb
 from runtime.common.command_prefix import CommandPrefix
 from runtime.model import (
-    BULK_STATES,
     ITEM_ID,
-    BulkVerb,
     ExitCode,
-    ItemState,
     KeptPreview,
     PreviewState,
     Priority,
@@ -52,33 +50,29 @@ IDS_MOST_BYTES = 8 * 1024 * 1024
 """Of ``--ids``: more than twice what one action may touch."""
 
 
-def bulk(verb: BulkVerb) -> Callable[[Session], ExitCode]:
-    """The command that does ``verb`` to a selection."""
+def act_on_items(session: Session, verb: BacklogVerb) -> ExitCode:
+    """Does it to the selection of the backlog that the command names. Raises as `act`."""
+    intent = intent_of(verb, session.arguments)
 
-    def command(session: Session) -> ExitCode:
-        intent = intent_of(verb, session.arguments)
+    async def work(operator: Operator) -> Answer:
+        with Meter(session.out, "items looked at") as progress:
+            preview = await operator.actions.preview(intent, progress=progress)
+        shown = preview_lines(preview, session.out.width)
+        if session.arguments.dry_run:
+            steps = (
+                (NextStep(_apply_command(session, preview.preview_id), "do exactly this"),)
+                if preview.kept
+                else ()
+            )
+            return Answer(
+                [*shown, DRY_RUN],
+                {"dry_run": True, "preview": preview_document(preview)},
+                next_steps=steps,
+            )
+        consent(session, preview.title, len(preview.ids), shown, destructive=preview.destructive)
+        return await _applied(session, operator, preview.preview_id, None)
 
-        async def work(operator: Operator) -> Answer:
-            with Meter(session.out, "items looked at") as progress:
-                preview = await operator.actions.preview(intent, progress=progress)
-            shown = preview_lines(preview, session.out.width)
-            if session.arguments.dry_run:
-                steps = (
-                    (NextStep(_apply_command(session, preview.preview_id), "do exactly this"),)
-                    if preview.kept
-                    else ()
-                )
-                return Answer(
-                    [*shown, DRY_RUN],
-                    {"dry_run": True, "preview": preview_document(preview)},
-                    next_steps=steps,
-                )
-            consent(session, preview.title, len(preview.ids), shown, destructive=preview.destructive)
-            return await _applied(session, operator, preview.preview_id, preview.intent.reason)
-
-        return session.out.answer(with_operator(session.settings, work))
-
-    return command
+    return session.out.answer(with_operator(session.settings, work))
 
 
 def apply(session: Session) -> ExitCode:
@@ -98,7 +92,7 @@ def apply(session: Session) -> ExitCode:
         if arguments.dry_run:
             return Answer([*shown, DRY_RUN], {"dry_run": True, "preview": kept_document(kept, time.time())})
         consent(session, frozen.title, frozen.total, shown, destructive=frozen.destructive)
-        return await _applied(session, operator, preview_id, arguments.reason)
+        return await _applied(session, operator, preview_id, arguments.reason or None)
 
     return session.out.answer(with_operator(session.settings, work))
 
@@ -154,47 +148,35 @@ def previews(session: Session) -> ExitCode:
 # --- what is meant ---
 
 
-def intent_of(verb: BulkVerb, arguments: argparse.Namespace) -> Intent:
+def intent_of(verb: BacklogVerb, arguments: argparse.Namespace) -> Intent:
     """The command line as an intent. Raises `UsageError`."""
     targets = tuple(dict.fromkeys(arguments.targets))
     named = [ITEM_ID.fullmatch(target) is not None for target in targets]
     if any(named) and not all(named):
         raise UsageError(
-            f"item ids and families can't be named together in one {verb}",
+            f"item ids and families can't be named together in one {verb.word}",
             fix="ask twice: once for items, once for families",
         )
     ids = None if arguments.ids is None else read_ids(arguments.ids)
     if not targets and ids is None:
         raise UsageError(
-            f"queue {verb}: nothing is named",
+            f"queue {verb.word}: nothing is named",
             fix="name families, a glob ('*' for all of them) or item ids, or give --ids @FILE",
         )
+    selection = _selection(verb, arguments, ids, by_id=any(named) or ids is not None)
     return Intent(
-        action=ActionName(verb.value),
+        action=verb.name,
         targets=targets,
         reason=arguments.reason,
         limit=arguments.max,
-        bulk=BulkTerms(
-            selection=_selection(verb, arguments, ids, by_id=any(named) or ids is not None),
-            rate_per_s=(rate := getattr(arguments, "rate", None)) or None,
-            unlimited=rate == 0,
-            priority=getattr(arguments, "level", None),
-            to_family=getattr(arguments, "family", None),
-            delay_s=getattr(arguments, "length", None),
-            export_to=getattr(arguments, "export", None),
-        ),
+        terms=verb.terms({**vars(arguments), "selection": selection}, now=time.time()),
     )
 
 
 def _selection(
-    verb: BulkVerb, arguments: argparse.Namespace, ids: tuple[str, ...] | None, *, by_id: bool
+    verb: BacklogVerb, arguments: argparse.Namespace, ids: tuple[str, ...] | None, *, by_id: bool
 ) -> Selection:
-    if arguments.states:
-        states = frozenset(arguments.states)
-    elif verb is BulkVerb.REPLAY and not by_id:
-        states = frozenset({ItemState.DEAD})
-    else:
-        states = BULK_STATES[verb]
+    states = frozenset(arguments.states) if arguments.states else verb.usual(named=by_id)
     least, most = arguments.attempt or (None, None)
     return Selection(
         states=states,
@@ -313,7 +295,6 @@ def _preview_table(found: Sequence[KeptPreview], now: float, width: int) -> list
 
 
 COMMANDS: dict[str, Callable[[Session], ExitCode]] = {
-    **{verb.value: bulk(verb) for verb in BulkVerb},
     "apply": apply,
     "previews": previews,
 }

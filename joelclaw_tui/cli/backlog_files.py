@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import os
+import time
 from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, TextIO
+from typing import TYPE_CHECKING, TextIO, cast
 
 from joelclaw_tui.cli.acting import DRY_RUN, consent
 from joelclaw_tui.cli.output import Answer
@@ -15,8 +16,11 @@ from joelclaw_tui.cli.session import Session, with_operator
 from joelclaw_tui.presentation import units
 from joelclaw_tui.presentation.text_layout import INDENT, Line, Span, line, safe
 from joelclaw_tui.presentation.tones import Tone
+from runtime.actions.intents import Intent, Preview
+from runtime.actions.terms import terms_of
+from runtime.actions.verbs.adopt import AdoptTerms, AdoptVerb, refuse_active
 from runtime.common.export_path import free_path, not_written, taken
-from runtime.model import ExitCode, OperatorError, Refused, UsageError
+from runtime.model import ExitCode, OperatorError, UsageError
 
 if TYPE_CHECKING:
     from runtime.pressure.export import Adopted
@@ -109,43 +113,46 @@ def _safe(file: TextIO) -> None:
     os.fsync(file.fileno())
 
 
-def adopt(session: Session) -> ExitCode:
-    """A file, or with ``--older`` another server's older layout."""
+def adopt(session: Session, verb: AdoptVerb) -> ExitCode:
+    """A file, or with ``--older`` another server's older layout. Shows more than previews and receipts hold."""
     arguments = session.arguments
-    if arguments.file == "-":
-        raise UsageError("a backlog file is read twice, and standard input only once", fix="name a file")
-    if (arguments.file is None) == (arguments.older is None):
-        raise UsageError("adopt what?", fix="name a backlog file, or give --older URL")
-    if arguments.include_pending and arguments.older is None:
-        raise UsageError("--include-pending is for --older", fix="leave it out")
-    work = _adopt_file if arguments.older is None else _adopt_older
-    return session.out.answer(with_operator(session.settings, lambda operator: work(session, operator)))
+    terms = verb.terms(vars(arguments), now=time.time())
+    intent = Intent(verb.name, (), reason=arguments.reason, limit=arguments.max, terms=terms)
+    verb.check_terms(intent)
+    work = _adopt_file if terms.older is None else _adopt_older
+    return session.out.answer(
+        with_operator(session.settings, lambda operator: work(session, operator, intent))
+    )
 
 
-async def _adopt_file(session: Session, operator: Operator) -> Answer:
-    from runtime.actions.actor import os_actor  # late: asks the system who this is
-
-    arguments, files = session.arguments, operator.backlog_files
-    path = Path(arguments.file)
-    actor = os_actor()
+async def _adopt_file(session: Session, operator: Operator, intent: Intent) -> Answer:
+    name = Path(session.arguments.file).name
     with Meter(session.out, "items looked at") as progress:
-        looked = await files.adopt(
-            path, dry_run=True, actor=actor, reason=arguments.reason, progress=progress
-        )
+        preview = await operator.actions.preview(intent, progress=progress)
+    looked = cast("Adopted", preview.found)
     total = sum(looked.added.values())
     shown = _file_lines(looked, "would be added")
-    if arguments.dry_run:
+    if session.arguments.dry_run:
         return Answer([*shown, DRY_RUN], {"dry_run": True, **_file_document(looked)})
-    consent(session, f"adopt {path.name}", total, shown, destructive=False)
-    with Meter(session.out, "items adopted") as progress:
-        adopted = await files.adopt(
-            path, dry_run=False, actor=actor, reason=arguments.reason, progress=progress
-        )
+    consent(session, f"adopt {name}", total, shown, destructive=preview.destructive)
+    adopted = cast("Adopted", await _brought_in(session, operator, preview, "items adopted"))
     return Answer(
         _file_lines(adopted, "added"),
         {"dry_run": False, **_file_document(adopted)},
         done=f"{units.count(sum(adopted.added.values()))} items were adopted",
     )
+
+
+async def _brought_in(session: Session, operator: Operator, preview: Preview, unit: str) -> object:
+    """What the verb tells of it. Raises what ended it."""
+    from runtime.actions.actor import os_actor  # late: asks the system who this is
+
+    found: list[object] = []
+    with Meter(session.out, unit) as progress:
+        await operator.actions.apply(
+            preview, actor=os_actor(), origin="cli", progress=progress, found=found.append
+        )
+    return found[0]
 
 
 def _file_lines(adopted: Adopted, verb: str) -> list[Line]:
@@ -176,32 +183,19 @@ def _file_document(adopted: Adopted) -> dict[str, object]:
     }
 
 
-async def _adopt_older(session: Session, operator: Operator) -> Answer:
-    from runtime.actions.actor import os_actor  # late, as above
-
-    arguments, files = session.arguments, operator.backlog_files
-    include = bool(arguments.include_pending)
-    reading = await files.read_older(arguments.older, include_pending=include)
+async def _adopt_older(session: Session, operator: Operator, intent: Intent) -> Answer:
+    terms = terms_of(intent, AdoptTerms)
+    include = terms.include_pending
+    preview = await operator.actions.preview(intent)
+    reading = cast("OlderReading", preview.found)
     shown = _older_lines(reading, include)
-    if arguments.dry_run:
+    if session.arguments.dry_run:
         return Answer([*shown, DRY_RUN], {"dry_run": True, **_older_document(reading)})
-    if include and reading.active:
-        names = ", ".join(safe(name, 80) for name in reading.active[:5])
-        raise Refused(
-            f"the older system is at work ({names}): what it was given would run twice; nothing was moved",
-            fix="stop it, wait a minute, then run this again; or leave --include-pending out",
-            code="older-active",
-        )
+    refuse_active(terms, reading)
     total = sum(reading.families.values())
-    consent(session, f"adopt the older layout on {reading.where}", total, shown, destructive=True)
-    with Meter(session.out, "entries moved") as progress:
-        moved = await files.move_older(
-            arguments.older,
-            include_pending=include,
-            actor=os_actor(),
-            reason=arguments.reason,
-            progress=progress,
-        )
+    title = f"adopt the older layout on {reading.where}"
+    consent(session, title, total, shown, destructive=preview.destructive)
+    moved = cast("OlderMoved", await _brought_in(session, operator, preview, "entries moved"))
     return _moved_answer(moved, include)
 
 

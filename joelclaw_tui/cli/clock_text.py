@@ -11,7 +11,7 @@ from joelclaw_tui.presentation.columns import FIRES
 from joelclaw_tui.presentation.marks import CHANGE
 from joelclaw_tui.presentation.text_layout import Line, Span, TextColumn, TextRow, flow, line, safe, table
 from joelclaw_tui.presentation.tones import Tone
-from runtime.actions.schedules import change_lines
+from runtime.actions.subjects.schedules import change_lines
 from runtime.model import ClockExecution, Fire, ScheduleChange
 
 

@@ -29,7 +29,7 @@ from joelclaw_tui.cli.output import Output
 from joelclaw_tui.cli.parser import PROGRAM
 from joelclaw_tui.cli.session import Session
 from runtime.actions.actor import os_actor
-from runtime.actions.intents import ActionName, Intent
+from runtime.actions.intents import Intent
 from runtime.common.command_prefix import CommandPrefix
 from runtime.lane.lane_file import demo_lane_file
 from runtime.model import Priority, TimedOut
@@ -111,7 +111,7 @@ async def _work(settings: Settings, out: Output) -> None:
 async def _hold(operator: Operator) -> None:
     """One family is paused, so that there is something to resume."""
     preview = await operator.actions.preview(
-        Intent(ActionName.PAUSE, (LATER,), reason="shown by the demo: resume it with the key r")
+        Intent("pause", (LATER,), reason="shown by the demo: resume it with the key r")
     )
     await operator.actions.apply(preview, actor=os_actor(), origin="cli")
 

@@ -123,7 +123,7 @@ def preview_document(preview: Preview) -> dict[str, Any]:
     frozen = {} if preview.bulk is None else frozen_document(preview.bulk) | {"kept": preview.kept}
     return frozen | {
         "preview_id": preview.preview_id,
-        "action": preview.intent.action.value,
+        "action": preview.intent.action,
         "title": preview.title,
         "target": preview.target,
         "ids": list(preview.ids),

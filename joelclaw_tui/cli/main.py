@@ -8,8 +8,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from joelclaw_tui.cli.grammar_verbs import verb_at
 from joelclaw_tui.cli.output import Output, StdoutClosed
 from joelclaw_tui.cli.parser import HelpShown, parse
+from runtime.actions.subjects.backlog import BacklogVerb
+from runtime.actions.verbs.adopt import AdoptVerb
 from runtime.common.command_prefix import CommandPrefix, called_as
 from runtime.model import ExitCode, OperatorError, UsageError
 
@@ -17,6 +20,7 @@ if TYPE_CHECKING:
     import argparse
 
     from joelclaw_tui.cli.session import Session
+    from runtime.actions.verb import Verb
     from runtime.settings import Settings
 
 OpenConsole = Callable[["Settings"], int]
@@ -71,6 +75,9 @@ def _dispatch(
 
 def _command(session: Session, calling: ExitStack, open_console: OpenConsole) -> int:
     """Each command loads what it needs and nothing else."""
+    verb = verb_at(session.arguments.command)
+    if verb is not None:
+        return _act(session, verb)
     group, _, verb = session.arguments.command.partition(" ")
     match group:
         case "up" | "down" | "doctor" | "logs":
@@ -121,6 +128,20 @@ def _command(session: Session, calling: ExitStack, open_console: OpenConsole) ->
 
             return config.COMMANDS[verb](session)
     raise UsageError(f"no command {group!r}", fix="see `joelclaw-tui --help`")
+
+
+def _act(session: Session, verb: Verb) -> int:
+    if isinstance(verb, BacklogVerb):
+        from joelclaw_tui.cli.backlog import act_on_items
+
+        return act_on_items(session, verb)
+    if isinstance(verb, AdoptVerb):
+        from joelclaw_tui.cli.backlog_files import adopt
+
+        return adopt(session, verb)
+    from joelclaw_tui.cli.acting import act
+
+    return act(session, verb)
 
 
 def _call(settings: Settings) -> AbstractContextManager[None]:

@@ -15,6 +15,7 @@ from joelclaw_tui.cli.grammar import (
     epilog,
 )
 from joelclaw_tui.cli.grammar_queue import add_queue
+from joelclaw_tui.cli.grammar_verbs import add_commands
 from joelclaw_tui.cli.values import NEGATIVE, ack, bounded, duration, priority, watch
 from runtime.model import UsageError
 
@@ -182,15 +183,7 @@ def _add_runs(build: Builder) -> None:
         command.add_argument("run_id", metavar="RUN_ID")
         if name == "journal":
             command.add_argument("--limit", type=bounded(1, LIST_MOST), default=200, metavar="N", help="200")
-    for name, summary in (
-        ("cancel", "end runs in good order: their clean-up still happens"),
-        ("kill", "end runs at once, without clean-up"),
-        ("resume", "let paused or backing-off runs try again now"),
-    ):
-        command = runs.command(
-            name, summary, action=True, examples=[f"joelclaw-tui runs {name} RUN_ID --yes"]
-        )
-        command.add_argument("targets", metavar="RUN_ID", nargs="+")
+    add_commands(runs)
     runs.not_yet()
 
 
@@ -211,24 +204,7 @@ def _add_schedule(build: Builder) -> None:
     history.add_argument(
         "--limit", type=bounded(1, LIST_MOST), default=100, metavar="N", help="most fires (100)"
     )
-    apply = schedule.command(
-        "apply",
-        "make the clock what the lane file says; others' jobs are never touched",
-        action=True,
-        examples=["joelclaw-tui schedule apply --dry-run", "joelclaw-tui schedule apply --yes"],
-    )
-    apply.add_argument("targets", metavar="SCHEDULE", nargs="*", help="only these; default all")
-    for name, summary in (
-        ("run", "start it once now, beside its instants"),
-        ("enable", "let it fire again; what passed is not caught up"),
-        ("disable", "let it start nothing by itself"),
-    ):
-        command = schedule.command(
-            name, summary, action=True, examples=[f"joelclaw-tui schedule {name} feeds-hourly"]
-        )
-        command.add_argument(
-            "targets", metavar="SCHEDULE", nargs="+", help="a schedule or a glob like 'feeds-*'"
-        )
+    add_commands(schedule)
 
 
 def _add_artifacts(build: Builder) -> None:
@@ -250,25 +226,7 @@ def _add_artifacts(build: Builder) -> None:
     )
     export.add_argument("artifact", metavar="ARTIFACT")
     export.add_argument("folder", metavar="FOLDER", help="must not exist yet")
-    promote = artifacts.command(
-        "promote",
-        "make a new branch of the change; no checkout, index or HEAD is touched",
-        action=True,
-        examples=[
-            "joelclaw-tui artifacts promote ARTIFACT",
-            "joelclaw-tui artifacts promote ARTIFACT --branch fix/answer --reason 'looks good'",
-        ],
-    )
-    promote.add_argument("targets", metavar="ARTIFACT", nargs="+")
-    promote.add_argument("--branch", metavar="NAME", help="default joelclaw/ and the short run id")
-    promote.add_argument("--unverified", action="store_true", help="also what no verification has passed")
-    reject = artifacts.command(
-        "reject",
-        "record that the change is not wanted; it is kept",
-        action=True,
-        examples=["joelclaw-tui artifacts reject ARTIFACT --reason 'wrong file' --yes"],
-    )
-    reject.add_argument("targets", metavar="ARTIFACT", nargs="+")
+    add_commands(artifacts)
 
 
 def _add_families(build: Builder) -> None:

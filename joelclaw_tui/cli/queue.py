@@ -1,4 +1,4 @@
-"""``queue``: families and items, and their pauses; see `joelclaw_tui.cli.backlog` for the rest."""
+"""``queue``: families and items; what is done to them are verbs of `runtime.actions.verbs`."""
 
 from __future__ import annotations
 
@@ -10,12 +10,11 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from joelclaw_tui.cli import backlog, backlog_files
-from joelclaw_tui.cli.acting import act
 from joelclaw_tui.cli.boundary import boundary_answer
 from joelclaw_tui.cli.documents import item_document, page_document
 from joelclaw_tui.cli.list_text import list_lines
 from joelclaw_tui.cli.output import Answer, NextStep
-from joelclaw_tui.cli.restoring import removed_lines, restore
+from joelclaw_tui.cli.restoring import removed_lines
 from joelclaw_tui.cli.series_text import series_document, series_lines
 from joelclaw_tui.cli.session import Session, with_operator
 from joelclaw_tui.cli.snapshot_text import Pane
@@ -35,7 +34,6 @@ from joelclaw_tui.presentation.text_layout import (
 )
 from joelclaw_tui.presentation.tones import Tone
 from joelclaw_tui.presentation.words import cut_reason
-from runtime.actions.intents import ActionName
 from runtime.common.text import many_lines
 from runtime.model import (
     ITEM_ID,
@@ -44,7 +42,6 @@ from runtime.model import (
     ItemPage,
     ItemState,
     NotFound,
-    PauseMode,
     UnknownFamily,
     UsageError,
     WorkItem,
@@ -130,44 +127,11 @@ def _show_item(session: Session, item_id: str) -> ExitCode:
     return session.out.answer(Answer(_item_lines(item, session.out.width), item_document(item)))
 
 
-def pause(session: Session) -> ExitCode:
-    mode = PauseMode.DRAIN if session.arguments.drain else PauseMode.HOLD
-    return act(session, ActionName.PAUSE, until=_until(session), mode=mode)
-
-
-def extend(session: Session) -> ExitCode:
-    return act(session, ActionName.EXTEND, until=_until(session))
-
-
-def resume(session: Session) -> ExitCode:
-    return act(session, ActionName.RESUME)
-
-
-def hold(session: Session) -> ExitCode:
-    return act(session, ActionName.HOLD_LANE, until=_until(session))
-
-
-def release(session: Session) -> ExitCode:
-    return act(session, ActionName.RELEASE_LANE)
-
-
-def _until(session: Session) -> float | None:
-    length = session.arguments.length
-    return None if length is None else time.time() + length
-
-
 COMMANDS: dict[str, Callable[[Session], ExitCode]] = {
     "list": list_,
     "show": show,
-    "pause": pause,
-    "extend": extend,
-    "resume": resume,
-    "restore": restore,
-    "hold": hold,
-    "release": release,
     **backlog.COMMANDS,
     "export": backlog_files.export,
-    "adopt": backlog_files.adopt,
 }
 
 

@@ -1,18 +1,11 @@
-"""``queue restore``: the backlog of a family that is declared again."""
+"""What is said of an item whose family was removed from the lane file."""
 
 from __future__ import annotations
 
-from joelclaw_tui.cli.acting import act
-from joelclaw_tui.cli.session import Session
 from joelclaw_tui.presentation.removed import why_removed
 from joelclaw_tui.presentation.text_layout import INDENT, Line, Span, line, paragraph, safe
 from joelclaw_tui.presentation.tones import Tone
-from runtime.actions.intents import ActionName
-from runtime.model import ExitCode, WorkItem
-
-
-def restore(session: Session) -> ExitCode:
-    return act(session, ActionName.RESTORE)
+from runtime.model import WorkItem
 
 
 def removed_lines(item: WorkItem, width: int) -> list[Line]:

@@ -6,7 +6,6 @@ import time
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-from joelclaw_tui.cli.acting import act
 from joelclaw_tui.cli.boundary import boundary_answer
 from joelclaw_tui.cli.documents import journal_document, run_document
 from joelclaw_tui.cli.output import Answer, NextStep
@@ -28,7 +27,6 @@ from joelclaw_tui.presentation.text_layout import (
 )
 from joelclaw_tui.presentation.tones import Tone
 from joelclaw_tui.presentation.words import waits_words
-from runtime.actions.intents import ActionName
 from runtime.model import ExitCode, JournalEntry, NotFound, RunView
 
 if TYPE_CHECKING:
@@ -69,25 +67,10 @@ def journal(session: Session) -> ExitCode:
     return session.out.answer(Answer(_journal_lines(run, entries, limit, session.out.width), result))
 
 
-def cancel(session: Session) -> ExitCode:
-    return act(session, ActionName.RUN_CANCEL)
-
-
-def kill(session: Session) -> ExitCode:
-    return act(session, ActionName.RUN_KILL)
-
-
-def resume(session: Session) -> ExitCode:
-    return act(session, ActionName.RUN_RESUME)
-
-
 COMMANDS: dict[str, Callable[[Session], ExitCode]] = {
     "list": list_,
     "show": show,
     "journal": journal,
-    "cancel": cancel,
-    "kill": kill,
-    "resume": resume,
 }
 
 

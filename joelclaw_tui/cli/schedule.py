@@ -6,7 +6,6 @@ import time
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from joelclaw_tui.cli.acting import act
 from joelclaw_tui.cli.boundary import boundary_answer
 from joelclaw_tui.cli.clock_text import diff_lines, failed_call_lines, fire_lines
 from joelclaw_tui.cli.documents import instant
@@ -16,8 +15,6 @@ from joelclaw_tui.cli.snapshot_text import Pane
 from joelclaw_tui.presentation import units
 from joelclaw_tui.presentation.text_layout import Span, line, safe
 from joelclaw_tui.presentation.tones import Tone
-from runtime.actions.intents import ActionName
-from runtime.actions.schedules import EVERYTHING
 from runtime.model import ChangeKind, ClockExecution, ExitCode, Fire, OperatorError, ScheduleChange
 
 if TYPE_CHECKING:
@@ -77,31 +74,10 @@ def history(session: Session) -> ExitCode:
     return session.out.answer(Answer(lines, result))
 
 
-def apply(session: Session) -> ExitCode:
-    session.arguments.targets = session.arguments.targets or [EVERYTHING]
-    return act(session, ActionName.SCHEDULE_APPLY)
-
-
-def run(session: Session) -> ExitCode:
-    return act(session, ActionName.SCHEDULE_RUN)
-
-
-def enable(session: Session) -> ExitCode:
-    return act(session, ActionName.SCHEDULE_ENABLE)
-
-
-def disable(session: Session) -> ExitCode:
-    return act(session, ActionName.SCHEDULE_DISABLE)
-
-
 COMMANDS: dict[str, Callable[[Session], ExitCode]] = {
     "list": list_,
     "diff": diff,
     "history": history,
-    "apply": apply,
-    "run": run,
-    "enable": enable,
-    "disable": disable,
 }
 
 

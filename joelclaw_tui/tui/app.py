@@ -50,7 +50,9 @@ from joelclaw_tui.tui.theming import Themes, load_themes
 from joelclaw_tui.tui.type_ahead import SIGHT_S, TypeAhead
 from joelclaw_tui.tui.view import Problem, View
 from runtime.actions.actor import os_actor
-from runtime.actions.intents import BULK_ACTIONS, Intent, Preview
+from runtime.actions.intents import Intent, Preview
+from runtime.actions.verb import Subject
+from runtime.actions.verbs import verb_of
 from runtime.common.command_prefix import as_called
 from runtime.common.deadline import within
 from runtime.common.text import one_line
@@ -343,15 +345,16 @@ class ConsoleApp(App[int]):
 
     async def _act(self, intent: Intent, then: Callable[[Receipt], None] | None) -> None:
         try:
-            preview = await self._confirmed(intent)
+            confirmed = await self._confirmed(intent)
         finally:
             self._asking = False
             self._ahead.opened()
-        if preview is None:
+        if confirmed is None:
             return
+        preview, reason = confirmed
         self._acting += 1
         try:
-            receipt = await self._applied(preview)
+            receipt = await self._applied(preview, reason)
         finally:
             self._acting -= 1
         self.read_now()
@@ -370,13 +373,15 @@ class ConsoleApp(App[int]):
         if self._leaving and not self._acting:
             self.exit(int(ExitCode.OK))
 
-    async def _applied(self, preview: Preview) -> Receipt | Problem | Stopped:
+    async def _applied(self, preview: Preview, reason: str) -> Receipt | Problem | Stopped:
         actions, actor = self._operator.actions, self._actor
         if preview.bulk is None:
             self.hint(f"{preview.title} …")
-            return await self._guarded(actions.apply(preview, actor=actor, origin=ORIGIN), preview.title)
+            return await self._guarded(
+                actions.apply(preview, actor=actor, origin=ORIGIN, reason=reason), preview.title
+            )
         return await self._at_length(
-            lambda count: actions.apply(preview, actor=actor, origin=ORIGIN, progress=count),
+            lambda count: actions.apply(preview, actor=actor, origin=ORIGIN, reason=reason, progress=count),
             preview.title,
             "done",
             "interrupt: what is done stays done, the rest can be gone on with",
@@ -384,7 +389,7 @@ class ConsoleApp(App[int]):
 
     async def _previewed(self, intent: Intent) -> Preview | Problem | Stopped:
         actions, actor = self._operator.actions, self._actor
-        if intent.action not in BULK_ACTIONS:
+        if verb_of(intent.action).subject is not Subject.ITEM:
             return await self.look(actions.preview(intent, actor=actor), "the preview")
         self._ahead.opened()  # its own screen takes the key that stops it
         try:
@@ -419,41 +424,21 @@ class ConsoleApp(App[int]):
             return Stopped(working.done, working.of)
         return await self._guarded(_result_of(task), title)
 
-    async def _confirmed(self, intent: Intent) -> Preview | None:
-        """The preview that the operator said yes to; None when there was none, or no. Keys wait meanwhile,
-        but for those that answer it.
+    async def _confirmed(self, intent: Intent) -> tuple[Preview, str] | None:
+        """The preview that the operator said yes to, and why; None when there was none, or no. Keys wait
+        meanwhile, but for those that answer it. What was shown is what is applied."""
+        preview = await self._previewed(intent)
+        if isinstance(preview, Stopped):
+            self.hint("Stopped: nothing was changed.")
+            return None
+        if isinstance(preview, Problem):
+            self.tell(preview, "Not possible")
+            return None
+        reason = await self._ask(preview)
+        return None if reason is None else (preview, reason)
 
-        The action layer applies a preview only as it made it, so a reason given on the screen
-        needs one more preview. It counts only when it touches exactly what was shown. A bulk action's
-        preview is kept as it is, and takes another reason.
-        """
-        while True:
-            preview = await self._previewed(intent)
-            if isinstance(preview, Stopped):
-                self.hint("Stopped: nothing was changed.")
-                return None
-            if isinstance(preview, Problem):
-                self.tell(preview, "Not possible")
-                return None
-            while True:
-                answer = await self._ask(preview)
-                if answer is None:
-                    return None
-                if answer.intent.reason == preview.intent.reason or preview.bulk is not None:
-                    return answer
-                again = await self.look(
-                    self._operator.actions.preview(answer.intent, actor=self._actor), "the preview"
-                )
-                if isinstance(again, Problem):
-                    self.tell(again, "Not possible")
-                    return None
-                if again.stands_on_the_same(preview):
-                    return again
-                self.hint("What it would touch has changed meanwhile: look again.")
-                preview = again
-
-    async def _ask(self, preview: Preview) -> Preview | None:
-        answered: asyncio.Future[Preview | None] = asyncio.get_running_loop().create_future()
+    async def _ask(self, preview: Preview) -> str | None:
+        answered: asyncio.Future[str | None] = asyncio.get_running_loop().create_future()
         self.push_screen(PreviewScreen(preview), answered.set_result)
         self._ahead.opened()
         try:

@@ -1,4 +1,5 @@
-"""Every key of the console, once. Bindings, key bar, help and the README's table are made from this.
+"""Every key of the console, once: those of verbs as these declare them, and the others. Bindings, key bar,
+help and the README's table are made from this.
 
 A key has an id (``backlog.pause``) so that settings can re-map it later, and a scope: the place
 in which it means something. Within one scope chain no key means two things (a test holds that).
@@ -6,10 +7,15 @@ in which it means something. Within one scope chain no key means two things (a t
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
 from textual.binding import Binding
+
+from runtime.actions.keys import Key
+from runtime.actions.verb import Verb
+from runtime.actions.verbs import registry
 
 
 class KeyScope(StrEnum):
@@ -72,161 +78,12 @@ def _key(
     return KeySpec(f"{place}.{name}", tuple(keys.split()), action, label, text, scope, rank, shown, priority)
 
 
-KEYS: tuple[KeySpec, ...] = (
-    _key(
-        KeyScope.BACKLOG,
-        "pause",
-        "p",
-        "pause",
-        "pause",
-        "Pause the family, or the marked ones, until resumed",
-        10,
-    ),
-    _key(
-        KeyScope.BACKLOG,
-        "pause-with",
-        "P",
-        "pause_with",
-        "pause …",
-        "Pause for a length of time, hold or drain, with a reason",
-        34,
-    ),
-    _key(KeyScope.BACKLOG, "extend", "e", "extend", "extend", "Give the pause another end", 45),
-    _key(KeyScope.BACKLOG, "resume", "r", "resume", "resume", "Lift the pause", 11),
-    _key(
-        KeyScope.BACKLOG,
-        "replay",
-        "R",
-        "replay",
-        "replay dead",
-        "Replay up to N dead items as new attempts",
-        12,
-    ),
-    _key(
-        KeyScope.BACKLOG,
-        "restore",
-        "B",
-        "restore",
-        "bring back",
-        "Bring a removed family's backlog back out of quarantine",
-        46,
-    ),
-    _key(
-        KeyScope.BACKLOG,
-        "hold-lane",
-        "H",
-        "hold_lane",
-        "hold lane",
-        "Hold the whole lane: every family, those declared later too",
-        47,
-    ),
-    _key(
-        KeyScope.BACKLOG,
-        "release-lane",
-        "L",
-        "release_lane",
-        "release lane",
-        "Release the whole lane; families' own pauses stay",
-        48,
-    ),
+_OTHERS: tuple[KeySpec, ...] = (
     _key(
         KeyScope.BACKLOG, "day", "g", "open_day", "last day", "Show the family's last 24 hours by minute", 39
     ),
-    _key(
-        KeyScope.SCHEDULE,
-        "run",
-        "n",
-        "schedule_verb('schedule-run')",
-        "run now",
-        "Start the schedule, or the marked ones now",
-        10,
-    ),
-    _key(
-        KeyScope.SCHEDULE,
-        "enable",
-        "e",
-        "schedule_verb('schedule-enable')",
-        "enable",
-        "Let the clock start the schedule again",
-        11,
-    ),
-    _key(
-        KeyScope.SCHEDULE,
-        "disable",
-        "d",
-        "schedule_verb('schedule-disable')",
-        "disable",
-        "Let the clock start the schedule no more, until enabled",
-        12,
-    ),
-    _key(
-        KeyScope.JOURNAL,
-        "cancel",
-        "c",
-        "run_verb('run-cancel')",
-        "cancel",
-        "Cancel the run; it may clean up",
-        10,
-    ),
-    _key(
-        KeyScope.JOURNAL, "kill", "k", "run_verb('run-kill')", "kill", "Kill the run; nothing cleans up", 11
-    ),
-    _key(
-        KeyScope.JOURNAL,
-        "resume",
-        "u",
-        "run_verb('run-resume')",
-        "resume",
-        "Resume a paused run, or try it at once",
-        12,
-    ),
     _key(KeyScope.JOURNAL, "item", "i", "open_item", "item", "Open the run's item", 35),
-    _key(
-        KeyScope.ARTIFACTS,
-        "promote",
-        "m",
-        "promote",
-        "promote",
-        "Bring the artifact's change, or those of the marked ones, to the repository, as a branch",
-        10,
-    ),
-    _key(
-        KeyScope.ARTIFACTS,
-        "reject",
-        "x",
-        "reject",
-        "reject",
-        "Reject the artifact, or the marked ones, with a reason",
-        11,
-    ),
     _key(KeyScope.ARTIFACTS, "run", "o", "open_run", "run", "Open the run that made the artifact", 12),
-    _key(
-        KeyScope.ITEMS,
-        "replay",
-        "r",
-        "bulk('replay')",
-        "replay",
-        "Replay what the line below the list says",
-        10,
-    ),
-    _key(
-        KeyScope.ITEMS,
-        "replay-at",
-        "R",
-        "bulk('replay', True)",
-        "replay at",
-        "Replay it at a rate: so many new attempts a second",
-        40,
-    ),
-    _key(
-        KeyScope.ITEMS,
-        "discard",
-        "x",
-        "bulk('discard')",
-        "discard",
-        "Discard it, written to a file first if you want",
-        11,
-    ),
     _key(
         KeyScope.ITEMS,
         "all",
@@ -245,18 +102,6 @@ KEYS: tuple[KeySpec, ...] = (
         "match",
         "Look for items by conditions, in the whole backlog of the family",
         13,
-    ),
-    _key(KeyScope.ITEMS, "priority", "p", "bulk('reprioritize')", "priority", "Give it another priority", 41),
-    _key(KeyScope.ITEMS, "move", "m", "bulk('move')", "move", "Move it to another family", 42),
-    _key(KeyScope.ITEMS, "delay", "w", "bulk('delay')", "delay", "Let none of it be taken for a while", 43),
-    _key(
-        KeyScope.ITEMS,
-        "quarantine",
-        "Q",
-        "bulk('quarantine')",
-        "quarantine",
-        "Set it aside until somebody replays or discards it",
-        44,
     ),
     _key(KeyScope.ITEMS, "run", "o", "open_run", "run", "Open the run of the item's attempt", 31),
     _key(
@@ -281,59 +126,8 @@ KEYS: tuple[KeySpec, ...] = (
     ),
     _key(KeyScope.ITEMS, "day", "g", "open_day", "last day", "Show the family's last 24 hours by minute", 39),
     _key(KeyScope.FAMILY, "items", "enter", "open_items", "its items", "Open the family's items", 10, "⏎"),
-    _key(KeyScope.ITEM, "replay", "r", "replay", "replay", "Replay the item as a new attempt", 10),
     _key(KeyScope.ITEM, "run", "o", "open_run", "run", "Open the run of the current attempt", 12),
-    _key(
-        KeyScope.RUN, "cancel", "c", "run_verb('run-cancel')", "cancel", "Cancel the run; it may clean up", 10
-    ),
-    _key(KeyScope.RUN, "kill", "k", "run_verb('run-kill')", "kill", "Kill the run; nothing cleans up", 11),
-    _key(
-        KeyScope.RUN,
-        "resume",
-        "u",
-        "run_verb('run-resume')",
-        "resume",
-        "Resume a paused run, or try it at once",
-        12,
-    ),
     _key(KeyScope.RUN, "item", "i", "open_item", "item", "Open the run's item", 13),
-    _key(
-        KeyScope.FIRES,
-        "run",
-        "n",
-        "schedule_verb('schedule-run')",
-        "run now",
-        "Start the schedule now",
-        10,
-    ),
-    _key(
-        KeyScope.FIRES,
-        "enable",
-        "e",
-        "schedule_verb('schedule-enable')",
-        "enable",
-        "Let the clock start it again",
-        11,
-    ),
-    _key(
-        KeyScope.FIRES,
-        "disable",
-        "d",
-        "schedule_verb('schedule-disable')",
-        "disable",
-        "Let the clock start it no more, until enabled",
-        12,
-    ),
-    _key(
-        KeyScope.ARTIFACT,
-        "promote",
-        "m",
-        "promote",
-        "promote",
-        "Bring the artifact's change to its repository, as a branch",
-        10,
-    ),
-    _key(KeyScope.ARTIFACT, "reject", "x", "reject", "reject", "Reject the artifact, with a reason", 11),
     _key(KeyScope.ARTIFACT, "run", "o", "open_run", "run", "Open the run that made it", 14),
     _key(
         KeyScope.ARTIFACT,
@@ -466,6 +260,66 @@ KEYS: tuple[KeySpec, ...] = (
     ),
 )
 
+_ORDER = (
+    KeyScope.BACKLOG,
+    KeyScope.SCHEDULE,
+    KeyScope.JOURNAL,
+    KeyScope.ARTIFACTS,
+    KeyScope.ITEMS,
+    KeyScope.FAMILY,
+    KeyScope.ITEM,
+    KeyScope.RUN,
+    KeyScope.FIRES,
+    KeyScope.ARTIFACT,
+    KeyScope.TABLE,
+    KeyScope.MAIN,
+    KeyScope.DRILL,
+    KeyScope.PREVIEW,
+    KeyScope.DIALOG,
+    KeyScope.WORKING,
+    KeyScope.START,
+    KeyScope.EVERYWHERE,
+    KeyScope.LEAVE,
+)
+"""A place's own keys first: the order of the key bar."""
+
+VERB_KEYS: Mapping[str, tuple[Verb, Key]] = {
+    f"{key.scope}.{key.id}": (verb, key) for verb in registry().values() for key in verb.keys
+}
+"""The keys of verbs, by their ids here."""
+
+
+def verb_action(key_id: str) -> str:
+    """What such a key does, as Textual has it: `action_verb` of the place where it works."""
+    return f"verb('{key_id}')"
+
+
+def _verb_spec(key_id: str, key: Key) -> KeySpec:
+    return KeySpec(
+        key_id,
+        tuple(key.keys.split()),
+        verb_action(key_id),
+        key.label,
+        key.help,
+        KeyScope[key.scope.upper()],
+        key.rank,
+    )
+
+
+def _every_key() -> tuple[KeySpec, ...]:
+    """In each scope the verbs' keys at their places, and the others between them."""
+    specs: list[KeySpec] = []
+    for scope in _ORDER:
+        here = [spec for spec in _OTHERS if spec.scope is scope]
+        placed = [(key.place, _verb_spec(key_id, key)) for key_id, (_, key) in VERB_KEYS.items()]
+        for place, spec in sorted(placed, key=lambda one: one[0]):
+            if spec.scope is scope:
+                here.insert(place, spec)
+        specs += here
+    return tuple(specs)
+
+
+KEYS: tuple[KeySpec, ...] = _every_key()
 BY_ID = {spec.id: spec for spec in KEYS}
 _TABLE_ACTIONS = {"table.move", "table.page", "table.ends"}
 """Several keys with a direction each: the table binds them itself, help only names them."""

@@ -76,9 +76,16 @@ class ConsoleActions(Protocol):
         self, intent: Intent, *, actor: str | None = None, progress: Counted | None = None
     ) -> Preview: ...
     async def apply(
-        self, preview: Preview, *, actor: str, origin: str, progress: Counted | None = None
+        self,
+        preview: Preview,
+        *,
+        actor: str,
+        origin: str,
+        reason: str | None = None,
+        progress: Counted | None = None,
     ) -> Receipt:
-        """A bulk action's preview that was cut off can be applied again, and goes on."""
+        """``reason``: in place of the intent's; an empty one is none. A bulk action's preview that was cut off
+        can be applied again, and goes on."""
         ...
 
 

@@ -2,14 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from runtime.common.text import one_line
 from runtime.common.units import count
+from runtime.model import BulkOrder, PreviewTarget, Selected
 
 LINES_BOUND = 40
 NAMES_SHOWN = 3
+
+
+@dataclass(frozen=True, slots=True)
+class DraftedBatches:
+    """The items of an action on the backlog; see `runtime.model.FrozenPreview`, which this becomes."""
+
+    order: BulkOrder
+    selected: Selected
+    touched: Mapping[str, int]
+    target: PreviewTarget
+    export_to: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +38,10 @@ class Draft:
     expected: tuple[str, ...] = ()
     pause_epochs: tuple[int, ...] = ()
     lane_hold: str = ""
+    found: object = None
+    """What the verb has looked at, for whoever shows more than lines."""
+    batches: DraftedBatches | None = None
+    """Of an action on the backlog."""
 
 
 def bounded_lines(lines: Sequence[str]) -> tuple[str, ...]:

@@ -7,81 +7,24 @@ looking only; applying a preview touches those ids and no others, and leaves a r
 from __future__ import annotations
 
 from dataclasses import dataclass
-from enum import StrEnum
 
-from runtime.model import BulkVerb, FrozenPreview, PauseMode, Priority, Selection
-
-
-class ActionName(StrEnum):
-    PAUSE = "pause"
-    RESUME = "resume"
-    RESTORE = "restore"
-    EXTEND = "extend"
-    HOLD_LANE = "hold-lane"
-    RELEASE_LANE = "release-lane"
-    REPLAY = "replay"
-    DISCARD = "discard"
-    REPRIORITIZE = "reprioritize"
-    MOVE = "move"
-    DELAY = "delay"
-    QUARANTINE = "quarantine"
-    RUN_CANCEL = "run-cancel"
-    RUN_KILL = "run-kill"
-    RUN_RESUME = "run-resume"
-    SCHEDULE_RUN = "schedule-run"
-    SCHEDULE_ENABLE = "schedule-enable"
-    SCHEDULE_DISABLE = "schedule-disable"
-    SCHEDULE_APPLY = "schedule-apply"
-    PROMOTE = "promote"
-    REJECT = "reject"
-
-
-BULK_ACTIONS = {ActionName(verb.value): verb for verb in BulkVerb}
-"""Actions on a selection of the backlog."""
-
-
-@dataclass(frozen=True, slots=True)
-class BulkTerms:
-    """What a bulk action means beyond its targets."""
-
-    selection: Selection | None = None
-    """Which items of the targets; None: those in the states that the action is usually for. Its ``ids``
-    with families as targets: only these, of those families; without targets: these."""
-    rate_per_s: float | None = None
-    """replay: new attempts a second; None: as the settings say."""
-    unlimited: bool = False
-    """replay: all at once, whatever the settings say."""
-    priority: Priority | None = None
-    """reprioritize: the new level."""
-    to_family: str | None = None
-    """move: where to."""
-    delay_s: float | None = None
-    """delay: from the moment of the change."""
-    export_to: str | None = None
-    """discard: a new file that gets every item before the first is discarded."""
+from runtime.actions.terms import Terms
+from runtime.model import FrozenPreview
 
 
 @dataclass(frozen=True, slots=True)
 class Intent:
-    """``targets`` are families or globs (pause, resume, extend, restore), families or globs or
-    else item ids (the bulk actions), run ids (run-*), names of schedules (schedule-*)
-    or artifact ids (artifact-*); none for hold-lane and release-lane."""
+    """``targets`` are what the verb's `Subject` says, by name or glob; of items, their families or else their ids."""
 
-    action: ActionName
+    action: str
+    """The verb's name."""
     targets: tuple[str, ...]
     reason: str | None = None
+    """Why, unless applying says otherwise."""
     limit: int | None = None
     """At most so many ids (``--max``); the settings' ceiling holds in any case."""
-    until: float | None = None
-    """pause, extend, hold-lane: when it ends by itself, in seconds since the epoch."""
-    mode: PauseMode = PauseMode.HOLD
-    """pause only."""
-    bulk: BulkTerms | None = None
-    """Bulk actions only."""
-    branch: str | None = None
-    """promote only: the new branch's name. Unset: ``joelclaw/`` and the short run id."""
-    unverified: bool = False
-    """promote only: also what no verification has passed."""
+    terms: Terms | None = None
+    """The verb's own; None: its defaults."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,15 +54,9 @@ class Preview:
     """pause, resume, extend: the epoch of each id's pause; one that was paused or resumed since is left alone."""
     lane_hold: str = ""
     """hold-lane, release-lane: the `hold_stamp` of the hold that was shown; another one is left alone."""
+    found: object = None
+    """What the verb has looked at, for whoever shows more than lines; see there."""
     bulk: FrozenPreview | None = None
     """Bulk actions: what is frozen, and kept in the ledger for as long as it says."""
     kept: bool = False
     """Bulk actions: it is in the ledger, to be applied from any process."""
-
-    def stands_on_the_same(self, other: Preview) -> bool:
-        """Whether both were made of the same targets in the same state: a yes to one is a yes to the other."""
-        return _ground(self) == _ground(other)
-
-
-def _ground(preview: Preview) -> tuple[object, ...]:
-    return preview.ids, preview.expected, preview.pause_epochs, preview.lane_hold

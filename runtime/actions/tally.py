@@ -33,6 +33,11 @@ class Tally:
 
     def __init__(self, targets: Iterable[str]) -> None:
         self._results: dict[str, TargetResult | None] = dict.fromkeys(targets)
+        self._said: str | None = None
+        self.partial = False
+        """It ended before its end, and can be gone on with."""
+        self.found: object = None
+        """What the verb has to tell beyond results, for whoever shows it."""
 
     def put(self, target: str, outcome: ReceiptOutcome, detail: str | None = None) -> None:
         """A later result of the same target replaces the earlier one."""
@@ -44,6 +49,10 @@ class Tally:
     def also(self, target: str) -> None:
         """One more, that came to light only while the action was carried out."""
         self._results.setdefault(target, None)
+
+    def say(self, sentence: str, *, partial: bool = False) -> None:
+        """What it came to, in place of the counts of results."""
+        self._said, self.partial = sentence, partial
 
     def close(self, why: str) -> None:
         """Targets without a result were not tried, because of ``why``."""
@@ -68,5 +77,7 @@ class Tally:
 
     def sentence(self) -> str:
         """``3 done, 1 moved on``."""
+        if self._said is not None:
+            return self._said
         counts = Counter(result.outcome for result in self._results.values() if result is not None)
         return ", ".join(f"{counts[o]:,} {word}" for o, word in _WORDS.items() if counts[o]) or "nothing done"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Protocol
+from typing import Any, Protocol
 
 from .errors import ExitCode, OperatorError, Refused
 from .names import Priority, run_id_of
@@ -634,6 +634,11 @@ class PressureControl(Protocol):
 
     async def restore(self, family: str) -> int:
         """Takes a removed family's backlog out of quarantine, exactly as it was. How many rows."""
+        ...
+
+    async def run(self, script: str, family: str, *arguments: str | int | float) -> Any:
+        """A verb's own script, on one family; its reply. ``script``: the name of a file of the queue's scripts,
+        whose head names ``given_now`` and ``wake`` before the arguments. Raises `BoundaryDown`."""
         ...
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from functools import cache
 from typing import Any
 
 from redis.exceptions import RedisError
@@ -183,6 +184,18 @@ class QueueControl(LaneStore):
                 rows, left = await self._RESTORE(self.redis, self.base(family), self.now, self.wake)
                 restored += int(rows)
         return restored
+
+    # --- a verb's own
+
+    async def run(self, script: str, family: str, *arguments: str | int | float) -> Any:
+        """See `runtime.model.PressureControl.run`."""
+        with redis_errors(self.where):
+            return await _script(script)(self.redis, self.base(family), self.now, self.wake, *arguments)
+
+
+@cache
+def _script(name: str) -> Script:
+    return Script(name)
 
 
 def _fields(actor: str, kind: PauseKind, reason: str | None, mode: PauseMode) -> str:

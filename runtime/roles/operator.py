@@ -131,6 +131,7 @@ def operator_on(made: Composition) -> Operator:
                 Exporter(redis, url, name),
                 door=hands,
             ),
+            outside=backlog_files(),
         )
 
     def intake() -> Intake:
@@ -142,7 +143,7 @@ def operator_on(made: Composition) -> Operator:
     def backlog_files() -> BacklogFiles:
         from runtime.roles.backlog_files import BacklogFiles
 
-        return BacklogFiles(redis, url, lane, settings, made.audit, time.time)
+        return BacklogFiles(redis, url, lane, settings)
 
     made.stack.push_async_callback(reader.aclose)
     return Operator(settings, lane, reader, actions=actions, intake=intake, backlog_files=backlog_files)

@@ -17,7 +17,9 @@ import pytest
 from runtime.actions.apply import Actions
 from runtime.actions.bulk.exporting import export
 from runtime.actions.bulk.ports import BacklogPorts
-from runtime.actions.intents import ActionName, BulkTerms, Intent
+from runtime.actions.intents import Intent
+from runtime.actions.verbs import verb_of
+from runtime.actions.verbs.delay import DelayTerms
 from runtime.common.addresses import Addresses
 from runtime.lane.lane_file import LaneSource
 from runtime.ledger.audit import Audit
@@ -207,12 +209,12 @@ async def room(
     await redis.aclose()
 
 
-def asks(action: ActionName, *targets: str, limit: int | None = None, **bulk: Any) -> Intent:
-    return Intent(action, targets, reason="test", limit=limit, bulk=BulkTerms(**bulk))
+def asks(action: str, *targets: str, limit: int | None = None, **bulk: Any) -> Intent:
+    return Intent(action, targets, reason="test", limit=limit, terms=verb_of(action).takes(**bulk))
 
 
 def replay(*targets: str, **values: Any) -> Intent:
-    return asks(ActionName.REPLAY, *targets, **values)
+    return asks("replay", *targets, **values)
 
 
 async def applied(actions: Actions, preview_id: str) -> Any:
@@ -263,7 +265,7 @@ async def test_a_selection_narrows_what_a_glob_means(room: Room) -> None:
     fields = (FieldMatch(("customer", "id"), 42),)
     selection = Selection(states=frozenset({WAITING}), fields=fields)
     preview = await room.process().preview(
-        asks(ActionName.REPRIORITIZE, "content/*", selection=selection, priority=Priority.P0)
+        asks("reprioritize", "content/*", selection=selection, priority=Priority.P0)
     )
     assert set(preview.ids) == set(wanted)
     assert preview.title == "Reprioritize 2 items of content/updated to P0"
@@ -297,11 +299,11 @@ async def test_ids_that_this_can_t_touch_are_left_alone_with_the_reason(room: Ro
         (replay(FAMILY, selection=Selection(states=frozenset({WAITING}))), UsageError, "can't touch waiting"),
         (replay(FAMILY, rate_per_s=0.0), UsageError, "a rate of 0"),
         (replay(FAMILY, rate_per_s=float("nan")), UsageError, "a rate of nan"),
-        (replay(FAMILY, delay_s=5.0), UsageError, "replay has no delay"),
-        (asks(ActionName.DELAY, FAMILY), UsageError, "what to is not said"),
-        (asks(ActionName.DELAY, FAMILY, delay_s=-1.0), UsageError, "a delay of -1 s"),
-        (asks(ActionName.MOVE, FAMILY, to_family="no/such"), UnknownFamily, "not declared"),
-        (asks(ActionName.MOVE, FAMILY, to_family=FAMILY), UsageError, "already"),
+        (Intent("replay", (FAMILY,), terms=DelayTerms(delay_s=5.0)), UsageError, "terms of another verb"),
+        (asks("delay", FAMILY), UsageError, "what to is not said"),
+        (asks("delay", FAMILY, delay_s=-1.0), UsageError, "a delay of -1 s"),
+        (asks("move", FAMILY, to_family="no/such"), UnknownFamily, "not declared"),
+        (asks("move", FAMILY, to_family=FAMILY), UsageError, "already"),
         (
             replay(FAMILY, selection=Selection(states=frozenset({DEAD}), error=" ")),
             UsageError,
@@ -356,7 +358,7 @@ async def test_the_effects_are_warned_of(room: Room) -> None:
     assert "an attempt that failed may have had effects: they may happen again" in warned
     assert "content/updated is paused: its replayed items are held until it is resumed" in warned
     assert any(warning.startswith("no live drainer") for warning in warned)
-    preview = await room.process().preview(asks(ActionName.DISCARD, FAMILY))
+    preview = await room.process().preview(asks("discard", FAMILY))
     assert preview.destructive
     assert preview.warnings == ("discarded work can't be brought back, and no copy is kept",)
 
@@ -491,7 +493,7 @@ async def test_a_server_that_is_out_of_memory_can_be_relieved_by_a_discard(room:
             await room.queue.enqueue(
                 new_item_id(FAMILY, at_s=time.time()), FAMILY, "{}", priority=Priority.P1, origin="test"
             )
-        preview = await room.process().preview(asks(ActionName.DISCARD, FAMILY))
+        preview = await room.process().preview(asks("discard", FAMILY))
         receipt = await applied(room.process(), preview.preview_id)
         assert receipt.summary.endswith("300 done")
         assert "receipt kept in one place only" in (receipt.warning or "")
@@ -594,7 +596,7 @@ async def test_a_receipt_that_was_cut_off_from_the_audit_trail_gets_there_at_the
 async def test_a_discard_exports_every_item_before_the_first_is_discarded(room: Room, tmp_path: Path) -> None:
     ids = await room.add(BULK_BATCH + 5, payload='{"n": 1}')
     file = tmp_path / "gone.jsonl"
-    preview = await room.process().preview(asks(ActionName.DISCARD, FAMILY, export_to=str(file)))
+    preview = await room.process().preview(asks("discard", FAMILY, export_to=str(file)))
     assert f"every item is written to {file} before the first is discarded" in preview.lines
     assert not file.exists()
     room.gate.before[0] = hold = asyncio.Event()
@@ -612,15 +614,15 @@ async def test_an_export_overwrites_nothing_and_then_nothing_is_discarded(room: 
     ids = await room.add(2)
     file = tmp_path / "mine.jsonl"
     actions = room.process()
-    preview = await actions.preview(asks(ActionName.DISCARD, FAMILY, export_to=str(file)))
+    preview = await actions.preview(asks("discard", FAMILY, export_to=str(file)))
     file.write_text("precious\n")
     with pytest.raises(UsageError, match="overwrites nothing"):
         await applied(actions, preview.preview_id)
     with pytest.raises(UsageError, match="overwrites nothing"):
-        await actions.preview(asks(ActionName.DISCARD, FAMILY, export_to=str(file)))
+        await actions.preview(asks("discard", FAMILY, export_to=str(file)))
     assert file.read_text() == "precious\n"
     with pytest.raises(UsageError, match="is no folder"):
-        await actions.preview(asks(ActionName.DISCARD, FAMILY, export_to=str(tmp_path / "no" / "x")))
+        await actions.preview(asks("discard", FAMILY, export_to=str(tmp_path / "no" / "x")))
     assert await room.states(ids) == [WAITING, WAITING]
     assert not room.gate.sent
 
@@ -628,7 +630,7 @@ async def test_an_export_overwrites_nothing_and_then_nothing_is_discarded(room: 
 async def test_an_export_that_was_cut_off_is_made_anew_by_whoever_goes_on(room: Room, tmp_path: Path) -> None:
     ids = await room.add(3)
     file = tmp_path / "gone.jsonl"
-    preview = await room.process().preview(asks(ActionName.DISCARD, FAMILY, export_to=str(file)))
+    preview = await room.process().preview(asks("discard", FAMILY, export_to=str(file)))
     await room.previews.begin(preview.preview_id, at=time.time(), actor="ana")
     file.write_text("")  # claimed, and cut off before it was filled
     receipt = await applied(room.process(), preview.preview_id)
@@ -641,7 +643,7 @@ async def test_a_second_process_that_comes_late_does_not_write_over_what_the_fir
 ) -> None:
     ids = await room.add(BULK_BATCH + 5)
     file = tmp_path / "gone.jsonl"
-    preview = await room.process().preview(asks(ActionName.DISCARD, FAMILY, export_to=str(file)))
+    preview = await room.process().preview(asks("discard", FAMILY, export_to=str(file)))
     room.gate.after[0] = hold = asyncio.Event()
     task = asyncio.create_task(applied(room.process(), preview.preview_id))
     await room.gate.reached.wait()  # the first batch is discarded
@@ -660,7 +662,7 @@ async def test_an_export_that_does_not_fit_leaves_no_half_and_discards_nothing_a
 ) -> None:
     ids = await room.add(12, payload=json.dumps("x" * 900))
     file = tmp_path / "gone.jsonl"
-    preview = await room.process().preview(asks(ActionName.DISCARD, FAMILY, export_to=str(file)))
+    preview = await room.process().preview(asks("discard", FAMILY, export_to=str(file)))
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (8192, before[1]))
     try:
@@ -678,7 +680,7 @@ async def test_an_export_that_does_not_fit_leaves_no_half_and_discards_nothing_a
 async def test_two_processes_do_not_write_one_export_at_once(room: Room, tmp_path: Path) -> None:
     ids = await room.add(3)
     file = tmp_path / "gone.jsonl"
-    preview = await room.process().preview(asks(ActionName.DISCARD, FAMILY, export_to=str(file)))
+    preview = await room.process().preview(asks("discard", FAMILY, export_to=str(file)))
     await room.previews.begin(preview.preview_id, at=time.time(), actor="ana")
     with (tmp_path / f".{file.name}.{preview.preview_id}").open("w") as part:
         fcntl.flock(part, fcntl.LOCK_EX)
@@ -701,14 +703,14 @@ async def test_without_an_exporter_an_export_is_refused_before_anything_is_looke
     )
     actions = Actions(**room.shared, now=room.now, backlog=bare)
     with pytest.raises(UsageError, match="nothing can be exported here"):
-        await actions.preview(asks(ActionName.DISCARD, FAMILY, export_to=str(tmp_path / "x")))
+        await actions.preview(asks("discard", FAMILY, export_to=str(tmp_path / "x")))
 
 
 # --- moves: what stands in their way, and what came of each item
 
 
 def move(*targets: str, **values: Any) -> Intent:
-    return asks(ActionName.MOVE, *targets, to_family=OTHER, **values)
+    return asks("move", *targets, to_family=OTHER, **values)
 
 
 def narrowed(room: Room, rule: str) -> None:
@@ -764,7 +766,7 @@ async def test_a_result_of_an_older_version_says_that_its_reason_is_not_on_recor
 
 async def test_an_item_that_ended_meanwhile_is_told_apart_from_one_in_another_move(room: Room) -> None:
     ids = await room.add(2)
-    preview = await room.process().preview(asks(ActionName.DISCARD, FAMILY))
+    preview = await room.process().preview(asks("discard", FAMILY))
     other = BulkOrder(BulkVerb.DISCARD, "bob@host")
     await room.hands.apply_batch(FAMILY, [SelectedItem(ids[0], 1, WAITING)], other, batch_id="bob")
     await room.redis.hset(
@@ -848,7 +850,7 @@ async def test_a_move_s_preview_warns_of_a_pause_of_the_target(
 async def test_of_more_payloads_than_are_looked_at_no_more_is_claimed(
     room: Room, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("runtime.actions.bulk.moving.PAYLOADS_CHECKED", 5)
+    monkeypatch.setattr("runtime.actions.verbs.move.PAYLOADS_CHECKED", 5)
     narrowed(room, WANTS_ID)
     await room.add(10, payload='{"id": 1}')
     assert await warned(room) == ["mail/send takes the 5 payloads looked at; 5 more were not"]

@@ -14,7 +14,7 @@ import pytest
 from joelclaw_tui.presentation.words import throttled_words
 from runtime.actions.apply import Actions
 from runtime.actions.bulk.ports import BacklogPorts
-from runtime.actions.intents import ActionName, Intent
+from runtime.actions.intents import Intent
 from runtime.common.addresses import Addresses
 from runtime.lane.lane_file import LaneSource
 from runtime.ledger.audit import Audit
@@ -122,7 +122,7 @@ async def room(valkey: ValkeyServer, tmp_path: Path, monkeypatch: pytest.MonkeyP
     await redis.aclose()
 
 
-async def act(room: Room, action: ActionName, *targets: str) -> list[ReceiptOutcome]:
+async def act(room: Room, action: str, *targets: str) -> list[ReceiptOutcome]:
     preview = await room.actions.preview(Intent(action, targets, reason="test"))
     receipt = await room.actions.apply(preview, actor="ana@host", origin="cli")
     return [result.outcome for result in receipt.results]
@@ -133,14 +133,14 @@ async def test_a_pause_shows_the_backlog_as_held_and_a_resume_as_waiting(room: R
     for level in (0, 1, 1, 2):
         await room.add(level)
     assert (await room.totals()).waiting == 4
-    assert await act(room, ActionName.PAUSE, "content/*") == [ReceiptOutcome.DONE, ReceiptOutcome.DONE]
+    assert await act(room, "pause", "content/*") == [ReceiptOutcome.DONE, ReceiptOutcome.DONE]
     totals = await room.totals()
     assert (totals.waiting, totals.held) == (0, 4)
     snapshot = await room.reader.snapshot()
     assert exit_code(snapshot) is ExitCode.OK
-    preview = await room.actions.preview(Intent(ActionName.RESUME, (FAMILY,)))
+    preview = await room.actions.preview(Intent("resume", (FAMILY,)))
     assert "releases 4 held (P0 1, P1 2, P2 1)" in preview.lines[0]
-    assert await act(room, ActionName.RESUME, FAMILY) == [ReceiptOutcome.DONE]
+    assert await act(room, "resume", FAMILY) == [ReceiptOutcome.DONE]
     assert (await room.totals()).waiting == 4
     assert [receipt.action for receipt in await room.reader.audit()] == ["resume", "pause"]
 
@@ -151,15 +151,15 @@ async def test_a_pause_tells_how_many_are_still_being_admitted(room: Room) -> No
         await room.queue.claim({FAMILY: (9, 9, 9, 9)}, {FAMILY: FamilyRules(max_in_flight=20)}, owner="d")
     ).leases
     await room.queue.begin_admit(leases)
-    assert await act(room, ActionName.PAUSE, FAMILY) == [ReceiptOutcome.ACCEPTED]
+    assert await act(room, "pause", FAMILY) == [ReceiptOutcome.ACCEPTED]
     await room.queue.admitted(leases)
-    assert await act(room, ActionName.PAUSE, FAMILY) == [ReceiptOutcome.DONE]
+    assert await act(room, "pause", FAMILY) == [ReceiptOutcome.DONE]
 
 
 async def test_a_lane_s_hold_tells_what_is_being_admitted_of_a_family_that_was_new_since_the_preview(
     room: Room,
 ) -> None:
-    preview = await room.actions.preview(Intent(ActionName.HOLD_LANE, (), reason="test"))
+    preview = await room.actions.preview(Intent("hold-lane", (), reason="test"))
     new = "new/one"
     await room.redis.hsetnx(families_key("main"), family_tag(new), new)
     await room.queue.enqueue(
@@ -183,7 +183,7 @@ async def test_a_pause_of_somebody_else_since_the_preview_is_left_alone_and_told
     control = QueueControl(room.redis, room.server.url, "main")
     if before is not None:
         await control.pause(FAMILY, actor="cas", kind=PauseKind.PERSON, reason=before, for_s=None)
-    preview = await room.actions.preview(Intent(ActionName.PAUSE, (FAMILY,), reason="mine"))
+    preview = await room.actions.preview(Intent("pause", (FAMILY,), reason="mine"))
     await control.pause(FAMILY, actor="bob", kind=PauseKind.PERSON, reason="CMS is down", for_s=7200)
     result = (await room.actions.apply(preview, actor="ana", origin="console")).results[0]
     assert result.outcome is ReceiptOutcome.MOVED_ON
@@ -195,7 +195,7 @@ async def test_a_pause_of_somebody_else_since_the_preview_is_left_alone_and_told
     assert (told.paused.by, told.paused.reason) == ("bob", "CMS is down")
     assert told.paused.until is not None
 
-    again = await room.actions.preview(Intent(ActionName.PAUSE, (FAMILY,), reason="mine"))
+    again = await room.actions.preview(Intent("pause", (FAMILY,), reason="mine"))
     assert any("CMS is down" in warning for warning in again.warnings)
     await control.resume(FAMILY, actor="bob", kind=PauseKind.PERSON)
     result = (await room.actions.apply(again, actor="ana", origin="console")).results[0]
@@ -208,7 +208,7 @@ async def test_a_pause_of_somebody_else_since_the_preview_is_left_alone_and_told
 
 async def test_a_hold_of_the_lane_by_somebody_else_since_the_preview_is_left_alone(room: Room) -> None:
     control = QueueControl(room.redis, room.server.url, "main")
-    hold = await room.actions.preview(Intent(ActionName.HOLD_LANE, (), reason="mine"))
+    hold = await room.actions.preview(Intent("hold-lane", (), reason="mine"))
     await control.hold_lane([FAMILY], actor="bob", reason="the CMS moves", for_s=3600)
     receipt = await room.actions.apply(hold, actor="ana", origin="console")
     assert {result.outcome for result in receipt.results} == {ReceiptOutcome.MOVED_ON}
@@ -218,16 +218,16 @@ async def test_a_hold_of_the_lane_by_somebody_else_since_the_preview_is_left_alo
     told = (await row(room)).paused
     assert told is not None and told.by == "bob"
 
-    over = await room.actions.preview(Intent(ActionName.HOLD_LANE, (), reason="mine"))
+    over = await room.actions.preview(Intent("hold-lane", (), reason="mine"))
     assert any("the CMS moves" in warning for warning in over.warnings)
-    release = await room.actions.preview(Intent(ActionName.RELEASE_LANE, ()))
+    release = await room.actions.preview(Intent("release-lane", ()))
     receipt = await room.actions.apply(over, actor="ana", origin="console")
     assert {result.outcome for result in receipt.results} == {ReceiptOutcome.DONE}
     receipt = await room.actions.apply(release, actor="bob", origin="console")
     assert {result.outcome for result in receipt.results} == {ReceiptOutcome.MOVED_ON}
     told = (await row(room)).paused
     assert told is not None and (told.by, told.reason) == ("ana", "mine")
-    await act(room, ActionName.RELEASE_LANE)
+    await act(room, "release-lane")
     assert (await row(room)).paused is None
 
 
@@ -302,7 +302,7 @@ async def test_dead_items_are_a_finding_until_they_are_replayed(room: Room) -> N
     assert exit_code(snapshot) is ExitCode.ATTENTION
     page = await room.reader.items(FAMILY, ItemState.DEAD)
     assert {item.item_id for item in page.items} == set(ids)
-    assert await act(room, ActionName.REPLAY, "*") == [ReceiptOutcome.DONE] * 3
+    assert await act(room, "replay", "*") == [ReceiptOutcome.DONE] * 3
     totals = await room.totals()
     assert (totals.dead, totals.waiting) == (0, 3)
     item = await room.reader.item(ids[0])
@@ -316,7 +316,7 @@ async def test_looking_leaves_no_trace(room: Room) -> None:
     await room.reader.snapshot()
     await room.reader.items(FAMILY, ItemState.WAITING)
     await room.reader.audit()
-    await room.actions.preview(Intent(ActionName.PAUSE, ("*",)))
+    await room.actions.preview(Intent("pause", ("*",)))
     assert sorted(await room.redis.keys("*")) == before
     with pytest.raises(UnknownFamily):
         await room.reader.items("content/updatd", ItemState.WAITING)
@@ -352,7 +352,7 @@ async def test_a_killed_server_is_down_and_its_work_is_there_again_afterwards(ro
     assert snapshot.boundaries.pressure.status is BoundaryStatus.DOWN
     assert snapshot.boundaries.pressure.data is not None
     with pytest.raises(BoundaryDown):
-        await room.actions.preview(Intent(ActionName.PAUSE, ("*",)))
+        await room.actions.preview(Intent("pause", ("*",)))
     room.server.restart()
     snapshot = await room.reader.snapshot()
     assert snapshot.boundaries.pressure.data is not None
@@ -365,7 +365,7 @@ async def test_a_removed_familys_backlog_comes_back_once_it_is_declared_again(ro
         await room.add(level)
     assert await room.queue.remove([FAMILY]) == {FAMILY: 2}
     assert (await room.totals()).quarantined == 2
-    preview = await room.actions.preview(Intent(ActionName.RESTORE, (FAMILY,)))
+    preview = await room.actions.preview(Intent("restore", (FAMILY,)))
     receipt = await room.actions.apply(preview, actor="ana@host", origin="cli")
     assert [(row.outcome, row.detail) for row in receipt.results] == [
         (ReceiptOutcome.DONE, "2 items given back")
@@ -373,7 +373,7 @@ async def test_a_removed_familys_backlog_comes_back_once_it_is_declared_again(ro
     totals = await room.totals()
     assert (totals.quarantined, totals.waiting) == (0, 2)
     with pytest.raises(Refused):
-        await room.actions.preview(Intent(ActionName.RESTORE, (FAMILY,)))
+        await room.actions.preview(Intent("restore", (FAMILY,)))
 
 
 async def test_a_restore_that_others_did_meanwhile_or_that_lost_its_family_does_nothing(
@@ -381,9 +381,7 @@ async def test_a_restore_that_others_did_meanwhile_or_that_lost_its_family_does_
 ) -> None:
     await room.add(1)
     await room.queue.remove([FAMILY])
-    first, second, third = [
-        await room.actions.preview(Intent(ActionName.RESTORE, (FAMILY,))) for _ in range(3)
-    ]
+    first, second, third = [await room.actions.preview(Intent("restore", (FAMILY,))) for _ in range(3)]
     await room.actions.apply(first, actor="ana@host", origin="cli")
     receipt = await room.actions.apply(second, actor="ana@host", origin="cli")
     assert [row.outcome for row in receipt.results] == [ReceiptOutcome.MOVED_ON]

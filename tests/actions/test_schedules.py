@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from runtime.actions.apply import Actions
-from runtime.actions.intents import ActionName, Intent
+from runtime.actions.intents import Intent
 from runtime.model import (
     BoundaryDown,
     ChangeKind,
@@ -58,7 +58,7 @@ def clock_of(world: World) -> MemorySchedules:
 async def test_apply_shows_every_field_and_carries_out_what_was_shown(tmp_path: Path) -> None:
     world = timed(tmp_path)
     actions = actions_on(world)
-    preview = await actions.preview(Intent(ActionName.SCHEDULE_APPLY, ("*",)))
+    preview = await actions.preview(Intent("schedule-apply", ("*",)))
     assert (preview.ids, preview.expected, preview.destructive) == (
         ("feeds-hourly", "old"),
         ("d1", "d2"),
@@ -78,20 +78,20 @@ async def test_apply_shows_every_field_and_carries_out_what_was_shown(tmp_path: 
     }
     clock_of(world).planned = []
     with pytest.raises(Refused, match="nothing to apply"):
-        await actions.preview(Intent(ActionName.SCHEDULE_APPLY, ("*",)))
+        await actions.preview(Intent("schedule-apply", ("*",)))
 
 
 async def test_only_what_is_not_so_already_is_switched(tmp_path: Path) -> None:
     world = timed(tmp_path)
     actions = actions_on(world)
-    preview = await actions.preview(Intent(ActionName.SCHEDULE_DISABLE, ("feeds-*",)))
+    preview = await actions.preview(Intent("schedule-disable", ("feeds-*",)))
     assert preview.ids == ("feeds-hourly",)
     receipt = await actions.apply(preview, actor="ana", origin="test")
     assert [r.outcome for r in receipt.results] == [ReceiptOutcome.DONE]
     with pytest.raises(Refused, match="already enabled"):
-        await actions.preview(Intent(ActionName.SCHEDULE_ENABLE, ("feeds-hourly",)))
+        await actions.preview(Intent("schedule-enable", ("feeds-hourly",)))
     with pytest.raises(UnknownSchedule, match="nobody"):
-        await actions.preview(Intent(ActionName.SCHEDULE_ENABLE, ("nobody",)))
+        await actions.preview(Intent("schedule-enable", ("nobody",)))
 
 
 @pytest.mark.parametrize(
@@ -110,7 +110,7 @@ async def test_running_now_says_what_came_of_it(
     world = timed(tmp_path)
     clock_of(world).fired = FireAnswer("feeds-hourly@x", decision, "w")
     actions = actions_on(world)
-    preview = await actions.preview(Intent(ActionName.SCHEDULE_RUN, ("feeds-hourly",)))
+    preview = await actions.preview(Intent("schedule-run", ("feeds-hourly",)))
     receipt = await actions.apply(preview, actor="ana", origin="test")
     (result,) = receipt.results
     assert (result.outcome, said in (result.detail or "")) == (outcome, True)
@@ -120,7 +120,7 @@ async def test_running_now_says_what_came_of_it(
 async def test_a_paused_family_is_warned_of_before_its_schedule_is_run(tmp_path: Path) -> None:
     world = timed(tmp_path)
     world.pressure.families = [family(pause=pause())]
-    preview = await actions_on(world).preview(Intent(ActionName.SCHEDULE_RUN, ("feeds-hourly",)))
+    preview = await actions_on(world).preview(Intent("schedule-run", ("feeds-hourly",)))
     assert preview.warnings == ("content/updated is paused: the work is held until it is resumed",)
 
 
@@ -129,8 +129,8 @@ async def test_a_schedule_that_somebody_changed_since_the_preview_is_left_alone_
 ) -> None:
     world = timed(tmp_path)
     actions, clock = actions_on(world), clock_of(world)
-    disable = await actions.preview(Intent(ActionName.SCHEDULE_DISABLE, ("feeds-hourly",)))
-    run = await actions.preview(Intent(ActionName.SCHEDULE_RUN, ("feeds-hourly",)))
+    disable = await actions.preview(Intent("schedule-disable", ("feeds-hourly",)))
+    run = await actions.preview(Intent("schedule-run", ("feeds-hourly",)))
     clock.schedules[0] = replace(clock.schedules[0], cron="0 0 3 * * *")
     lane = world.lane.current.path
     lane.write_text(lane.read_text().replace('family = "content/updated"', 'family = "mail/send"'))
@@ -144,26 +144,26 @@ async def test_a_schedule_that_somebody_changed_since_the_preview_is_left_alone_
 async def test_a_clock_that_is_down_is_an_error_and_a_receipt(tmp_path: Path) -> None:
     world = timed(tmp_path)
     actions = actions_on(world)
-    preview = await actions.preview(Intent(ActionName.SCHEDULE_DISABLE, ("feeds-hourly",)))
+    preview = await actions.preview(Intent("schedule-disable", ("feeds-hourly",)))
     clock_of(world).trouble = REFUSED
     with pytest.raises(BoundaryDown):
         await actions.apply(preview, actor="ana", origin="test")
     assert world.audit.receipts[0].results[0].outcome is ReceiptOutcome.FAILED
     with pytest.raises(BoundaryDown):
-        await actions.preview(Intent(ActionName.SCHEDULE_DISABLE, ("feeds-hourly",)))
+        await actions.preview(Intent("schedule-disable", ("feeds-hourly",)))
 
 
 @pytest.mark.parametrize(
     ("action", "target"),
     [
-        (ActionName.SCHEDULE_RUN, "feeds-hourly"),
-        (ActionName.SCHEDULE_ENABLE, "feeds-daily"),
-        (ActionName.SCHEDULE_DISABLE, "feeds-hourly"),
-        (ActionName.SCHEDULE_APPLY, "*"),
+        ("schedule-run", "feeds-hourly"),
+        ("schedule-enable", "feeds-daily"),
+        ("schedule-disable", "feeds-hourly"),
+        ("schedule-apply", "*"),
     ],
 )
 async def test_read_only_mode_refuses_them_and_touches_nothing(
-    tmp_path: Path, action: ActionName, target: str
+    tmp_path: Path, action: str, target: str
 ) -> None:
     world = timed(tmp_path, read_only=True)
     actions = actions_on(world)

@@ -11,7 +11,7 @@ from typing import Any
 
 import httpx
 
-from runtime.actions.intents import ActionName, Intent
+from runtime.actions.intents import Intent
 from runtime.clock.client import Dkron
 from runtime.clock.compile import fire_token
 from runtime.model import Fire, Receipt
@@ -49,7 +49,7 @@ class ScheduledLane:
             f"/v1/fires/{schedule}", json=body, headers={"authorization": f"Bearer {token}"}
         )
 
-    async def act(self, action: ActionName, *targets: str) -> Receipt:
+    async def act(self, action: str, *targets: str) -> Receipt:
         preview = await self.operator.actions.preview(Intent(action, targets, reason="a test"))
         return await self.operator.actions.apply(preview, actor="ana", origin="test")
 

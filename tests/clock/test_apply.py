@@ -8,7 +8,7 @@ import signal
 from dataclasses import replace
 from pathlib import Path
 
-from runtime.actions.intents import ActionName, Intent
+from runtime.actions.intents import Intent
 from runtime.model import ChangeKind, ExitCode, ReceiptOutcome
 from runtime.truth.document import BoundaryStatus
 from tests.clock.lanes import ScheduledLane, scheduled_lane
@@ -69,7 +69,7 @@ async def test_diff_and_apply(
         assert {("schedule-drift", "one"), ("schedule-drift", "two")} <= codes
 
         # What was shown is no longer so: not carried out.
-        preview = await lane.operator.actions.preview(Intent(ActionName.SCHEDULE_APPLY, ("*",)))
+        preview = await lane.operator.actions.preview(Intent("schedule-apply", ("*",)))
         assert preview.ids == ("one", "two")
         assert "~ update one" in preview.lines
         assert "    schedule: 0 0 5 * * * -> 0 0 4 * * *" in preview.lines
@@ -79,7 +79,7 @@ async def test_diff_and_apply(
             "one": ReceiptOutcome.MOVED_ON,
             "two": ReceiptOutcome.DONE,
         }
-        await lane.act(ActionName.SCHEDULE_APPLY, "*")
+        await lane.act("schedule-apply", "*")
         assert await changes(lane) == {}
 
         # A schedule that leaves the lane file takes its job with it; those of others stay.
@@ -128,7 +128,7 @@ async def test_enable_and_disable_say_what_is_and_survive_an_apply(
 ) -> None:
     async with scheduled_lane(short_dir, module_valkey, module_restate, HEAD + ONE + TWO) as lane:
         await lane.until_applied()
-        receipt = await lane.act(ActionName.SCHEDULE_DISABLE, "o*")
+        receipt = await lane.act("schedule-disable", "o*")
         assert [(r.target, r.outcome) for r in receipt.results] == [("one", ReceiptOutcome.DONE)]
         row = await lane.row("one")
         assert (row.enabled, row.next, row.drift, row.missed) == (False, None, None, 0)
@@ -140,7 +140,7 @@ async def test_enable_and_disable_say_what_is_and_survive_an_apply(
         assert ("schedule-disabled", "info") in {
             (f.code, f.severity.value) for f in snapshot.verdict.findings
         }
-        await lane.act(ActionName.SCHEDULE_ENABLE, "one", "two")
+        await lane.act("schedule-enable", "one", "two")
         assert (await lane.row("one")).enabled is True
 
 
@@ -150,7 +150,7 @@ async def test_the_figures_told_are_those_of_the_clock_s_own_api(
     text = HEAD + ONE + TWO
     async with scheduled_lane(short_dir, module_valkey, module_restate, text) as lane:
         await lane.until_applied()
-        await lane.act(ActionName.SCHEDULE_DISABLE, "two")
+        await lane.act("schedule-disable", "two")
         await lane.dkron.put(a_job("theirs"))
         boundary = (await lane.operator.reader.snapshot()).boundaries.clock
         assert boundary.status is BoundaryStatus.OK

@@ -6,7 +6,6 @@ import time
 from itertools import pairwise
 from pathlib import Path
 
-from runtime.actions.intents import ActionName
 from runtime.clock.compile import fire_token
 from runtime.model import FireDecision, FireKind, ItemState, ReceiptOutcome, fire_id_of
 from runtime.truth.document import BoundaryStatus
@@ -209,14 +208,14 @@ via = "restate"
     async with scheduled_lane(
         short_dir, module_valkey, module_restate, text, roles=("worker", "drainer", "gateway")
     ) as lane:
-        await lane.act(ActionName.PAUSE, "quick")
+        await lane.act("pause", "quick")
         answer = (await lane.fire("waits")).json()
         assert answer["decision"] == "held"
         item = await lane.operator.reader.item(answer["work_id"])
         assert item is not None
         assert item.state is ItemState.WAITING
         assert (item.origin, item.dedup_key) == ("schedule:waits", answer["fire_id"])
-        await lane.act(ActionName.RESUME, "quick")
+        await lane.act("resume", "quick")
 
         async def done() -> bool:
             item = await lane.operator.reader.item(answer["work_id"])
@@ -238,7 +237,7 @@ overlap = "allow"
 """
     )
     async with scheduled_lane(short_dir, module_valkey, module_restate, text) as lane:
-        receipts = [await lane.act(ActionName.SCHEDULE_RUN, "by-hand") for _ in range(2)]
+        receipts = [await lane.act("schedule-run", "by-hand") for _ in range(2)]
         assert all(receipt.results[0].outcome is ReceiptOutcome.ACCEPTED for receipt in receipts)
         fires = await lane.until_ended("by-hand")
         assert len({fire.fire_id for fire in fires}) == 2
@@ -317,14 +316,14 @@ family = "picky"
 """
     )
     async with scheduled_lane(short_dir, module_valkey, module_restate, text) as lane:
-        await lane.act(ActionName.SCHEDULE_RUN, "retried")
+        await lane.act("schedule-run", "retried")
         (fire,) = await lane.until_ended("retried")
         assert fire.outcome == "dead"
         codes = {f.code for f in (await lane.operator.reader.snapshot()).verdict.findings}
         assert "schedule-failing" in codes
         flag.touch()
         assert fire.work_id is not None
-        await lane.act(ActionName.REPLAY, fire.work_id)
+        await lane.act("replay", fire.work_id)
 
         async def succeeded() -> bool:
             return [fire.outcome for fire in await lane.history("retried")] == ["succeeded"]

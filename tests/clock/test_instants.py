@@ -7,7 +7,6 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from runtime.actions.intents import ActionName
 from runtime.lane.cron import grid_of
 from runtime.model import Fire, FireDecision, FireKind
 from tests.clock.lanes import ROLES, ScheduledLane, scheduled_lane
@@ -164,8 +163,8 @@ async def test_a_call_for_an_instant_from_before_the_schedule_was_there_or_enabl
         assert await lane.history("younger") == []
         # Nor one from before its timing was changed, or it was enabled again.
         lane.processes.lane_file.write_text(text.replace("0 0 0 1 1 *", "0 0 0 1 2 *"))
-        await lane.act(ActionName.SCHEDULE_DISABLE, "younger")
-        await lane.act(ActionName.SCHEDULE_ENABLE, "younger")
+        await lane.act("schedule-disable", "younger")
+        await lane.act("schedule-enable", "younger")
         assert (await lane.fire("younger")).json()["decision"] == "not-due"
         assert await lane.history("younger") == []
 

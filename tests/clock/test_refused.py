@@ -7,7 +7,8 @@ import time
 from itertools import pairwise
 from pathlib import Path
 
-from runtime.actions.intents import ActionName, Intent
+from runtime.actions.intents import Intent
+from runtime.actions.verbs.pause import PauseTerms
 from runtime.model import STARTING, FireDecision, PauseMode, ReceiptOutcome
 from tests.clock.lanes import hourly_cron, scheduled_lane, whole
 from tests.lane.operating import until
@@ -46,7 +47,7 @@ via = "restate"
     async with scheduled_lane(short_dir, module_valkey, module_restate, text) as lane:
         await lane.until_applied()
         preview = await lane.operator.actions.preview(
-            Intent(ActionName.PAUSE, ("quick",), reason="a test", mode=PauseMode.DRAIN)
+            Intent("pause", ("quick",), reason="a test", terms=PauseTerms(mode=PauseMode.DRAIN))
         )
         await lane.operator.actions.apply(preview, actor="ana", origin="test")
         drained_at = time.time()
@@ -64,14 +65,14 @@ via = "restate"
         findings = {f.subject: f for f in snapshot.verdict.findings if f.code == "schedule-refused"}
         assert set(findings) == {"drained", "drained-direct"}
         assert findings["drained"].next_actions[0].command.endswith(" queue resume quick")
-        receipt = await lane.act(ActionName.SCHEDULE_RUN, "drained")
+        receipt = await lane.act("schedule-run", "drained")
         assert receipt.results[0].outcome is ReceiptOutcome.MOVED_ON
         assert "quick" in (receipt.results[0].detail or "")
         shown = lane.processes.command("schedule", "history", "drained", "--json")
         told = json.loads(shown.stdout)["result"]["fires"]
         assert {fire["decision"] for fire in told[:2]} == {"refused"}
         assert all(fire["reason"] for fire in told if fire["decision"] == "refused")
-        await lane.act(ActionName.RESUME, "quick")
+        await lane.act("resume", "quick")
         resumed_at = time.time()
         for schedule in ("drained", "drained-direct"):
 
@@ -152,8 +153,8 @@ family = "slow"
     )
     async with scheduled_lane(short_dir, module_valkey, module_restate, text) as lane:
         await lane.until_applied()
-        await lane.act(ActionName.PAUSE, "slow")
-        await lane.act(ActionName.SCHEDULE_RUN, "rests")
+        await lane.act("pause", "slow")
+        await lane.act("schedule-run", "rests")
         row = await lane.row("rests")
         assert (row.running, row.held, row.waiting) == (False, True, False)
         (fire,) = await lane.history("rests")
@@ -163,7 +164,7 @@ family = "slow"
         table = lane.processes.command("--once", "--pane", "clock").stdout.decode()
         assert "held" in table
         assert "under way" not in table
-        await lane.act(ActionName.RESUME, "slow")
+        await lane.act("resume", "slow")
 
         async def runs() -> bool:
             row = await lane.row("rests")

@@ -12,7 +12,11 @@ from typing import Any
 from joelclaw_tui.tui.app import ConsoleApp
 from joelclaw_tui.tui.ports import Counted, Starter
 from joelclaw_tui.tui.theming import Themes, load_themes
-from runtime.actions.intents import BULK_ACTIONS, ActionName, BulkTerms, Intent, Preview
+from runtime.actions.bulk.asking import BacklogTerms
+from runtime.actions.intents import Intent, Preview
+from runtime.actions.subjects.backlog import BacklogVerb
+from runtime.actions.terms import terms_of
+from runtime.actions.verbs import verb_of
 from runtime.model import (
     ITEM_ID,
     Artifact,
@@ -207,6 +211,8 @@ class MemoryActions:
     """Where given, a bulk action waits for it in the middle."""
     previews: list[Preview] = field(default_factory=list)
     applied: list[Preview] = field(default_factory=list)
+    reasons: list[str | None] = field(default_factory=list)
+    """Of what was applied."""
 
     async def preview(
         self, intent: Intent, *, actor: str | None = None, progress: Counted | None = None
@@ -217,7 +223,7 @@ class MemoryActions:
             progress(120_000, 1_000_000)
             await self.selecting.wait()
         number = len(self.previews)
-        if intent.action in BULK_ACTIONS:
+        if isinstance(verb_of(intent.action), BacklogVerb):
             preview = sample_bulk(intent, self.matching, number=number)
         else:
             preview = sample_preview(intent, destructive=self.destructive, number=number)
@@ -225,7 +231,13 @@ class MemoryActions:
         return preview
 
     async def apply(
-        self, preview: Preview, *, actor: str, origin: str, progress: Counted | None = None
+        self,
+        preview: Preview,
+        *,
+        actor: str,
+        origin: str,
+        reason: str | None = None,
+        progress: Counted | None = None,
     ) -> Receipt:
         if self.refuse_apply is not None:
             raise self.refuse_apply
@@ -233,7 +245,8 @@ class MemoryActions:
             progress(len(preview.ids) // 2, len(preview.ids))
             await self.applying.wait()
         self.applied.append(preview)
-        return sample_receipt(preview, actor=actor, origin=origin, outcome=self.outcome)
+        self.reasons.append(reason)
+        return sample_receipt(preview, actor=actor, origin=origin, reason=reason, outcome=self.outcome)
 
 
 @dataclass
@@ -244,13 +257,13 @@ class MemoryOperator:
 
 
 def sample_preview(intent: Intent, *, destructive: bool = False, number: int = 0) -> Preview:
-    verbs = {ActionName.PAUSE: "Pause", ActionName.RUN_KILL: "Kill", ActionName.REPLAY: "Replay"}
+    verbs = {"pause": "Pause", "run-kill": "Kill", "replay": "Replay"}
     return Preview(
         preview_id=f"01km0preview{number:014d}",
         intent=intent,
         ids=intent.targets,
         matching=len(intent.targets),
-        title=f"{verbs.get(intent.action, intent.action.value)} {' '.join(intent.targets)}",
+        title=f"{verbs.get(intent.action, intent.action)} {' '.join(intent.targets)}",
         lines=("120 runnable items will be held", "20 in flight go on to their end"),
         warnings=("no worker has been heard of for 47s",),
         target="lane main on valkey 9.1.2 (unix:///run/valkey.sock, db 0) and restate 1.7.12",
@@ -261,22 +274,23 @@ def sample_preview(intent: Intent, *, destructive: bool = False, number: int = 0
 
 def sample_bulk(intent: Intent, matching: Sequence[str] = (), *, number: int = 0) -> Preview:
     """A kept preview: of the ids that are named, or of those that match where families are."""
-    verb = BULK_ACTIONS[intent.action]
+    verb = BulkVerb(intent.action)
     by_id = all(ITEM_ID.fullmatch(target) for target in intent.targets)
     every = intent.targets if by_id else tuple(matching)
     ids = every[: intent.limit or len(every)]
-    bulk = intent.bulk or BulkTerms()
-    selection = bulk.selection
+    terms = terms_of(intent, BacklogTerms)
+    selection = terms.selection
+    export_to: str | None = getattr(terms, "export_to", None)
     states = frozenset({ItemState.DEAD}) if selection is None or not selection.states else selection.states
     state = next(state for state in ItemState if state in states)
     preview_id = f"01km0preview{number:014d}"
-    rate = bulk.rate_per_s
+    rate: float | None = getattr(terms, "rate_per_s", None)
     lines = [f"feeds/poll: {len(every):,} {state.value}"]
     if verb is BulkVerb.REPLAY:
         slowly = "all at once" if rate is None else f"{rate:g} a second: about {len(ids) / rate:.0f}s"
         lines.append(f"they wait again as new attempts, {slowly}")
-    if bulk.export_to is not None:
-        lines.append(f"every item is written to {bulk.export_to} before the first is discarded")
+    if export_to is not None:
+        lines.append(f"every item is written to {export_to} before the first is discarded")
     title = f"{verb.value.capitalize()} {len(ids):,} items of feeds/poll"
     warnings: tuple[str, ...] = ("an attempt that failed may have had effects: they may happen again",)
     if verb is BulkVerb.DISCARD:
@@ -297,7 +311,7 @@ def sample_bulk(intent: Intent, matching: Sequence[str] = (), *, number: int = 0
         touched={"feeds/poll": len(ids)},
         batches=-(-len(ids) // 200),
         destructive=verb is BulkVerb.DISCARD,
-        export_to=bulk.export_to,
+        export_to=export_to,
     )
     return Preview(
         preview_id=preview_id,
@@ -316,7 +330,12 @@ def sample_bulk(intent: Intent, matching: Sequence[str] = (), *, number: int = 0
 
 
 def sample_receipt(
-    preview: Preview, *, actor: str, origin: str, outcome: Callable[[str], ReceiptOutcome]
+    preview: Preview,
+    *,
+    actor: str,
+    origin: str,
+    reason: str | None = None,
+    outcome: Callable[[str], ReceiptOutcome],
 ) -> Receipt:
     results = tuple(
         TargetResult(target, outcome(target), None if outcome(target) is ReceiptOutcome.DONE else "why not")
@@ -328,9 +347,9 @@ def sample_receipt(
         actor=actor,
         origin=origin,
         lane="main",
-        action=preview.intent.action.value,
+        action=preview.intent.action,
         summary=preview.title,
-        reason=preview.intent.reason,
+        reason=preview.intent.reason if reason is None else reason or None,
         results=results,
         results_total=len(results),
     )

@@ -23,7 +23,15 @@ from joelclaw_tui.tui.screens.problem import ProblemScreen
 from joelclaw_tui.tui.screens.receipt import ReceiptScreen
 from joelclaw_tui.tui.screens.terms import TermsScreen
 from joelclaw_tui.tui.screens.working import WorkingScreen
-from runtime.actions.intents import ActionName, BulkTerms, Intent
+from runtime.actions.bulk.asking import BacklogTerms
+from runtime.actions.intents import Intent
+from runtime.actions.subjects.pauses import EndTerms
+from runtime.actions.verbs.delay import DelayTerms
+from runtime.actions.verbs.discard import DiscardTerms
+from runtime.actions.verbs.move import MoveTerms
+from runtime.actions.verbs.quarantine import QuarantineTerms
+from runtime.actions.verbs.replay import ReplayTerms
+from runtime.actions.verbs.reprioritize import ReprioritizeTerms
 from runtime.model import (
     Failure,
     FieldMatch,
@@ -132,7 +140,7 @@ async def test_a_range_goes_from_where_it_was_begun_to_the_cursor_both_ways(oper
         assert screen.table.marks == tuple(IDS[:3])
         await pilot.press("r")
         intent = await intent_of_the_preview(pilot)
-        assert intent == Intent(ActionName.REPLAY, tuple(IDS[:3]), bulk=BulkTerms(selection=HERE))
+        assert intent == Intent("replay", tuple(IDS[:3]), terms=ReplayTerms(selection=HERE))
 
 
 async def test_rows_that_come_into_an_open_range_are_not_in_it(operator: MemoryOperator) -> None:
@@ -182,7 +190,7 @@ async def test_a_marked_item_that_left_the_state_is_told_to_be_gone_until_it_is_
         intent = await intent_of_the_preview(pilot)
         # Named with the state that was looked at: whoever left it is left alone by the action layer.
         assert intent.targets == (IDS[1], IDS[2])
-        assert intent.bulk == BulkTerms(selection=HERE)
+        assert intent.terms == ReplayTerms(selection=HERE)
         await pilot.press("escape")
         await on_screen(pilot, ItemsScreen)
         await pilot.press("escape")
@@ -221,7 +229,7 @@ async def test_conditions_are_looked_up_in_the_runtime_and_said_in_words(operato
         await answer(pilot, "20/s")
         intent = await intent_of_the_preview(pilot)
         assert (intent.targets, intent.limit) == (("feeds/poll",), 2)
-        assert intent.bulk == BulkTerms(
+        assert intent.terms == ReplayTerms(
             selection=screen.conditions.selection(ItemState.DEAD), rate_per_s=20.0
         )
         assert "3 match; only these 2 are touched" in screen_text(pilot.app)
@@ -288,17 +296,17 @@ async def test_a_long_look_tells_how_far_it_is_and_escape_ends_it(operator: Memo
 @pytest.mark.parametrize(
     ("key", "typed", "terms"),
     [
-        ("p", "P0", BulkTerms(selection=HERE, priority=Priority.P0)),
-        ("m", "mail/send", BulkTerms(selection=HERE, to_family="mail/send")),
-        ("Q", None, BulkTerms(selection=HERE)),
-        ("R", "none", BulkTerms(selection=HERE, unlimited=True)),
-        ("r", None, BulkTerms(selection=HERE)),
-        ("x", "", BulkTerms(selection=HERE)),
-        ("x", "dead.jsonl", BulkTerms(selection=HERE, export_to="dead.jsonl")),
+        ("p", "P0", ReprioritizeTerms(selection=HERE, priority=Priority.P0)),
+        ("m", "mail/send", MoveTerms(selection=HERE, to_family="mail/send")),
+        ("Q", None, QuarantineTerms(selection=HERE)),
+        ("R", "none", ReplayTerms(selection=HERE, unlimited=True)),
+        ("r", None, ReplayTerms(selection=HERE)),
+        ("x", "", DiscardTerms(selection=HERE)),
+        ("x", "dead.jsonl", DiscardTerms(selection=HERE, export_to="dead.jsonl")),
     ],
 )
 async def test_each_action_asks_what_it_must_know_and_no_more(
-    operator: MemoryOperator, key: str, typed: str | None, terms: BulkTerms
+    operator: MemoryOperator, key: str, typed: str | None, terms: BacklogTerms
 ) -> None:
     async with on_items(operator) as (_, pilot, _screen):
         await pilot.press("space", "space", key)
@@ -308,7 +316,7 @@ async def test_each_action_asks_what_it_must_know_and_no_more(
             await answer(pilot, typed)
         intent = await intent_of_the_preview(pilot)
         assert intent.targets == tuple(IDS[:2])
-        assert intent.bulk == terms
+        assert intent.terms == terms
         assert operator.actions.applied == []
 
 
@@ -325,7 +333,7 @@ async def test_only_what_fits_the_state_is_offered(operator: MemoryOperator) -> 
         await pilot.press("w")
         await answer(pilot, "10m")
         intent = await intent_of_the_preview(pilot)
-        assert intent.bulk == BulkTerms(
+        assert intent.terms == DelayTerms(
             selection=Selection(states=frozenset({ItemState.WAITING})), delay_s=600.0
         )
 
@@ -482,14 +490,14 @@ async def test_a_hold_of_the_lane_is_not_a_pause_of_a_family(operator: MemoryOpe
             pilot, "lane held", "The whole lane is held by ben for 5m: maintenance  L release the lane"
         )
         await pilot.press("L")
-        assert (await intent_of_the_preview(pilot)) == Intent(ActionName.RELEASE_LANE, ())
+        assert (await intent_of_the_preview(pilot)) == Intent("release-lane", ())
         await pilot.press("escape", "space", "H")
         await on_screen(pilot, TermsScreen)
         await says(pilot, "Hold the WHOLE lane main", "Every family, marked or not")
         assert not pilot.app.screen.query("#mode")
         pilot.app.screen.query_one("#length", Input).value = ""
         await pilot.press("enter")
-        assert (await intent_of_the_preview(pilot)) == Intent(ActionName.HOLD_LANE, ())
+        assert (await intent_of_the_preview(pilot)) == Intent("hold-lane", (), terms=EndTerms(None))
 
 
 async def test_a_pause_is_extended_and_a_drain_has_its_own_word(operator: MemoryOperator) -> None:
@@ -500,8 +508,8 @@ async def test_a_pause_is_extended_and_a_drain_has_its_own_word(operator: Memory
         assert not pilot.app.screen.query("#reason")
         await pilot.press("enter")
         intent = await intent_of_the_preview(pilot)
-        assert (intent.action, intent.targets) == (ActionName.EXTEND, ("feeds/poll",))
-        assert intent.until == AT + 3600
+        assert (intent.action, intent.targets) == ("extend", ("feeds/poll",))
+        assert intent.terms == EndTerms(AT + 3600)
 
 
 async def test_a_removed_family_is_brought_back(operator: MemoryOperator) -> None:
@@ -509,7 +517,7 @@ async def test_a_removed_family_is_brought_back(operator: MemoryOperator) -> Non
     async with on_families(operator, row) as pilot:
         await says(pilot, "removed", "B bring it back")
         await pilot.press("B")
-        assert (await intent_of_the_preview(pilot)) == Intent(ActionName.RESTORE, ("feeds/poll",))
+        assert (await intent_of_the_preview(pilot)) == Intent("restore", ("feeds/poll",))
 
 
 @pytest.mark.parametrize(

@@ -26,7 +26,6 @@ from joelclaw_tui.tui.screens.run import RunScreen
 from joelclaw_tui.tui.screens.schedule import ScheduleScreen
 from joelclaw_tui.tui.widgets.line_view import LINES_MAX
 from joelclaw_tui.tui.widgets.live_table import LiveTable
-from runtime.actions.intents import ActionName
 from runtime.model import BoundaryDown, Refused
 from runtime.truth.document import Boundary, ClockData, SandboxData, Snapshot
 from tests.console.driving import at_rest, main_screen, ready, screen_text, until
@@ -305,14 +304,14 @@ async def test_a_clock_that_was_never_read_is_unknown_and_not_without_schedules(
 @pytest.mark.parametrize(
     ("key", "action", "word"),
     [
-        ("n", ActionName.SCHEDULE_RUN, "Run 1"),
-        ("e", ActionName.SCHEDULE_ENABLE, "Enable 1"),
-        ("d", ActionName.SCHEDULE_DISABLE, "Disable 1"),
+        ("n", "schedule-run", "Run 1"),
+        ("e", "schedule-enable", "Enable 1"),
+        ("d", "schedule-disable", "Disable 1"),
     ],
 )
 @pytest.mark.parametrize("from_its_screen", [False, True])
 async def test_a_schedule_is_run_enabled_and_disabled_after_a_preview(
-    operator: MemoryOperator, key: str, action: ActionName, word: str, from_its_screen: bool
+    operator: MemoryOperator, key: str, action: str, word: str, from_its_screen: bool
 ) -> None:
     async with opened(operator) as (app, pilot):
         await pilot.press("2")
@@ -481,7 +480,7 @@ async def test_an_artifact_is_promoted_after_a_preview(operator: MemoryOperator)
         await pilot.press("y")
         await until(pilot, lambda: bool(operator.actions.applied), "the promotion")
         intent = operator.actions.applied[0].intent
-        assert (intent.action, intent.targets) == (ActionName.PROMOTE, (PASSED,))
+        assert (intent.action, intent.targets) == ("promote", (PASSED,))
 
 
 @pytest.mark.parametrize("from_its_screen", [False, True])
@@ -505,7 +504,7 @@ async def test_a_rejection_asks_for_its_reason(operator: MemoryOperator, from_it
         await pilot.press("y")
         await until(pilot, lambda: bool(operator.actions.applied), "the rejection")
         intent = operator.actions.applied[0].intent
-        assert (intent.action, intent.targets) == (ActionName.REJECT, (FAILED,))
+        assert (intent.action, intent.targets) == ("reject", (FAILED,))
         assert intent.reason == "it deletes the tests"
 
 

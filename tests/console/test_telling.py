@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 
 from joelclaw_tui.presentation.words import cut_middle, cut_reason
-from joelclaw_tui.tui.offers import artifact_offers, family_offers
+from joelclaw_tui.tui.keymap import verb_action
 from joelclaw_tui.tui.panes.backlog import BacklogPane
+from joelclaw_tui.tui.verb_keys import offered
 from joelclaw_tui.tui.widgets.cells import fit
 from tests.sample import sample_snapshot
 
@@ -40,9 +41,11 @@ def test_keys_are_offered_for_what_they_do_something_about() -> None:
     assert data is not None
     families = {row.name: row for row in data.families.items}
     held, failing = families["email/digest"], families["feeds/poll"]
-    assert family_offers("resume", [held], [])
-    assert not family_offers("resume", [failing], [])
-    assert family_offers("replay", [failing], [])
-    assert not family_offers("replay", [held], [])
-    assert not family_offers("release_lane", [held], list(families.values()))
-    assert not artifact_offers("promote", [])
+    assert offered(verb_action("backlog.resume"), [held])
+    assert not offered(verb_action("backlog.resume"), [failing])
+    assert offered(verb_action("backlog.replay"), [failing])
+    assert not offered(verb_action("backlog.replay"), [held])
+    assert not offered(verb_action("backlog.release-lane"), list(families.values()))
+    assert offered(verb_action("backlog.hold-lane"), list(families.values()))
+    assert offered(verb_action("backlog.hold-lane"), [])
+    assert not offered(verb_action("artifacts.promote"), [])

@@ -50,7 +50,10 @@ async def main():
     try:
         return await run_console(operator, start if sys.argv[2] == "start" else None)
     finally:
-        applied = [[str(p.intent.action), *p.ids, p.intent.reason] for p in operator.actions.applied]
+        applied = [
+            [p.intent.action, *p.ids, reason or None]
+            for p, reason in zip(operator.actions.applied, operator.actions.reasons, strict=True)
+        ]
         Path(sys.argv[1], "applied.json").write_text(json.dumps(applied))
 sys.exit(asyncio.run(main()))
 """

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest_asyncio
 
-from runtime.actions.intents import ActionName, Intent
+from runtime.actions.intents import Intent
 from runtime.model import BoundaryDown, ReceiptOutcome, TargetResult
 from runtime.roles.local import local_stack
 from runtime.roles.operator import Operator, open_operator
@@ -51,7 +51,7 @@ async def row(operator: Operator) -> ScheduleRow | None:
 
 
 async def run_now(operator: Operator) -> TargetResult:
-    preview = await operator.actions.preview(Intent(ActionName.SCHEDULE_RUN, ("yearly",)))
+    preview = await operator.actions.preview(Intent("schedule-run", ("yearly",)))
     receipt = await operator.actions.apply(preview, actor="ann", origin="test")
     return receipt.results[0]
 

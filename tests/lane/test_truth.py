@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from runtime.actions.intents import ActionName, Intent, Preview
+from runtime.actions.intents import Intent, Preview
 from runtime.durable.admin import Admin
 from runtime.model import ItemState, Outcome, Priority, ReceiptOutcome, RunStatus, WorkItem
 from runtime.redis_client.connection import connect
@@ -95,9 +95,7 @@ class Whole:
     async def snapshot(self) -> Snapshot:
         return await self.operator.reader.snapshot()
 
-    async def act(
-        self, action: ActionName, *targets: str, **options: Any
-    ) -> tuple[Preview, list[ReceiptOutcome]]:
+    async def act(self, action: str, *targets: str, **options: Any) -> tuple[Preview, list[ReceiptOutcome]]:
         preview = await self.operator.actions.preview(Intent(action, targets, **options))
         receipt = await self.operator.actions.apply(preview, actor="ann", origin="test")
         return preview, [result.outcome for result in receipt.results]
@@ -171,7 +169,7 @@ async def test_every_figure_equals_a_direct_reading(whole: Whole) -> None:
     running = await whole.enqueue("hangs/long")
     await whole.until_state(running, ItemState.IN_FLIGHT)
     delayed = await whole.enqueue("nothing/done", delay_s=3600)
-    await whole.act(ActionName.PAUSE, "held/back", reason="counting")
+    await whole.act("pause", "held/back", reason="counting")
     held = [await whole.enqueue("held/back", priority=Priority(n % 4)) for n in range(5)]
     answered = await asyncio.to_thread(whole.processes.command, "--once", "--format", "json")
     assert answered.returncode == 1, answered.stderr.decode()  # one dead item is worth attention
@@ -210,9 +208,9 @@ async def test_every_figure_equals_a_direct_reading(whole: Whole) -> None:
     assert listed[f"{running}.1"]["status"] == "running"
     assert listed[f"{dead}.1"]["outcome"] == "failed"
 
-    await whole.act(ActionName.RUN_CANCEL, f"{running}.1")
+    await whole.act("run-cancel", f"{running}.1")
     await whole.until_state(running, ItemState.DEAD)
-    await whole.act(ActionName.RESUME, "held/back")
+    await whole.act("resume", "held/back")
     for item_id in held:
         await whole.until_state(item_id, ItemState.SUCCEEDED)
     assert (await whole.item(delayed)).state is ItemState.DELAYED
@@ -239,7 +237,7 @@ async def test_looking_starts_nothing_and_writes_nothing(whole: Whole) -> None:
 
 async def test_a_pause_admits_nothing_and_resume_drains_by_priority(whole: Whole) -> None:
     whole.sink.order.clear()
-    preview, outcomes = await whole.act(ActionName.PAUSE, "held/back", reason="look first")
+    preview, outcomes = await whole.act("pause", "held/back", reason="look first")
     assert (preview.ids, outcomes) == (("held/back",), [ReceiptOutcome.DONE])
     levels = (3, 1, 0, 2, 0, 3, 1, 2)
     made = [(level, await whole.enqueue("held/back", priority=Priority(level))) for level in levels]
@@ -250,7 +248,7 @@ async def test_a_pause_admits_nothing_and_resume_drains_by_priority(whole: Whole
     assert (row.held, row.waiting, row.in_flight, row.stuck) == (len(levels), 0, 0, False)
     assert row.paused is not None and row.paused.reason == "look first"
     assert not [key for key in whole.sink.order if key.partition(".")[0] in dict((b, a) for a, b in made)]
-    await whole.act(ActionName.RESUME, "held/back")
+    await whole.act("resume", "held/back")
     for _, item_id in made:
         await whole.until_state(item_id, ItemState.SUCCEEDED)
     drained = [key.partition(".")[0] for key in whole.sink.order if not key.startswith(marker)]
@@ -264,7 +262,7 @@ async def test_a_failure_is_kept_shown_clean_and_replayed_as_a_new_attempt(whole
     assert whole.sink.calls[f"{item_id}.1"] == 2  # the family's tries
     assert "500" in dead.failures[0].message
     whole.sink.status = 200
-    preview, outcomes = await whole.act(ActionName.REPLAY, item_id)
+    preview, outcomes = await whole.act("replay", item_id)
     assert preview.ids == (item_id,)
     assert outcomes == [ReceiptOutcome.DONE]
     done = await whole.until_state(item_id, ItemState.SUCCEEDED)
@@ -279,7 +277,7 @@ async def test_replaying_a_family_touches_what_was_shown_and_no_more(whole: Whol
     made = [await whole.enqueue("fails/always") for _ in range(5)]
     for item_id in made:
         await whole.until_state(item_id, ItemState.DEAD)
-    preview, outcomes = await whole.act(ActionName.REPLAY, "fails/always", limit=3)
+    preview, outcomes = await whole.act("replay", "fails/always", limit=3)
     assert (len(preview.ids), preview.matching >= 5) == (3, True)
     assert outcomes == [ReceiptOutcome.DONE] * 3
     for item_id in preview.ids:
@@ -302,11 +300,11 @@ async def test_cancel_ends_the_program_and_its_children_and_kill_is_settled_too(
             return run is not None and run.status is RunStatus.RUNNING
 
         await until(runs, "it runs")
-    _, outcomes = await whole.act(ActionName.RUN_CANCEL, f"{cancelled}.1")
+    _, outcomes = await whole.act("run-cancel", f"{cancelled}.1")
     assert outcomes == [ReceiptOutcome.ACCEPTED]
     dead = await whole.until_state(cancelled, ItemState.DEAD)
     assert dead.failures[-1].outcome is Outcome.CANCELLED
-    await whole.act(ActionName.RUN_KILL, f"{killed}.1")
+    await whole.act("run-kill", f"{killed}.1")
     dead = await whole.until_state(killed, ItemState.DEAD)
     assert dead.failures[-1].outcome is Outcome.KILLED
 

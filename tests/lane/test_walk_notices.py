@@ -28,7 +28,9 @@ def servers() -> PressureSeen:
     hashes: dict[str, dict[str, str]] = {name: {} for name in HASHES}
     hashes["pause"] = {"person": json.dumps(PAUSE)}
     beats = {f"{role}/1": (0.5, {"detail": {"lane_sha256": "s"}}) for role in ROLES}
-    return PressureSeen(NOW, {NAME: FamilySeen(NOW, sets, hashes)}, None, beats, {}, (), {}, 0, "")
+    return PressureSeen(
+        NOW, {NAME: FamilySeen(NOW, sets, hashes)}, None, beats, {}, (), {}, frozenset(), 0, ""
+    )
 
 
 def document() -> dict[str, Any]:

@@ -398,3 +398,11 @@ async def test_a_page_carries_no_large_payloads_and_the_item_itself_is_whole(ben
     (row,) = (await bench.reading.items("a", ItemState.WAITING)).items
     assert len(row.payload) < 5000
     assert (await bench.get(item_id)).payload == payload
+
+
+async def test_a_verb_s_own_script_runs_on_one_family(bench: Bench) -> None:
+    await bench.add()
+    await bench.control.pause("a", actor="ann", kind=PauseKind.PERSON, reason=None, for_s=None)
+    assert await bench.control.run("restore", "a") == [0, 0]
+    family = (await bench.reading.read(LIMITS)).families[0]
+    assert (family.held, family.pause is not None) == (1, True)

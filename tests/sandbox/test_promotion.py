@@ -6,13 +6,14 @@ import hashlib
 import os
 import time
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from runtime.actions.apply import Actions
-from runtime.actions.intents import ActionName, Intent
+from runtime.actions.intents import Intent
+from runtime.actions.verbs.promote import PromoteTerms
 from runtime.model import NotFound, Promotion, ReadOnly, Receipt, ReceiptOutcome, Refused, UsageError
 from runtime.sandbox.promote import branch_for
 from runtime.sandbox.reading import ArtifactControl, ArtifactReader
@@ -37,8 +38,8 @@ def world(tmp_path: Path) -> Iterator[World]:
     yield make_world(tmp_path)
 
 
-async def do(actions: Actions, action: ActionName, *targets: str, **more: object) -> Receipt:
-    intent = replace(Intent(action, targets, reason="looks good"), **more)  # type: ignore[arg-type]
+async def do(actions: Actions, action: str, *targets: str, **terms: Any) -> Receipt:
+    intent = Intent(action, targets, reason="looks good", terms=PromoteTerms(**terms) if terms else None)
     return await actions.apply(await actions.preview(intent), actor="ada@host", origin="test")
 
 
@@ -82,7 +83,7 @@ async def test_promoting_makes_a_branch_whose_tree_passes_and_touches_no_checkou
     hook.write_text(f"#!/bin/sh\ntouch {tmp_path}/hook-ran\n")
     hook.chmod(0o755)
     before = everything(shop.repo)
-    receipt = await do(actions_on(world, shop), ActionName.PROMOTE, ended.state.artifact_id)
+    receipt = await do(actions_on(world, shop), "promote", ended.state.artifact_id)
     assert everything(shop.repo) == before
     assert not (tmp_path / "hook-ran").exists()
     assert [result.outcome for result in receipt.results] == [ReceiptOutcome.DONE]
@@ -102,11 +103,11 @@ async def test_promoting_makes_a_branch_whose_tree_passes_and_touches_no_checkou
 async def test_a_short_unambiguous_id_and_a_branch_of_ones_own_will_do(shop: Workshop, world: World) -> None:
     ended = artifact_of(shop)
     actions = actions_on(world, shop)
-    await do(actions, ActionName.PROMOTE, ended.artifact.name[:12], branch="fix/answer")
+    await do(actions, "promote", ended.artifact.name[:12], branch="fix/answer")
     assert git(shop.repo, "rev-parse", "fix/answer").strip() == ended.manifest["commit"]
     for wanted in (ended.artifact.name[:6], "../../etc", "zz" * 10, "0" * 64):
         with pytest.raises(NotFound):
-            await do(actions, ActionName.PROMOTE, wanted)
+            await do(actions, "promote", wanted)
 
 
 @pytest.mark.parametrize(
@@ -114,7 +115,7 @@ async def test_a_short_unambiguous_id_and_a_branch_of_ones_own_will_do(shop: Wor
 )
 async def test_a_name_that_is_no_branch_is_refused(shop: Workshop, world: World, name: str) -> None:
     with pytest.raises(Refused) as refused:
-        await do(actions_on(world, shop), ActionName.PROMOTE, artifact_of(shop).artifact.name, branch=name)
+        await do(actions_on(world, shop), "promote", artifact_of(shop).artifact.name, branch=name)
     assert refused.value.code == "bad-branch-name"
 
 
@@ -122,7 +123,7 @@ async def test_a_base_that_moved_on_is_named_and_nothing_is_lost(shop: Workshop,
     ended = artifact_of(shop)
     commit(shop.repo, {"later.txt": "x"})
     with pytest.raises(Refused) as refused:
-        await do(actions_on(world, shop), ActionName.PROMOTE, ended.artifact.name)
+        await do(actions_on(world, shop), "promote", ended.artifact.name)
     assert refused.value.code == "stale-artifact"
     assert "the base moved on: main is at" in refused.value.message
     assert refused.value.fix is not None
@@ -135,7 +136,7 @@ async def test_a_base_that_moved_on_is_named_and_nothing_is_lost(shop: Workshop,
 async def test_a_base_that_moves_after_the_preview_is_noticed(shop: Workshop, world: World) -> None:
     ended = artifact_of(shop)
     actions = actions_on(world, shop)
-    preview = await actions.preview(Intent(ActionName.PROMOTE, (ended.artifact.name,)))
+    preview = await actions.preview(Intent("promote", (ended.artifact.name,)))
     commit(shop.repo, {"later.txt": "x"})
     receipt = await actions.apply(preview, actor="ada", origin="test")
     assert [result.outcome for result in receipt.results] == [ReceiptOutcome.REFUSED]
@@ -147,7 +148,7 @@ async def test_a_branch_that_exists_is_refused_and_left_alone(shop: Workshop, wo
     git(shop.repo, "branch", "mine")
     at = git(shop.repo, "rev-parse", "mine")
     with pytest.raises(Refused, match="branch mine exists"):
-        await do(actions_on(world, shop), ActionName.PROMOTE, ended.artifact.name, branch="mine")
+        await do(actions_on(world, shop), "promote", ended.artifact.name, branch="mine")
     assert git(shop.repo, "rev-parse", "mine") == at
 
 
@@ -158,7 +159,7 @@ async def test_a_branch_that_a_checkout_stands_on_is_refused_also_before_its_fir
     git(shop.repo, "checkout", "--quiet", "--orphan", "next")
     before = git(shop.repo, "status", "--porcelain")
     with pytest.raises(Refused, match="a checkout stands on branch next"):
-        await do(actions_on(world, shop), ActionName.PROMOTE, ended.artifact.name, branch="next")
+        await do(actions_on(world, shop), "promote", ended.artifact.name, branch="next")
     assert git(shop.repo, "status", "--porcelain") == before
     assert git(shop.repo, "for-each-ref", "refs/heads/next") == ""
 
@@ -170,11 +171,13 @@ async def test_what_no_verification_passed_needs_to_be_asked_for(shop: Workshop,
     crashed = artifact_of(shop, ["sh", "-c", "echo 42 > answer.txt; exit 1"])
     for ended in (failed, absent, crashed):
         with pytest.raises(Refused) as refused:
-            await do(actions, ActionName.PROMOTE, ended.artifact.name)
+            await do(actions, "promote", ended.artifact.name)
         assert refused.value.code == "not-verified"
-        preview = await actions.preview(Intent(ActionName.PROMOTE, (ended.artifact.name,), unverified=True))
+        preview = await actions.preview(
+            Intent("promote", (ended.artifact.name,), terms=PromoteTerms(unverified=True))
+        )
         assert any("not verified" in warning for warning in preview.warnings)
-    await do(actions, ActionName.PROMOTE, failed.artifact.name, unverified=True)
+    await do(actions, "promote", failed.artifact.name, unverified=True)
     assert git(shop.repo, "show", f"{branch_for(failed.state.run_id)}:answer.txt") == "43\n"
 
 
@@ -185,24 +188,24 @@ async def test_an_artifact_that_was_tampered_with_is_not_promoted(shop: Workshop
     data[-30] ^= 1
     bundle.write_bytes(data)
     with pytest.raises(Refused) as refused:
-        await do(actions_on(world, shop), ActionName.PROMOTE, ended.artifact.name)
+        await do(actions_on(world, shop), "promote", ended.artifact.name)
     assert refused.value.code == "artifact-damaged"
 
 
 async def test_a_change_of_nothing_is_not_promoted(shop: Workshop, world: World) -> None:
     with pytest.raises(Refused, match="changes nothing"):
-        await do(actions_on(world, shop), ActionName.PROMOTE, artifact_of(shop, ["true"], []).artifact.name)
+        await do(actions_on(world, shop), "promote", artifact_of(shop, ["true"], []).artifact.name)
 
 
 async def test_promoting_twice_is_promoting_once(shop: Workshop, world: World) -> None:
     """Also when the process was killed between making the branch and writing that down."""
     ended = artifact_of(shop)
     actions = actions_on(world, shop)
-    await do(actions, ActionName.PROMOTE, ended.artifact.name)
+    await do(actions, "promote", ended.artifact.name)
     with pytest.raises(Refused, match="promoted already"):
-        await do(actions, ActionName.PROMOTE, ended.artifact.name)
+        await do(actions, "promote", ended.artifact.name)
     (ended.artifact / "promotion.jsonl").write_text('{"outcome": "promo')
-    receipt = await do(actions, ActionName.PROMOTE, ended.artifact.name)
+    receipt = await do(actions, "promote", ended.artifact.name)
     assert [result.outcome for result in receipt.results] == [ReceiptOutcome.DONE]
     assert len((ended.artifact / "promotion.jsonl").read_text().splitlines()) == 2
 
@@ -210,10 +213,10 @@ async def test_promoting_twice_is_promoting_once(shop: Workshop, world: World) -
 async def test_a_rejected_artifact_is_kept_and_stays_rejected(shop: Workshop, world: World) -> None:
     ended = artifact_of(shop)
     actions = actions_on(world, shop)
-    preview = await actions.preview(Intent(ActionName.REJECT, (ended.artifact.name,)))
+    preview = await actions.preview(Intent("reject", (ended.artifact.name,)))
     assert preview.destructive
     await actions.apply(preview, actor="ada", origin="test")
-    for action in (ActionName.PROMOTE, ActionName.REJECT):
+    for action in ("promote", "reject"):
         with pytest.raises(Refused) as refused:
             await do(actions, action, ended.artifact.name)
         assert refused.value.code == "decided-already"
@@ -224,23 +227,25 @@ async def test_a_rejected_artifact_is_kept_and_stays_rejected(shop: Workshop, wo
     assert artifact.decision.actor == "ada"
 
 
-@pytest.mark.parametrize("mine", [ActionName.PROMOTE, ActionName.REJECT])
-@pytest.mark.parametrize("theirs", [ActionName.PROMOTE, ActionName.REJECT])
+@pytest.mark.parametrize("mine", ["promote", "reject"])
+@pytest.mark.parametrize("theirs", ["promote", "reject"])
 async def test_what_somebody_else_decided_since_the_preview_stays_and_is_told(
-    shop: Workshop, world: World, mine: ActionName, theirs: ActionName
+    shop: Workshop, world: World, mine: str, theirs: str
 ) -> None:
     """Also where both promote: the same branch, or another one beside it."""
     actions = actions_on(world, shop)
-    branches = (None, "mine") if mine is ActionName.PROMOTE else (None,)
+    branches = (None, "mine") if mine == "promote" else (None,)
     for branch in branches:
         artifact = artifact_of(shop).artifact
-        preview = await actions.preview(Intent(mine, (artifact.name,), branch=branch))
+        preview = await actions.preview(
+            Intent(mine, (artifact.name,), terms=PromoteTerms(branch) if branch else None)
+        )
         other = await actions.preview(Intent(theirs, (artifact.name,)))
         await actions.apply(other, actor="ana@there", origin="test")
         receipt = await actions.apply(preview, actor="ada@here", origin="test")
         (result,) = receipt.results
         assert result.outcome is ReceiptOutcome.REFUSED
-        did = "promoted" if theirs is ActionName.PROMOTE else "rejected"
+        did = "promoted" if theirs == "promote" else "rejected"
         assert did in (result.detail or "") and "by ana@there" in (result.detail or ""), result
         kept = await ArtifactReader(shop.folder / "state").artifact(artifact.name)
         assert kept.decision is not None and kept.decision.actor == "ana@there"
@@ -251,7 +256,7 @@ async def test_what_somebody_else_decided_since_the_preview_stays_and_is_told(
 
 async def test_read_only_mode_refuses_both(shop: Workshop, world: World) -> None:
     ended = artifact_of(shop)
-    for action in (ActionName.PROMOTE, ActionName.REJECT):
+    for action in ("promote", "reject"):
         with pytest.raises(ReadOnly):
             await do(actions_on(world, shop, read_only=True), action, ended.artifact.name)
     assert not (ended.artifact / "promotion.jsonl").exists()
@@ -262,8 +267,8 @@ async def test_several_are_one_action_and_one_branch_is_not_for_several(shop: Wo
     first, second = artifact_of(shop), artifact_of(shop, ["sh", "-c", "echo 42 > answer.txt; echo b > b"])
     actions = actions_on(world, shop)
     with pytest.raises(UsageError):
-        await do(actions, ActionName.PROMOTE, first.artifact.name, second.artifact.name, branch="both")
-    receipt = await do(actions, ActionName.PROMOTE, first.artifact.name, second.artifact.name)
+        await do(actions, "promote", first.artifact.name, second.artifact.name, branch="both")
+    receipt = await do(actions, "promote", first.artifact.name, second.artifact.name)
     assert [result.outcome for result in receipt.results] == [ReceiptOutcome.DONE] * 2
     assert len(git(shop.repo, "branch", "--list", "joelclaw/*").split()) == 2
 
@@ -274,7 +279,7 @@ async def test_a_repository_of_another_user_gets_no_file_of_ours(shop: Workshop,
     ended = artifact_of(shop)
     shop.folder.chmod(0o711)
     Workshop._give(shop.repo)
-    await do(actions_on(world, shop), ActionName.PROMOTE, ended.artifact.name)
+    await do(actions_on(world, shop), "promote", ended.artifact.name)
     owners = owners_of(shop.repo)
     assert len(owners) == 1
     assert 0 not in owners
@@ -287,5 +292,5 @@ async def test_looking_at_artifacts_writes_nothing(shop: Workshop, world: World)
     await reading.read()
     await reading.artifact(ended.artifact.name)
     await reading.check(ended.artifact.name)
-    await actions_on(world, shop).preview(Intent(ActionName.PROMOTE, (ended.artifact.name,)))
+    await actions_on(world, shop).preview(Intent("promote", (ended.artifact.name,)))
     assert everything(shop.folder) == before

@@ -307,6 +307,9 @@ class MemoryPressure:
         await self._write("restore", family)
         return sum(known.quarantined for known in self.families if known.family == family)
 
+    async def run(self, script: str, family: str, *arguments: str | int | float) -> Any:
+        await self._write(script, family, *arguments)
+
     async def resume(
         self, family: str, *, actor: str, kind: PauseKind, epoch: int | None = None
     ) -> ResumeResult:

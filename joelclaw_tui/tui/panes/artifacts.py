@@ -22,14 +22,12 @@ from joelclaw_tui.presentation.text_layout import Span, cell
 from joelclaw_tui.presentation.tones import Tone
 from joelclaw_tui.tui.host import settled_targets
 from joelclaw_tui.tui.keymap import KeyScope, bindings
-from joelclaw_tui.tui.offers import artifact_offers
 from joelclaw_tui.tui.panes.base import BasePane
-from joelclaw_tui.tui.screens.ask import AskScreen, reason_answer
-from joelclaw_tui.tui.screens.preview import REASON_MAX
+from joelclaw_tui.tui.verb_keys import Chosen, is_verb, offered, press
 from joelclaw_tui.tui.widgets.cells import Row
 from joelclaw_tui.tui.widgets.live_table import LiveTable
 from joelclaw_tui.tui.widgets.tones import advice, joined, tally, toned
-from runtime.actions.intents import ActionName, Intent
+from runtime.actions.intents import Intent
 from runtime.common.text import one_line
 from runtime.model import Promotion, Verified
 from runtime.truth.document import ArtifactRow, Boundary, SandboxData, SandboxRunRow, Snapshot
@@ -77,22 +75,11 @@ class ArtifactsPane(BasePane):
         snapshot, chosen = self.host.view.snapshot, frozenset(self.table.chosen)
         data = None if snapshot is None else snapshot.boundaries.sandbox.data
         rows = [] if data is None else data.artifacts.items
-        return artifact_offers(action, [row for row in rows if row.artifact_id in chosen])
+        return not is_verb(action) or offered(action, [row for row in rows if row.artifact_id in chosen])
 
-    def action_promote(self) -> None:
+    def action_verb(self, key_id: str) -> None:
         if targets := self._artifacts():
-            self._act(Intent(ActionName.PROMOTE, targets))
-
-    def action_reject(self) -> None:
-        targets = self._artifacts()
-        if not targets:
-            return
-
-        def answered(reason: str | None) -> None:
-            if reason is not None:
-                self._act(Intent(ActionName.REJECT, targets, reason=reason))
-
-        self.app.push_screen(ask_why(targets), answered)
+            press(self, key_id, Chosen(targets, named_artifacts(targets)), self._act)
 
     def action_open_run(self) -> None:
         snapshot, key = self.host.view.snapshot, self.table.cursor_key
@@ -121,19 +108,9 @@ class ArtifactsPane(BasePane):
         self.host.act(intent, lambda receipt: self.table.unmark(settled_targets(receipt)))
 
 
-def ask_why(targets: tuple[str, ...]) -> AskScreen[str]:
-    """The question before a rejection."""
-    one = len(targets) == 1
-    return AskScreen(
-        f"Why is artifact {short_id(targets[0])} rejected?"
-        if one
-        else f"Why are {len(targets)} artifacts rejected?",
-        "",
-        reason_answer,
-        hint="it stays with the artifact and in the audit trail",
-        max_length=REASON_MAX,
-        placeholder="a reason",
-    )
+def named_artifacts(targets: tuple[str, ...]) -> str:
+    """In a question."""
+    return f"artifact {short_id(targets[0])}" if len(targets) == 1 else f"{len(targets)} artifacts"
 
 
 def artifact_row(snapshot: Snapshot, artifact_id: str) -> ArtifactRow | None:

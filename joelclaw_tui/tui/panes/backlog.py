@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import ClassVar
 
 from textual.binding import BindingType
@@ -13,15 +14,14 @@ from joelclaw_tui.presentation.marks import COUNTS, family_mark
 from joelclaw_tui.presentation.tones import Tone
 from joelclaw_tui.presentation.words import diagnosis_words, removed_words, throttled_words
 from joelclaw_tui.tui.host import settled_targets
-from joelclaw_tui.tui.keymap import KeyScope, bindings
-from joelclaw_tui.tui.offers import family_offers
+from joelclaw_tui.tui.keymap import VERB_KEYS, KeyScope, bindings
 from joelclaw_tui.tui.panes.base import BasePane
-from joelclaw_tui.tui.screens.ask import AskScreen, count_answer
-from joelclaw_tui.tui.screens.terms import Terms, TermsScreen
+from joelclaw_tui.tui.verb_keys import Chosen, is_verb, offered, press, subject_of
 from joelclaw_tui.tui.widgets.cells import Row
 from joelclaw_tui.tui.widgets.live_table import LiveTable
 from joelclaw_tui.tui.widgets.tones import advice, joined, tally, toned
-from runtime.actions.intents import ActionName, Intent
+from runtime.actions.intents import Intent
+from runtime.actions.verb import Subject
 from runtime.common.command_prefix import as_called
 from runtime.common.text import one_line
 from runtime.truth.document import Boundary, FamilyRow, PauseInfo, PressureData, Snapshot
@@ -81,94 +81,21 @@ class BacklogPane(BasePane):
     # --- keys
 
     def offers(self, action: str) -> bool:
-        snapshot, chosen = self.host.view.snapshot, frozenset(self.table.chosen)
-        data = None if snapshot is None else snapshot.boundaries.pressure.data
-        everything = [] if data is None else data.families.items
-        return family_offers(action, [f for f in everything if f.name in chosen], everything)
+        everything = self._families()
+        chosen = frozenset(self.table.chosen)
+        rows = [family for family in everything if family.name in chosen]
+        if not is_verb(action):
+            return bool(rows)
+        return offered(action, everything if subject_of(action) is Subject.LANE else rows)
 
-    def action_pause(self) -> None:
-        self._act(Intent(ActionName.PAUSE, self.table.chosen))
-
-    def action_resume(self) -> None:
-        self._act(Intent(ActionName.RESUME, self.table.chosen))
-
-    def action_pause_with(self) -> None:
-        targets = self.table.chosen
-        if not targets:
+    def action_verb(self, key_id: str) -> None:
+        if VERB_KEYS[key_id][0].subject is Subject.LANE:
+            if self.host.view.snapshot is not None:
+                press(self, key_id, Chosen(()), self.host.act)
             return
-
-        def answered(terms: Terms | None) -> None:
-            if terms is not None:
-                self._act(
-                    Intent(
-                        ActionName.PAUSE,
-                        targets,
-                        until=self._end(terms),
-                        mode=terms.mode,
-                        reason=terms.reason,
-                    )
-                )
-
-        note = "Only this; the other families go on." if len(targets) == 1 else "The other families go on."
-        self.app.push_screen(
-            TermsScreen(f"Pause {_named(targets)}", note, length="30m", modes=True), answered
-        )
-
-    def action_extend(self) -> None:
-        targets = self.table.chosen
-        if not targets:
-            return
-
-        def answered(terms: Terms | None) -> None:
-            if terms is not None:
-                self._act(Intent(ActionName.EXTEND, targets, until=self._end(terms)))
-
-        note = "From now on; who paused it, why and since when stay."
-        question = f"Extend the pause of {_named(targets)}"
-        self.app.push_screen(TermsScreen(question, note, length="1h", reason=False), answered)
-
-    def action_hold_lane(self) -> None:
-        snapshot = self.host.view.snapshot
-        if snapshot is None:
-            return
-
-        def answered(terms: Terms | None) -> None:
-            if terms is not None:
-                self.host.act(Intent(ActionName.HOLD_LANE, (), until=self._end(terms), reason=terms.reason))
-
-        lane = one_line(snapshot.lane, 40)
-        note = (
-            "Every family, marked or not, and those that are declared later. "
-            "L releases the lane; families' own pauses are another thing, and stay."
-        )
-        self.app.push_screen(TermsScreen(f"Hold the WHOLE lane {lane}", note, length="30m"), answered)
-
-    def action_release_lane(self) -> None:
-        self.host.act(Intent(ActionName.RELEASE_LANE, ()))
-
-    def action_restore(self) -> None:
-        self._act(Intent(ActionName.RESTORE, self.table.chosen))
-
-    def _end(self, terms: Terms) -> float | None:
-        return None if terms.for_s is None else self.host.now() + terms.for_s
-
-    def action_replay(self) -> None:
-        targets = self.table.chosen
-        snapshot = self.host.view.snapshot
-        if not targets or snapshot is None:
-            return
-        families = [self._family(snapshot, name) for name in targets]
-        dead = sum(family.dead for family in families if family is not None)
-        ceiling = self.host.view.settings.action_ceiling
-
-        def answered(limit: float | None) -> None:
-            if limit is not None:
-                self._act(Intent(ActionName.REPLAY, targets, limit=int(limit)))
-
-        question = f"Replay how many dead items of {_named(targets)}?"
-        hint = f"{dead:,} dead at the last look; at most {ceiling:,} in one action"
-        first = str(max(1, min(dead, ceiling)))
-        self.app.push_screen(AskScreen(question, first, count_answer(ceiling), hint=hint), answered)
+        if targets := self.table.chosen:
+            rows = [family for family in self._families() if family.name in targets]
+            press(self, key_id, Chosen(targets, _named(targets), rows), self._act)
 
     def action_open_day(self) -> None:
         if self.table.cursor_key is not None:
@@ -179,8 +106,12 @@ class BacklogPane(BasePane):
         self.host.open_items(message.key)
 
     def _act(self, intent: Intent) -> None:
-        if intent.targets:
-            self.host.act(intent, lambda receipt: self.table.unmark(settled_targets(receipt)))
+        self.host.act(intent, lambda receipt: self.table.unmark(settled_targets(receipt)))
+
+    def _families(self) -> Sequence[FamilyRow]:
+        snapshot = self.host.view.snapshot
+        data = None if snapshot is None else snapshot.boundaries.pressure.data
+        return [] if data is None else data.families.items
 
     def _family(self, snapshot: Snapshot, name: str) -> FamilyRow | None:
         data = snapshot.boundaries.pressure.data

@@ -14,12 +14,12 @@ from joelclaw_tui.presentation.marks import run_mark, run_row_mark
 from joelclaw_tui.presentation.tones import Tone
 from joelclaw_tui.tui.host import settled_targets
 from joelclaw_tui.tui.keymap import KeyScope, bindings
-from joelclaw_tui.tui.offers import run_offers
 from joelclaw_tui.tui.panes.base import BasePane
+from joelclaw_tui.tui.verb_keys import Chosen, is_verb, offered, press
 from joelclaw_tui.tui.widgets.cells import Row
 from joelclaw_tui.tui.widgets.live_table import LiveTable
 from joelclaw_tui.tui.widgets.tones import joined, toned
-from runtime.actions.intents import ActionName, Intent
+from runtime.actions.intents import Intent
 from runtime.common.text import one_line
 from runtime.model import NotFound, RunStatus, parse_run_id
 from runtime.truth.document import Boundary, RunRow, Snapshot
@@ -92,13 +92,15 @@ class JournalPane(BasePane):
         snapshot, chosen = self.host.view.snapshot, frozenset(self.table.chosen)
         data = None if snapshot is None else snapshot.boundaries.durable.data
         rows = [] if data is None else data.runs.items
-        return run_offers(action, [run for run in rows if run.run_id in chosen])
+        here = [run for run in rows if run.run_id in chosen]
+        return offered(action, here) if is_verb(action) else bool(here)
 
-    def action_run_verb(self, name: str) -> None:
+    def action_verb(self, key_id: str) -> None:
         if targets := self.table.chosen:
-            self.host.act(
-                Intent(ActionName(name), targets), lambda receipt: self.table.unmark(settled_targets(receipt))
-            )
+            press(self, key_id, Chosen(targets), self._act)
+
+    def _act(self, intent: Intent) -> None:
+        self.host.act(intent, lambda receipt: self.table.unmark(settled_targets(receipt)))
 
     def action_open_item(self) -> None:
         if self.table.cursor_key is None:

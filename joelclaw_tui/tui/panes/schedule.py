@@ -13,12 +13,12 @@ from joelclaw_tui.presentation.marks import fires_known, schedule_mark
 from joelclaw_tui.presentation.tones import Tone
 from joelclaw_tui.tui.host import settled_targets
 from joelclaw_tui.tui.keymap import KeyScope, bindings
-from joelclaw_tui.tui.offers import schedule_offers
 from joelclaw_tui.tui.panes.base import BasePane
+from joelclaw_tui.tui.verb_keys import Chosen, is_verb, offered, press
 from joelclaw_tui.tui.widgets.cells import Row
 from joelclaw_tui.tui.widgets.live_table import LiveTable
 from joelclaw_tui.tui.widgets.tones import advice, joined, tally, toned
-from runtime.actions.intents import ActionName, Intent
+from runtime.actions.intents import Intent
 from runtime.common.text import one_line
 from runtime.truth.document import Boundary, ClockData, ScheduleRow, Snapshot
 
@@ -68,13 +68,15 @@ class SchedulePane(BasePane):
         snapshot, chosen = self.host.view.snapshot, frozenset(self.table.chosen)
         data = None if snapshot is None else snapshot.boundaries.clock.data
         rows = [] if data is None else data.schedules.items
-        return schedule_offers(action, [row for row in rows if row.name in chosen])
+        here = [row for row in rows if row.name in chosen]
+        return offered(action, here) if is_verb(action) else bool(here)
 
-    def action_schedule_verb(self, name: str) -> None:
+    def action_verb(self, key_id: str) -> None:
         if targets := self.table.chosen:
-            self.host.act(
-                Intent(ActionName(name), targets), lambda receipt: self.table.unmark(settled_targets(receipt))
-            )
+            press(self, key_id, Chosen(targets), self._act)
+
+    def _act(self, intent: Intent) -> None:
+        self.host.act(intent, lambda receipt: self.table.unmark(settled_targets(receipt)))
 
     def on_live_table_opened(self, message: LiveTable.Opened) -> None:
         message.stop()

@@ -17,14 +17,21 @@ from joelclaw_tui.presentation.marks import PROMOTION, VERIFIED
 from joelclaw_tui.presentation.tones import Tone
 from joelclaw_tui.tui.diff import read_diff
 from joelclaw_tui.tui.keymap import KeyScope, bindings
-from joelclaw_tui.tui.panes.artifacts import artifact_row, artifact_sentence, ask_why, change_words, short_id
+from joelclaw_tui.tui.panes.artifacts import (
+    artifact_row,
+    artifact_sentence,
+    change_words,
+    named_artifacts,
+    short_id,
+)
 from joelclaw_tui.tui.screens.base import DrillScreen
 from joelclaw_tui.tui.screens.problem import problem_content
+from joelclaw_tui.tui.verb_keys import Chosen, press
 from joelclaw_tui.tui.view import Problem, View
 from joelclaw_tui.tui.widgets.line_view import LineView, TextLine, split_lines
 from joelclaw_tui.tui.widgets.told import Told
 from joelclaw_tui.tui.widgets.tones import flowed, mark_content, toned
-from runtime.actions.intents import ActionName, Intent
+from runtime.actions.intents import Intent
 from runtime.common.command_prefix import as_called
 from runtime.common.text import one_line
 from runtime.model import Artifact, Promotion
@@ -208,15 +215,9 @@ class ArtifactScreen(DrillScreen):
         if there and ArtifactPart.CHANGE in self._texts:
             self.lines.scroll_to_line(there[0])
 
-    def action_promote(self) -> None:
-        self._act(Intent(ActionName.PROMOTE, (self.artifact_id,)))
-
-    def action_reject(self) -> None:
-        def answered(reason: str | None) -> None:
-            if reason is not None:
-                self._act(Intent(ActionName.REJECT, (self.artifact_id,), reason=reason))
-
-        self.app.push_screen(ask_why((self.artifact_id,)), answered)
+    def action_verb(self, key_id: str) -> None:
+        targets = (self.artifact_id,)
+        press(self, key_id, Chosen(targets, named_artifacts(targets)), self._act)
 
     def action_open_run(self) -> None:
         if self.artifact is not None:

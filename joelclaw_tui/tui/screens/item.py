@@ -16,11 +16,12 @@ from joelclaw_tui.presentation.tones import Tone
 from joelclaw_tui.tui.keymap import KeyScope, bindings
 from joelclaw_tui.tui.screens.detail import DetailScreen, fact
 from joelclaw_tui.tui.screens.problem import problem_content
+from joelclaw_tui.tui.verb_keys import Chosen, is_verb, offered, press
 from joelclaw_tui.tui.view import Problem
 from joelclaw_tui.tui.widgets.tones import mark_content, toned
-from runtime.actions.intents import ActionName, Intent
+from runtime.actions.intents import Intent
 from runtime.common.text import many_lines, one_line
-from runtime.model import BULK_STATES, BulkVerb, ItemState, WorkItem, run_id_of
+from runtime.model import ItemState, WorkItem, run_id_of
 
 EVERY_S = 2.0
 """How often it is read again."""
@@ -76,10 +77,13 @@ class ItemScreen(DetailScreen):
 
     def offers(self, action: str) -> bool:
         """Only what failed, or was set aside, is replayed."""
-        return action != "replay" or self.item is None or self.item.state in BULK_STATES[BulkVerb.REPLAY]
+        return self.item is None or not is_verb(action) or offered(action, [self.item])
 
-    def action_replay(self) -> None:
-        self.host.act(Intent(ActionName.REPLAY, (self.item_id,)), lambda _receipt: self.action_read_again())
+    def action_verb(self, key_id: str) -> None:
+        press(self, key_id, Chosen((self.item_id,)), self._act)
+
+    def _act(self, intent: Intent) -> None:
+        self.host.act(intent, lambda _receipt: self.action_read_again())
 
     def action_open_run(self) -> None:
         if self.item is not None:

@@ -23,11 +23,12 @@ from joelclaw_tui.presentation.text_layout import cell
 from joelclaw_tui.presentation.tones import Tone
 from joelclaw_tui.presentation.words import throttled_words
 from joelclaw_tui.tui.host import settled_of
-from joelclaw_tui.tui.keymap import KeyScope, bindings
-from joelclaw_tui.tui.screens.action_target import Aim, question_of
+from joelclaw_tui.tui.keymap import VERB_KEYS, KeyScope, bindings
+from joelclaw_tui.tui.screens.action_target import Aim
 from joelclaw_tui.tui.screens.ask import AskScreen
 from joelclaw_tui.tui.screens.listing import ListingScreen
 from joelclaw_tui.tui.screens.problem import problem_content
+from joelclaw_tui.tui.verb_keys import press
 from joelclaw_tui.tui.view import Problem
 from joelclaw_tui.tui.widgets.cells import Row
 from joelclaw_tui.tui.widgets.header import TICK_S
@@ -35,8 +36,10 @@ from joelclaw_tui.tui.widgets.live_table import LiveTable
 from joelclaw_tui.tui.widgets.tones import flowed, mark_content, toned
 from runtime.actions.bulk.instead import errors_of, values_of
 from runtime.actions.intents import Intent
+from runtime.actions.subjects.backlog import BacklogVerb
+from runtime.actions.verb import Verb
 from runtime.common.text import one_line
-from runtime.model import BULK_STATES, BulkVerb, ItemPage, ItemState, Receipt, Selection, WorkItem
+from runtime.model import BULK_STATES, ItemPage, ItemState, Receipt, Selection, WorkItem
 from runtime.truth.document import FamilyRow
 
 _COLUMNS = shown_by(ITEMS, FrontEnd.CONSOLE)
@@ -389,9 +392,13 @@ class ItemsScreen(ListingScreen):
     # --- keys
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
-        if action == "bulk" and not BULK_STATES[BulkVerb(str(parameters[0]))] >= self._selection().states:
+        if action == "verb" and not self._can_touch(VERB_KEYS[str(parameters[0])][0]):
             return False
         return super().check_action(action, parameters)
+
+    def _can_touch(self, verb: Verb) -> bool:
+        """Whether it is for items in the states that are shown."""
+        return not isinstance(verb, BacklogVerb) or BULK_STATES[verb.does] >= self._selection().states
 
     def action_back(self) -> None:
         """Esc ends a long look, then takes back all that match, marks, filter and conditions, then leads back."""
@@ -439,23 +446,9 @@ class ItemsScreen(ListingScreen):
         self.conditions = conditions
         self._start_over()
 
-    def action_bulk(self, verb: str, ask: bool = False) -> None:
-        """``ask``: also where the usual answer would do."""
-        aim = self.aim()
-        if aim is None:
-            return
-        chosen = BulkVerb(verb)
-        question = question_of(chosen, aim, self.host.view.settings.replay_rate)
-        few = chosen is BulkVerb.REPLAY and not aim.open_ended and not ask
-        if question is None or few:
-            self._act(aim.intent(chosen))
-            return
-
-        def answered(terms: dict[str, object] | None) -> None:
-            if terms is not None:
-                self._act(aim.intent(chosen, **terms))
-
-        self.app.push_screen(question, answered)
+    def action_verb(self, key_id: str) -> None:
+        if (aim := self.aim()) is not None:
+            press(self, key_id, aim.chosen(), self._act)
 
     def _act(self, intent: Intent) -> None:
         self.host.act(intent, lambda receipt: self._acted(receipt, intent.targets))

@@ -6,7 +6,6 @@ for its own word, typed; everything else for ``y`` or Enter on the button.
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import ClassVar
 
 from textual.app import ComposeResult
@@ -24,7 +23,8 @@ from joelclaw_tui.tui.widgets.cells import Row
 from joelclaw_tui.tui.widgets.field import Field
 from joelclaw_tui.tui.widgets.live_table import LiveTable
 from joelclaw_tui.tui.widgets.tones import toned
-from runtime.actions.intents import ActionName, Preview
+from runtime.actions.intents import Preview
+from runtime.actions.verbs import verb_of
 from runtime.common.text import one_line
 
 REASON_MAX = 300
@@ -32,40 +32,16 @@ _IDS_IN_SIGHT = 8
 _IDS_LISTED = 1000
 """What nobody scrolls through isn't listed; it is frozen all the same."""
 
-WORDS: dict[ActionName, tuple[str, str]] = {
-    ActionName.PAUSE: ("pause", "Pause"),
-    ActionName.RESUME: ("resume", "Resume"),
-    ActionName.EXTEND: ("extend", "Extend"),
-    ActionName.HOLD_LANE: ("hold", "Hold"),
-    ActionName.RELEASE_LANE: ("release", "Release"),
-    ActionName.REPLAY: ("replay", "Replay"),
-    ActionName.DISCARD: ("discard", "Discard"),
-    ActionName.REPRIORITIZE: ("reprioritize", "Reprioritize"),
-    ActionName.MOVE: ("move", "Move"),
-    ActionName.DELAY: ("delay", "Delay"),
-    ActionName.QUARANTINE: ("quarantine", "Quarantine"),
-    ActionName.RESTORE: ("restore", "Restore"),
-    ActionName.RUN_CANCEL: ("cancel", "Cancel"),
-    ActionName.RUN_KILL: ("kill", "Kill"),
-    ActionName.RUN_RESUME: ("resume", "Resume"),
-    ActionName.SCHEDULE_RUN: ("run", "Run"),
-    ActionName.SCHEDULE_ENABLE: ("enable", "Enable"),
-    ActionName.SCHEDULE_DISABLE: ("disable", "Disable"),
-    ActionName.PROMOTE: ("promote", "Promote"),
-    ActionName.REJECT: ("reject", "Reject"),
-}
-"""The word to type for what can't be undone, and what the button says."""
 
-
-class PreviewScreen(Dialog[Preview | None]):
-    """Answers with the very preview that it showed, with the reason in it; None: leave everything."""
+class PreviewScreen(Dialog[str | None]):
+    """Answers with the reason for which it is to be done, which may be empty; None: leave everything."""
 
     BINDINGS: ClassVar[list[BindingType]] = [*bindings(KeyScope.PREVIEW)]
 
     def __init__(self, preview: Preview) -> None:
         super().__init__()
         self.preview = preview
-        self._word, verb = WORDS[preview.intent.action]
+        self._word = verb_of(preview.intent.action).word
         # Made here, not looked for when a key comes: what isn't mounted yet can't be found.
         self.reason = Field(
             preview.intent.reason or "",
@@ -74,7 +50,12 @@ class PreviewScreen(Dialog[Preview | None]):
             placeholder="a reason, for the audit trail",
         )
         self.word = Field(id="word", max_length=20, placeholder=f"type {self._word}: this can't be undone")
-        self.do = Button(f"{verb} {len(preview.ids):,}", id="do", compact=True, disabled=preview.destructive)
+        self.do = Button(
+            f"{self._word.capitalize()} {len(preview.ids):,}",
+            id="do",
+            compact=True,
+            disabled=preview.destructive,
+        )
         self.leave = Button("Leave as it is", id="leave", compact=True)
         self.ids = LiveTable(
             (Column("EXACTLY THESE", 20, flex=1, cut="middle"),),
@@ -168,8 +149,7 @@ class PreviewScreen(Dialog[Preview | None]):
     def action_confirm(self) -> None:
         """Nothing happens for a key that was typed before the preview could be read."""
         if self.preview.ids and self._sure() and self.host.answers(self):
-            reason = self.reason.value.strip() or None
-            self.dismiss(replace(self.preview, intent=replace(self.preview.intent, reason=reason)))
+            self.dismiss(self.reason.value.strip())
 
     def action_leave(self) -> None:
         self.dismiss(None)

@@ -20,15 +20,16 @@ from joelclaw_tui.tui.keymap import KeyScope, bindings
 from joelclaw_tui.tui.screens.base import DrillScreen
 from joelclaw_tui.tui.screens.detail import fact
 from joelclaw_tui.tui.screens.problem import problem_content
+from joelclaw_tui.tui.verb_keys import Chosen, is_verb, offered, press
 from joelclaw_tui.tui.view import Problem
 from joelclaw_tui.tui.widgets.cells import Row
 from joelclaw_tui.tui.widgets.live_table import LiveTable
 from joelclaw_tui.tui.widgets.table_box import TableBox
 from joelclaw_tui.tui.widgets.told import Told
 from joelclaw_tui.tui.widgets.tones import mark_content, toned
-from runtime.actions.intents import ActionName, Intent
+from runtime.actions.intents import Intent
 from runtime.common.text import many_lines, one_line
-from runtime.model import JournalEntry, NotFound, RunStatus, RunView, parse_run_id
+from runtime.model import JournalEntry, NotFound, RunView, parse_run_id
 
 JOURNAL_LIMIT = 200
 EVERY_S = 2.0
@@ -112,16 +113,18 @@ class RunScreen(DrillScreen):
 
     def offers(self, action: str) -> bool:
         """An ended run is neither cancelled, killed nor resumed."""
-        ended = self.view is not None and self.view.status is RunStatus.COMPLETED
-        return not (ended and action.startswith("run_verb"))
+        return self.view is None or not is_verb(action) or offered(action, [self.view])
 
     def _as_it_was(self) -> list[Content]:
         if self._read_at is None:
             return []
         return [toned(f"This is how it was {units.length(self.host.now() - self._read_at)} ago.", Tone.WARN)]
 
-    def action_run_verb(self, name: str) -> None:
-        self.host.act(Intent(ActionName(name), (self.run_id,)), lambda _receipt: self.action_read_again())
+    def action_verb(self, key_id: str) -> None:
+        press(self, key_id, Chosen((self.run_id,)), self._act)
+
+    def _act(self, intent: Intent) -> None:
+        self.host.act(intent, lambda _receipt: self.action_read_again())
 
     def action_open_item(self) -> None:
         try:

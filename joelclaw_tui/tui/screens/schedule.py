@@ -16,11 +16,12 @@ from joelclaw_tui.tui.keymap import KeyScope, bindings
 from joelclaw_tui.tui.panes.schedule import schedule_row, schedule_sentence, starts_words
 from joelclaw_tui.tui.screens.listing import ListingScreen
 from joelclaw_tui.tui.screens.problem import problem_content
+from joelclaw_tui.tui.verb_keys import Chosen, press
 from joelclaw_tui.tui.view import Problem, View
 from joelclaw_tui.tui.widgets.cells import Row
 from joelclaw_tui.tui.widgets.live_table import LiveTable
 from joelclaw_tui.tui.widgets.tones import flowed, joined, mark_content, tally, toned
-from runtime.actions.intents import ActionName, Intent
+from runtime.actions.intents import Intent
 from runtime.common.text import one_line
 from runtime.model import Fire, FireDecision, run_id_of
 from runtime.truth.document import ScheduleRow
@@ -121,8 +122,11 @@ class ScheduleScreen(ListingScreen):
 
     # --- keys
 
-    def action_schedule_verb(self, name: str) -> None:
-        self.host.act(Intent(ActionName(name), (self.schedule,)), lambda _receipt: self.action_read_again())
+    def action_verb(self, key_id: str) -> None:
+        press(self, key_id, Chosen((self.schedule,)), self._act)
+
+    def _act(self, intent: Intent) -> None:
+        self.host.act(intent, lambda _receipt: self.action_read_again())
 
     def on_live_table_opened(self, message: LiveTable.Opened) -> None:
         message.stop()

@@ -12,13 +12,14 @@ from dataclasses import dataclass, field, replace
 
 from ulid import ULID
 
-from runtime.actions.bulk.drafting import TARGET_LENGTH, run_ids
 from runtime.actions.bulk.exporting import export
 from runtime.actions.bulk.ports import BacklogPorts, BulkProgress
 from runtime.actions.bulk.receipts import figures, listed, sentence
 from runtime.actions.bulk.stopping import carried_through
-from runtime.actions.read_port import ReadPort
+from runtime.actions.read_port import ReadPort, no_backlog
 from runtime.actions.recording import ReceiptRecorder
+from runtime.actions.subjects.backlog import TARGET_LENGTH, run_ids
+from runtime.actions.write_port import WritePort
 from runtime.common.addresses import Addresses
 from runtime.common.deadline import within
 from runtime.common.export_path import free_path
@@ -27,6 +28,7 @@ from runtime.common.units import length
 from runtime.lane.lane_file import LaneSource
 from runtime.model import (
     BoundaryDown,
+    BulkControl,
     BulkOrder,
     BulkResult,
     FrozenPreview,
@@ -98,22 +100,23 @@ class BulkApplier:
         return kept
 
     async def apply(
-        self, preview_id: str, *, actor: str, origin: str, reason: str | None, progress: BulkProgress | None
+        self, preview_id: str, port: WritePort, *, origin: str, progress: BulkProgress | None
     ) -> Receipt:
         """Touches exactly the frozen items that are still as they were. Goes on where an earlier one ended.
 
-        ``reason``: in place of the preview's. Raises what `kept` does, and what ended it: whatever that is, a
+        ``port``: its reason stands in place of the preview's; an empty one is none. Raises what `kept` does, and what ended it: whatever that is, a
         receipt of what has been done so far is on record, and applying again goes on from there.
         """
         await self._mend(preview_id)
         kept = await self.kept(preview_id)
         preview = kept.preview
-        going = _Going(
-            preview, replace(preview.order, actor=actor, reason=reason or preview.order.reason), origin
-        )
+        if port.items is None:
+            raise no_backlog()
+        reason = preview.order.reason if port.reason is None else port.reason or None
+        going = _Going(preview, replace(preview.order, actor=port.actor, reason=reason), origin)
         try:
-            await self._begin(kept, actor)
-            await self._batches(going, progress)
+            await self._begin(kept, port.actor)
+            await self._batches(going, port.items, progress)
             receipt = await self._receipt(going)
             first = await self._previews.finish(preview_id, receipt)
         except (Exception, asyncio.CancelledError) as error:
@@ -167,7 +170,7 @@ class BulkApplier:
             raise Refused("nothing can be exported here", fix="apply it where it was previewed")
         await export(preview, self._previews, exporter, again=begun)
 
-    async def _batches(self, going: _Going, progress: BulkProgress | None) -> None:
+    async def _batches(self, going: _Going, items: BulkControl, progress: BulkProgress | None) -> None:
         preview = going.preview
         going.results.update(await self._previews.results(preview.preview_id))
         done = sum(map(len, going.results.values()))
@@ -179,7 +182,7 @@ class BulkApplier:
                 going.sent, going.unsure = going.sent + 1, len(batch.items)
                 results = await within(
                     self._call_deadline_s,
-                    self._backlog.control.apply_batch(
+                    items.apply_batch(
                         batch.family,
                         batch.items,
                         _share(going.order, preview, batch.family),

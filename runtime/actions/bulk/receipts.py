@@ -6,9 +6,10 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from runtime.actions.subjects.backlog import BacklogVerb
+from runtime.actions.verbs import verb_of
 from runtime.model import (
     BulkResult,
-    BulkVerb,
     FrozenBatch,
     FrozenPreview,
     PreviewLedger,
@@ -20,15 +21,6 @@ RESULTS_EACH = 1000
 """A receipt of no more items than these has a result for each."""
 RESULTS_LISTED = 100
 """Else the first so many that were not done."""
-
-_DONE = {
-    BulkVerb.REPLAY: "waits as a new attempt",
-    BulkVerb.DISCARD: "discarded",
-    BulkVerb.REPRIORITIZE: "has its new level",
-    BulkVerb.MOVE: "enqueued there, closed here",
-    BulkVerb.DELAY: "delayed",
-    BulkVerb.QUARANTINE: "in quarantine",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,22 +99,29 @@ async def listed(preview: FrozenPreview, results: Results, previews: PreviewLedg
     """Each item's result where they are few, else those that were not done, at most `RESULTS_LISTED`.
     Raises `BoundaryDown`, `Refused`."""
     each = preview.total <= RESULTS_EACH
+    done = _done(preview)
     told: list[TargetResult] = []
     for number in sorted(results):
         if each or any(result is not BulkResult.DONE for result in results[number]):
             batch = await previews.batch(preview.preview_id, number)
-            told += _told(batch, results[number], preview.order.verb, each=each)
+            told += _told(batch, results[number], done, each=each)
         if not each and len(told) >= RESULTS_LISTED:
             return told[:RESULTS_LISTED]
     return told
 
 
 def _told(
-    batch: FrozenBatch, results: Sequence[BulkResult], verb: BulkVerb, *, each: bool
+    batch: FrozenBatch, results: Sequence[BulkResult], done: str, *, each: bool
 ) -> Iterable[TargetResult]:
     for item, result in zip(batch.items, results, strict=True):
         if result is not BulkResult.DONE:
             said = _OTHERWISE[result]
             yield TargetResult(item.item_id, said.outcome, said.detail, result.value)
         elif each:
-            yield TargetResult(item.item_id, ReceiptOutcome.DONE, _DONE[verb], result.value)
+            yield TargetResult(item.item_id, ReceiptOutcome.DONE, done, result.value)
+
+
+def _done(preview: FrozenPreview) -> str:
+    """What its verb says of an item that it was done to."""
+    verb = verb_of(preview.order.verb.value)
+    return verb.done if isinstance(verb, BacklogVerb) else "done"

@@ -88,7 +88,9 @@ def worker_deaths(facts: Facts) -> Iterator[Sighting]:
             continue
         run_id, name = one_line(run, 100), one_line(family, FAMILY_NAME_MAX)
         many = runs - 1 if type(runs) is int else 0
-        others = f" ({count(many, 'more run')} {'was' if many == 1 else 'were'} there too)" if many > 0 else ""
+        others = (
+            f" ({count(many, 'more run')} {'was' if many == 1 else 'were'} there too)" if many > 0 else ""
+        )
         severity = Severity.WARN
         if deaths >= WORKER_DEATHS_MAX:
             then = "it is settled dead"

@@ -10,7 +10,13 @@ from typing import Any
 
 import httpx
 
-from runtime.actions.intents import ActionName, BulkTerms, Intent
+from runtime.actions.intents import Intent
+from runtime.actions.subjects.pauses import EndTerms
+from runtime.actions.verbs.delay import DelayTerms
+from runtime.actions.verbs.move import MoveTerms
+from runtime.actions.verbs.pause import PauseTerms
+from runtime.actions.verbs.replay import ReplayTerms
+from runtime.actions.verbs.reprioritize import ReprioritizeTerms
 from runtime.model import BoundaryDown, OperatorError, PauseMode, Priority, Receipt, Refused, TimedOut
 from tests.lane.walk.comparing import told_pause
 from tests.lane.walk.declared import BOXED, ENDLESS, FILLED, REMOVABLE
@@ -172,7 +178,7 @@ async def enqueue_again(walk: Walker) -> str:
 
 
 async def act(
-    walk: Walker, action: ActionName, *targets: str, check: str | None = None, **options: Any
+    walk: Walker, action: str, *targets: str, check: str | None = None, **options: Any
 ) -> Receipt | None:
     """Previews and applies. The receipt must be in the audit trail; a refusal is right only where something
     is broken, or where what was seen has moved on."""
@@ -196,7 +202,7 @@ async def act(
             walk.differ(f"{action} {targets}: receipt {receipt.receipt_id} is not in the audit trail")
         else:
             told = (kept["actor"], kept["action"], kept["reason"], kept["results_total"])
-            right = (ACTOR, action.value, intent.reason, receipt.results_total)
+            right = (ACTOR, action, intent.reason, receipt.results_total)
             if told != right:
                 walk.differ(f"{action} {targets}: the audit trail has {told}, done was {right}")
     failed = [row for row in receipt.results if row.outcome.value in ("failed", "refused")]
@@ -219,7 +225,7 @@ async def pause(walk: Walker) -> str:
             walk.differ(f"queue pause {name}: exit {done.returncode} {done.stdout.decode()[-300:]}")
         return f"command pause {name} {mode}"
     until = None if length is None else time.time() + length
-    receipt = await act(walk, ActionName.PAUSE, name, mode=mode, until=until)
+    receipt = await act(walk, "pause", name, terms=PauseTerms(until, mode))
     seen = await seen_of(walk)
     if receipt is not None and seen is not None and length != 3.0:
         found = seen.families[name].pauses().get("person") if name in seen.families else None
@@ -243,7 +249,7 @@ async def resume(walk: Walker) -> str:
     if not held or seen is None:
         return NOTHING
     name = walk.chance.choice(held)
-    receipt = await act(walk, ActionName.RESUME, name)
+    receipt = await act(walk, "resume", name)
     after = await seen_of(walk)
     lifted = receipt is not None and all(row.outcome.value == "done" for row in receipt.results)
     if lifted and after is not None and seen.hold is None and after.families[name].pauses():
@@ -261,7 +267,7 @@ async def extend(walk: Walker) -> str:
     if not held or (seen is not None and seen.hold is not None):
         return NOTHING
     name = walk.chance.choice(held)
-    await act(walk, ActionName.EXTEND, name, until=time.time() + 1800)
+    await act(walk, "extend", name, terms=EndTerms(time.time() + 1800))
     return f"extend {name}"
 
 
@@ -270,7 +276,7 @@ async def hold_lane(walk: Walker) -> str:
     if seen is None or seen.hold is not None:
         return NOTHING
     walk.disturbed = True
-    await act(walk, ActionName.HOLD_LANE, until=time.time() + walk.chance.choice([15.0, 3600.0]))
+    await act(walk, "hold-lane", terms=EndTerms(time.time() + walk.chance.choice([15.0, 3600.0])))
     return "hold the lane"
 
 
@@ -278,7 +284,7 @@ async def release_lane(walk: Walker) -> str:
     seen = await seen_of(walk)
     if seen is None or seen.hold is None:
         return NOTHING
-    await act(walk, ActionName.RELEASE_LANE)
+    await act(walk, "release-lane")
     after = await seen_of(walk)
     if after is not None and after.hold is not None:
         walk.differ("release-lane: Redis still has the hold")
@@ -307,9 +313,9 @@ async def replay(walk: Walker) -> str:
         return NOTHING
     name, ids = some
     if walk.chance.random() < 0.3:
-        await act(walk, ActionName.REPLAY, name, bulk=BulkTerms(rate_per_s=walk.chance.choice([None, 5.0])))
+        await act(walk, "replay", name, terms=ReplayTerms(rate_per_s=walk.chance.choice([None, 5.0])))
         return f"replay {name}"
-    await act(walk, ActionName.REPLAY, *ids)
+    await act(walk, "replay", *ids)
     return f"replay {ids}"
 
 
@@ -317,7 +323,7 @@ async def discard(walk: Walker) -> str:
     some = await _some(walk, "dead", "quarantined", *WAITING)
     if some is None:
         return NOTHING
-    receipt = await act(walk, ActionName.DISCARD, *some[1])
+    receipt = await act(walk, "discard", *some[1])
     if receipt is not None and not walk.down("valkey"):
         for row in receipt.results:
             if row.outcome.value == "done" and not str(await walk.direct.done(some[0], row.target)).endswith(
@@ -332,7 +338,7 @@ async def reprioritize(walk: Walker) -> str:
     if some is None:
         return NOTHING
     level = Priority(walk.chance.randrange(4))
-    await act(walk, ActionName.REPRIORITIZE, *some[1], bulk=BulkTerms(priority=level))
+    await act(walk, "reprioritize", *some[1], terms=ReprioritizeTerms(priority=level))
     return f"reprioritize {some[1]} to {level.name}"
 
 
@@ -341,7 +347,7 @@ async def move(walk: Walker) -> str:
     if some is None:
         return NOTHING
     to = walk.chance.choice([name for name in families(walk) if name not in (some[0], ENDLESS, BOXED)])
-    await act(walk, ActionName.MOVE, *some[1], bulk=BulkTerms(to_family=to))
+    await act(walk, "move", *some[1], terms=MoveTerms(to_family=to))
     return f"move {some[1]} to {to}"
 
 
@@ -349,7 +355,7 @@ async def delay(walk: Walker) -> str:
     some = await _some(walk, *WAITING)
     if some is None:
         return NOTHING
-    await act(walk, ActionName.DELAY, *some[1], bulk=BulkTerms(delay_s=walk.chance.choice([2.0, 1800.0])))
+    await act(walk, "delay", *some[1], terms=DelayTerms(delay_s=walk.chance.choice([2.0, 1800.0])))
     return f"delay {some[1]}"
 
 
@@ -357,7 +363,7 @@ async def quarantine(walk: Walker) -> str:
     some = await _some(walk, *WAITING, "dead")
     if some is None:
         return NOTHING
-    await act(walk, ActionName.QUARANTINE, *some[1])
+    await act(walk, "quarantine", *some[1])
     return f"quarantine {some[1]}"
 
 
@@ -374,16 +380,16 @@ async def end_run(walk: Walker) -> str:
     if not live:
         return NOTHING
     run_id = walk.chance.choice(live)
-    action = walk.chance.choice([ActionName.RUN_CANCEL, ActionName.RUN_KILL])
+    action = walk.chance.choice(["run-cancel", "run-kill"])
     receipt = await act(walk, action, run_id)
     if receipt is not None and all(row.outcome.value in ("done", "accepted") for row in receipt.results):
-        walk.asked_to_end[run_id] = "cancelled" if action is ActionName.RUN_CANCEL else "killed"
+        walk.asked_to_end[run_id] = "cancelled" if action == "run-cancel" else "killed"
     return f"{action} {run_id}"
 
 
 async def run_now(walk: Walker) -> str:
     name = walk.chance.choice(["by-hand", "often", "direct"])
-    receipt = await act(walk, ActionName.SCHEDULE_RUN, name)
+    receipt = await act(walk, "schedule-run", name)
     if receipt is None and walk.broken is None:
         walk.log("  run now was refused")
     return f"schedule run {name}"
@@ -396,7 +402,7 @@ async def switch(walk: Walker) -> str:
     name = walk.chance.choice(["often", "direct", "nightly"])
     off = bool(jobs[name]["disabled"])
     walk.disturbed = True
-    receipt = await act(walk, ActionName.SCHEDULE_ENABLE if off else ActionName.SCHEDULE_DISABLE, name)
+    receipt = await act(walk, "schedule-enable" if off else "schedule-disable", name)
     if receipt is not None and (await walk.direct.jobs())[name]["disabled"] is off:
         walk.differ(f"{'enable' if off else 'disable'} {name}: the clock has it as before")
     return f"{'enable' if off else 'disable'} {name}"
@@ -434,7 +440,7 @@ async def bring_back(walk: Walker) -> None:
     one = None if seen is None else seen.families.get(REMOVABLE)
     if one is None or not one.hashes["meta"].get("removed"):
         return
-    await act(walk, ActionName.RESTORE, REMOVABLE)
+    await act(walk, "restore", REMOVABLE)
     after = await seen_of(walk)
     if after is not None and after.families[REMOVABLE].hashes["meta"].get("removed"):
         walk.differ(f"restore {REMOVABLE}: it is still set aside")
@@ -490,10 +496,10 @@ async def calm(walk: Walker) -> None:
     for name in families(walk):
         seen = await seen_of(walk)
         if seen is not None and name in seen.families and told_pause(seen.families[name], seen.hold):
-            await act(walk, ActionName.RESUME, name)
+            await act(walk, "resume", name)
     for name, job in (await walk.direct.jobs()).items():
         if job["disabled"] is False and name in ("often", "direct"):
-            await act(walk, ActionName.SCHEDULE_DISABLE, name)
+            await act(walk, "schedule-disable", name)
 
     async def rest() -> bool:
         runs = await walk.direct.durable()
@@ -502,7 +508,7 @@ async def calm(walk: Walker) -> None:
                 item = run_id.rpartition(".")[0]
                 seen = await walk.direct.pressure()
                 if [place for place in seen.place(item) if place[0] == ENDLESS]:
-                    await act(walk, ActionName.RUN_CANCEL, run_id)
+                    await act(walk, "run-cancel", run_id)
                     walk.asked_to_end[run_id] = "cancelled"
         seen = await walk.direct.pressure()
         busy = {

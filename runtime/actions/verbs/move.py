@@ -1,15 +1,37 @@
-"""What stands in the way of a move, told before it is applied: never more than was looked at."""
+"""Enqueueing items anew in another family, then closing them here.
+
+What stands in the way is told before it is applied: never more than was looked at.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
 
-from runtime.actions.bulk.asking import Asked
-from runtime.actions.bulk.ports import MoveDoor
+from runtime.actions.bulk.asking import Asked, BacklogTerms
+from runtime.actions.command import Command, Option, Value
+from runtime.actions.keys import Asks, Key, Question
+from runtime.actions.subjects.backlog import BACKLOG_TARGETS, BacklogVerb, Found
+from runtime.actions.terms import terms_of
 from runtime.common.text import one_line
 from runtime.common.units import count
-from runtime.lane.lane_file import Lane
-from runtime.model import DoorCheck, FamilyReading, FamilyRules, PauseMode, Selected, SelectedItem
+from runtime.model import (
+    BulkOrder,
+    BulkVerb,
+    DoorCheck,
+    FamilyReading,
+    FamilyRules,
+    PauseMode,
+    SelectedItem,
+    UsageError,
+)
+
+if TYPE_CHECKING:
+    from runtime.actions.bulk.ports import MoveDoor
+    from runtime.actions.intents import Intent
+    from runtime.actions.read_port import ReadPort
+    from runtime.lane.lane_file import Lane
 
 PAYLOADS_CHECKED = 1000
 """Payloads that are read and judged for a preview; of more items, so many spread over all of them."""
@@ -17,25 +39,92 @@ BYTES_CHECKED = 32_000_000
 """Of large payloads fewer: no more is looked at once so much was read."""
 
 
-async def move_warnings(
-    asked: Asked,
-    selected: Selected,
-    stored: Mapping[str, FamilyReading],
-    lane: Lane,
-    door: MoveDoor | None,
-) -> list[str]:
-    """Of the target as it is now: what may have changed until the move is applied is told by its receipt.
+@dataclass(frozen=True, slots=True)
+class MoveTerms(BacklogTerms):
+    to_family: str | None = None
+    """Where to."""
 
-    Raises `BoundaryDown`."""
-    target = asked.order.to_family or ""
-    chosen = [(family, item) for family, items in selected.items.items() for item in items]
-    checked = None if door is None else await _checked(door, chosen, target)
-    shown = one_line(target, 100)
-    return [
-        *_paused(shown, stored.get(target)),
-        *_room(shown, lane.rules[target], stored.get(target), len(chosen), checked),
-        *_payloads(shown, len(chosen), checked),
-    ]
+
+class MoveVerb(BacklogVerb):
+    name = "move"
+    word = "move"
+    takes = MoveTerms
+    does = BulkVerb.MOVE
+    done = "enqueued there, closed here"
+    command = Command(
+        "queue",
+        "move",
+        90,
+        "enqueue items anew in another family, then close them here",
+        examples=("move mail/send --field region=eu --to mail/send-eu",),
+        targets=BACKLOG_TARGETS,
+        options=(
+            Option("--to", "family", Value.TEXT, "as declared in the lane file", "FAMILY", required=True),
+        ),
+    )
+    keys = (
+        Key(
+            "items",
+            "move",
+            "m",
+            "move",
+            "Move it to another family",
+            rank=42,
+            place=6,
+            question=Question(
+                Asks.VALUE,
+                "To which family?",
+                hint="Each is enqueued anew there, then closed here.",
+                placeholder="as declared in the lane file",
+                most=200,
+                option="family",
+                wanted="a family's name, please, as the lane file has it",
+            ),
+        ),
+    )
+
+    def own_terms(self, given: Mapping[str, Any]) -> dict[str, Any]:
+        return {"to_family": given["family"]}
+
+    def check(self, intent: Intent, *, now: float, ceiling: int) -> None:
+        super().check(intent, now=now, ceiling=ceiling)
+        if terms_of(intent, MoveTerms).to_family is None:
+            raise UsageError(f"{self.name}: what to is not said", fix="give --to FAMILY")
+
+    def narrowed(self, asked: Asked, intent: Intent, lane: Lane) -> Asked:
+        """Not what is in the other family already."""
+        target = terms_of(intent, MoveTerms).to_family or ""
+        lane.family(target)
+        families = tuple(name for name in asked.families if name != target)
+        if not families:
+            raise UsageError(
+                f"move: everything that is named is in {one_line(target, 100)} already",
+                fix="name another family with --to",
+            )
+        return replace(asked, families=families)
+
+    def ordered(self, order: BulkOrder, intent: Intent, total: int, port: ReadPort) -> BulkOrder:
+        return replace(order, to_family=terms_of(intent, MoveTerms).to_family)
+
+    def title(self, what: str, order: BulkOrder) -> str:
+        return f"{what} to {one_line(order.to_family or '', 100)}"
+
+    def consequences(self, found: Found, intent: Intent) -> list[str]:
+        return ["each is enqueued anew there under a new id, then closed here"]
+
+    async def warnings(self, found: Found, intent: Intent, port: ReadPort) -> list[str]:
+        """Of the target as it is now: what may have changed until the move is applied is told by its receipt."""
+        target = found.order.to_family or ""
+        chosen = [(family, item) for family, items in found.selected.items.items() for item in items]
+        door = port.the_backlog().door
+        checked = None if door is None else await _checked(door, chosen, target)
+        shown = one_line(target, 100)
+        return [
+            *_paused(shown, found.stored.get(target)),
+            *_room(shown, found.lane.rules[target], found.stored.get(target), len(chosen), checked),
+            *_payloads(shown, len(chosen), checked),
+            *await port.nobody(),
+        ]
 
 
 async def _checked(door: MoveDoor, chosen: list[tuple[str, SelectedItem]], target: str) -> DoorCheck:
@@ -124,3 +213,6 @@ def _payloads(shown: str, total: int, checked: DoorCheck | None) -> list[str]:
         rest = total - checked.checked
         return [f"{shown} takes the {count(checked.checked, 'payload')} looked at; {rest:,} more were not"]
     return []
+
+
+VERB = MoveVerb()

@@ -1,0 +1,1 @@
+"""What several verbs on the same kind of thing have in common."""
