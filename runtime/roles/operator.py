@@ -134,6 +134,7 @@ async def open_operator(settings: Settings) -> AsyncIterator[Operator]:
                 waits=Waits(redis, url, name),
                 selector=selector,
                 sightings=Sightings(redis, url, name),
+                unreadable=(fires.unreadable,),
             )
 
             def actions() -> Actions:
