@@ -67,6 +67,8 @@ class Document(Generic[T]):
     """(document, its version) -> the present form. Raises `ValueError`, `KeyError`, `TypeError` for what is none."""
     form: Callable[[T], dict[str, Any]] = _form
     """What is written of a value."""
+    taken: Callable[[dict[str, Any]], dict[str, Any]] = dict
+    """What is written, as the type takes it: where JSON can't say it in the type's own form."""
 
     def text(self, value: T) -> str:
         """On one line, as it is stored."""
@@ -88,9 +90,10 @@ class Document(Generic[T]):
         version = version_of(document)
         try:
             form = document if version >= self.version else self.migrate(dict(document), version)
-            return self._adapter.validate_python({name: value for name, value in form.items() if name != "v"})
+            fields = {name: value for name, value in form.items() if name != "v"}
+            return self._adapter.validate_python(self.taken(fields))
         except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
-            raise self.unreadable(where, _why(error), version) from None
+            raise self.unreadable(where, why_not(error), version) from None
 
     def unreadable(self, where: str, why: str, version: int | None = None) -> UnreadableDocument:
         """What is told of a document that is none of this kind."""
@@ -119,7 +122,7 @@ def version_of(document: Mapping[str, Any]) -> int:
     return said if type(said) is int and said >= 0 else BEFORE
 
 
-def _why(error: Exception) -> str:
+def why_not(error: Exception) -> str:
     """The first fault, by the field that has it: pydantic's own text has several lines and an address."""
     faults = getattr(error, "errors", None)
     if callable(faults) and (found := faults()):

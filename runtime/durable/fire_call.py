@@ -29,7 +29,9 @@ def decode_call(body: bytes) -> FireCall:
     """Raises `MalformedRun`: whoever reaches Restate's ingress can send anything."""
     try:
         value = json.loads(body)
-        known = {name: said for name, said in value.items() if name in _FIELDS}  # a newer version may say more
+        known = {
+            name: said for name, said in value.items() if name in _FIELDS
+        }  # a newer version may say more
         call = FireCall(**{**known, "kind": FireKind(value["kind"])})
         instant = None if call.instant is None else float(call.instant)
         call = replace(

@@ -8,7 +8,6 @@ from dataclasses import replace
 from runtime.common.stored import Document, UnreadableDocument
 from runtime.model import FIRE_ID, Fire, FireDecision, FireKind, fire_form
 
-
 FIRE = Document("a fire", Fire, form=fire_form)
 """Before versions it had the same fields."""
 

@@ -102,6 +102,7 @@ async def open_operator(settings: Settings) -> AsyncIterator[Operator]:
             GatewayFires(target, name) as gateway,
         ):
             applied = Applied(redis, url, name)
+            waits, sightings = Waits(redis, url, name), Sightings(redis, url, name)
             clock = Clock(
                 dkron,
                 lane,
@@ -131,10 +132,10 @@ async def open_operator(settings: Settings) -> AsyncIterator[Operator]:
                 alive_within_s=ALIVE_WITHIN_S,
                 sandbox=artifacts,
                 series=Series(redis, url, name),
-                waits=Waits(redis, url, name),
+                waits=waits,
                 selector=selector,
-                sightings=Sightings(redis, url, name),
-                unreadable=(fires.unreadable,),
+                sightings=sightings,
+                unreadable=[one.unreadable for one in (fires, heartbeats, applied, waits, sightings)],
             )
 
             def actions() -> Actions:

@@ -109,7 +109,6 @@ async def test_a_clock_s_own_instants_go_on_over_a_lost_memory_and_none_is_told_
         return len([fire for fire in found if fire.decision in STARTING]) >= 3
 
     await until(went_on, "the schedule goes on")
-    assert len([fire for fire in found if fire.forgot]) == 1
-    assert sum(fire.missed_before for fire in found) == 0, found
+    assert [fire.missed_before for fire in found if fire.forgot] == [0]
     instants = [fire.instant for fire in await lane.history("often")]
     assert len(set(instants)) == len(instants)
