@@ -169,6 +169,7 @@ DECISION: dict[FireDecision, Mark] = {
     FireDecision.REFUSED: Mark("✕", "refused", Tone.WARN),
     FireDecision.MISSED: Mark("▲", "missed", Tone.WARN),
     FireDecision.NOT_DUE: Mark("·", "not due", Tone.DIM),
+    FireDecision.UNREADABLE: Mark("?", "unreadable", Tone.WARN),
 }
 WORK_STAND: dict[WorkStand, Mark] = {
     WorkStand.RUNNING: Mark("▸", "under way", Tone.OK),

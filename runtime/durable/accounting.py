@@ -116,6 +116,12 @@ def judge(account: Account, grid: Grid, instant: float, *, now: float, since: fl
     return Judged(Standing.DUE, after, tuple(missed), total)
 
 
+def begun_anew(grid: Grid, moment: float, now: float) -> Account:
+    """What is known where nothing is remembered any more: what has passed by now without being decided about is of
+    no account, so that nothing is told as missed that may have been decided; what may still be called is due."""
+    return Account((), _last_passed(grid, moment, now), now)
+
+
 def _last_passed(grid: Grid, instant: float, now: float) -> float | None:
     """The latest point before ``instant`` whose own call would come too late by now."""
     point = grid.at_or_before(instant - _BEFORE)

@@ -7,15 +7,18 @@ import math
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 
+from runtime.common.stored import UnreadableDocument
 from runtime.common.text import one_line
 from runtime.durable.request import MalformedRun
-from runtime.model import FIRE_ID, Fire, FireCall, FireKind, fire_form, fire_id_of, fire_of
+from runtime.ledger.fire_row import fire_of
+from runtime.model import FIRE_ID, Fire, FireCall, FireKind, fire_form, fire_id_of
 
 HANDLER = "fire"
 """Of the `Schedule` object: decides."""
 RECORD = "record"
 """Of the `Schedule` object, beside its decisions: what was decided while the history could not be written."""
 FIRES_MOST = 1000
+_FIELDS = frozenset(FireCall.__slots__)
 
 
 def encode_call(call: FireCall) -> bytes:
@@ -26,7 +29,10 @@ def decode_call(body: bytes) -> FireCall:
     """Raises `MalformedRun`: whoever reaches Restate's ingress can send anything."""
     try:
         value = json.loads(body)
-        call = FireCall(**{**value, "kind": FireKind(value["kind"])})
+        known = {
+            name: said for name, said in value.items() if name in _FIELDS
+        }  # a newer version may say more
+        call = FireCall(**{**known, "kind": FireKind(value["kind"])})
         instant = None if call.instant is None else float(call.instant)
         call = replace(
             call,
@@ -36,7 +42,7 @@ def decode_call(body: bytes) -> FireCall:
             missed_before=int(call.missed_before),
             actor=None if call.actor is None else one_line(str(call.actor), 100),
         )
-    except (ValueError, TypeError, KeyError, RecursionError, OverflowError):
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError, OverflowError):
         raise MalformedRun("not a call of a schedule") from None
     match = FIRE_ID.fullmatch(call.fire_id) if isinstance(call.fire_id, str) else None
     if match is None or match.group(1) != call.schedule:
@@ -66,13 +72,13 @@ def decode_fires(body: bytes, *, schedule: str) -> list[Fire]:
     """Raises `MalformedRun`, also where one is another schedule's."""
     try:
         value = json.loads(body)
-        fires = [fire_of(form) for form in value] if isinstance(value, list) else []
+        fires = [fire_of(form, "a call of a schedule") for form in value] if isinstance(value, list) else []
         for fire in fires:
             if not math.isfinite(float(fire.decided_at)) or FIRE_ID.fullmatch(fire.fire_id) is None:
                 raise ValueError(fire.fire_id)
             if fire.instant is not None and fire_id_of_instant(schedule, fire.instant) != fire.fire_id:
                 raise ValueError(fire.fire_id)
-    except (ValueError, TypeError, KeyError, AttributeError, RecursionError, OverflowError):
+    except (ValueError, TypeError, RecursionError, OverflowError, UnreadableDocument):
         raise MalformedRun("not fires of a schedule") from None
     if not 0 < len(fires) <= FIRES_MOST or any(fire.schedule != schedule for fire in fires):
         raise MalformedRun("not fires of this schedule")

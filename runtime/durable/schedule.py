@@ -3,7 +3,8 @@
 This instant once, never before its time; what passed without a call; overlap; misfire. Calls of one schedule
 are handled one after the other, so that a decision sees what the one before it did. Whatever the queue answers
 is a decision: only servers that are away are waited for, and not beyond the time of the next instant, so that
-one call never keeps the schedule's others from being decided.
+one call never keeps the schedule's others from being decided. A memory that can't be read is told with the
+fire that was decided without it, and the schedule goes on.
 """
 
 from __future__ import annotations
@@ -19,13 +20,15 @@ import restate
 from restate.exceptions import RetryableError
 from restate.serde import BytesSerde, Serde
 
+from runtime.common.stored import Document, UnreadableDocument
 from runtime.common.text import one_line
-from runtime.durable.accounting import Account, Standing, judge, stretches_of
+from runtime.durable.accounting import Account, Standing, begun_anew, judge, stretches_of
 from runtime.durable.fire_call import HANDLER, RECORD, decode_call, decode_fires, encode_fires
 from runtime.durable.request import MalformedRun, encode_request
 from runtime.durable.services import service_of
 from runtime.lane.cron import EARLY_S, Grid
 from runtime.lane.lane_file import Lane, LaneSource
+from runtime.ledger.fire_row import fire_of
 from runtime.model import (
     FIRE_ID,
     STARTING,
@@ -47,7 +50,6 @@ from runtime.model import (
     WorkProgress,
     fire_form,
     fire_id_of,
-    fire_of,
     run_id_of,
     schedule_service,
 )
@@ -114,9 +116,12 @@ class _Memory:
     """The object's state between calls."""
 
     seen: tuple[str, ...]
-    account: Account
+    account: Account | None
+    """None: not known any more; it begins anew with the next decision."""
     current: Fire | None
     """The fire that started work last."""
+    forgot: str | None = None
+    """Why it, or a part of it, could not be read. Told with the next fire, and never kept."""
 
 
 class _GaveUp(Exception):
@@ -164,16 +169,16 @@ class _Decision:
                 raise MalformedRun(f"it is for schedule {call.schedule}")
         except MalformedRun as error:
             raise restate.TerminalError(error.message, 400) from None
-        memory = _memory(await self._ctx.get("memory", serde=_STATE))
+        memory = _memory(await self._ctx.get("memory", serde=_STATE), call.schedule)
         if call.fire_id in memory.seen:
             return _answer(call, FireDecision.DUPLICATE)
         decided = await self._decided(call, memory)
         if (nothing := decided.get("nothing")) is not None:
             return _answer(call, FireDecision(nothing))
-        fire = fire_of(decided["fire"])
+        fire = replace(_fire_of(decided["fire"]), forgot=memory.forgot)
         if fire.decision in STARTING:
             fire = await self._start(call, fire, decided)
-        await self._on_record([*(fire_of(missed) for missed in decided["missed"]), fire])
+        await self._on_record([*(_fire_of(missed) for missed in decided["missed"]), fire])
         seen = (*memory.seen, call.fire_id)[-SEEN_MOST:]
         account = memory.account if decided["account"] is None else _account(decided["account"])
         current = fire if fire.decision in STARTING else memory.current
@@ -241,9 +246,9 @@ class _Decision:
         fire = self._fire(
             call, FireDecision.STARTED, via=schedule.via, family=schedule.family, late=call.late
         )
-        account, missed = memory.account, []
+        grid, missed = schedule.grid, []
+        before = account = self._account(memory, grid, call)
         if call.instant is not None:
-            grid = schedule.grid
             if account.has(call.instant):
                 return _nothing(FireDecision.DUPLICATE)
             await self._until(call.instant)
@@ -261,7 +266,7 @@ class _Decision:
             if late and (
                 schedule.misfire == "skip"
                 or (newest is not None and newest > call.instant)
-                or memory.account.decided_since(call.instant, now)
+                or before.decided_since(call.instant, now)
             ):
                 return self._told(lane, replace(fire, decision=FireDecision.MISFIRE), missed, account)
         if (
@@ -274,6 +279,12 @@ class _Decision:
             # A run can't be held: while the family is paused it is queued instead, and waits there.
             fire = replace(fire, decision=FireDecision.HELD, via="queue")
         return self._told(lane, fire, missed, account, schedule.payload, family.priority.name)
+
+    def _account(self, memory: _Memory, grid: Grid, call: FireCall) -> Account:
+        if memory.account is not None:
+            return memory.account
+        now = self._ports.now()
+        return begun_anew(grid, now if call.instant is None else call.instant, now)
 
     async def _until(self, instant: float) -> None:
         """An early call waits; nothing starts before its instant."""
@@ -291,9 +302,9 @@ class _Decision:
             family=None if schedule is None else schedule.family,
             via="queue" if schedule is None else schedule.via,
         )
-        account = memory.account
         if call.instant is None or schedule is None:
             return self._told(lane, fire)
+        account = self._account(memory, schedule.grid, call)
         if account.has(call.instant):
             return _nothing(FireDecision.DUPLICATE)
         if call.instant > now:
@@ -432,6 +443,10 @@ def _json(data: bytes) -> dict[str, Any]:
     return value
 
 
+def _fire_of(form: object) -> Fire:
+    return fire_of(form, "the step that decided it")
+
+
 def _account(value: dict[str, Any]) -> Account:
     through = value["through"]
     return Account(
@@ -441,19 +456,46 @@ def _account(value: dict[str, Any]) -> Account:
     )
 
 
-def _memory(data: bytes | None) -> _Memory:
+def _migrated(document: dict[str, Any], version: int) -> dict[str, Any]:
+    """Before versions there was one that knew the latest instant, and each of the last ones by its id."""
+    del version
+    if document.get("account") is None:
+        latest = float(document["latest"])
+        known = [instant for one in document["seen"] if (instant := _instant_of(one)) is not None]
+        document["account"] = Account(stretches_of(known), latest, latest) if latest else Account()
+    return document
+
+
+def _memory_form(memory: _Memory) -> dict[str, Any]:
+    """With what an older version reads."""
+    account = memory.account
+    latest = max((last for _, last in account.decided), default=0.0) if account is not None else 0.0
+    return {
+        "seen": memory.seen,
+        "latest": latest,
+        "current": None if memory.current is None else fire_form(memory.current),
+        "account": None if account is None else asdict(account),
+    }
+
+
+MEMORY = Document("a schedule's memory", _Memory, migrate=_migrated, form=_memory_form)
+
+
+def _memory(data: bytes | None, schedule: str) -> _Memory:
+    """What can't be read of it is told, and forgotten: asked for again it would be no better."""
     if data is None:
         return _Memory((), Account(), None)
-    value = _json(data)
-    seen, current = tuple(value["seen"]), value["current"]
-    if value.get("account") is not None:
-        account = _account(value["account"])
-    else:
-        # An older version: it knew the latest instant, and each of the last ones by its id.
-        latest = float(value["latest"])
-        known = [instant for fire_id in seen if (instant := _instant_of(fire_id)) is not None]
-        account = Account(stretches_of(known), latest, latest) if latest else Account()
-    return _Memory(seen, account, None if current is None else fire_of(current))
+    where = f"Restate, object {schedule}"
+    try:
+        return MEMORY.read(data, where)
+    except UnreadableDocument as error:
+        forgot = one_line(error.message, REASON_MAX)
+    try:
+        # Only the fire before may be what is spoilt: which instants were decided about is worth more.
+        document = _json(data)
+        return replace(MEMORY.of({**document, "current": None}, where), forgot=forgot)
+    except (UnreadableDocument, ValueError, TypeError, RecursionError):
+        return _Memory((), None, None, forgot)
 
 
 def _instant_of(fire_id: str) -> float | None:
@@ -465,13 +507,4 @@ def _instant_of(fire_id: str) -> float | None:
 
 
 def _pack(memory: _Memory) -> bytes:
-    """With what an older version reads."""
-    latest = max((last for _, last in memory.account.decided), default=0.0)
-    current = None if memory.current is None else fire_form(memory.current)
-    told = {
-        "seen": memory.seen,
-        "latest": latest,
-        "current": current,
-        "account": asdict(memory.account),
-    }
-    return json.dumps(told).encode()
+    return MEMORY.text(memory).encode()

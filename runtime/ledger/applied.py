@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
+from runtime.common.stored import Document, Unreadable, UnreadableDocument
 from runtime.common.text import without_credentials
 from runtime.ledger.keys import lane_key
 from runtime.redis_client.connection import Redis, redis_errors
@@ -27,6 +27,9 @@ class AppliedJob:
     disabled: bool
 
 
+APPLIED = Document("an applied job", AppliedJob)
+
+
 @dataclass(frozen=True, slots=True)
 class AppliedRecord:
     jobs: Mapping[str, AppliedJob]
@@ -42,18 +45,27 @@ class Applied:
         self._redis = redis
         self._where = without_credentials(url)
         self._key = lane_key(lane, "clock:applied")
+        self.unreadable = Unreadable()
+        """Rows that the latest look could not read."""
 
     async def read(self) -> AppliedRecord:
         """Raises `BoundaryDown`."""
         with redis_errors(self._where):
             found: Any = await self._redis.hgetall(self._key)
-        jobs = {name: job for name, text in found.items() if name != WHOLE and (job := _parse(text))}
+        jobs, errors = {}, []
+        for name, text in found.items():
+            try:
+                if name != WHOLE:
+                    jobs[name] = APPLIED.read(text, f"{self._key}, field {name}")
+            except UnreadableDocument as error:
+                errors.append(error)
+        self.unreadable.saw("applied", errors)
         return AppliedRecord(jobs, found.get(WHOLE))
 
     async def put(self, schedule: str, job: AppliedJob) -> None:
         """Raises `BoundaryDown`."""
         with redis_errors(self._where):
-            await self._redis.hset(self._key, schedule, json.dumps(asdict(job)))
+            await self._redis.hset(self._key, schedule, APPLIED.text(job))
 
     async def remove(self, schedule: str) -> None:
         """Raises `BoundaryDown`."""
@@ -62,20 +74,9 @@ class Applied:
 
     async def replace(self, whole: str, jobs: Mapping[str, AppliedJob]) -> None:
         """All of it at once. Raises `BoundaryDown`."""
-        fields: dict[Any, Any] = {name: json.dumps(asdict(job)) for name, job in jobs.items()}
+        fields: dict[Any, Any] = {name: APPLIED.text(job) for name, job in jobs.items()}
         with redis_errors(self._where):
             pipe = self._redis.pipeline(transaction=True)
             pipe.delete(self._key)
             pipe.hset(self._key, mapping=fields | {WHOLE: whole})
             await pipe.execute()
-
-
-def _parse(text: str) -> AppliedJob | None:
-    """None for a row that another version or a stranger wrote."""
-    try:
-        value = json.loads(text)
-        job = AppliedJob(**value)
-    except (ValueError, TypeError):
-        return None
-    fits = isinstance(job.schedule, str) and isinstance(job.timezone, str) and isinstance(job.disabled, bool)
-    return job if fits and type(job.since) in (int, float) else None

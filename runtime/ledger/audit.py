@@ -6,21 +6,22 @@ Two places, so that an action taken while Redis is down is on record all the sam
 from __future__ import annotations
 
 import asyncio
-import json
+import hashlib
 import os
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from runtime.common.stored import Document, UnreadableDocument
 from runtime.common.text import one_line, without_credentials
 from runtime.ledger.keys import lane_key
-from runtime.model import OperatorError, Receipt, ReceiptOutcome, TargetResult
+from runtime.model import OperatorError, Receipt
 from runtime.redis_client.connection import Redis, redis_errors
 
 AUDIT_KEPT = 10_000
 """Receipts kept in Redis, about; the local file keeps all."""
 _TAIL_BYTES = 1024 * 1024
+RECEIPT = Document("a receipt", Receipt)
 
 
 class Audit:
@@ -103,28 +104,25 @@ def _tail(path: Path, limit: int) -> list[str]:
 
 def receipt_document(receipt: Receipt) -> str:
     """On one line, as it is kept."""
-    return json.dumps(asdict(receipt), ensure_ascii=False, separators=(",", ":"))
+    return RECEIPT.text(receipt)
 
 
 def receipt_of(document: str) -> Receipt:
-    """What `receipt_document` wrote; for anything else a receipt that says that it is unreadable."""
+    """What `receipt_document` wrote; for anything else a receipt that says that it is unreadable, and why."""
     try:
-        data: dict[str, Any] = json.loads(document)
-        data["results"] = tuple(
-            TargetResult(row["target"], ReceiptOutcome(row["outcome"]), row["detail"], row.get("code"))
-            for row in data["results"]
-        )
-        return Receipt(**data)
-    except (ValueError, KeyError, TypeError):
+        return RECEIPT.read(document, "the audit trail")
+    except UnreadableDocument as error:
+        # Each by itself, and the same one in both places once.
+        digest = hashlib.sha256(document.encode("utf-8", "replace")).hexdigest()
         return Receipt(
-            receipt_id="unreadable",
+            receipt_id=f"unreadable-{digest[:12]}",
             at=0.0,
             actor="unknown",
             origin="unknown",
             lane="",
             action="unreadable",
             summary=one_line(document, 120),
-            reason=None,
+            reason=error.message,
             results=(),
             results_total=0,
         )

@@ -1,11 +1,17 @@
-"""Signs of life of the lane's processes, stamped by the server's clock."""
+"""Signs of life of the lane's processes, stamped by the server's clock.
+
+A beat is read every second by all who look, and its script puts a head before it: so it has a parser of its own
+instead of a model. It says its version as every document does.
+"""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
+from runtime.common.stored import Document, Unreadable, UnreadableDocument, version_of, why_not
 from runtime.common.text import without_credentials
 from runtime.ledger.keys import LUA, lane_key
 from runtime.model import Beat
@@ -20,6 +26,9 @@ FORGOTTEN_AFTER_S = 86_400.0
 SERVED = "served"
 """A row of the hash that is no process's: until when and since when the server has taken beats without a
 break, and its run id."""
+
+BEAT = Document("a sign of life", Beat)
+"""Its version, and how one that can't be read is told."""
 
 _SERVED: Constants = {"SERVED": SERVED, "ALIVE_WITHIN_S": ALIVE_WITHIN_S}
 _BEAT = LuaScript(LUA, "beat", _SERVED)
@@ -45,6 +54,8 @@ class Heartbeats:
         self._redis = redis
         self._where = without_credentials(url)
         self._key = lane_key(lane, "beats")
+        self.unreadable = Unreadable()
+        """Rows that the latest look could not read."""
 
     async def write(
         self,
@@ -56,7 +67,9 @@ class Heartbeats:
         sweep: bool = False,
     ) -> float:
         """Returns the server's time. Raises `BoundaryDown`."""
-        document = json.dumps({"role": role, "started_at": started_at, "detail": dict(detail)})
+        document = json.dumps(
+            {"v": BEAT.version, "role": role, "started_at": started_at, "detail": dict(detail)}
+        )
         forget = str(FORGOTTEN_AFTER_S) if sweep else ""
         with redis_errors(self._where):
             return float(await _BEAT(self._redis, (self._key,), f"{role}/{process_id}", document, forget))
@@ -74,24 +87,31 @@ class Heartbeats:
         """The server's time, and all beats. Raises `BoundaryDown`."""
         with redis_errors(self._where):
             (seconds, microseconds), rows = await _READ(self._redis, (self._key,))
-        return int(seconds) + int(microseconds) / 1e6, _known(rows)
+        return int(seconds) + int(microseconds) / 1e6, self._known(rows)
 
     async def watch(self) -> Watch:
         """All beats, and since when the server has been there to take them. Raises `BoundaryDown`."""
         with redis_errors(self._where):
             now, since, rows = await _WATCH(self._redis, (self._key,))
-        return Watch(float(now), float(since), _known(rows))
+        return Watch(float(now), float(since), self._known(rows))
+
+    def _known(self, rows: Sequence[str]) -> list[Beat]:
+        found, errors = [], []
+        for field, text in zip(rows[::2], rows[1::2], strict=True):
+            if field == SERVED:
+                continue
+            try:
+                found.append(parse_beat(field, text))
+            except UnreadableDocument as error:
+                errors.append(error)
+        self.unreadable.saw("beats", errors)
+        return sorted(found, key=lambda beat: (beat.role, beat.started_at, beat.process_id))
 
 
-def _known(rows: Sequence[str]) -> list[Beat]:
-    raw = dict(zip(rows[::2], rows[1::2], strict=True))
-    beats = (_parse(field, text) for field, text in raw.items())
-    return sorted((b for b in beats if b is not None), key=lambda b: (b.role, b.started_at, b.process_id))
-
-
-def _parse(field: str, text: str) -> Beat | None:
-    """None for a row that another version or a stranger wrote: it is no sign of our life."""
+def parse_beat(field: str, text: str) -> Beat:
+    """A row of the hash: ``<when> <JSON>``. Raises `UnreadableDocument`: it is no sign of our life."""
     at, _, document = text.partition(" ")
+    data: Any = None
     try:
         data = json.loads(document)
         detail = {**data["detail"], "redis_run_id": data.get("redis_run_id") or None}
@@ -104,5 +124,6 @@ def _parse(field: str, text: str) -> Beat | None:
             detail={str(k): v for k, v in detail.items() if isinstance(v, str | int | float | bool | None)},
             alive_since=None if alive_since is None else float(alive_since),
         )
-    except (ValueError, KeyError, TypeError, AttributeError):
-        return None
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        version = version_of(data) if isinstance(data, dict) else None
+        raise BEAT.unreadable(f"beats, field {field}", why_not(error), version) from None

@@ -1,19 +1,21 @@
 """The history of fires: what each schedule decided, and how what it started has ended.
 
 A row is written when a fire is decided and again when its work has ended (or goes on: a replay). Bounded a schedule
-by age and by number; the newest row of each stays.
+by age and by number; the newest row of each stays. A row that can't be read stands where it is, as a fire whose
+decision is ``unreadable``, and is counted in `Fires.unreadable`.
 """
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from runtime.common.stored import Unreadable, UnreadableDocument
 from runtime.common.text import without_credentials
+from runtime.ledger.fire_row import FIRE, read_fire, unreadable_fire
 from runtime.ledger.keys import LUA, lane_key
-from runtime.model import STARTING, Fire, FireDecision, fire_form, fire_of
+from runtime.model import STARTING, Fire, FireDecision
 from runtime.redis_client.connection import Redis, redis_errors
 from runtime.redis_client.lua import LuaScript
 
@@ -41,6 +43,8 @@ class Fires:
         self._open = lane_key(lane, "fires:open")
         self._last = lane_key(lane, "fires:last")
         self._began = lane_key(lane, "fires:began")
+        self.unreadable = Unreadable()
+        """Rows that the latest look of each sort could not read."""
 
     def _rows(self, schedule: str) -> str:
         return lane_key(self._lane, f"fires:{schedule}:rows")
@@ -66,7 +70,7 @@ class Fires:
                     self._instants(fire.schedule),
                 ),
                 fire.fire_id,
-                json.dumps(fire_form(fire), ensure_ascii=False, separators=(",", ":")),
+                FIRE.text(fire),
                 repr(fire.decided_at),
                 repr(self._keep_s),
                 str(FIRES_KEPT),
@@ -127,21 +131,22 @@ class Fires:
         with redis_errors(self._where):
             ids: Any = await self._redis.zrevrange(self._order(schedule), 0, max(0, limit - 1))
             rows: Any = await self._redis.hmget(self._rows(schedule), ids) if ids else []
-        return [fire for row in rows if (fire := _parse(row)) is not None]
+        return self._told("history", [(schedule, *pair) for pair in zip(ids, rows, strict=True)])
 
     async def followed(self) -> Sequence[Fire]:
         """Fires whose work has not ended for good as far as is known, newest first, at most `OPEN_MOST`.
         Raises `BoundaryDown`."""
         with redis_errors(self._where):
             ids: Any = await self._redis.zrevrange(self._open, 0, OPEN_MOST - 1)
-            return await self._fires(ids)
+            found = await self._fires("followed", ids)
+        return [fire for fire in found if fire.decision is not FireDecision.UNREADABLE]
 
     async def last(self) -> Mapping[str, Fire]:
         """The newest fire of each schedule. Raises `BoundaryDown`."""
         with redis_errors(self._where):
             found: Any = await self._redis.hgetall(self._last)
             ids = [value for key, value in found.items() if not key.endswith("@")][:SCHEDULES_MOST]
-            return {fire.schedule: fire for fire in await self._fires(ids)}
+            return {fire.schedule: fire for fire in await self._fires("last", ids)}
 
     async def last_instants(self, *, now: float) -> Mapping[str, float]:
         """The latest instant of its grid, up to ``now``, that each schedule has decided about: one beyond it
@@ -163,23 +168,29 @@ class Fires:
                 latest[name] = max(moments)
         return latest
 
-    async def _fires(self, ids: Sequence[str]) -> list[Fire]:
+    async def _fires(self, look: str, ids: Sequence[str]) -> list[Fire]:
         if not ids:
-            return []
+            return self._told(look, [])
         pipe = self._redis.pipeline(transaction=False)
-        for fire_id in ids:
-            pipe.hget(self._rows(fire_id.partition("@")[0]), fire_id)
-        return [fire for row in await pipe.execute() if (fire := _parse(row)) is not None]
+        schedules = [fire_id.partition("@")[0] for fire_id in ids]
+        for schedule, fire_id in zip(schedules, ids, strict=True):
+            pipe.hget(self._rows(schedule), fire_id)
+        return self._told(look, list(zip(schedules, ids, await pipe.execute(), strict=True)))
 
-
-def _parse(row: str | None) -> Fire | None:
-    """None for a row that another version or a stranger wrote."""
-    if row is None:
-        return None
-    try:
-        return fire_of(json.loads(row))
-    except (ValueError, KeyError, TypeError):
-        return None
+    def _told(self, look: str, rows: Sequence[tuple[str, str, str | None]]) -> list[Fire]:
+        """The fires of (schedule, id, row). A row that is gone by now is none."""
+        fires, errors = [], []
+        for schedule, fire_id, row in rows:
+            if row is None:
+                continue
+            try:
+                fire = read_fire(row, f"{self._rows(schedule)}, field {fire_id}")
+            except UnreadableDocument as error:
+                errors.append(error)
+                fire = unreadable_fire(fire_id, error, schedule=schedule)
+            fires.append(fire)
+        self.unreadable.saw(look, errors)
+        return fires
 
 
 def _number(text: str | None) -> float | None:

@@ -7,27 +7,23 @@ written last: a preview whose writing was cut off can't be applied.
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
+from runtime.common.stored import Document, Unreadable, UnreadableDocument
 from runtime.common.text import one_line, without_credentials
 from runtime.ledger.audit import receipt_document, receipt_of
 from runtime.ledger.keys import LUA, lane_key
 from runtime.model import (
     BULK_LETTERS,
     BULK_OF_LETTER,
-    BulkOrder,
     BulkResult,
-    BulkVerb,
     FrozenBatch,
     FrozenPreview,
     ItemState,
     KeptPreview,
-    PreviewTarget,
-    Priority,
     Receipt,
     Refused,
     SelectedItem,
@@ -61,6 +57,8 @@ class Previews:
         self._where = without_credentials(url)
         self._lane = lane
         self._index = lane_key(lane, "previews")
+        self.unreadable = Unreadable()
+        """Those that the latest list could not read."""
 
     def _keys(self, preview_id: str) -> tuple[str, str, str]:
         """Head, batches, results."""
@@ -80,7 +78,7 @@ class Previews:
                 for number, one in enumerate(batches[start : start + BATCHES_A_WRITE], start):
                     rows += [str(number), _batch_text(one)]
                 await keep(self._redis, (parts,), str(ends), *rows)
-            shown, at = _document(preview), repr(preview.created_at)
+            shown, at = PREVIEW.text(preview), repr(preview.created_at)
             kept: Any = await _KEEP_HEAD(
                 self._redis, (head, self._index), str(ends), shown, at, preview.preview_id
             )
@@ -101,7 +99,7 @@ class Previews:
         """See `runtime.model.PreviewLedger.read`."""
         with redis_errors(self._where):
             fields: Any = await self._redis.hgetall(self._keys(preview_id)[0])
-        return _kept(fields)
+        return _kept(preview_id, fields)
 
     async def recent(self, limit: int = 100) -> Sequence[KeptPreview]:
         """See `runtime.model.PreviewLedger.recent`."""
@@ -113,7 +111,14 @@ class Previews:
             for preview_id in ids:
                 pipe.hgetall(self._keys(preview_id)[0])
             found: list[Any] = await pipe.execute()
-        return [kept for fields in found if (kept := _kept(fields)) is not None]
+        kept, errors = [], []
+        for preview_id, fields in zip(ids, found, strict=True):
+            try:
+                kept.append(_kept(preview_id, fields))
+            except UnreadableDocument as error:
+                errors.append(error)
+        self.unreadable.saw("previews", errors)
+        return [one for one in kept if one is not None]
 
     async def batch(self, preview_id: str, number: int) -> FrozenBatch:
         """See `runtime.model.PreviewLedger.batch`."""
@@ -121,7 +126,11 @@ class Previews:
             text: Any = await self._redis.hget(self._keys(preview_id)[1], str(number))
         if text is None:
             raise _forgotten(preview_id)
-        return _batch_of(text)
+        try:
+            return _batch_of(text)
+        except ValueError as error:
+            where = f"preview {one_line(preview_id, 60)}, batch {number}"
+            raise PREVIEW.unreadable(where, str(error)) from None
 
     # --- how far it has come
 
@@ -211,38 +220,29 @@ def _batch_of(text: str) -> FrozenBatch:
     return FrozenBatch(family, tuple(items))
 
 
-def _document(preview: FrozenPreview) -> str:
-    document = asdict(preview) | {
+def _form(preview: FrozenPreview) -> dict[str, Any]:
+    return asdict(preview) | {
         "counts": [[family, state.value, many] for (family, state), many in preview.counts.items()],
     }
-    return json.dumps(document, ensure_ascii=False, separators=(",", ":"))
 
 
-def _kept(fields: Mapping[str, str]) -> KeptPreview | None:
-    """None for what is gone, and for what another version wrote."""
+def _taken(form: dict[str, Any]) -> dict[str, Any]:
+    """JSON has no pairs as keys."""
+    return form | {"counts": {(family, state): many for family, state, many in form["counts"]}}
+
+
+PREVIEW = Document("a preview", FrozenPreview, form=_form, taken=_taken)
+"""Its batches and results are texts beside it, of its version."""
+
+
+def _kept(preview_id: str, fields: Mapping[str, str]) -> KeptPreview | None:
+    """None for what is gone. Raises `UnreadableDocument`."""
+    if "shown" not in fields:
+        return None
+    where = f"preview {one_line(preview_id, 60)}"
+    preview = PREVIEW.read(fields["shown"], where)
+    receipt = fields.get("receipt")
     try:
-        document: dict[str, Any] = json.loads(fields["shown"])
-        order = document["order"]
-        level = order["priority"]
-        preview = FrozenPreview(
-            **document
-            | {
-                "order": BulkOrder(
-                    **order
-                    | {
-                        "verb": BulkVerb(order["verb"]),
-                        "priority": None if level is None else Priority(level),
-                    }
-                ),
-                "target": PreviewTarget(
-                    **document["target"] | {"server_run_ids": tuple(document["target"]["server_run_ids"])}
-                ),
-                "lines": tuple(document["lines"]),
-                "warnings": tuple(document["warnings"]),
-                "counts": {(family, ItemState(state)): many for family, state, many in document["counts"]},
-            }
-        )
-        receipt = fields.get("receipt")
         return KeptPreview(
             preview=preview,
             batches_done=int(fields.get("batches", 0)),
@@ -257,5 +257,5 @@ def _kept(fields: Mapping[str, str]) -> KeptPreview | None:
             receipt=None if receipt is None else receipt_of(receipt),
             receipted="receipted" in fields,
         )
-    except (ValueError, KeyError, TypeError):
-        return None
+    except ValueError as error:
+        raise PREVIEW.unreadable(where, str(error)) from None

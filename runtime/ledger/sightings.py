@@ -2,6 +2,8 @@
 
 A process that looks remembers only what it saw itself. One that runs anyway (the gateway) writes it down:
 a hash of the lane, by finding the second in which it began. Looking reads it and writes nothing.
+
+The finding is the row's key, by which it is found again: its version is that of the key's layout (`runtime.ledger.keys`).
 """
 
 from __future__ import annotations
@@ -11,7 +13,8 @@ import math
 from collections.abc import Collection, Mapping
 from typing import Any
 
-from runtime.common.text import without_credentials
+from runtime.common.stored import Document, Unreadable
+from runtime.common.text import one_line, without_credentials
 from runtime.ledger.keys import LUA, lane_key
 from runtime.redis_client.connection import Redis, redis_errors
 from runtime.redis_client.lua import LuaScript
@@ -24,6 +27,7 @@ KEPT_MOST = 2_000
 WATCH_S = 15.0
 """One process writes at a time; another takes over once the first has said nothing for so long."""
 
+SIGHTING = Document("a finding's beginning", tuple)
 _RECORD = LuaScript(LUA, "record_findings", {"KEPT_MOST": KEPT_MOST})
 
 
@@ -34,15 +38,22 @@ class Sightings:
         self._redis = redis
         self._where = without_credentials(url)
         self._keys = (lane_key(lane, "findings"), lane_key(lane, "findings-watch"))
+        self.unreadable = Unreadable()
+        """Rows that the latest look could not read."""
 
     async def read(self) -> Mapping[Seen, float]:
-        """Seconds since the epoch, by finding. What is no record of ours is left out. Raises `BoundaryDown`."""
+        """Seconds since the epoch, by finding. What is no record of ours is left out, and
+        told. Raises `BoundaryDown`."""
         with redis_errors(self._where):
             rows: Any = await self._redis.hgetall(self._keys[0])
-        found = {}
+        found, errors = {}, []
         for field, at in rows.items():
             if (seen := _parse(field)) is not None and (began := _time(at)) is not None:
                 found[seen] = began
+            else:
+                where = f"{self._keys[0]}, field {one_line(field, 100)}"
+                errors.append(SIGHTING.unreadable(where, "it is no finding and the time of its beginning"))
+        self.unreadable.saw("findings", errors)
         return found
 
     async def record(self, watcher: str, began: Mapping[Seen, float], gone: Collection[Seen]) -> bool:

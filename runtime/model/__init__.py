@@ -29,7 +29,6 @@ from .clock import (
     WorkProgress,
     WorkStand,
     fire_form,
-    fire_of,
 )
 from .durable import (
     RETRY_AFTER_MAX_S,
@@ -338,7 +337,6 @@ __all__ = [
     "family_tag",
     "fire_form",
     "fire_id_of",
-    "fire_of",
     "hold_stamp",
     "new_item_id",
     "new_item_ids",

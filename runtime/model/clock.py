@@ -40,6 +40,8 @@ class FireDecision(StrEnum):
     """No call stood for this instant."""
     NOT_DUE = "not-due"
     """Before its time, or from before the schedule was there or enabled; nothing happened and nothing is recorded."""
+    UNREADABLE = "unreadable"
+    """What is on record of it can't be read: ``reason`` says why. Never decided, only told."""
 
 
 STARTING = frozenset({FireDecision.STARTED, FireDecision.HELD})
@@ -97,11 +99,13 @@ class Fire:
     """Why it was refused, in one line."""
     code: str | None = None
     """Of the refusal, as of an `OperatorError`."""
+    forgot: str | None = None
+    """Why the schedule's memory could not be read when it was decided, so that it began anew."""
     stands: WorkStand | None = None
     """Where its work stands, as looked up; never kept. None: it has ended, or nobody looked."""
 
 
-_SINCE_LATER = ("reason", "code")
+_SINCE_LATER = ("reason", "code", "forgot")
 
 
 def fire_form(fire: Fire) -> dict[str, Any]:
@@ -110,12 +114,6 @@ def fire_form(fire: Fire) -> dict[str, Any]:
     form = asdict(fire)
     del form["stands"]
     return {name: value for name, value in form.items() if value is not None or name not in _SINCE_LATER}
-
-
-def fire_of(form: Mapping[str, Any]) -> Fire:
-    """What `fire_form` told. Raises `ValueError`, `KeyError`, `TypeError` for anything else."""
-    told = {name: value for name, value in form.items() if name != "stands"}
-    return Fire(**{**told, "kind": FireKind(told["kind"]), "decision": FireDecision(told["decision"])})
 
 
 @dataclass(frozen=True, slots=True)

@@ -106,11 +106,11 @@ class PreviewLedger(Protocol):
         ...
 
     async def read(self, preview_id: str) -> KeptPreview | None:
-        """None: never kept, or forgotten since."""
+        """None: never kept, or forgotten since. Raises `OperatorError` for one that can't be read."""
         ...
 
     async def recent(self, limit: int = 100) -> Sequence[KeptPreview]:
-        """Newest first."""
+        """Newest first. One that can't be read is left out, and told where stored things are told."""
         ...
 
     async def batch(self, preview_id: str, number: int) -> FrozenBatch:

@@ -73,7 +73,7 @@ class Composition:
             self.dkron,
             self.lane,
             self.fires,
-            Applied(self.redis, self.url, self.name),
+            self.applied,
             fire_target(self.settings),
             time.time,
             ask=self.gateway_fires.ask,
@@ -87,6 +87,10 @@ class Composition:
     @cached_property
     def fires(self) -> Fires:
         return Fires(self.redis, self.url, self.name, keep_s=self.settings.keep_s)
+
+    @cached_property
+    def applied(self) -> Applied:
+        return Applied(self.redis, self.url, self.name)
 
     @cached_property
     def audit(self) -> Audit:

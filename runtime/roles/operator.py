@@ -95,6 +95,9 @@ def operator_on(made: Composition) -> Operator:
         waits=made.waits,
         selector=selector,
         sightings=made.sightings,
+        unreadable=[
+            one.unreadable for one in (made.fires, made.heartbeats, made.applied, made.waits, made.sightings)
+        ],
     )
 
     def actions() -> Actions:

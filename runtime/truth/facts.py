@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from runtime.common.addresses import Addresses
+from runtime.common.stored import Untold
 from runtime.lane.lane_file import Lane
 from runtime.model import (
     Beat,
@@ -52,6 +53,8 @@ class Facts:
     """None: this profile has no sandbox."""
     stack: StackView | None = None
     """The local stack on this machine; None: none of the servers is its own."""
+    unreadable: Sequence[Untold] = ()
+    """What is stored and could not be read."""
 
     @property
     def running(self) -> frozenset[str]:

@@ -125,6 +125,13 @@ TABLE: tuple[Rule, ...] = (
     Rule("schedule-disabled", CLOCK, Reads.CLOCK, "a schedule is disabled", clock.disabled),
     Rule("schedule-refused", CLOCK, Reads.CLOCK, "what a schedule was to start was refused", clock.refused),
     Rule("schedule-failing", CLOCK, Reads.CLOCK, "what a schedule started last failed", clock.failing),
+    Rule(
+        "memory-lost",
+        CLOCK,
+        Reads.CLOCK,
+        "a schedule's memory in Restate could not be read: it began anew",
+        clock.memory_lost,
+    ),
     Rule("fires-unknown", CLOCK, Reads.CLOCK, "the history of fires can't be read", clock.fires_unknown),
     Rule("boundary-absent", SANDBOX, Reads.NOTHING, "this profile has no sandbox", sandbox.absent),
     Rule("boundary-down", SANDBOX, Reads.NOTHING, "the sandbox folders can't be read", sandbox.unreadable),
@@ -165,6 +172,13 @@ TABLE: tuple[Rule, ...] = (
         Reads.BEATS,
         "a live process works by another lane file, or on another Redis",
         runtime.split_brain,
+    ),
+    Rule(
+        "document-unreadable",
+        RUNTIME,
+        Reads.REDIS,
+        "something stored can't be read: another version's, half-written, or no such thing",
+        runtime.unreadable_documents,
     ),
     Rule("lane-refused", RUNTIME, Reads.NOTHING, "the edited lane file is refused", runtime.lane_refused),
     Rule(

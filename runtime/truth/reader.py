@@ -13,6 +13,7 @@ from runtime.common.addresses import Addresses
 from runtime.common.command_prefix import CommandPrefix
 from runtime.common.deadline import within
 from runtime.common.instants import instant
+from runtime.common.stored import Unreadable
 from runtime.common.text import one_line
 from runtime.lane.lane_file import LaneSource
 from runtime.ledger.sightings import Seen
@@ -118,12 +119,13 @@ class Reader:
         waits: WaitsReader | None = None,
         selector: Callable[[], BacklogSelector] | None = None,
         sightings: SightingsReader | None = None,
+        unreadable: Sequence[Unreadable] = (),
         patience_s: float = PATIENCE_S,
     ) -> None:
         """``clock``: None where there is none; one without schedules and without a stack of ours to run
         it is absent too. ``alive_within_s``: a process whose last beat is older is not counted as alive.
-        ``selector``: made when something is looked for by conditions; most looks don't. ``sightings``: since when findings are on record. ``patience_s``: for how long
-        a boundary that misses looks is told as slow, with its last figures, before it is unknown."""
+        ``selector``: made when something is looked for by conditions; most looks don't. ``sightings``: since when findings are on record.
+        ``unreadable``: what the readers of stored documents can't read. ``patience_s``: for how long a boundary that misses looks is told as slow, with its last figures, before it is unknown."""
         deadline_s = settings.probe_deadline_s
         self._settings = settings
         self._lane = lane
@@ -165,6 +167,7 @@ class Reader:
         self._selector = selector
         self._waits = waits
         self._series_watch = None if series is None else SeriesWatch(series, deadline_s=deadline_s, now=now)
+        self._unreadable = unreadable
         self._memory = Memory()
         self._server_ahead_s = 0.0
         self._told: PressureData | None = None
@@ -197,6 +200,7 @@ class Reader:
             stack=look_at_stack(self._settings, now),
             clock=clock,
             sandbox=sandbox,
+            unreadable=[told for one in self._unreadable for told in one.told()],
         )
         findings = self._memory.judge(facts, recorded)
         if facts.pressure_now is not None and facts.flow is not None:

@@ -24,7 +24,7 @@ FIRE = Fire(
     via="queue",
     work_id="work",
 )
-NEW_FIELDS = ("reason", "code", "stands")
+NEW_FIELDS = ("reason", "code", "forgot", "stands")
 
 
 def older(seen: list[str], latest: float) -> bytes:
@@ -35,8 +35,9 @@ def older(seen: list[str], latest: float) -> bytes:
 
 def test_what_an_older_version_remembered_is_read() -> None:
     seen = [fire_id_of("s", MINUTE - 60), fire_id_of("s", MINUTE), "s@01km0000000000000000000041"]
-    memory = _memory(older(seen, MINUTE))
+    memory = _memory(older(seen, MINUTE), "s")
     assert (memory.seen, memory.current) == (tuple(seen), FIRE)
+    assert memory.account is not None
     grid = grid_of("0 * * * * *")
     for ago in (0, 60, 600):
         assert judge(memory.account, grid, MINUTE - ago, now=MINUTE + 1).standing is Standing.ACCOUNTED
@@ -45,7 +46,8 @@ def test_what_an_older_version_remembered_is_read() -> None:
 
 def test_what_an_older_version_remembered_of_a_clock_that_was_ahead_blocks_nothing() -> None:
     ahead = MINUTE + 30 * 86_400
-    memory = _memory(older([fire_id_of("s", MINUTE), fire_id_of("s", ahead)], ahead))
+    memory = _memory(older([fire_id_of("s", MINUTE), fire_id_of("s", ahead)], ahead), "s")
+    assert memory.account is not None
     grid = grid_of("0 * * * * *")
     judged = judge(memory.account, grid, MINUTE + 120, now=MINUTE + 167)
     assert (judged.standing, judged.missed) == (Standing.DUE, (MINUTE + 60,))
@@ -55,11 +57,11 @@ def test_what_an_older_version_remembered_of_a_clock_that_was_ahead_blocks_nothi
 
 def test_what_is_remembered_comes_back_and_an_older_version_can_read_it() -> None:
     memory = _Memory(("x",), Account(((MINUTE, MINUTE + 60),), MINUTE, MINUTE + 61), FIRE)
-    assert _memory(_pack(memory)) == memory
+    assert _memory(_pack(memory), "s") == memory
     told: dict[str, Any] = json.loads(_pack(memory))
     assert told["latest"] == MINUTE + 60
     assert not set(told["current"]) & set(NEW_FIELDS)
-    assert _memory(_pack(_Memory((), Account(), None))) == _Memory((), Account(), None)
+    assert _memory(_pack(_Memory((), Account(), None)), "s") == _Memory((), Account(), None)
 
 
 def test_servers_that_are_away_are_waited_for_until_the_next_instant() -> None:

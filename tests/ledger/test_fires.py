@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import AsyncIterator
 from dataclasses import replace
@@ -10,6 +11,7 @@ from typing import Any
 import pytest
 
 from runtime.ledger import fires as ledger
+from runtime.ledger.fire_row import FIRE
 from runtime.ledger.fires import Fires
 from runtime.model import Fire, FireDecision, FireKind, WorkStand, fire_id_of
 from runtime.redis_client.connection import connect
@@ -170,10 +172,56 @@ async def test_the_history_is_bounded_by_age_and_by_number_a_schedule(
     assert {fire.instant for fire in await fires.followed()} == {BEGIN, BEGIN + 3600 * 27, BEGIN + 3600 * 28}
 
 
-async def test_what_a_stranger_wrote_is_left_out(fires: Fires, valkey: ValkeyServer) -> None:
+SPOILT = {
+    "half-written": FIRE.text(a_fire(1))[:40],
+    "no object": "[1]",
+    "no field of it": "{}",
+    "a wrong type": FIRE.text(a_fire(1)).replace('"decided_at":', '"decided_at":"soon","was":'),
+    "newer, without what is needed": '{"v": 99, "fire": {}}',
+}
+
+
+@pytest.mark.parametrize("spoilt", SPOILT.values(), ids=SPOILT)
+async def test_a_row_that_can_t_be_read_is_told_where_it_stands_and_counted(
+    fires: Fires, valkey: ValkeyServer, spoilt: str
+) -> None:
+    for number in (1, 2):
+        await fires.record(a_fire(number))
+    redis = connect(valkey.url)
+    await redis.hset("joelclaw:1:{main}:fires:hourly:rows", a_fire(2).fire_id, spoilt)
+    told, whole = await fires.history("hourly")
+    assert whole == a_fire(1)
+    assert (told.fire_id, told.schedule, told.decision) == (
+        a_fire(2).fire_id,
+        "hourly",
+        FireDecision.UNREADABLE,
+    )
+    assert "can't be read" in (told.reason or "")
+    assert await fires.followed() == [a_fire(1)]
+    assert (await fires.last())["hourly"] == told
+    assert [one.total for one in fires.unreadable.told()] == [1, 1, 1]
+    assert "a newer version" in fires.unreadable.told()[0].first.message or "99" not in spoilt
+    # Nobody goes on asking the scripts about it for ever, and what comes next is on record.
+    assert not await fires.settle("hourly", a_fire(2).fire_id, "succeeded", at=BEGIN)
+    assert await fires.record(a_fire(3))
+    assert (await fires.last())["hourly"] == a_fire(3)
+    await redis.hset("joelclaw:1:{main}:fires:hourly:rows", a_fire(2).fire_id, FIRE.text(a_fire(2)))
+    await fires.history("hourly")
+    await fires.followed()
+    assert fires.unreadable.told() == ()
+    await redis.aclose()
+
+
+async def test_a_row_of_a_newer_version_keeps_what_only_that_one_knows(
+    fires: Fires, valkey: ValkeyServer
+) -> None:
     await fires.record(a_fire(1))
     redis = connect(valkey.url)
-    await redis.hset("joelclaw:1:{main}:fires:hourly:rows", a_fire(1).fire_id, "{}")
-    assert await fires.history("hourly") == []
-    assert await fires.followed() == []
+    newer = json.loads(FIRE.text(a_fire(1))) | {"v": 99, "hat": "green"}
+    await redis.hset("joelclaw:1:{main}:fires:hourly:rows", a_fire(1).fire_id, json.dumps(newer))
+    assert await fires.history("hourly") == [a_fire(1)]
+    assert await fires.settle("hourly", a_fire(1).fire_id, "succeeded", at=BEGIN)
+    row: Any = await redis.hget("joelclaw:1:{main}:fires:hourly:rows", a_fire(1).fire_id)
+    assert (json.loads(row)["v"], json.loads(row)["hat"]) == (99, "green")
+    assert [fire.outcome for fire in await fires.history("hourly")] == ["succeeded"]
     await redis.aclose()

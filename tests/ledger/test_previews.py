@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 import pytest
 from redis.crc import key_slot
 
+from runtime.common.stored import UnreadableDocument
 from runtime.ledger.previews import PREVIEWS_KEPT, Previews
 from runtime.model import (
     BULK_BATCH,
@@ -181,11 +182,15 @@ async def test_the_newest_are_kept_and_those_being_applied(room: Room) -> None:
     assert await room.previews.read("p5") is not None
 
 
-async def test_a_row_of_another_version_is_no_preview(room: Room) -> None:
-    head, _, _ = room.previews._keys("p9")
-    await room.redis.hset(head, mapping={"shown": '{"order": 3}', "ends": "1"})
-    assert await room.previews.read("p9") is None
-    assert await room.previews.recent() == []
+async def test_a_preview_that_can_t_be_read_is_told_and_hides_no_other(room: Room) -> None:
+    for name in ("p8", "p9"):
+        await room.previews.keep(made(name), [])
+    await room.redis.hset(room.previews._keys("p9")[0], "shown", '{"v": 99, "order": 3}')
+    with pytest.raises(UnreadableDocument, match="p9 can't be read: it was written by a newer version"):
+        await room.previews.read("p9")
+    assert [one.preview.preview_id for one in await room.previews.recent()] == ["p8"]
+    assert [(one.kind, one.total) for one in room.previews.unreadable.told()] == [("a preview", 1)]
+    assert await room.previews.read("never-kept") is None
 
 
 async def test_one_made_by_a_clock_ahead_does_not_outlast_those_that_come_after(room: Room) -> None:

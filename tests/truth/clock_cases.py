@@ -48,6 +48,7 @@ CLOCK_CASES: list[tuple[str, str, Severity, Callable[[World], None]]] = [
         _schedule(last=fire(FireDecision.REFUSED, work_id=None, reason="it drains", code="draining")),
     ),
     ("schedule-failing", "clock", Severity.WARN, _schedule(last=fire(outcome="dead", ended_at=START - 60))),
+    ("memory-lost", "clock", Severity.WARN, _schedule(last=fire(forgot="it is no object"))),
     (
         "fires-unknown",
         "clock",

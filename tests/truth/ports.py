@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from runtime.common.addresses import Addresses
+from runtime.common.stored import Unreadable
 from runtime.lane.lane_file import LaneSource
 from runtime.model import (
     Beat,
@@ -512,6 +513,7 @@ class World:
     audit: MemoryAudit
     reader: Reader
     schedules: MemorySchedules | None = None
+    unreadable: Unreadable = field(default_factory=Unreadable)
 
 
 def make_world(
@@ -530,6 +532,7 @@ def make_world(
     lane = LaneSource(path, clock)
     loaded = load_settings(state_dir=folder / "state", **{"probe_deadline_s": 0.2, **settings})
     pressure, durable, beats, audit = MemoryPressure(clock), MemoryDurable(), MemoryBeats(), MemoryAudit()
+    unreadable = Unreadable()
     reader = Reader(
         settings=loaded,
         lane=lane,
@@ -541,6 +544,7 @@ def make_world(
         addresses=ADDRESSES,
         clock=schedules,
         series=series,
+        unreadable=(unreadable,),
         patience_s=patience_s,
     )
-    return World(loaded, lane, clock, pressure, durable, beats, audit, reader, schedules)
+    return World(loaded, lane, clock, pressure, durable, beats, audit, reader, schedules, unreadable)

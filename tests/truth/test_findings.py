@@ -10,9 +10,11 @@ from typing import Any
 
 import pytest
 
+from runtime.common.stored import Document
 from runtime.model import (
     Beat,
     Diagnosis,
+    Fire,
     LaneRules,
     PauseKind,
     PauseMode,
@@ -31,6 +33,10 @@ from tests.truth.ports import REFUSED, START, Hang, World, beat, family, item_id
 from tests.truth.sandbox_cases import SANDBOX_CASES
 
 OLD: dict[str, Any] = {"waiting": 3, "by_priority": (0, 3, 0, 0), "oldest_runnable_age_s": 120.0}
+
+
+def spoilt(world: World) -> None:
+    world.unreadable.saw("last", [Document("a fire", Fire).unreadable("a row", "it is no JSON")] * 3)
 
 
 def source(**changes: Any) -> Callable[[World], None]:
@@ -151,6 +157,7 @@ CASES: list[tuple[str, str, Severity, Callable[[World], None]]] = [
     ("processes-unknown", "runtime", Severity.WARN, trouble("beats", REFUSED)),
     ("split-brain", "runtime", Severity.WARN, beats(beat("drainer", lane_sha256="f" * 64), beat("worker"))),
     ("lane-refused", "runtime", Severity.WARN, edited),
+    ("document-unreadable", "runtime", Severity.WARN, spoilt),
     ("paused", "pressure", Severity.INFO, families(held=4, pause=pause())),
     ("paused", "pressure", Severity.WARN, families(held=4, pause=pause(PauseKind.MACHINE))),
     ("breaker", "pressure", Severity.WARN, families(held=4, pause=pause(PauseKind.MACHINE, diagnosis=SAW))),

@@ -177,6 +177,7 @@ _WHY = {
     FireDecision.REFUSED: "Nothing was started: its work was not taken in",
     FireDecision.MISSED: "No call came for this instant",
     FireDecision.NOT_DUE: "Nothing: it was not due",
+    FireDecision.UNREADABLE: "What is on record of it can't be read",
 }
 
 

@@ -32,6 +32,7 @@ _NOT_FIRED = {
     FireDecision.REFUSED: "its work was not taken in",
     FireDecision.MISSED: "it had passed",
     FireDecision.NOT_DUE: "it is not due",
+    FireDecision.UNREADABLE: "what is on record of it can't be read",
 }
 
 

@@ -9,7 +9,8 @@
 local row = redis.call('HGET', rows, id)
 if not row or final == '1' then redis.call('ZREM', open, id) end
 if not row then return 0 end
-local fire = cjson.decode(row)
+local read, fire = pcall(cjson.decode, row)
+if not read or type(fire) ~= 'table' or type(fire.decided_at) ~= 'number' then return 0 end -- it is told where it is read
 local known = fire['outcome'] ~= cjson.null and fire['outcome'] or ''
 if known == outcome then return 0 end
 fire['outcome'] = outcome ~= '' and outcome or cjson.null

@@ -235,6 +235,23 @@ def _at_the_door(facts: Facts, fire: Fire) -> tuple[NextAction, ...]:
     return (commands.doctor(),)
 
 
+def memory_lost(facts: Facts) -> Iterator[Sighting]:
+    """Until its next fire, which was decided with a memory again."""
+    reading = facts.clock_now
+    for schedule in () if reading is None else reading.schedules:
+        last = schedule.last
+        if last is not None and last.forgot is not None:
+            name = one_line(schedule.name, 60)
+            yield Sighting(
+                Severity.WARN,
+                name,
+                f"{name} went on without what it remembered, so that an overlap or a missed instant may not have been "
+                f"seen: {one_line(last.forgot)} ({one_line(last.fire_id, 100)})",
+                last.decided_at,
+                (facts.commands.schedule("history", schedule.name),),
+            )
+
+
 def fires_unknown(facts: Facts) -> Iterator[Sighting]:
     """Only where Redis itself could be read: else that finding says it already."""
     reading = facts.clock_now

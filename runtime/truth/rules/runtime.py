@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from runtime.common.stored import UnreadableDocument
 from runtime.common.text import one_line
 from runtime.common.units import length
 from runtime.model import Beat, DurableReading, PressureReading
@@ -270,3 +271,24 @@ def _missing(facts: Facts, role: str, effect: str) -> Iterator[Sighting]:
         None if last is None else facts.now - last,
         (facts.commands.logs(role), *start) if hangs else (*start, facts.commands.logs(role)),
     )
+
+
+def unreadable_documents(facts: Facts) -> Iterator[Sighting]:
+    """Told by kind: what was written by another version, or is half of what it was."""
+    for kind, (total, first) in sorted(_by_kind(facts).items()):
+        many = "one is" if total == 1 else f"{total:,} are"
+        yield Sighting(
+            Severity.WARN,
+            kind,
+            f"{many} stored that can't be read and left out: {one_line(first.message, 400)}; {first.fix}",
+            next_actions=(facts.commands.doctor(),),
+        )
+
+
+def _by_kind(facts: Facts) -> dict[str, tuple[int, UnreadableDocument]]:
+    """Several looks may meet the same rows: the largest number stands."""
+    found: dict[str, tuple[int, UnreadableDocument]] = {}
+    for one in facts.unreadable:
+        if one.kind not in found or found[one.kind][0] < one.total:
+            found[one.kind] = one.total, one.first
+    return found
